@@ -1,0 +1,1 @@
+"""The file contract as code: pure."""

@@ -1,0 +1,73 @@
+"""
+What a person may set for one run: one vocabulary for TOML, environment, front matter and job files.
+
+Every field is optional: None means "not said here". Layers are merged by
+`over`; the user's ceilings come last and only lower.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rlmwatch.contract.kinds import Kind
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Money = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+ToolName = Literal["research"]
+
+
+class RunOptions(BaseModel):
+    """
+    The settings of one run.
+
+    Attributes:
+        model: Model name as the provider spells it.
+        sub_model: Model for sub-calls of an RLM run; default is `model`.
+        tokens: Output tokens of one call, at most.
+        max_steps: Steps of an RLM run, at most.
+        max_tokens: Output tokens (reasoning included) of the whole run or session, at most.
+        max_cost_usd: Money for the whole run or session, at most, in US dollars.
+        max_seconds: Time limit of the run, in seconds.
+        max_searches: Searches of the run, at most.
+        temperature: Sampling temperature, 0 to 2.
+        system: System prompt, in place of the default one.
+        handler: Kind that answers, where it is not the one that the file's name says.
+        context: Paths inside the workspace that become the variable `context`.
+        tools: Tools that the run may use beside those of its kind.
+        mode: `chat` for one plain call, `rlm` for the engine; default follows the task.
+        stream: Whether `…_output.partial.txt` shows the answer so far.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    sub_model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    tokens: PositiveInt | None = None
+    max_steps: PositiveInt | None = None
+    max_tokens: PositiveInt | None = None
+    max_cost_usd: Money | None = None
+    max_seconds: Money | None = None
+    max_searches: Annotated[int, Field(ge=0)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    system: str | None = None
+    handler: Annotated[Kind, Field(strict=False)] | None = None
+    context: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+    tools: Annotated[tuple[ToolName, ...], Field(strict=False)] | None = None
+    mode: Literal["chat", "rlm"] | None = None
+    stream: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_path_is_a_list(cls, given: object) -> object:
+        """`context: notes.txt` and `tools: research` mean a list of one."""
+        if isinstance(given, dict):
+            given = {k: [v] if k in ("context", "tools") and isinstance(v, str) else v for k, v in given.items()}
+        return given
+
+    def over(self, below: RunOptions) -> Self:
+        """Return these options laid over *below*: what is said here wins, the rest is taken from below."""
+        said = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        return self.model_copy(update={**dict(below), **said})

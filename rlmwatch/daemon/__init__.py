@@ -1,0 +1,1 @@
+"""The running program: composed here, supervised here."""

@@ -1,0 +1,1 @@
+"""One kind of run, one file."""

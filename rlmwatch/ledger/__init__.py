@@ -1,0 +1,1 @@
+"""The daemon's private truth: runs and the journal of paid calls."""

@@ -1,0 +1,85 @@
+"""The port to a language model, in the terms of the OpenAI chat protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from rlmwatch.runs.model import Usage
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a request."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    One request.
+
+    Attributes:
+        max_tokens: Output tokens, at most; always set, so that a reservation holds.
+        temperature: None leaves the provider's default.
+        seed: For providers that take one.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """
+    One reply.
+
+    Attributes:
+        text: The whole text.
+        finish_reason: `stop`, `length` or the provider's own word.
+        usage: With `llm_calls` 1. `cost_usd` is what the provider reports, else by the price table, else None.
+        model: The model that answered, as the provider says.
+        estimated: Whether the provider reported no usage and the tokens are our estimate.
+    """
+
+    text: str
+    finish_reason: str
+    usage: Usage
+    model: str
+    estimated: bool = False
+
+
+class Model(Protocol):
+    """A provider of one or more models."""
+
+    provider: str
+    """Short name for people: `openrouter`, `openai`, `local`, or the host of a base URL."""
+
+    async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
+        """
+        Make one call; *on_text* is given each new piece of text as it comes.
+
+        Cancelling the task closes the connection at once, which stops the generation. Nothing is retried here.
+
+        Raises:
+            WrongKey, UnknownModel, ProviderRefused: It will not, however often it is asked.
+            ProviderUnavailable: It may work later.
+            ProviderCutOff: The text stopped in the middle.
+        """
+        ...
+
+    def price(self, model: str) -> tuple[float, float] | None:
+        """Return US dollars per (input token, output token) of *model*; None where unknown."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back connections and child processes. Idempotent."""
+        ...

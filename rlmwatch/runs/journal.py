@@ -1,0 +1,76 @@
+"""
+The port to the journal: every paid call, before and after.
+
+A paid call's life: `intend` commits the intent with its reservation → the
+request is sent → `record` commits the reply. After a kill, replies that were
+committed are handed out again by `intend`; an intent without a reply was in
+flight: its reservation stays spent, and it is called again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rlmwatch.runs.model import JournalEntry, PaidCall, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """
+    The user's ceilings over all runs of this ledger, in US dollars per UTC day and month.
+
+    None means no ceiling.
+    """
+
+    per_day_usd: float | None = 1.00
+    per_month_usd: float | None = None
+
+
+class Journal(Protocol):
+    """Every paid call of every run. All verbs are durable when they return."""
+
+    async def intend(
+        self, run_id: str, attempt: int, call: PaidCall, *, ceilings: Ceilings, now: str
+    ) -> JournalEntry | None:
+        """
+        Commit the intent to make *call*; or return the DONE entry of an earlier attempt under the same key.
+
+        One transaction. An INTENT of an earlier attempt under this key becomes LOST (its reservation stays
+        spent), and so does one of this attempt (a retry after a cut-off). LOST and RELEASED entries are kept;
+        a new entry is made beside them.
+
+        Raises:
+            Fenced: The run is not `running` in this *attempt* (taken over, cancelled or ended).
+            CeilingReached: What was spent and reserved today or this month, with this reservation, exceeds a ceiling.
+        """
+        ...
+
+    async def record(self, run_id: str, key: str, reply: Mapping[str, Any], usage: Usage, *, now: str) -> None:
+        """
+        Store the reply of the open intent under *key*: it is DONE.
+
+        Stores it in any case, also when the run was cancelled or taken over meanwhile: it was paid. Idempotent.
+        """
+        ...
+
+    async def release(self, run_id: str, key: str, *, now: str) -> None:
+        """Give back the reservation of the open intent under *key*: the provider refused before any work."""
+        ...
+
+    async def lose(self, run_id: str, key: str, *, usage: Usage | None, now: str) -> None:
+        """
+        Mark the open intent under *key* as LOST: it was cut off, and may be billed.
+
+        What counts as spent is *usage* where it is known, else the reservation.
+        """
+        ...
+
+    async def entries(self, run_id: str) -> list[JournalEntry]:
+        """Return the journal of one run, oldest first."""
+        ...
+
+    async def spent_usd(self, *, now: str) -> tuple[float, float]:
+        """Return what was spent and is reserved on the UTC day and in the UTC month of *now*, in US dollars."""
+        ...

@@ -1,0 +1,228 @@
+"""
+The life of one run, as frozen values.
+
+    Save     one settled, complete content of one input
+    Run      what the ledger keeps of the save it admitted
+    Result   how a run ended
+    PaidCall one call to a model or a search provider, as the journal keeps it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from rlmwatch.contract.kinds import Kind
+
+
+class RunStatus(StrEnum):
+    """Where a run is. `HELD` is pending or running, waiting for a person to mend a cause."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    HELD = "held"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can follow."""
+        return self in (RunStatus.COMPLETE, RunStatus.FAILED, RunStatus.CANCELLED)
+
+
+class Outcome(StrEnum):
+    """Why a run ended as it did."""
+
+    SUCCESS = "success"
+    STEP_LIMIT = "step_limit"
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 (no password)
+    COST_LIMIT = "cost_limit"
+    TIMEOUT = "timeout"
+    NO_CODE = "no_code"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    PROVIDER_ERROR = "provider_error"
+    CANCELLED = "cancelled"
+    REPLACED = "replaced"
+    BAD_INPUT = "bad_input"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """
+    What was used. `cost_usd` is None while no call's price is known.
+
+    Attributes:
+        input_tokens: Tokens sent.
+        output_tokens: Tokens received, reasoning included.
+        cost_usd: US dollars; the sum over calls whose cost is known.
+        llm_calls: Model calls.
+        searches: Search calls.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+    llm_calls: int = 0
+    searches: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        known = [cost for cost in (self.cost_usd, other.cost_usd) if cost is not None]
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            sum(known) if known else None,
+            self.llm_calls + other.llm_calls,
+            self.searches + other.searches,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What tells, without reading, that a file may have changed."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """
+    One settled, complete content of one input.
+
+    Attributes:
+        path: POSIX path inside the workspace.
+        conversation: Folder and the part before `_input` / `_prompt`; runs of one conversation go one by one.
+        prompt: The text without front matter, BOM and ready marker; `""` where `problem` is set.
+        options: What the front matter says (`RunOptions` as JSON values, only what is said).
+        digest: `sha256:<hex>` of the bytes of the file: the same digest is the same save.
+        signature: The file as it was when read; None for a submission by a job file.
+        problem: Why it cannot be answered, for the person; None for a good save.
+    """
+
+    path: str
+    kind: Kind
+    conversation: str
+    prompt: str
+    options: Mapping[str, Any]
+    digest: str
+    signature: Signature | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """
+    One admitted save.
+
+    Attributes:
+        run_id: `<UTC time>-<kind>-<hex>`.
+        seq: Order of admission, rising.
+        status: See `RunStatus`.
+        attempt: 0 before the first claim, then raised by each claim: the fence against a slower twin.
+        pinned: What must not change between attempts (model, messages, prompt version, seed); None before.
+        held_for: What the run waits for, in a person's words, while HELD.
+        result: How it ended; None before.
+        published: Whether answer, memory and status lie in the workspace.
+    """
+
+    run_id: str
+    seq: int
+    path: str
+    kind: Kind
+    conversation: str
+    prompt: str
+    options: Mapping[str, Any]
+    digest: str
+    status: RunStatus
+    created_at: str
+    started_at: str | None = None
+    completed_at: str | None = None
+    attempt: int = 0
+    pinned: Mapping[str, Any] | None = None
+    held_for: str | None = None
+    result: Result | None = None
+    published: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """
+    How a run ended.
+
+    Attributes:
+        status: COMPLETE, FAILED or CANCELLED.
+        answer: The text for `…_output.txt`; None leaves the last good output.
+        partial: The answer was cut short, `outcome` says by what.
+        error: For the person and `…_error.txt`; None removes that file.
+        usage: What the whole run used, over all attempts.
+        notes: Things that a poller may want to know (`price unknown`, `replay_diverged`).
+        model: Model that answered.
+    """
+
+    status: RunStatus
+    outcome: Outcome
+    answer: str | None = None
+    partial: bool = False
+    error: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    notes: tuple[str, ...] = ()
+    model: str | None = None
+
+
+class CallState(StrEnum):
+    """The life of a paid call in the journal."""
+
+    INTENT = "intent"  # reserved and sent, or about to be
+    DONE = "done"  # the reply is kept
+    LOST = "lost"  # in flight when its attempt died, or cut off: the reservation counts as spent
+    RELEASED = "released"  # refused before any work: nothing was spent
+
+
+@dataclass(frozen=True, slots=True)
+class PaidCall:
+    """
+    One call that costs money.
+
+    Attributes:
+        key: `<path of the sub-engine>/<step>/<hash of the request>/<n-th with that hash>`; the run's own name for it.
+        what: `llm` or `search`.
+        model: Model, or name of the search provider.
+        request: The request as JSON values, for `rlmwatch show`; never a key or a header.
+        reserved_tokens: Output tokens, at most.
+        reserved_usd: Upper bound of its cost; None where the price is unknown.
+    """
+
+    key: str
+    what: str
+    model: str
+    request: Mapping[str, Any]
+    reserved_tokens: int = 0
+    reserved_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """
+    One row of the journal.
+
+    Attributes:
+        reply: The provider's reply as JSON values once DONE, else None.
+        usage: What it used once DONE (or what is known to be lost).
+        attempt: The attempt that made it.
+        started_at: When the intent was committed.
+        ended_at: When the reply was committed; None before.
+    """
+
+    call: PaidCall
+    state: CallState
+    attempt: int
+    started_at: str
+    ended_at: str | None = None
+    reply: Mapping[str, Any] | None = None
+    usage: Usage | None = None

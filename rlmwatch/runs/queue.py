@@ -1,0 +1,144 @@
+"""
+The port to the ledger's runs: admitted, claimed, finished, published.
+
+Each verb is one transaction and durable when it returns; each one that moves a
+run names the status it leaves, so it happens once however many ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from rlmwatch.runs.model import Result, Run, RunStatus, Save, Signature
+
+
+class OnNewSave(StrEnum):
+    """What a later save of a conversation does to its earlier runs (`on_new_save`)."""
+
+    QUEUE = "queue"
+    REPLACE = "replace"  # those not yet started end as cancelled, outcome `replaced`
+    CANCEL = "cancel"  # also the running one
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """
+    What the ledger knows of an input path.
+
+    Attributes:
+        digest: Digest of its last admitted content; `""` where nothing was admitted (blank) or `again` was asked.
+        signature: The file when it was last read; None where it must be read again.
+    """
+
+    digest: str
+    signature: Signature | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """
+    What became of a save.
+
+    Attributes:
+        run: The new run, or None where the same bytes were admitted last.
+        replaced: Pending runs that this save replaced; they have ended.
+        to_cancel: Running runs of the conversation that the caller is to cancel.
+    """
+
+    run: Run | None
+    replaced: tuple[Run, ...] = ()
+    to_cancel: tuple[str, ...] = ()
+
+
+class Queue(Protocol):
+    """The runs of one workspace."""
+
+    async def known(self) -> dict[str, Known]:
+        """Return what is known of every input path."""
+        ...
+
+    async def note(self, path: str, known: Known) -> None:
+        """Remember how *path* looks now, without admitting anything (blank, same bytes, answered elsewhere)."""
+        ...
+
+    async def admit(self, save: Save, *, on_new_save: OnNewSave, now: str) -> Admission:
+        """
+        Admit *save*: capture its content as a new pending run, unless its digest is the path's last admitted one.
+
+        The identity of a run is (path, digest, predecessor on that path): the same save twice makes one run. A
+        save with a `problem` becomes a run that is FAILED at once, outcome `bad_input`, to be published.
+        """
+        ...
+
+    async def pending(self) -> list[Run]:
+        """Return the runs that may be claimed, in order of admission."""
+        ...
+
+    async def claim(self, run_id: str, *, now: str) -> Run | None:
+        """
+        Take the pending run *run_id*: it is RUNNING, its attempt raised; None if another was first.
+
+        `started_at` is set by the first claim only.
+        """
+        ...
+
+    async def pin(self, run_id: str, attempt: int, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
+        """
+        Fix what must not change between attempts; the first pin wins and is returned.
+
+        Raises:
+            Fenced: The run is not RUNNING in this *attempt*.
+        """
+        ...
+
+    async def hold(self, run_id: str, attempt: int, reason: str, *, now: str) -> Run | None:
+        """Put the RUNNING run aside until `release_held`; None if this attempt no longer owns it."""
+        ...
+
+    async def release_held(self, *, now: str) -> list[Run]:
+        """Make every HELD run pending again (a restart or a reload may have mended the cause)."""
+        ...
+
+    async def finish(self, run_id: str, attempt: int, result: Result, *, now: str) -> Run | None:
+        """
+        End the RUNNING run; None if this attempt no longer owns it, and nothing was written.
+
+        When it ends COMPLETE, HELD runs of the same conversation that were admitted earlier end FAILED with
+        what they were held for, outcome `provider_error`, `error` None: the person has gone on.
+        """
+        ...
+
+    async def cancel(self, run_id: str, reason: str, *, now: str) -> Run | None:
+        """End a PENDING or HELD run as CANCELLED; None if it is in no such state."""
+        ...
+
+    async def unpublished(self) -> list[Run]:
+        """Return ended runs whose files were not all written, in order of their end."""
+        ...
+
+    async def published(self, run_id: str) -> None:
+        """Note that answer, memory and status of the ended run lie in the workspace. Idempotent."""
+        ...
+
+    async def adopt(self, *, now: str) -> list[Run]:
+        """
+        Make every RUNNING run pending again: its process is gone. For the one daemon that holds the lock, at start.
+
+        `attempt` and `started_at` stay, and so does the journal.
+        """
+        ...
+
+    async def get(self, run_id: str) -> Run | None:
+        """Return one run."""
+        ...
+
+    async def again(self, path: str) -> bool:
+        """Forget the last digest of *path*, so that the same bytes are a new save; False where it was never seen."""
+        ...
+
+    async def count(self) -> dict[RunStatus, int]:
+        """Return how many runs are in each status."""
+        ...

@@ -1,0 +1,1 @@
+"""A save becomes a Save."""
