@@ -1,0 +1,47 @@
+"""`rlmwatch again FILE`: the same text is asked once more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from rlmwatch.cli.files import place_of
+from rlmwatch.cli.output import quiet, say
+from rlmwatch.contract.names import input_name
+from rlmwatch.daemon.place import Place
+from rlmwatch.errors import UsageError
+from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.runs.queue import Known
+from rlmwatch.workspace.owner import holder
+
+
+def again(file: Path, /) -> int:
+    """
+    Ask an input file again without changing it: its next save, or this one, starts a new run.
+
+    Args:
+        file: An input, such as chat_input.txt.
+    """
+    quiet()
+    place, path = place_of(file)
+    if input_name(path) is None:
+        raise UsageError(f"{path} is no input file: its name must end in _input.txt, _input.md or the like")
+    asyncio.run(_forget(place, path))
+    # Opened for writing and closed, with nothing written: the event of a save, and the file stays as it is.
+    os.close(os.open(place.root / path, os.O_WRONLY | os.O_NOFOLLOW))
+    if holder(place.state):
+        say(f"{path}: asked again")
+    else:
+        say(f"{path}: will be asked again when rlmwatch runs here next")
+    return 0
+
+
+async def _forget(place: Place, path: str) -> None:
+    ledger = SqliteLedger.open(place.ledger)
+    try:
+        if not await ledger.again(path):
+            # Never seen by this ledger, but perhaps answered by an earlier one: known now, and as not admitted.
+            await ledger.note(path, Known("", None))
+    finally:
+        await ledger.aclose()

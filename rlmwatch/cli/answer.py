@@ -1,0 +1,96 @@
+"""`rlmwatch answer FILE`: one input, now, here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from rlmwatch import clock
+from rlmwatch.cli.files import place_of
+from rlmwatch.cli.output import say
+from rlmwatch.contract.documents import StatusFile
+from rlmwatch.contract.text import digest
+from rlmwatch.daemon.app import App, Parts
+from rlmwatch.daemon.log import Redactor, configure
+from rlmwatch.daemon.once import answer as answer_one
+from rlmwatch.daemon.place import Place
+from rlmwatch.errors import UsageError, WorkspaceBusy
+from rlmwatch.runs.model import Run, RunStatus
+from rlmwatch.workspace.polling import statuses
+
+POLL_S = 0.25
+"""How often the status files are looked at while a daemon answers: as a person would not notice."""
+SEEN_WITHIN_S = 15.0
+"""A daemon admits a settled file within 10 s at most; after this, it is not going to."""
+NEWEST = 200
+"""Status files looked at for the run of these bytes."""
+
+
+def answer(file: Path, /) -> int:
+    """
+    Answer one input file now and print the answer. Needs no daemon; where one runs, it answers.
+
+    Args:
+        file: An input, such as chat_input.txt or notes/x_input.md.
+    """
+    place, path = place_of(file)
+    try:
+        return asyncio.run(_here(place, path))
+    except WorkspaceBusy:
+        return asyncio.run(_by_the_daemon(place, path))
+
+
+async def _here(place: Place, path: str) -> int:
+    redactor = Redactor()
+    configure("text", redactor, level=logging.WARNING)
+    heard: list[str] = []
+
+    def hear(piece: str) -> None:
+        heard.append(piece)
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+
+    async with App(place, redactor=redactor, parts=Parts(on_text=lambda _run: hear)) as app:
+        run = await answer_one(app, path)
+    return _print(run, heard=bool(heard))
+
+
+def _print(run: Run, *, heard: bool) -> int:
+    result = run.result
+    if run.status is RunStatus.COMPLETE and result is not None and result.answer is not None:
+        print("" if heard else result.answer)
+        if result.partial:
+            say(f"cut short: {result.outcome}")
+        return 0
+    say(f"rlmwatch: {(result.error if result else run.held_for) or run.status}")
+    return 1
+
+
+async def _by_the_daemon(place: Place, path: str) -> int:
+    """Wait for the answer of the daemon that holds the workspace."""
+    say("a daemon answers here already: waiting for its answer")
+    wanted = digest((place.root / path).read_bytes())
+    give_up = clock.monotonic() + SEEN_WITHIN_S
+    while True:
+        found = await asyncio.to_thread(_status_of, place, path, wanted)
+        if found is not None and found.status.ended:
+            break
+        if found is None and clock.monotonic() > give_up:
+            raise UsageError(f"the daemon did not take up {path}; its log says why")
+        await asyncio.sleep(POLL_S)
+    if found.answer is not None:
+        print(found.answer)
+        return 0
+    say(f"rlmwatch: {found.error or found.outcome}")
+    return 1
+
+
+def _status_of(place: Place, path: str, wanted: str) -> StatusFile | None:
+    for number, found in enumerate(statuses(place.root)):
+        if found.input == path and found.input_digest == wanted:
+            return found
+        if number >= NEWEST:
+            break
+    return None

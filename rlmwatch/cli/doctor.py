@@ -1,0 +1,215 @@
+"""`rlmwatch doctor`: what is well, what is not, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from rlmwatch import __version__, clock
+from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.config import USER_FILE, Loaded, load
+from rlmwatch.daemon.app import find_model
+from rlmwatch.daemon.keys import KEYS, Key, find_all
+from rlmwatch.daemon.place import Place, locate
+from rlmwatch.errors import NoProvider, ProviderError, RlmwatchError, UsageError
+from rlmwatch.models import weights
+from rlmwatch.models.base import Message, Model, Request
+from rlmwatch.models.select import Choice
+from rlmwatch.watch.scan import Closed, Scan
+from rlmwatch.workspace.health import Root, storable
+from rlmwatch.workspace.owner import holder, named_host
+
+REACH_TIMEOUT_S = 20.0
+"""For one answer of one token: a slow provider takes seconds, the embedded model loads in one."""
+INOTIFY = Path("/proc/sys/fs/inotify")
+SPARE_WATCHES = 1000
+"""Other programs of the same user, editors and sync tools, watch folders too."""
+
+Mark = Literal["ok", "warning", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """
+    One thing that was looked at.
+
+    Attributes:
+        todo: What to do; `""` where all is well.
+    """
+
+    mark: Mark
+    what: str
+    found: str
+    todo: str = ""
+
+
+def doctor(
+    workspace: Path | None = None,
+    /,
+    *,
+    ask: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """
+    Check keys, provider, workspace, limits and the local model. Exit status 1 where something is wrong.
+
+    Args:
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+        ask: Also ask the model for one token, which costs next to nothing and proves the key.
+        as_json: Print JSON.
+    """
+    quiet()
+    lines = asyncio.run(_collect(workspace, ask=ask))
+    if as_json:
+        print_json([asdict(line) for line in lines])
+    else:
+        for line in lines:
+            print(f"{line.mark:>8}  {line.what}: {line.found}")
+            if line.todo:
+                print(f"{'':>8}  → {line.todo}")
+    return 1 if any(line.mark == "wrong" for line in lines) else 0
+
+
+async def _collect(workspace: Path | None, *, ask: bool) -> list[Line]:
+    return [line async for line in _look(workspace, ask=ask)]
+
+
+async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
+    yield Line("ok", "rlmwatch", f"{__version__} on Python {sys.version.split()[0]}")
+    place: Place | None = None
+    try:
+        place = locate(workspace)
+    except UsageError as error:
+        yield Line("wrong", "workspace", str(error), "name the folder, or make one with `rlmwatch init DIR`")
+    else:
+        for line in _workspace(place):
+            yield line
+        yield await asyncio.to_thread(_inotify, place)
+    from rlmwatch.config import user_config_dir
+
+    user_dir = place.user_dir if place else user_config_dir()
+    keys = find_all(os.environ, user_dir)
+    for line in _keys(keys):
+        yield line
+    try:
+        loaded = load(user_dir=user_dir, workspace=place.root if place else None, environ=os.environ)
+    except RlmwatchError as error:
+        yield Line("wrong", "settings", str(error), "mend the named file; until then the last good settings hold")
+        return
+    yield Line("ok", "settings", _origins(loaded, user_dir))
+    yield _weights()
+    async for line in _provider(loaded, keys, ask=ask):
+        yield line
+
+
+def _workspace(place: Place) -> list[Line]:
+    lines = []
+    try:
+        storable(Root.open(place.root).path)
+        lines.append(Line("ok", "workspace", f"{place.root} can be written to"))
+    except RlmwatchError as error:
+        lines.append(Line("wrong", "workspace", str(error), "answers could not be stored: no call is made until then"))
+    who = holder(place.state)
+    todo = "" if who else f"start it with: rlmwatch run {place.root}"
+    lines.append(Line("ok" if who else "warning", "daemon", who or "not running here", todo))
+    try:
+        lines.append(Line("ok", "host", named_host(place.root) or "none named yet; the first daemon names itself"))
+    except RlmwatchError as error:
+        lines.append(Line("wrong", "host", str(error)))
+    return lines
+
+
+def _inotify(place: Place) -> Line:
+    """Compare the kernel's limits with the folders to be watched."""
+    scan = Scan(place.root)
+    closed = [found.path for found in scan if isinstance(found, Closed)]
+    try:
+        watches = int((INOTIFY / "max_user_watches").read_text(encoding="ascii"))
+        instances = int((INOTIFY / "max_user_instances").read_text(encoding="ascii"))
+        queue = int((INOTIFY / "max_queued_events").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return Line("warning", "inotify", "this system has none", "the folder is looked at every 5 s instead")
+    found = f"{scan.folders} folders of {watches} watches, {instances} instances, {queue} events queued"
+    if scan.folders + SPARE_WATCHES > watches:
+        todo = f"sysctl fs.inotify.max_user_watches={max(524_288, 2 * scan.folders)}; until then the rest is polled"
+        return Line("warning", "inotify", found, todo)
+    if closed:
+        return Line(
+            "warning", "inotify", f"{found}; unreadable: {', '.join(closed[:5])}", "give read access, or ignore"
+        )
+    return Line("ok", "inotify", found)
+
+
+def _keys(keys: dict[str, Key]) -> list[Line]:
+    return [
+        Line("ok", name, f"set ({keys[name].origin})") if name in keys else Line("ok", name, "not set") for name in KEYS
+    ]
+
+
+def _origins(loaded: Loaded, user_dir: Path) -> str:
+    set_keys = [f"{key} ({origin})" for key, origin in loaded.origins.items()]
+    return "; ".join(set_keys) or f"all defaults; yours would be in {user_dir / USER_FILE}"
+
+
+def _weights() -> Line:
+    found = weights.where()
+    if found is None:
+        return Line("ok", "local model", "not fetched; `rlmwatch model fetch` brings it (98 MB)")
+    return Line("ok", "local model", str(found))
+
+
+async def _provider(loaded: Loaded, keys: dict[str, Key], *, ask: bool) -> AsyncIterator[Line]:
+    try:
+        model, choice = await find_model(loaded, keys, os.environ)
+    except NoProvider as error:
+        yield Line("wrong", "provider", "none", str(error))
+        return
+    except RlmwatchError as error:
+        yield Line("wrong", "provider", str(error))
+        return
+    try:
+        yield Line("ok", "provider", f"{choice.model} ({choice.provider}); {choice.why}")
+        price = model.price(choice.model)
+        if price is None:
+            todo = f'add it: [prices."{choice.model}"] input = …, output = … (US dollars per million tokens)'
+            yield Line("warning", "price", f"of {choice.model}: not known, so caps in US dollars do not hold", todo)
+        yield await (_asked(model, choice) if ask else _reached(choice))
+    finally:
+        await model.aclose()
+
+
+async def _reached(choice: Choice) -> Line:
+    """Open a connection to the provider's address, and send nothing."""
+    from urllib.parse import urlsplit
+
+    if choice.base_url is None:
+        return Line("ok", "reachable", "it is on this machine")
+    parts = urlsplit(choice.base_url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(REACH_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+    except (OSError, TimeoutError) as error:
+        return Line("wrong", "reachable", f"{parts.hostname}:{port}: {error or 'no answer'}", "check the network")
+    writer.close()
+    return Line("ok", "reachable", f"{parts.hostname}:{port}; `rlmwatch doctor --ask` proves the key as well")
+
+
+async def _asked(model: Model, choice: Choice) -> Line:
+    """Ask for one token."""
+    began = clock.monotonic()
+    try:
+        async with asyncio.timeout(REACH_TIMEOUT_S):
+            await model.complete(Request(choice.model, (Message("user", "Say yes."),), max_tokens=1))
+    except ProviderError as error:
+        return Line("wrong", "answers", str(error), "mend the key, the model's name or the address")
+    except TimeoutError:
+        return Line("wrong", "answers", f"not within {REACH_TIMEOUT_S:g} s", "ask again later, or another model")
+    return Line("ok", "answers", f"in {clock.monotonic() - began:.1f} s")

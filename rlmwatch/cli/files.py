@@ -1,0 +1,31 @@
+"""Which workspace a named input file is in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rlmwatch.config import WORKSPACE_FILE
+from rlmwatch.daemon.place import WORKSPACE_VARIABLE, Place, locate
+from rlmwatch.errors import UsageError
+
+
+def place_of(file: Path) -> tuple[Place, str]:
+    """
+    Return the workspace that *file* is in, and its POSIX path there.
+
+    It is the nearest folder above with an `rlmwatch.toml`, else `RLMWATCH_WORKSPACE` where that holds the file, else
+    the file's own folder.
+
+    Raises:
+        UsageError: There is no such file.
+    """
+    # Links above the file are resolved; the file itself is not: a link is no input, and is refused as one.
+    absolute = file.expanduser().parent.resolve() / file.name
+    if not absolute.exists() and not absolute.is_symlink():
+        raise UsageError(f"{file}: no such file")
+    named = os.environ.get(WORKSPACE_VARIABLE)
+    around = [Path(named).resolve()] if named and Path(named).resolve() in absolute.parents else []
+    found = [folder for folder in absolute.parents if (folder / WORKSPACE_FILE).is_file()]
+    root = (found or around or [absolute.parent])[0]
+    return locate(root), absolute.relative_to(root).as_posix()

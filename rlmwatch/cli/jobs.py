@@ -1,0 +1,67 @@
+"""`rlmwatch jobs`: the runs of a workspace, newest first, from their status files."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from rlmwatch.cli.output import print_json, print_table
+from rlmwatch.contract.documents import JobStatus
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.daemon.place import locate
+from rlmwatch.workspace.polling import statuses
+
+COLUMNS = ("job_id", "status", "outcome", "input", "model", "output_tokens", "cost_usd", "note")
+
+
+def jobs(
+    workspace: Path | None = None,
+    /,
+    *,
+    status: JobStatus | None = None,
+    kind: Kind | None = None,
+    limit: int = 20,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """
+    List runs, newest first.
+
+    Args:
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+        status: Only runs that are pending, running, complete, failed or cancelled.
+        kind: Only chat, research, job or exa.
+        limit: How many.
+        as_json: Print the status files as a JSON list.
+    """
+    found = list(
+        islice(
+            (
+                each
+                for each in statuses(locate(workspace).root)
+                if status in (None, each.status) and kind in (None, each.kind)
+            ),
+            limit,
+        )
+    )
+    if as_json:
+        print_json([each.model_dump(mode="json") for each in found])
+        return 0
+    rows = [
+        {
+            **each.model_dump(mode="json"),
+            "output_tokens": each.usage.output_tokens,
+            "cost_usd": each.usage.cost_usd,
+            "note": _first_line(each.error) or ("partial" if each.partial else ""),
+        }
+        for each in found
+    ]
+    print_table(COLUMNS, rows, empty="no runs")
+    return 0
+
+
+def _first_line(text: str | None) -> str:
+    lines = (text or "").splitlines()
+    return lines[0] if lines else ""

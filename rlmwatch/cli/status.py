@@ -1,0 +1,83 @@
+"""`rlmwatch status`: how the workspace is, or one run."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from rlmwatch import clock
+from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.config import load
+from rlmwatch.daemon.place import Place, locate
+from rlmwatch.errors import UsageError
+from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.workspace.owner import holder, named_host
+from rlmwatch.workspace.polling import status as read_one
+
+
+def status(
+    job_id: str | None = None,
+    /,
+    *,
+    workspace: Annotated[Path | None, Parameter(name=("--workspace", "-w"))] = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """
+    Show the workspace: who answers, what waits, what was spent. Or show one run.
+
+    Args:
+        job_id: A run's id, as `rlmwatch jobs` lists it.
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+        as_json: Print JSON.
+    """
+    quiet()
+    place = locate(workspace)
+    facts = _one(place, job_id) if job_id else asyncio.run(_whole(place))
+    if as_json:
+        print_json(facts)
+    else:
+        for key, value in facts.items():
+            if value not in (None, "", [], {}):
+                print(f"{key.replace('_', ' '):>14}  {_line(value)}")
+    return 0
+
+
+def _one(place: Place, job_id: str) -> dict[str, Any]:
+    found = read_one(place.root, job_id)
+    if found is None:
+        raise UsageError(f"{job_id}: no such run in {place.root}; `rlmwatch jobs` lists them")
+    return found.model_dump(mode="json")
+
+
+async def _whole(place: Place) -> dict[str, Any]:
+    import os
+
+    settings = load(user_dir=place.user_dir, workspace=place.root, environ=os.environ).settings
+    facts: dict[str, Any] = {
+        "workspace": str(place.root),
+        "daemon": holder(place.state) or "not running here",
+        "host": named_host(place.root),
+    }
+    if place.ledger.exists():
+        ledger = SqliteLedger.open(place.ledger)
+        try:
+            counts = await ledger.count()
+            day, month = await ledger.spent_usd(now=clock.utc())
+        finally:
+            await ledger.aclose()
+        facts["runs"] = {str(status): count for status, count in counts.items() if count}
+        facts["spent_today_usd"] = day
+        facts["spent_this_month_usd"] = month
+    facts["ceiling_per_day_usd"] = settings.ceilings.max_cost_usd_per_day
+    return facts
+
+
+def _line(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {inner}" for key, inner in value.items() if inner is not None)
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return str(value)

@@ -1,0 +1,343 @@
+"""
+The documents that the daemon and people exchange: status file, submission, chat state.
+
+Pure: text in, values out. Three degrees of strictness, by who writes:
+
+1. StatusFile: only we write it. Unknown fields are ignored when reading (a newer daemon may have written it) and
+   never produced.
+2. Submission: anybody writes it, once. An unknown key is an error for the person: a mistyped cap must not be a
+   missing cap.
+3. ChatState: we write it and people edit it. Only `input` and `answer` of a turn are needed, keys that a person
+   adds are kept, but a value of the wrong type is damage: guessing would change what the model is told.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.options import RunOptions
+from rlmwatch.errors import InputError, WorkspaceError
+
+SCHEMA_VERSION: Final = 1
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+class JobStatus(StrEnum):
+    """Where a run is, for pollers. It moves only forward."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def stage(self) -> int:
+        """0 pending, 1 running, 2 ended: a status never moves to a lower stage."""
+        return {"pending": 0, "running": 1}.get(self.value, 2)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can follow."""
+        return self.stage == 2  # noqa: PLR2004 (the last stage, see `stage`)
+
+
+class _Ours(BaseModel):
+    """A part of a document that only we write."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Progress(_Ours):
+    """How far a run is; `max_steps` is None where there are no steps."""
+
+    step: int = 0
+    max_steps: int | None = None
+    note: str = ""
+
+
+class UsageSoFar(_Ours):
+    """What a run used; `cost_usd` is None while no call's price is known."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+    llm_calls: int = 0
+    searches: int = 0
+
+
+class Caps(_Ours):
+    """What a run may use at most; None means no cap."""
+
+    max_cost_usd: float | None = None
+    max_tokens: int | None = None
+
+
+class StatusFile(_Ours):
+    """
+    The status of one run, `jobs/<job_id>.json` (file contract, section 5).
+
+    Attributes:
+        job_id: Name of the file without `.json`.
+        outcome: Why it ended as it did; None before.
+        input: POSIX path in the workspace of what asked.
+        output: POSIX path of the answer's file; None for a submission, whose answer is here alone.
+        input_digest: `sha256:<hex>` of the input's bytes: by it a daemon with an empty ledger knows what was answered.
+        created_at: When the save was admitted; like all times RFC 3339 in UTC.
+        updated_at: When this file was written; once ended, when the run ended.
+        error: Why there is no answer, or what a held run waits for.
+        notes: Things worth knowing that are no errors (`price unknown`, memory that was moved aside).
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    job_id: str
+    kind: Kind
+    status: JobStatus
+    outcome: str | None = None
+    partial: bool = False
+    input: str = ""
+    output: str | None = None
+    input_digest: str = ""
+    created_at: str = ""
+    started_at: str | None = None
+    completed_at: str | None = None
+    updated_at: str = ""
+    progress: Progress | None = None
+    usage: UsageSoFar = UsageSoFar()
+    budget: Caps = Caps()
+    answer: str | None = None
+    error: str | None = None
+    attempt: int = 0
+    pid: int | None = None
+    host: str | None = None
+    model: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Submission(RunOptions):
+    """
+    A job that somebody asks for by creating `jobs/<id>.json`.
+
+    Every option of front matter may stand beside these keys, with the same meaning.
+
+    Attributes:
+        task: What to do.
+        data: Material for the task, a text or any JSON value; None where there is none.
+        data_path: File or folder in the workspace, in place of `data`.
+        webhook: Where to report the end; the user's own configuration says which hosts are allowed.
+        job_id: May be given; must then be the file's name without `.json`.
+        created_at: When it was submitted; for people, nothing depends on it.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    status: Literal["pending"]
+    task: str
+    data: JsonValue = None
+    data_path: Annotated[str, Field(min_length=1)] | None = None
+    webhook: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    job_id: str | None = None
+    created_at: str | None = None
+
+    @field_validator("task")
+    @classmethod
+    def _task_says_something(cls, task: str) -> str:
+        if not task.strip():
+            raise ValueError("is empty; write what is to be done")
+        return task
+
+    @model_validator(mode="after")
+    def _data_comes_one_way(self) -> Self:
+        if self.data is not None and self.data_path is not None:
+            raise ValueError("give `data` or `data_path`, not both")
+        return self
+
+    def options(self) -> RunOptions:
+        """Return what it says of the run's options."""
+        return RunOptions.model_validate({name: getattr(self, name) for name in RunOptions.model_fields})
+
+
+class _Edited(BaseModel):
+    """A part of a document that people edit: what they add is kept, wrong types are refused."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+
+class Turn(_Edited):
+    """
+    One question and its answer.
+
+    Attributes:
+        run_id: Run that answered; a run adds at most one turn. None in a turn written by hand.
+        at: When the question was saved (not when it was answered: runs of one conversation queue), RFC 3339.
+        file: Base name of the input: `.txt` and `.md` inputs of one conversation share a state file.
+        input: The prompt.
+        input_digest: `sha256:<hex>` of the input file's bytes.
+        partial: The answer was cut short; `reason` says by what.
+        usage: What the run used.
+    """
+
+    run_id: str | None = None
+    at: str | None = None
+    model: str | None = None
+    file: str | None = None
+    input: str
+    answer: str
+    input_digest: str | None = None
+    partial: bool | None = None
+    reason: str | None = None
+    usage: UsageSoFar | None = None
+
+
+class ChatState(_Edited):
+    """The memory of one chat, oldest turn first. A person may delete turns, edit texts and add keys."""
+
+    schema_version: int = SCHEMA_VERSION
+    conversation: str = ""
+    turns: Annotated[tuple[Turn, ...], Field(strict=False)] = ()
+
+    def with_turn(self, turn: Turn) -> ChatState:
+        """
+        Return this state with *turn* in its place by time; unchanged where its run already has a turn.
+
+        It is unchanged also when a person edited that turn: what a person wrote wins over a repeated publish.
+        """
+        if any(had.run_id == turn.run_id for had in self.turns if had.run_id is not None):
+            return self
+        at = len(self.turns)
+        while at and turn.at is not None and (self.turns[at - 1].at or "") > turn.at:
+            at -= 1
+        return self.model_copy(update={"turns": (*self.turns[:at], turn, *self.turns[at:])})
+
+
+def dump(document: BaseModel, *, nulls: bool = True) -> bytes:
+    """
+    Return *document* as JSON for people and programs: UTF-8, indented, with a final newline.
+
+    Args:
+        document: Any document of this module.
+        nulls: Whether keys without a value are written, as pollers like it, or left out, as people do.
+    """
+    values = document.model_dump(mode="json", exclude_none=not nulls)
+    return (well_formed(json.dumps(values, ensure_ascii=False, indent=2)) + "\n").encode()
+
+
+def well_formed(text: str) -> str:
+    """Return *text* as UTF-8 can hold it: surrogate pairs joined, lone surrogates (providers send them) as U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def second(time: str) -> str:
+    """Return the second of the RFC 3339 *time* in UTC as names carry it: runs and status files begin with it."""
+    return time[:19].replace("-", "").replace(":", "")
+
+
+def read_status(raw: bytes, *, job_id: str) -> StatusFile:
+    """
+    Return the status in the file `jobs/<job_id>.json`; a submission that nobody took up yet reads as pending.
+
+    Raises:
+        InputError: It is no status file.
+    """
+    return _validate(StatusFile, {"kind": Kind.JOB.value, **_object(raw), "job_id": job_id})
+
+
+def read_submission(raw: bytes, *, job_id: str) -> Submission | None:
+    """
+    Return what the file `jobs/<job_id>.json` asks for; None where it is a status file that a daemon wrote.
+
+    Raises:
+        InputError: It asks for something, and not as it should; names every wrong key.
+    """
+    values = _object(raw)
+    if values.get("status") != "pending" or values.get("input_digest"):
+        if "task" not in values:
+            return None
+        raise InputError('`status` must be "pending" in a submission')
+    submission = _validate(Submission, values)
+    if submission.job_id not in (None, job_id):
+        raise InputError(f"`job_id` is {submission.job_id!r}, but the file is named {job_id}.json: leave it out")
+    return submission
+
+
+def read_chat(raw: bytes) -> ChatState:
+    """
+    Return the chat state in *raw*.
+
+    Raises:
+        InputError: It is damaged; line and column where known.
+        WorkspaceError: A newer rlmwatch wrote it: it is sound, and must not be touched.
+    """
+    values = _object(raw)
+    version = values.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise WorkspaceError(
+            f"was written by a newer rlmwatch (schema {version}, this one knows {SCHEMA_VERSION}): "
+            "update rlmwatch, or move the file away to start afresh"
+        )
+    return _validate(ChatState, values)
+
+
+def last_digest(raw: bytes, *, file: str) -> tuple[str, str] | None:
+    """
+    Return digest and time of the latest turn that answered the input *file*, in the state file of any kind.
+
+    It looks at `turns` alone and forgives everything else: a damaged file is somebody else's to report.
+
+    Args:
+        raw: The state file.
+        file: Base name of the input; turns that name no file count for each.
+    """
+    try:
+        turns = _object(raw).get("turns")
+    except InputError:
+        return None
+    found = [
+        (str(turn["input_digest"]), str(turn.get("at") or ""))
+        for turn in (turns if isinstance(turns, list) else [])
+        if isinstance(turn, dict) and turn.get("input_digest") and turn.get("file") in (None, file)
+    ]
+    return max(found, key=lambda pair: pair[1], default=None)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object in *raw*, which may begin with a BOM."""
+    try:
+        values = json.loads(raw.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"no JSON: {error.msg}", line=error.lineno, column=error.colno) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"no UTF-8 at byte {error.start}") from error
+    except (ValueError, RecursionError) as error:  # an integer of 5,000 digits; 100,000 brackets
+        raise InputError(f"no JSON that can be read: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError("no JSON object: it must begin with { and end with }")
+    return values
+
+
+def _validate(model: type[Document], values: dict[str, Any]) -> Document:
+    """Return *values* as a *model*, or raise InputError with every fault in words."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError("; ".join(_fault(model, dict(fault)) for fault in error.errors())) from error
+
+
+def _fault(model: type[BaseModel], fault: dict[str, Any]) -> str:
+    """Return one fault as `` `key`: what is wrong ``."""
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"`{where}`: no such key; there are {', '.join(sorted(model.model_fields))}"
+    if fault["type"] == "missing":
+        return f"`{where}`: is missing"
+    what = str(fault["msg"]).removeprefix("Value error, ")
+    return f"`{where}`: {what}" if where else what

@@ -1,0 +1,276 @@
+"""
+The composition root: settings in, a running program out. The only file that names vendors.
+
+    App(place, …)          reads the settings, makes every part
+      .serve(stop)         the daemon
+      .once()              answers what is there, and ends
+      .answer(path, …)     answers one file
+      .sketches()          what would be asked, and what it would cost; nothing is sent
+
+Tests and other programs build the same thing from other parts, through `Parts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import structlog
+
+from rlmwatch import clock
+from rlmwatch.config import Loaded, load
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.names import InputName
+from rlmwatch.daemon.bench import BenchMaker, Terms
+from rlmwatch.daemon.desk import Desk
+from rlmwatch.daemon.keys import Key, find_all
+from rlmwatch.daemon.log import Redactor
+from rlmwatch.daemon.place import Place
+from rlmwatch.daemon.supervisor import Supervisor
+from rlmwatch.errors import NoProvider
+from rlmwatch.handlers.base import Handler
+from rlmwatch.handlers.chat import chat
+from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.models.base import Model
+from rlmwatch.models.select import Choice, Facts, choose
+from rlmwatch.runs.model import Run
+from rlmwatch.runs.queue import OnNewSave
+from rlmwatch.watch.gate import Ports, WatchConfig
+from rlmwatch.watch.watcher import Watcher
+from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.memory import Answered
+from rlmwatch.workspace.owner import Lock
+from rlmwatch.workspace.status import StatusBoard, Writer
+
+log = structlog.get_logger()
+
+MB = 1_000_000
+
+
+def handlers() -> dict[Kind, Handler]:
+    """Return what this version can answer."""
+    return {Kind.CHAT: chat}
+
+
+async def find_model(loaded: Loaded, keys: Mapping[str, Key], environ: Mapping[str, str]) -> tuple[Model, Choice]:
+    """
+    Return the provider that answers, and why it is that one.
+
+    Raises:
+        NoProvider: There is none; the text names the ways out.
+        ConfigError: The settings ask for one that cannot be.
+    """
+    from rlmwatch.models import discover, weights
+
+    settings = loaded.settings
+    named = settings.provider or settings.base_url or keys.keys() & {"OPENROUTER_API_KEY", "OPENAI_API_KEY"}
+    look = settings.models.detect_local and (not named or settings.provider == "local")
+    path = settings.models.path or weights.where()
+    choice = choose(
+        Facts(
+            provider=settings.provider,
+            base_url=settings.base_url,
+            model=settings.model,
+            keys=frozenset(keys),
+            openrouter_base_url=environ.get("OPENROUTER_BASE_URL"),
+            openai_base_url=environ.get("OPENAI_BASE_URL"),
+            local=await discover.find() if look else (),
+            embedded_installed=importlib.util.find_spec("xllamacpp") is not None,
+            embedded_path=str(path) if path else None,
+        )
+    )
+    return build_model(choice, loaded, keys), choice
+
+
+def build_model(choice: Choice, loaded: Loaded, keys: Mapping[str, Key]) -> Model:
+    """Return the provider that was chosen. Nothing is imported or connected before its first call."""
+    settings = loaded.settings.models
+    if choice.base_url is None:
+        from rlmwatch.models.embedded import EmbeddedModel
+
+        return EmbeddedModel(Path(choice.embedded_path or ""), model=choice.model, idle_s=settings.idle_minutes * 60)
+    from rlmwatch.models.openai_api import OpenAIModel, Timeouts
+    from rlmwatch.models.openai_dialect import Endpoint
+    from rlmwatch.models.prices import Prices
+
+    key = keys.get(choice.key_name or "")
+    overrides = {name: (price.input, price.output) for name, price in loaded.settings.prices.items()}
+    return OpenAIModel(
+        Endpoint(choice.provider, choice.base_url, key.secret if key else None, choice.key_name),
+        prices=Prices(choice.provider, choice.base_url, overrides),
+        timeouts=Timeouts(idle_s=settings.idle_timeout_s),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """
+    What another composition puts in place of the real parts.
+
+    Attributes:
+        find_model: Chooses and makes the provider.
+        crash_at: Is told the named points at which a crash must lose nothing.
+        on_text: Returns who listens to the text of a run; None where nobody does.
+        host: This machine's name.
+    """
+
+    find_model: Callable[[Loaded, Mapping[str, Key], Mapping[str, str]], Awaitable[tuple[Model, Choice]]] = find_model
+    crash_at: Callable[[str], None] = field(default=lambda _point: None)
+    on_text: Callable[[Run], Callable[[str], None] | None] = field(default=lambda _run: None)
+    host: str = field(default_factory=socket.gethostname)
+
+
+class App:
+    """
+    One workspace's running program. An asynchronous context manager: entering takes the lock and opens the ledger.
+
+    Attributes:
+        terms: What holds for new runs; `reload` replaces it.
+        choice: Why it is this provider; None where there is none.
+    """
+
+    terms: Terms
+    choice: Choice | None
+    watcher: Watcher
+    supervisor: Supervisor
+    ledger: SqliteLedger
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        environ: Mapping[str, str] | None = None,
+        flags: Mapping[str, Any] | None = None,
+        parts: Parts | None = None,
+        redactor: Redactor | None = None,
+        lock: bool = True,
+    ) -> None:
+        self.place = place
+        self.parts = parts or Parts()
+        self._environ = os.environ if environ is None else environ
+        self._flags = flags
+        self._redactor = redactor or Redactor()
+        self._lock = lock
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """
+        Take the lock, open the ledger, choose the provider, make the parts.
+
+        Raises:
+            ConfigError, WorkspaceError, LedgerError: It cannot begin. `WorkspaceBusy` says who holds the folder.
+        """
+        try:
+            loaded = self._load()
+            if self._lock:
+                lock = Lock.acquire(self.place.state, host=self.parts.host, pid=os.getpid(), now=clock.utc())
+                self._stack.callback(lock.release)
+            root = Root.open(self.place.root)
+            self.ledger = SqliteLedger.open(self.place.ledger)
+            self._stack.push_async_callback(self.ledger.aclose)
+            self.terms = await self._terms(loaded)
+            self._stack.push_async_callback(self._close_model)
+            self.root = root
+            self.compose()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def reload(self) -> None:
+        """
+        Read the settings and keys again; runs that waited for a person go on.
+
+        Raises:
+            ConfigError: A file is wrong. The last good settings stay.
+        """
+        terms = await self._terms(self._load())
+        if self.terms.model is not None:
+            # Calls that are under way keep their connection until they end; then it closes with the loop.
+            self._stack.push_async_callback(self.terms.model.aclose)
+        self.terms = self.benches.terms = terms
+        self.supervisor.workers = terms.loaded.settings.workers
+        self.watcher.config = self._watch_config()
+        await self.supervisor.release_held()
+
+    def _load(self) -> Loaded:
+        return load(user_dir=self.place.user_dir, workspace=self.place.root, environ=self._environ, flags=self._flags)
+
+    async def _terms(self, loaded: Loaded) -> Terms:
+        keys = find_all(self._environ, self.place.user_dir)
+        self._redactor.know(key.secret.get_secret_value() for key in keys.values())
+        try:
+            model, self.choice = await self.parts.find_model(loaded, keys, self._environ)
+        except NoProvider as error:
+            self.choice = None
+            log.error("model.none", why=str(error))  # noqa: TRY400 (a person's matter, not a fault)
+            return Terms(loaded, None, None, str(error))
+        log.info("model.chosen", provider=model.provider, model=self.choice.model, why=self.choice.why)
+        return Terms(loaded, model, self.choice.model)
+
+    async def _close_model(self) -> None:
+        if self.terms.model is not None:
+            await self.terms.model.aclose()
+
+    def _watch_config(self) -> WatchConfig:
+        settings = self.terms.loaded.settings
+        return WatchConfig(
+            ready_marker=settings.ready_marker,
+            max_bytes=int(settings.max_input_mb * MB),
+            on_new_save=OnNewSave(settings.on_new_save),
+        )
+
+    def compose(self) -> None:
+        """Make the parts that stand on settings, ledger and folder; again where another host answered meanwhile."""
+        root = self.root
+        can = handlers()
+        board = StatusBoard(root, Writer(self.parts.host, os.getpid()))
+        self.desk = Desk(root, board, clock.utc, self._redactor.text)
+        self.benches = BenchMaker(
+            self.terms,
+            self.ledger,
+            self.ledger,
+            self.desk.memory,
+            self.desk.note,
+            clock.monotonic,
+            clock.utc,
+            self.parts.on_text,
+            self.parts.crash_at,
+        )
+        self.supervisor = Supervisor(
+            self.ledger,
+            self.desk,
+            can,
+            self.benches,
+            self.terms.loaded.settings.workers,
+            clock.monotonic,
+            clock.utc,
+            self.parts.crash_at,
+        )
+        answered = Answered(root.path)
+
+        async def answered_before(name: InputName) -> str | None:
+            return await asyncio.to_thread(answered.digest, name)
+
+        ports = Ports(
+            self.ledger,
+            answered_before,
+            self.supervisor.admitted,
+            can.__contains__,
+            lambda _path: None,
+        )
+        self.watcher = Watcher(root.path, self._watch_config(), ports)
+
+    def describe(self) -> str:
+        """Return, in a few words, what answers."""
+        return f"{self.choice.model} ({self.choice.provider})" if self.choice else "nothing: see model.none"

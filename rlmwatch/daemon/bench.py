@@ -1,0 +1,151 @@
+"""
+Sets up what a handler works with: options, budget and paid calls of one attempt.
+
+What holds for new runs (settings and model) stands in `Terms`, which a reload
+replaces as a whole: a run keeps the terms that it began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+from rlmwatch.budget import Budget, Caps
+from rlmwatch.config import Loaded
+from rlmwatch.contract.documents import Caps as StatusCaps
+from rlmwatch.contract.documents import ChatState, Progress, UsageSoFar
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.options import RunOptions
+from rlmwatch.daemon.supervisor import Heard
+from rlmwatch.engine.calls import Calls, Frame
+from rlmwatch.errors import NoProvider, UnknownPrice
+from rlmwatch.handlers.base import Bench
+from rlmwatch.models.base import Model
+from rlmwatch.runs.journal import Ceilings, Journal
+from rlmwatch.runs.model import Run
+from rlmwatch.runs.queue import Queue
+from rlmwatch.workspace.status import Live
+
+CEILING_KEYS = ("ceilings.max_cost_usd_per_day", "ceilings.max_cost_usd_per_month")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """
+    What holds for new runs.
+
+    Attributes:
+        model: The provider; None where there is none.
+        default_model: Model of runs that name none.
+        why_none: Why there is no provider, for the person; `""` where there is one.
+    """
+
+    loaded: Loaded
+    model: Model | None
+    default_model: str | None
+    why_none: str = ""
+
+    def options(self, kind: Kind, front_matter: RunOptions) -> RunOptions:
+        """Return what holds for one run, the model's name included."""
+        options = self.loaded.settings.options_for(kind, front_matter)
+        return options if options.model else options.model_copy(update={"model": self.default_model})
+
+    @property
+    def ceilings(self) -> Ceilings:
+        """The user's ceilings over all runs."""
+        found = self.loaded.settings.ceilings
+        return Ceilings(found.max_cost_usd_per_day, found.max_cost_usd_per_month)
+
+    @property
+    def ceiling_is_firm(self) -> bool:
+        """Whether a person set a ceiling, so that a model without a known price must not get past it."""
+        return any(key in self.loaded.origins for key in CEILING_KEYS)
+
+
+@dataclass(slots=True)
+class BenchMaker:
+    """
+    Makes benches under the terms of the moment.
+
+    Attributes:
+        memory: Reads a run's conversation from the workspace.
+        tell: Is told how far a run is.
+        on_text: Returns who listens to a run's text; None where nobody does.
+    """
+
+    terms: Terms
+    queue: Queue
+    journal: Journal
+    memory: Callable[[Run], Awaitable[ChatState]]
+    tell: Callable[[Run, Live], None]
+    monotonic: Callable[[], float]
+    utc: Callable[[], str]
+    on_text: Callable[[Run], Callable[[str], None] | None] = field(default=lambda _run: None)
+    crash_at: Callable[[str], None] = field(default=lambda _point: None)
+
+    async def __call__(self, run: Run, heard: Heard) -> Bench:
+        """
+        Return the bench of one attempt of *run*.
+
+        Raises:
+            NoProvider: There is nothing to answer with.
+            UnknownPrice: A person set a cap in US dollars, and the model's price is not known.
+        """
+        terms = self.terms
+        if terms.model is None:
+            raise NoProvider(terms.why_none)
+        said = RunOptions.model_validate(dict(run.options))
+        options = terms.options(run.kind, said)
+        heard.max_seconds = options.max_seconds
+        calls = Calls(
+            Frame(
+                run.run_id,
+                run.attempt,
+                terms.ceilings,
+                self.monotonic() + (options.max_seconds or 0.0),
+                self.monotonic,
+                self.utc,
+            ),
+            self.journal,
+            terms.model,
+            Budget(
+                "run",
+                Caps(
+                    options.max_tokens,
+                    options.max_cost_usd,
+                    options.max_searches,
+                    cost_is_firm=terms.loaded.settings.cost_cap_was_set(run.kind, said),
+                ),
+            ),
+            crash_at=self.crash_at,
+        )
+        if options.model and terms.ceiling_is_firm and terms.model.price(options.model) is None:
+            raise UnknownPrice(
+                f"you set a ceiling in US dollars, but the price of {options.model} is not known: "
+                "add it to [prices] in your config.toml"
+            )
+        await calls.resume()
+        heard.live = _live(options, calls, Progress())
+        heard.bench = Bench(
+            options=options,
+            calls=calls,
+            memory=partial(self.memory, run),
+            pin=partial(self._pin, run),
+            progress=partial(self._progress, run, options, calls),
+            on_text=self.on_text(run),
+        )
+        return heard.bench
+
+    def _progress(self, run: Run, options: RunOptions, calls: Calls, progress: Progress) -> None:
+        self.tell(run, _live(options, calls, progress))
+
+    async def _pin(self, run: Run, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await self.queue.pin(run.run_id, run.attempt, pinned)
+
+
+def _live(options: RunOptions, calls: Calls, progress: Progress) -> Live:
+    """Return what a status file says of a run that goes on."""
+    budget = StatusCaps(max_cost_usd=options.max_cost_usd, max_tokens=options.max_tokens or options.tokens)
+    return Live(progress, UsageSoFar(**asdict(calls.used)), budget, options.model)

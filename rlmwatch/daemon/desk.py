@@ -1,0 +1,126 @@
+"""
+What the supervisor does in the person's folder, in one place: ask, tell, explain, publish.
+
+The blocking work runs in worker threads; nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from rlmwatch.contract.documents import ChatState
+from rlmwatch.contract.names import InputName, input_name
+from rlmwatch.errors import WorkspaceError
+from rlmwatch.runs.model import Run
+from rlmwatch.workspace.health import Root, storable
+from rlmwatch.workspace.memory import load_chat
+from rlmwatch.workspace.publish import explain, publish
+from rlmwatch.workspace.status import Live, StatusBoard
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Desk:
+    """
+    Reads and writes the workspace for the runs of one daemon.
+
+    Attributes:
+        redact: Takes secrets out of any text that goes into a file.
+    """
+
+    root: Root
+    board: StatusBoard
+    utc: Callable[[], str]
+    redact: Callable[[str], str]
+    _notes: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def ready_for(self, run: Run) -> None:
+        """
+        Return if the answer of *run* could be stored now. Blocks.
+
+        Raises:
+            WorkspaceError: It could not; the text says what to do.
+        """
+        self.root.check()
+        output = self.root.path / _name(run).output
+        storable(output.parent)
+        if output.is_dir() and not output.is_symlink():
+            raise WorkspaceError(f"{output} is a folder, where the answer is to go. Rename or remove it.")
+
+    async def tell(self, run: Run, live: Live | None = None) -> None:
+        """Write the status of *run*, where that is due. A folder that cannot take it is no fault of the run."""
+        try:
+            await asyncio.to_thread(self.board.update, run, live, now=self.utc())
+        except WorkspaceError as error:
+            log.warning("status.not_written", run=run.run_id, why=str(error))
+
+    def note(self, run: Run, live: Live) -> None:
+        """Write how far *run* is, beside the work that goes on; at most once a second, the rest by `flush`."""
+        task = asyncio.create_task(self.tell(run, live))
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+    async def flush(self) -> None:
+        """Write what waited for its second."""
+        try:
+            await asyncio.to_thread(self.board.flush, now=self.utc())
+        except WorkspaceError as error:
+            log.warning("status.not_written", why=str(error))
+
+    async def memory(self, run: Run) -> ChatState:
+        """Return the conversation's memory; a damaged file is moved aside first."""
+        remembered = await asyncio.to_thread(load_chat, self.root.path, _name(run), now=self.utc())
+        return remembered.state
+
+    def explain(self, run: Run, why: str) -> None:
+        """Write *why* into the conversation's `…_error.txt`, if the folder can take it. Blocks."""
+        try:
+            explain(self.root, run, self.redact(why))
+        except WorkspaceError as error:
+            log.warning("error_file.not_written", run=run.run_id, why=str(error))
+
+    def publish(self, run: Run) -> None:
+        """
+        Write an ended run's answer, memory, error and status. Blocks; repeating it does no harm.
+
+        Raises:
+            WorkspaceError: Something cannot be stored; what was written before it stays.
+        """
+        result = run.result
+        if result is not None and result.error is not None:
+            run = replace(run, result=replace(result, error=self.redact(result.error)))
+        report = publish(self.root, run, by=self.board.by, now=self.utc())
+        for warning in report.warnings:
+            log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
+        self._log_end(run)
+
+    def _log_end(self, run: Run) -> None:
+        result = run.result
+        if result is None:
+            return
+        facts = {"run": run.run_id, "path": run.path, "outcome": str(result.outcome)}
+        if result.answer is not None:
+            used = result.usage
+            log.info(
+                "answer.written",
+                **{**facts, "path": _name(run).output},
+                model=result.model,
+                tokens=used.output_tokens,
+                cost_usd=used.cost_usd,
+            )
+        elif result.error is not None:
+            log.warning("run.failed", **facts, why=self.redact(result.error))
+        else:
+            log.info("run.ended", **facts)
+
+
+def _name(run: Run) -> InputName:
+    name = input_name(run.path)
+    if name is None:
+        raise AssertionError(f"a run of no input: {run.path}")
+    return name

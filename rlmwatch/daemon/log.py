@@ -1,0 +1,88 @@
+"""
+The log: a stable event name plus facts, and never a secret.
+
+On a terminal each line is for people; under a service manager, or with
+`--log-format json`, each line is one JSON object. Every line passes one
+processor that replaces the values of known secrets, wherever they stand.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+
+Format = Literal["text", "json"]
+HIDDEN = "[secret]"
+SHORTEST_SECRET = 6
+"""Shorter values are no keys, and replacing them would eat ordinary words."""
+
+
+class Redactor:
+    """Replaces the values of known secrets in anything that is logged or written for a person."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets: list[str] = []
+        self.know(secrets)
+
+    def know(self, secrets: Iterable[str]) -> None:
+        """Replace these values too, from now on."""
+        found = {s for s in secrets if len(s) >= SHORTEST_SECRET} | set(self._secrets)
+        # The longest first: a secret may be the beginning of another.
+        self._secrets = sorted(found, key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """Return *text* without the secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return text
+
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Redact one log event, nested values included."""
+        return {key: self._value(value) for key, value in event.items()}
+
+    def _value(self, value: Any) -> Any:  # noqa: ANN401 (a log takes anything)
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self._value(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._value(inner) for inner in value]
+        if isinstance(value, int | float | None):
+            return value
+        return self.text(str(value))
+
+
+def configure(form: Format, redactor: Redactor, *, stream: TextIO | None = None, level: int = logging.INFO) -> None:
+    """Send structlog, and the warnings of libraries, to *stream* (default: standard error)."""
+    out = stream or sys.stderr
+    shared: list[Callable[..., Any]] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if form == "json":
+        last: list[Any] = [structlog.processors.dict_tracebacks, redactor, structlog.processors.JSONRenderer()]
+    else:
+        shared[-1] = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        console = structlog.dev.ConsoleRenderer(
+            colors=out.isatty(), pad_event_to=18, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+        )
+        last = [structlog.processors.format_exc_info, redactor, console]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -1,0 +1,200 @@
+"""
+The daemon's outer loop: whose turn it is, work, reload, stop.
+
+    idle (another host answers) ⇄ work (watcher + supervisor) → stop
+
+Every `TICK_S` it looks whether this host still answers here, writes status
+files that wait for their second, and pings the service manager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import dataclass
+
+import structlog
+
+from rlmwatch import clock
+from rlmwatch.config import WORKSPACE_FILE
+from rlmwatch.daemon.app import App
+from rlmwatch.daemon.systemd import Manager
+from rlmwatch.errors import ConfigError, RlmwatchError, UsageError, WorkspaceError
+from rlmwatch.workspace.owner import Theirs, host_rule, take_over
+from rlmwatch.workspace.status import prune
+
+TICK_S = 1.0
+"""As often as a status file may be rewritten (file contract, section 5); costs some 30 µs."""
+LOOK_EVERY_TICKS = 5
+"""A move to another host arrives by a sync tool, which takes longer than this many seconds anyway."""
+PRUNE_EVERY_S = 6 * 3600.0
+MANY_UNANSWERED = 20
+"""More unanswered inputs than this in a folder without `rlmwatch.toml`: it may be the wrong folder (contract, 2)."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """
+    How a person started the daemon.
+
+    Attributes:
+        yes: It is the right folder, however many inputs it has.
+        take_over: This host answers from now on.
+    """
+
+    yes: bool = False
+    take_over: bool = False
+
+
+async def serve(app: App, stop: asyncio.Event, *, how: How, manager: Manager) -> None:
+    """
+    Watch and answer until *stop*.
+
+    Raises:
+        UsageError: A folder that is no workspace yet has many unanswered inputs.
+        ConfigError, WorkspaceError, LedgerError: It cannot begin.
+    """
+    new = not (app.place.root / WORKSPACE_FILE).is_file()
+    waiting = await app.watcher.first_scan()
+    if new and waiting > MANY_UNANSWERED and not how.yes:
+        await app.watcher.stop()
+        raise UsageError(
+            f"{app.place.root} has {waiting} unanswered inputs and no {WORKSPACE_FILE}: is it the right folder? "
+            f"If it is: rlmwatch init {app.place.root}, or rlmwatch run --yes {app.place.root}"
+        )
+    if how.take_over:
+        before = take_over(app.place.root, app.parts.host, now=clock.utc())
+        log.info("host.taken_over", host=app.parts.host, before=before)
+    with _signals(app, stop, manager):
+        fresh = False
+        while not stop.is_set():
+            if not await _ours(app, stop, manager):
+                break
+            if fresh:
+                # Another host may have answered meanwhile: what it did is read anew.
+                app.compose()
+                await app.watcher.first_scan()
+            await _work(app, stop, manager)
+            fresh = True
+    manager.stopping()
+    log.info("stopped")
+
+
+async def _ours(app: App, stop: asyncio.Event, manager: Manager) -> bool:
+    """Wait until this host answers here; False where *stop* came first."""
+    said: str | None = None
+    while not stop.is_set():
+        rule = _rule(app)
+        if rule is None:
+            return True
+        if rule != said:
+            said = rule
+            log.warning("host.idle", answers=rule, me=app.parts.host, done="answering nothing", cure="--take-over")
+            manager.ready(f"idle: {rule} answers here")
+        await _tick(stop, TICK_S * LOOK_EVERY_TICKS)
+        manager.ping()
+    return False
+
+
+def _rule(app: App) -> str | None:
+    """Return the other host that answers here; None where it is this one."""
+    try:
+        rule = host_rule(app.place.root, app.parts.host, now=clock.utc())
+    except (ConfigError, WorkspaceError) as error:
+        # A half-edited or missing file moves nothing: whoever answered goes on.
+        log.warning("host.unknown", why=str(error))
+        return None
+    return rule.host if isinstance(rule, Theirs) else None
+
+
+async def _work(app: App, stop: asyncio.Event, manager: Manager) -> None:
+    """Watch and answer until *stop*, or until another host takes over."""
+    leave = asyncio.Event()
+    await app.supervisor.recover()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(app.watcher.run(leave))
+        group.create_task(app.supervisor.run(leave))
+        log.info("ready", workspace=str(app.place.root), answers=app.describe(), host=app.parts.host)
+        manager.ready(f"watching {app.place.root}")
+        try:
+            await _keep_house(app, stop, manager)
+        finally:
+            leave.set()
+
+
+async def _keep_house(app: App, stop: asyncio.Event, manager: Manager) -> None:
+    """Return when *stop* is set or another host answers."""
+    ticks = 0
+    prune_at = clock.monotonic()
+    while not await _tick(stop, TICK_S):
+        ticks += 1
+        manager.ping()
+        await app.desk.flush()
+        if ticks % LOOK_EVERY_TICKS == 0 and (other := _rule(app)):
+            log.warning("host.moved", answers=other, me=app.parts.host)
+            return
+        if clock.monotonic() >= prune_at:
+            prune_at = clock.monotonic() + PRUNE_EVERY_S
+            await _prune(app)
+
+
+async def _prune(app: App) -> None:
+    keep = app.terms.loaded.settings.keep_jobs_days
+    try:
+        await asyncio.to_thread(prune, app.desk.root, now=clock.utc(), keep_days=keep)
+    except WorkspaceError as error:
+        log.warning("status.not_pruned", why=str(error))
+
+
+async def _tick(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait; True as soon as *stop* is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+class _signals:  # noqa: N801 (a context manager, used like a function)
+    """SIGINT and SIGTERM stop, SIGHUP reloads; SIGIO, which a broken lease sends, is ignored."""
+
+    def __init__(self, app: App, stop: asyncio.Event, manager: Manager) -> None:
+        self._app = app
+        self._stop = stop
+        self._manager = manager
+        self._reloads: set[asyncio.Task[None]] = set()
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
+
+    def __exit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+
+    def _on_stop(self, number: int) -> None:
+        log.info("stop.asked", signal=signal.Signals(number).name)
+        self._stop.set()
+        # A second one does not wait for running calls.
+        asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _on_reload(self) -> None:
+        task = asyncio.create_task(self._reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload(self) -> None:
+        self._manager.reloading(clock.monotonic())
+        try:
+            await self._app.reload()
+            log.info("reloaded", answers=self._app.describe())
+        except RlmwatchError as error:
+            log.error("reload.failed", why=str(error), done="the last good settings stay")  # noqa: TRY400 (a person's matter)
+        self._manager.ready(f"watching {self._app.place.root}")

@@ -1,0 +1,313 @@
+"""
+The supervisor: admitted saves in, runs started, outcomes published, stop.
+
+What it holds to:
+
+1. One run at a time per conversation, in the order of the saves; `workers` in
+   all. A conversation stays taken until its answer lies in the workspace.
+2. Before a run is claimed, the folder must be able to take its answer. Where it
+   is not, the conversation waits and is tried again; nothing is paid.
+3. An outcome is committed to the ledger first, then published. What cannot be
+   published stays in the ledger and is tried again; no new call is made.
+4. What a person can mend (key, model, ceiling) holds a run; it runs after a
+   restart or a reload, without saving again.
+5. On stop, running calls get `GRACE_S` to end; then their connections are
+   closed, and the runs go on at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.daemon.desk import Desk
+from rlmwatch.daemon.ending import Hold, ended_by
+from rlmwatch.errors import RunCancelled, RunTimeout, WorkspaceError
+from rlmwatch.handlers.base import Bench, Handler
+from rlmwatch.runs.model import Result, Run
+from rlmwatch.runs.queue import Admission, Queue
+from rlmwatch.runs.schedule import startable
+from rlmwatch.workspace.status import Live
+
+GRACE_S = 5.0
+"""A short answer takes about this long; systemd kills 90 s after its own stop signal."""
+FIRST_RETRY_S = 2.0
+LONGEST_RETRY_S = 60.0
+"""A folder that cannot be written to is asked again after this, doubling: a person mends it in minutes."""
+
+log = structlog.get_logger()
+
+
+class Benches(Protocol):
+    """Sets up what a handler works with."""
+
+    async def __call__(self, run: Run, heard: Heard) -> Bench:
+        """
+        Return the bench of one attempt of *run*.
+
+        Raises:
+            RlmwatchError: The run cannot begin (no provider, a bad option).
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Heard:
+    """
+    What is heard of a run while it goes on.
+
+    Attributes:
+        bench: What its handler works with; None before.
+        live: What its status file says beside the ledger's row.
+        max_seconds: Its time limit.
+    """
+
+    bench: Bench | None = None
+    live: Live | None = None
+    max_seconds: float | None = None
+
+
+@dataclass(slots=True)
+class _Active:
+    task: asyncio.Task[None]
+    run: Run
+    cancelled_for: str | None = None
+
+
+@dataclass(slots=True)
+class _Parked:
+    """A conversation that waits for its folder."""
+
+    retry_at: float
+    wait_s: float
+    run: Run
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """
+    Starts admitted runs and publishes how they end.
+
+    Attributes:
+        queue: The ledger's runs.
+        desk: Reads and writes the person's folder.
+        handlers: One per kind that this program can answer.
+        benches: Sets up what a handler works with.
+        workers: Runs at once, over all conversations.
+        monotonic: Asks the monotonic clock.
+        utc: Asks the wall clock.
+        crash_at: Is told the named points at which a crash must lose nothing.
+    """
+
+    queue: Queue
+    desk: Desk
+    handlers: Mapping[Kind, Handler]
+    benches: Benches
+    workers: int
+    monotonic: Callable[[], float]
+    utc: Callable[[], str]
+    crash_at: Callable[[str], None] = field(default=lambda _point: None)
+    ended: list[Run] = field(default_factory=list)
+    _waiting: dict[str, Run] = field(default_factory=dict)
+    _active: dict[str, _Active] = field(default_factory=dict)
+    _parked: dict[str, _Parked] = field(default_factory=dict)
+    _tellings: set[asyncio.Task[None]] = field(default_factory=set)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def recover(self) -> None:
+        """Take over what an earlier process left: running, held, waiting and unpublished runs. Once, at start."""
+        for run in await self.queue.adopt(now=self.utc()):
+            log.info("run.adopted", run=run.run_id, path=run.path, attempt=run.attempt)
+        await self.release_held()
+        for run in await self.queue.pending():
+            self._waiting[run.run_id] = run
+        for run in await self.queue.unpublished():
+            log.info("run.publishing_again", run=run.run_id, path=run.path)
+            self._begin(run, self._publish(run))
+
+    async def release_held(self) -> None:
+        """Let runs go on that waited for a person to mend something."""
+        for run in await self.queue.release_held(now=self.utc()):
+            log.info("run.released", run=run.run_id, path=run.path)
+            self._waiting[run.run_id] = run
+        self._wake.set()
+
+    def admitted(self, admission: Admission) -> None:
+        """Take in a new run, end those that it replaced, cancel those that it cancels."""
+        for run in admission.replaced:
+            self._waiting.pop(run.run_id, None)
+            self._begin(run, self._publish(run))
+        for run_id in admission.to_cancel:
+            self.cancel(run_id, "a later save of this conversation replaced it")
+        new = admission.run
+        if new is None:
+            return
+        self.crash_at("run.admitted")
+        if new.status.ended:
+            self._begin(new, self._publish(new))
+            return
+        self._waiting[new.run_id] = new
+        self._tell(self.desk.tell(new))
+        self._wake.set()
+
+    def cancel(self, run_id: str, reason: str) -> bool:
+        """Cancel a running run: its connection closes at once. False where it is not running here."""
+        active = self._active.get(run_id)
+        if active is None or active.run.status.ended:
+            return False
+        active.cancelled_for = reason
+        active.task.cancel()
+        return True
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, runs or is being published; held and parked runs wait for a person."""
+        parked = {parked.run.conversation for parked in self._parked.values()}
+        return not self._active and all(run.conversation in parked for run in self._waiting.values())
+
+    async def until_idle(self) -> None:
+        """Start what may start, until nothing is left that could."""
+        while True:
+            self._start()
+            if self.idle:
+                return
+            await self._woken()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until *stop*, then end cleanly."""
+        stopped = asyncio.create_task(stop.wait())
+        stopped.add_done_callback(lambda _task: self._wake.set())
+        while not stop.is_set():
+            self._start()
+            await self._woken()
+        await self.close()
+
+    async def close(self) -> None:
+        """Give running calls a moment to end, then close their connections. Their runs go on at the next start."""
+        tasks = [active.task for active in self._active.values()]
+        if tasks:
+            log.info("stopping", running=len(tasks), grace_s=GRACE_S)
+            _, late = await asyncio.wait(tasks, timeout=GRACE_S)
+            for task in late:
+                task.cancel()
+        await asyncio.gather(*tasks, *self._tellings, return_exceptions=True)
+
+    def _tell(self, telling: Coroutine[None, None, None]) -> None:
+        """Write to the folder beside the work that goes on."""
+        task = asyncio.create_task(telling)
+        self._tellings.add(task)
+        task.add_done_callback(self._tellings.discard)
+
+    async def _woken(self) -> None:
+        """Wait until something happened, or a parked conversation is due."""
+        taken = {active.run.conversation for active in self._active.values()}
+        waits = (parked.retry_at for conversation, parked in self._parked.items() if conversation not in taken)
+        due = min(waits, default=None)
+        timeout = None if due is None else max(0.0, due - self.monotonic())
+        try:
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def _start(self) -> None:
+        """Start every run that may start now."""
+        now = self.monotonic()
+        for parked in [p for p in self._parked.values() if p.retry_at <= now]:
+            if parked.run.status.ended and parked.run.run_id not in self._active:
+                self._begin(parked.run, self._publish(parked.run))
+        blocked = {conversation for conversation, parked in self._parked.items() if parked.retry_at > now}
+        ready = [run for run in self._waiting.values() if run.conversation not in blocked]
+        for run in startable(ready, [active.run for active in self._active.values()], self.workers):
+            del self._waiting[run.run_id]
+            self._begin(run, self._attempt(run))
+
+    def _begin(self, run: Run, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work, name=run.run_id)
+        self._active[run.run_id] = _Active(task, run)
+        task.add_done_callback(lambda done: self._done(run.run_id, done))
+
+    def _done(self, run_id: str, task: asyncio.Task[None]) -> None:
+        self._active.pop(run_id, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The run stays in the ledger as it was, and goes on at the next start.
+            log.error("run.fault", run=run_id, exc_info=error)
+        self._wake.set()
+
+    async def _attempt(self, run: Run) -> None:
+        """Claim one run, have it answered, commit how it ended, publish it."""
+        try:
+            await asyncio.to_thread(self.desk.ready_for, run)
+        except WorkspaceError as error:
+            self._park(run, error)
+            self._waiting[run.run_id] = run
+            return
+        claimed = await self.queue.claim(run.run_id, now=self.utc())
+        if claimed is None:
+            return
+        self._parked.pop(run.conversation, None)
+        self._active[run.run_id].run = claimed
+        log.info("run.started", run=claimed.run_id, path=claimed.path, attempt=claimed.attempt)
+        self.crash_at("run.claimed")
+        end = await self._answered(claimed)
+        if isinstance(end, Hold):
+            held = await self.queue.hold(claimed.run_id, claimed.attempt, end.reason, now=self.utc())
+            if held is not None:
+                log.warning("run.held", run=held.run_id, path=held.path, why=end.reason)
+                await self.desk.tell(held)
+                await asyncio.to_thread(self.desk.explain, held, end.reason)
+            return
+        if end is None:
+            return
+        finished = await self.queue.finish(claimed.run_id, claimed.attempt, end, now=self.utc())
+        if finished is None:
+            log.warning("run.fenced", run=claimed.run_id, attempt=claimed.attempt)
+            return
+        self.crash_at("run.finished")
+        self._active[run.run_id].run = finished
+        await self._publish(finished)
+
+    async def _answered(self, run: Run) -> Result | Hold | None:
+        """Have the handler answer; return how the run ended. None leaves the run as it is, for the next start."""
+        heard = Heard()
+        try:
+            bench = await self.benches(run, heard)
+            await self.desk.tell(run, heard.live)
+            async with asyncio.timeout(heard.max_seconds):
+                return await self.handlers[run.kind](run, bench)
+        except TimeoutError:
+            return ended_by(RunTimeout(f"no answer within {heard.max_seconds:g} seconds (max_seconds)"), heard.bench)
+        except asyncio.CancelledError:
+            reason = self._active[run.run_id].cancelled_for
+            if reason is None:
+                raise
+            return ended_by(RunCancelled(reason), heard.bench)
+        except Exception as error:  # noqa: BLE001 (each run ends in words, whatever went wrong in it)
+            return ended_by(error, heard.bench)
+
+    async def _publish(self, run: Run) -> None:
+        """Write an ended run's files; where that fails, keep it and try again later."""
+        try:
+            await asyncio.to_thread(self.desk.publish, run)
+        except WorkspaceError as error:
+            self._park(run, error)
+            return
+        self.crash_at("run.written")
+        await self.queue.published(run.run_id)
+        self._parked.pop(run.conversation, None)
+        self.ended.append(run)
+        self.crash_at("run.published")
+
+    def _park(self, run: Run, error: WorkspaceError) -> None:
+        before = self._parked.get(run.conversation)
+        wait_s = min(LONGEST_RETRY_S, before.wait_s * 2) if before else FIRST_RETRY_S
+        self._parked[run.conversation] = _Parked(self.monotonic() + wait_s, wait_s, run)
+        if before is None:
+            log.error("workspace.waiting", run=run.run_id, path=run.path, why=str(error))
+            self._tell(asyncio.to_thread(self.desk.explain, run, str(error)))

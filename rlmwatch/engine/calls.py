@@ -1,0 +1,322 @@
+"""
+The paid calls of one run: reserved, journalled, made, recorded, settled.
+
+For every call, in this order:
+
+1. reserve tokens and money in the tree of budgets; the request is clamped to it.
+   While other calls of the run are in flight, one that does not fit whole waits
+   for them to settle: what they leave may do, and who is refused does not depend
+   on who was first. Alone it takes what is left, or is refused;
+2. commit the intent to the journal; a reply that an earlier attempt paid for is
+   handed out instead, and no request is made;
+3. make the call; what may work later is tried again, with back-off, until the
+   run's deadline; each try has an intent of its own;
+4. commit the reply, settle the reservation.
+
+A call that is cancelled in the middle is booked with the text that had come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import stamina
+
+from rlmwatch.budget import Budget, Left, Price, Reservation
+from rlmwatch.engine.replay import Replay, booked
+from rlmwatch.errors import BudgetExceeded, ProviderCutOff, ProviderError, ProviderUnavailable
+from rlmwatch.models.base import Model, Reply, Request
+from rlmwatch.runs.journal import Ceilings, Journal
+from rlmwatch.runs.model import CallState, JournalEntry, PaidCall, Usage
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 30.0
+"""Back-off between tries: doubles from the first to the longest; a provider's Retry-After goes before it."""
+CHARS_PER_TOKEN = 4
+"""Rule of thumb for English text, for what was received when no usage was reported."""
+TOKENS_PER_MESSAGE = 16
+"""More than any chat template adds to a message, for the upper bound of a request's input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """
+    Which run and attempt calls, under which limits.
+
+    Attributes:
+        deadline: Monotonic seconds after which nothing is tried again.
+        monotonic: Asks the monotonic clock.
+        utc: Asks the wall clock, RFC 3339.
+    """
+
+    run_id: str
+    attempt: int
+    ceilings: Ceilings
+    deadline: float
+    monotonic: Callable[[], float]
+    utc: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    Where in a run a call is made.
+
+    Attributes:
+        path: Which sub-engine; the run itself is `""`.
+        step: The step of that engine.
+        least: Fewer output tokens than this are no use: refuse instead.
+        naming: What names the call in the journal, where the request itself holds what differs between attempts
+            (the time). Only an engine's own call has one: if it is new while replies of the engine still wait to be
+            handed out again, the replay has diverged.
+        held: A reservation that was made for this call before; the call uses it up in any case.
+    """
+
+    path: str = ""
+    step: int = 0
+    least: int = 1
+    naming: Request | None = None
+    held: Reservation | None = None
+
+
+ROOT = Place()
+
+
+@dataclass(slots=True)
+class Calls:
+    """
+    Makes the paid calls of one attempt of one run.
+
+    Attributes:
+        frame: Which run, and until when.
+        used: What this run used so far, calls of earlier attempts included.
+        replay: What earlier attempts paid for, and how much of it this one has come to again.
+        start: What was left before this run's first call, the same at each attempt.
+        text_so_far: What had come of the last call that was cut off.
+        trouble: Why a call was tried again, last.
+        estimated: Whether a provider reported no usage, so that some of it is our estimate.
+        crash_at: Is told the named points at which a crash must lose nothing (`call.intended`, ...).
+    """
+
+    frame: Frame
+    journal: Journal
+    model: Model
+    budget: Budget
+    used: Usage = field(default_factory=Usage)
+    replay: Replay = field(default_factory=Replay)
+    start: Left = field(init=False)
+    text_so_far: str = ""
+    trouble: ProviderUnavailable | None = None
+    estimated: bool = False
+    crash_at: Callable[[str], None] = field(default=lambda _point: None)
+    _nth: Counter[str] = field(default_factory=Counter)
+    _in_flight: int = 0
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.start = self.budget.left()
+
+    async def resume(self) -> None:
+        """Book what earlier attempts paid: once, before the first call of this attempt."""
+        entries = await self.journal.entries(self.frame.run_id)
+        self.replay = Replay.of(entries)
+        for entry in entries:
+            if entry.state is not CallState.RELEASED:
+                self._settle(Reservation(0, 0.0), booked(entry))
+
+    def shown_left(self) -> Left:
+        """
+        Return what the model is told is left: the same at each attempt, wherever a replay stands.
+
+        Calls in flight are not taken off: who shows it has waited for its own.
+        """
+        seen = self.replay.visible
+        return Left(
+            None if self.start.tokens is None else max(0, self.start.tokens - seen.output_tokens),
+            None if self.start.usd is None else max(0.0, self.start.usd - (seen.cost_usd or 0.0)),
+            None if self.start.searches is None else max(0, self.start.searches - seen.searches),
+        )
+
+    async def llm(self, request: Request, at: Place = ROOT, *, on_text: Callable[[str], None] | None = None) -> Reply:
+        """
+        Make one model call, or hand out the reply that an earlier attempt paid for.
+
+        Args:
+            request: `max_tokens` is what is wanted; what is granted may be less.
+            at: Where in the run it is made.
+            on_text: Is given each new piece of text as it comes.
+
+        Raises:
+            BudgetExceeded, UnknownPrice, CeilingReached: No call was made.
+            ProviderError: It failed for good, or until the deadline.
+            Fenced: Another attempt owns the run.
+        """
+        key = self._key(at.naming or request, at)
+        held = at.held
+        try:
+            if (earlier := self.replay.take(key)) is not None:
+                return self._heard(_reply_of(earlier))
+            if at.naming is not None and self.replay.waits_for(at.path):
+                self.replay.diverge()
+            async for attempt in stamina.retry_context(
+                on=self._wait_before_retry,
+                attempts=None,
+                timeout=max(0.0, self.frame.deadline - self.frame.monotonic()),
+                wait_initial=FIRST_WAIT_S,
+                wait_max=LONGEST_WAIT_S,
+            ):
+                with attempt:
+                    granted = held or await self._reserve(request, at.least)
+                    held = None
+                    return self._heard(await self._once(key, request, granted, on_text))
+        finally:
+            if held is not None:
+                self.budget.release(held)
+        raise AssertionError("a retry context returns or raises")  # pragma: no cover
+
+    async def _reserve(self, request: Request, least: int) -> Reservation:
+        """Reserve the whole of what is wanted, or, when no call in flight could leave more, what is left."""
+        price = price_of(self.model, request)
+        while True:
+            try:
+                return self.budget.reserve(
+                    request.max_tokens, price, least=request.max_tokens if self._in_flight else least
+                )
+            except BudgetExceeded:
+                if not self._in_flight:
+                    raise
+            self._settled.clear()
+            await self._settled.wait()
+
+    def _wait_before_retry(self, error: Exception) -> bool | float:
+        """Decide whether *error* is worth another try, and after how long."""
+        if not isinstance(error, ProviderUnavailable):
+            return False
+        self.trouble = error
+        if error.retry_after_s is None:
+            return True
+        # A wait that ends past the deadline is no use: say so now, in the provider's words.
+        return error.retry_after_s if self.frame.monotonic() + error.retry_after_s < self.frame.deadline else False
+
+    async def _once(
+        self, key: str, request: Request, held: Reservation, on_text: Callable[[str], None] | None
+    ) -> Reply:
+        """Make one try under the reservation *held*, which it uses up."""
+        self._in_flight += 1
+        try:
+            return await self._try(key, replace(request, max_tokens=held.tokens), held, on_text)
+        finally:
+            self._in_flight -= 1
+            self._settled.set()
+
+    async def _try(self, key: str, sent: Request, held: Reservation, on_text: Callable[[str], None] | None) -> Reply:
+        call = PaidCall(key, "llm", sent.model, asdict(sent), held.tokens, held.usd)
+        try:
+            done = await self.journal.intend(
+                self.frame.run_id, self.frame.attempt, call, ceilings=self.frame.ceilings, now=self.frame.utc()
+            )
+        except BaseException:
+            self.budget.release(held)
+            raise
+        if done is not None:
+            self.budget.release(held)
+            return _reply_of(done)
+        self.crash_at("call.intended")
+        pieces: list[str] = []
+
+        def hear(piece: str) -> None:
+            pieces.append(piece)
+            if on_text is not None:
+                on_text(piece)
+
+        try:
+            reply = await self.model.complete(sent, on_text=hear)
+        except asyncio.CancelledError:
+            await self._cut(key, sent, held, "".join(pieces))
+            raise
+        except ProviderCutOff as cut:
+            await self._cut(key, sent, held, cut.text_so_far)
+            raise
+        except ProviderUnavailable as error:
+            if error.may_be_billed:
+                self._book(held, Usage(0, held.tokens, held.usd, 1))
+                await self._lose(key, None)
+            else:
+                await self._give_back(key, held)
+            raise
+        except ProviderError:
+            await self._give_back(key, held)
+            raise
+        self.crash_at("call.replied")
+        self._book(held, reply.usage)
+        await asyncio.shield(
+            self.journal.record(self.frame.run_id, key, asdict(reply), reply.usage, now=self.frame.utc())
+        )
+        self.crash_at("call.recorded")
+        return reply
+
+    async def _give_back(self, key: str, held: Reservation) -> None:
+        self.budget.release(held)
+        await self.journal.release(self.frame.run_id, key, now=self.frame.utc())
+
+    async def _cut(self, key: str, sent: Request, held: Reservation, text: str) -> None:
+        """Book what had come when a call ended in the middle: its input, and the text so far."""
+        self.text_so_far = text
+        tokens = min(held.tokens, -(-len(text) // CHARS_PER_TOKEN))
+        price = price_of(self.model, sent)
+        usd = None if price is None else price.input_usd + tokens * price.usd_per_output_token
+        used = Usage(sum(len(m.content) for m in sent.messages) // CHARS_PER_TOKEN, tokens, usd, 1)
+        self._book(held, used)
+        await self._lose(key, used)
+
+    async def _lose(self, key: str, usage: Usage | None) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(self.journal.lose(self.frame.run_id, key, usage=usage, now=self.frame.utc()))
+
+    def _book(self, held: Reservation, usage: Usage) -> None:
+        self._settle(held, usage)
+        self.replay.made(usage)
+
+    def _settle(self, held: Reservation, usage: Usage) -> None:
+        self.budget.settle(held, tokens=usage.output_tokens, usd=usage.cost_usd, searches=usage.searches)
+        self.used = self.used + usage
+
+    def _heard(self, reply: Reply) -> Reply:
+        self.estimated = self.estimated or reply.estimated
+        return reply
+
+    def _key(self, request: Request, at: Place) -> str:
+        """
+        Name a call independently of the order in which parallel calls arrive.
+
+        What is granted depends on that order, so the hash is over what was asked for.
+        """
+        asked = json.dumps(asdict(request), sort_keys=True, ensure_ascii=False)
+        stem = f"{at.path}/{at.step}/{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+        self._nth[stem] += 1
+        return f"{stem}/{self._nth[stem]}"
+
+
+def price_of(model: Model, request: Request) -> Price | None:
+    """
+    Return the upper bound of what *request* may cost; None where the price is unknown.
+
+    A token is at least one byte of UTF-8 in every byte-level vocabulary, so bytes bound the input from above.
+    """
+    per_token = model.price(request.model)
+    if per_token is None:
+        return None
+    size = sum(len(m.content.encode()) + TOKENS_PER_MESSAGE for m in request.messages)
+    return Price(size * per_token[0], per_token[1])
+
+
+def _reply_of(entry: JournalEntry) -> Reply:
+    kept: dict[str, Any] = dict(entry.reply or {})
+    return Reply(**{**kept, "usage": Usage(**kept["usage"])})

@@ -1,0 +1,65 @@
+"""
+The engine's prose: what the models are told, in files beside this one.
+
+A run pins the texts themselves, not only their version: an upgrade in the
+middle of a run goes on with the words that it began with, or its replies in the
+journal would answer other requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+PROMPT_VERSION = 1
+"""Raised with every change of a text here; a golden test holds both together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """
+    All texts of one version.
+
+    Attributes:
+        root: The rules of a run; `{tools}` is where the functions are listed.
+        sub: The system prompt of a sub-call.
+        synthesis: The system prompt of the last call of a run that reached a limit.
+        notices: How things are said in observations, by name.
+    """
+
+    version: int
+    root: str
+    sub: str
+    synthesis: str
+    notices: Mapping[str, str]
+
+    def pinned(self) -> dict[str, Any]:
+        """Return the texts as JSON values, to be pinned with the run."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, pinned: Mapping[str, Any]) -> Prompts:
+        """Return the texts that a run pinned; words that a newer version added are taken from it."""
+        current = asdict(current_prompts())
+        notices = {**current["notices"], **pinned["notices"]}
+        return cls(**{**current, **{k: v for k, v in pinned.items() if k in current}, "notices": notices})
+
+
+@cache
+def current_prompts() -> Prompts:
+    """Return the texts of this version."""
+    lines = (line.partition(": ") for line in _text("notices").splitlines())
+    return Prompts(
+        PROMPT_VERSION,
+        _text("root"),
+        _text("sub"),
+        _text("synthesis"),
+        {name: said for name, _, said in lines},
+    )
+
+
+def _text(name: str) -> str:
+    return files(__name__).joinpath(f"{name}.md").read_text(encoding="utf-8").strip("\n")

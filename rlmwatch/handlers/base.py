@@ -1,0 +1,57 @@
+"""The port between the supervisor and the kinds: what a handler gets, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rlmwatch.contract.documents import ChatState, Progress
+from rlmwatch.contract.options import RunOptions
+from rlmwatch.engine.calls import Calls
+from rlmwatch.runs.model import Result, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """
+    What a handler works with.
+
+    Attributes:
+        options: What holds for this run, the model's name included.
+        calls: Makes paid calls.
+        memory: Reads the conversation's memory from the workspace.
+        pin: Fixes what must not change between attempts; returns what was fixed first.
+        progress: Says how far the run is.
+        on_text: Is given each new piece of the answer; None where nobody listens.
+    """
+
+    options: RunOptions
+    calls: Calls
+    memory: Callable[[], Awaitable[ChatState]]
+    pin: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+    progress: Callable[[Progress], None]
+    on_text: Callable[[str], None] | None = None
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a poller should know of the run's spending."""
+        unknown = (
+            f"the price of {self.options.model} is not known: its cost is not counted, default caps in USD are off"
+        )
+        return (unknown,) if self.calls.budget.price_unknown else ()
+
+
+class Handler(Protocol):
+    """Answers the runs of one kind."""
+
+    async def __call__(self, run: Run, bench: Bench) -> Result:
+        """
+        Answer *run*.
+
+        May be called again for the same run after a crash: what it paid for comes from the journal, and what it
+        pinned is the same.
+
+        Raises:
+            RlmwatchError: The supervisor decides by the class what becomes of the run.
+        """
+        ...

@@ -1,0 +1,129 @@
+"""
+One connection to the ledger's file, and what its failures mean for a person.
+
+Guarantees
+
+1. The folder is made private (0700) and so is the file (0600, and SQLite gives
+   its `-wal` and `-shm` the same); what exists already keeps its mode.
+2. What is committed is on the disk: write-ahead log, `synchronous=FULL`, and the
+   folder's entry for a new file is synced too.
+3. Another process (`rlmwatch again`) may write at the same time; each waits for
+   the other, `BUSY_S` at most.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from rlmwatch.errors import LedgerError
+from rlmwatch.ledger.schema import migrate
+
+BUSY_S = 5.0
+"""Seconds to wait for another process: its transactions take milliseconds, a checkpoint of a large log a second."""
+
+WAL_LIMIT_BYTES = 64_000_000
+"""After a checkpoint the log is cut to this, so that one large day does not hold the disk forever."""
+
+OLDEST_SQLITE = (3, 37, 0)
+"""STRICT tables; RETURNING came with 3.35."""
+
+
+def connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    """
+    Open the ledger at *path* with the newest schema; make folder and file where *create* says so.
+
+    The connection begins no transaction by itself, and may be handed to one other thread.
+
+    Raises:
+        LedgerError: It cannot be used; the text names the file and the cure.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        needed = ".".join(map(str, OLDEST_SQLITE))
+        raise LedgerError(
+            f"this Python brings SQLite {sqlite3.sqlite_version}; the ledger needs {needed} or newer. "
+            "Install a newer Python or SQLite"
+        )
+    try:
+        _make_private(path, create=create)
+    except OSError as error:
+        raise LedgerError(
+            f"cannot open the ledger {path}: {error.strerror}. See that its folder is there and can be "
+            "written, or set RLMWATCH_STATE_DIR to another one"
+        ) from error
+    try:
+        db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    try:
+        _prepare(db, path)
+    except sqlite3.Error as error:
+        db.close()
+        raise explain(error, path) from error
+    except LedgerError:
+        db.close()
+        raise
+    return db
+
+
+def explain(error: sqlite3.Error, path: Path) -> LedgerError:
+    """Say what *error* means for the ledger at *path*, and what to do."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the low byte is the class
+    what, cure = _FAILURES.get(code, ("cannot be used", "Look at the disk and the folder's permissions"))
+    text = f"the ledger {path} {what} ({error}). {cure.replace('PATH', str(path))}"
+    return LedgerError(text)
+
+
+_DAMAGED = "is damaged"
+_MOVE_ASIDE = (
+    "Stop rlmwatch, move PATH aside together with PATH-wal and PATH-shm, and start again with a new one: what was "
+    "answered is known from the workspace too and is not answered again"
+)
+_GIVE_ACCESS = "Make PATH and its folder readable and writable for this user"
+
+_FAILURES = {
+    sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "Free some space; rlmwatch goes on by itself"),
+    sqlite3.SQLITE_IOERR: (
+        "cannot be read or written",
+        "Look at the disk (space, quota, the system's log); rlmwatch goes on by itself once it works",
+    ),
+    sqlite3.SQLITE_BUSY: (
+        f"is held by another process for more than {BUSY_S:.0f} s",
+        "End the program that has it open; rlmwatch goes on by itself",
+    ),
+    sqlite3.SQLITE_READONLY: ("cannot be written", _GIVE_ACCESS),
+    sqlite3.SQLITE_PERM: ("cannot be written", _GIVE_ACCESS),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", _GIVE_ACCESS),
+    sqlite3.SQLITE_CORRUPT: (_DAMAGED, _MOVE_ASIDE),
+    sqlite3.SQLITE_NOTADB: (_DAMAGED, _MOVE_ASIDE),
+}
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Set what holds for this connection, and bring the schema up to date."""
+    db.row_factory = sqlite3.Row
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise LedgerError(
+            f"the ledger {path} lies on a file system without shared memory (a network mount?), where it could "
+            "be damaged. Set RLMWATCH_STATE_DIR to a folder on a local disk"
+        )
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+    migrate(db, path)
+
+
+def _make_private(path: Path, *, create: bool) -> None:
+    """Make the folder and the file, readable for this user only; or see that the file is there."""
+    if not create or path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,203 @@
+"""
+The one thread that speaks to the ledger's file.
+
+A verb is a function of the connection. Rules
+
+1. Verbs are carried out in the order in which they were asked, and each returns
+   when what it did is durable.
+2. Verbs that wait at the same moment share one transaction, so they share one
+   fsync; each stands in a savepoint of its own, so one that raises undoes
+   nothing but itself.
+3. Where a shared transaction fails as a whole (disk full, I/O error), each of
+   its verbs is tried once more alone: one that is too large fails no other.
+4. A connection that failed is not used again. The next verb opens a new one, so
+   the ledger works again as soon as the disk does.
+5. A verb that was asked for is carried out, also when its caller no longer waits:
+   a reply that was paid for is stored though the run was cancelled meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import structlog
+
+from rlmwatch.errors import LedgerError
+from rlmwatch.ledger.connection import connect, explain
+
+T = TypeVar("T")
+
+GROUP_MAX = 256
+"""Verbs per transaction, so that the first of a thousand does not wait for the last."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A verb, and who waits for it."""
+
+    verb: Callable[[sqlite3.Connection], Any]
+    writes: bool
+    future: asyncio.Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a verb: its value, or the error that it raised."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+class Writer:
+    """Carries out verbs on the ledger at *path*, for any number of tasks and event loops."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+        self._asked: SimpleQueue[_Asked | None] = SimpleQueue()
+        self._closed = False
+        self._door = threading.Lock()
+        # A daemon thread: a program that forgets to close must still be able to end. Nothing is lost by that, since
+        # whatever was answered is committed.
+        self._thread = threading.Thread(target=self._work, name="rlmwatch-ledger", daemon=True)
+
+    def start(self) -> None:
+        """
+        Open the file, making it where it is missing, and begin to work.
+
+        Raises:
+            LedgerError: The file cannot be used.
+        """
+        self._db = connect(self._path, create=True)
+        self._thread.start()
+
+    async def do(self, verb: Callable[[sqlite3.Connection], T], *, writes: bool = True) -> T:
+        """
+        Carry out *verb* and return what it returns, once that is durable.
+
+        *verb* may be called twice, the first time without effect (rule 3).
+
+        Raises:
+            LedgerError: The file cannot be used now, or the ledger was closed; nothing was done.
+            Exception: What *verb* itself raised; what it did is undone.
+        """
+        future = asyncio.get_running_loop().create_future()
+        with self._door:
+            if self._closed:
+                raise LedgerError(f"the ledger {self._path} was closed already; open it again")
+            self._asked.put(_Asked(verb, writes, future))
+        value: T = await future
+        return value
+
+    async def aclose(self) -> None:
+        """Carry out what was asked before, then close the file. Idempotent."""
+        with self._door:
+            if not self._closed:
+                self._closed = True
+                self._asked.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        """Take what waits, carry it out together, answer; until closed. Waiting costs nothing."""
+        more = True
+        while more:
+            group, more = self._next_group()
+            if group:
+                self._answer(group, self._carry_out(group))
+        self._drop_connection()
+
+    def _next_group(self) -> tuple[list[_Asked], bool]:
+        """Wait for a verb and return it with those that wait behind it, and whether more may come."""
+        group: list[_Asked] = []
+        asked = self._asked.get()
+        while asked is not None:
+            group.append(asked)
+            if len(group) == GROUP_MAX:
+                return group, True
+            try:
+                asked = self._asked.get_nowait()
+            except Empty:
+                return group, True
+        return group, False
+
+    def _carry_out(self, group: list[_Asked]) -> list[_Outcome]:
+        """Carry out *group* in one transaction, or, where that fails, each on its own."""
+        try:
+            return self._transact(group)
+        except sqlite3.Error as error:
+            self._drop_connection()
+            busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+            log.warning("ledger.transaction_failed", path=str(self._path), verbs=len(group), error=str(error))
+            if len(group) > 1 and not busy:  # busy has waited long enough for all of them
+                return [outcome for asked in group for outcome in self._carry_out([asked])]
+            return [_Outcome(error=_for_person(error, self._path))] * len(group)
+        except LedgerError as error:
+            return [_Outcome(error=error)] * len(group)
+
+    def _transact(self, group: list[_Asked]) -> list[_Outcome]:
+        """Carry out *group* in one transaction; every sqlite3.Error ends it as a whole."""
+        if self._db is None:
+            # Never made anew: an empty ledger in place of a lost one would end runs that are under way unseen.
+            self._db = connect(self._path, create=False)
+        db = self._db
+        db.execute("BEGIN IMMEDIATE" if any(asked.writes for asked in group) else "BEGIN")
+        outcomes = []
+        for asked in group:
+            db.execute("SAVEPOINT verb")
+            try:
+                outcomes.append(_Outcome(value=asked.verb(db)))
+            except sqlite3.Error:
+                raise
+            except Exception as error:  # noqa: BLE001 (it belongs to the caller, who gets it; the thread must live on)
+                db.execute("ROLLBACK TO verb")
+                outcomes.append(_Outcome(error=error))
+            db.execute("RELEASE verb")
+        db.execute("COMMIT")
+        return outcomes
+
+    def _drop_connection(self) -> None:
+        """Close the connection; a transaction that is open is rolled back."""
+        if self._db is not None:
+            try:
+                self._db.close()
+            except sqlite3.Error as error:  # it has failed before; what was committed is safe
+                log.warning("ledger.close_failed", path=str(self._path), error=str(error))
+            self._db = None
+
+    def _answer(self, group: list[_Asked], outcomes: list[_Outcome]) -> None:
+        """Wake who waits, with one call per event loop."""
+        by_loop: defaultdict[asyncio.AbstractEventLoop, list[tuple[_Asked, _Outcome]]] = defaultdict(list)
+        for asked, outcome in zip(group, outcomes, strict=True):
+            by_loop[asked.future.get_loop()].append((asked, outcome))
+        for loop, answered in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_settle, answered)
+            except RuntimeError:  # the loop was closed: nobody waits any more
+                log.debug("ledger.nobody_waits", verbs=len(answered))
+
+
+def _settle(answered: list[tuple[_Asked, _Outcome]]) -> None:
+    """Hand each outcome to its caller, unless that has stopped waiting. Runs in the caller's loop."""
+    for asked, outcome in answered:
+        if asked.future.done():
+            continue
+        if outcome.error is None:
+            asked.future.set_result(outcome.value)
+        else:
+            asked.future.set_exception(outcome.error)
+
+
+def _for_person(error: sqlite3.Error, path: Path) -> Exception:
+    """Return what a caller is told: a fault of the file in words for a person, a fault of ours as it is."""
+    ours = isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError)
+    return error if ours else explain(error, path)

@@ -1,0 +1,307 @@
+"""
+Any provider that speaks the OpenAI chat protocol.
+
+Every call streams: cancelling it closes the connection, which stops the bill, and what had come is kept. Nothing is
+retried here but a request that the provider refused for one of its optional parameters (see `Dialect`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from rlmwatch import clock
+from rlmwatch.errors import ProviderCutOff, ProviderError, ProviderUnavailable
+from rlmwatch.models.base import Reply, Request
+from rlmwatch.models.openai_dialect import Dialect, Endpoint
+from rlmwatch.models.openai_errors import by_status, status_of, words_of
+from rlmwatch.models.openai_stream import Answer, estimate
+from rlmwatch.models.prices import Prices, is_loopback
+from rlmwatch.runs.model import Usage
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import APIError, AsyncOpenAI, AsyncStream
+
+log = structlog.get_logger()
+
+CONNECT_TIMEOUT_S = 10.0
+"""A host that cannot be reached in this time is down, or behind a firewall that drops."""
+
+IDLE_TIMEOUT_S = 120.0
+"""Silence after which a provider is given up; above the longest pause that a reasoning model makes between chunks."""
+
+LAST_CHUNK_TIMEOUT_S = 10.0
+"""Wait for the usage once the text is whole: an answer is not lost because its bill does not come."""
+
+_NO_KEY = "none"  # the SDK insists on a key, and would look for one in the environment
+_BAD_REQUEST = (400, 422)
+_DOCUMENT_TYPES = ("application/json", "text/html", "text/plain")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """
+    How long silence is borne, in seconds.
+
+    Attributes:
+        connect_s: Until there is a connection.
+        idle_s: From the request to the first byte, and from chunk to chunk.
+        last_chunk_s: For the usage, once the text is whole.
+    """
+
+    connect_s: float = CONNECT_TIMEOUT_S
+    idle_s: float = IDLE_TIMEOUT_S
+    last_chunk_s: float = LAST_CHUNK_TIMEOUT_S
+
+
+class OpenAIModel:
+    """
+    A provider behind the OpenAI chat protocol (port `Model`).
+
+    Belongs to the event loop of its first call. The openai package is loaded by that call.
+
+    Attributes:
+        provider: Short name for people.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, prices: Prices | None = None, timeouts: Timeouts | None = None) -> None:
+        self.provider = endpoint.provider
+        self._endpoint = endpoint
+        self._prices = prices if prices is not None else Prices(endpoint.provider, endpoint.base_url)
+        self._timeouts = timeouts if timeouts is not None else Timeouts()
+        self._is_openrouter = endpoint.provider == "openrouter"
+        self._dialects: dict[str, Dialect] = {}
+        self._client: AsyncOpenAI | None = None
+
+    def price(self, model: str) -> tuple[float, float] | None:
+        """Return US dollars per (input token, output token) of *model*, at most; None where unknown."""
+        return self._prices.price(model)
+
+    async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
+        """
+        Make one call; *on_text* is given each new piece of text as it comes.
+
+        See the port for the errors. A connection that breaks after the text is whole does no harm: the tokens
+        are then estimated.
+        """
+        answer = Answer()
+        stream = await self._open(request)
+        try:
+            if _is_document(stream.response):
+                await self._whole(stream.response, request, answer)
+                if on_text is not None:
+                    on_text(answer.text)
+            else:
+                await self._streamed(stream, request, answer, on_text)
+        finally:
+            await stream.close()
+        if answer.finish_reason in (None, "error"):
+            raise self._cut_off("the stream ended before the answer did", answer)
+        return self._reply(request, answer)
+
+    async def aclose(self) -> None:
+        """Close the connections. Idempotent."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _open(self, request: Request) -> AsyncStream[object]:
+        """Send the request and return its stream, learning the model's dialect from refusals (they are not billed)."""
+        import httpx2
+        from openai import APIError, APIStatusError, AsyncStream
+
+        client = self._connect()
+        known = dialect = self._dialects.get(request.model) or Dialect.of(self._endpoint.base_url)
+        while True:
+            body = dialect.body(request)
+            if self._is_openrouter:
+                body["usage"] = {"include": True}
+            failure: APIError | httpx2.HTTPError
+            try:
+                stream = await client.post(
+                    "/chat/completions", body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
+                )
+            except (APIError, httpx2.HTTPError) as error:  # the latter while the body of a refusal is read
+                failure = error
+            else:
+                if dialect != known:
+                    self._dialects[request.model] = dialect
+                    log.info("model.dialect_learned", model=request.model, without=sorted(dialect.without))
+                return stream
+            other = None
+            if isinstance(failure, APIStatusError) and failure.status_code in _BAD_REQUEST:
+                other = dialect.after_refusal(body, f"{failure.param} {words_of(failure.body)}")
+            if other is None:
+                # Raised outside of `except`: the SDK's error carries the request, with the key, into tracebacks.
+                raise self._failure(failure, request)
+            dialect = other
+
+    async def _streamed(
+        self,
+        stream: AsyncStream[object],
+        request: Request,
+        answer: Answer,
+        on_text: Callable[[str], None] | None,
+    ) -> None:
+        """Fill *answer* from the stream; failures are mapped here, those of *on_text* are its own."""
+        from openai import APIConnectionError, APIError
+
+        failure: ProviderError
+        while True:
+            try:
+                async with asyncio.timeout(self._timeouts.last_chunk_s if answer.finish_reason else None):
+                    chunk = await anext(stream, None)
+            except APIConnectionError as error:
+                failure = self._failure(error, request)
+            except APIError as error:
+                failure = self._said(error.body, error.message, stream.response, request)
+            except TimeoutError:
+                failure = ProviderUnavailable("no usage came")
+            except ValueError as error:  # JSON and UTF-8 alike
+                words = self._endpoint.caller.text(f"sent a chunk that is no JSON: {error}")
+                failure = ProviderUnavailable(words, may_be_billed=True)
+            else:
+                if chunk is None:
+                    return
+                piece = answer.take(chunk)
+                if piece and on_text is not None:
+                    on_text(piece)
+                continue
+            if answer.finish_reason not in (None, "error"):
+                log.info("model.usage_missing", provider=self.provider, model=request.model, reason=str(failure))
+                return
+            raise self._cut_off(str(failure), answer) if answer.pieces else failure
+
+    async def _whole(self, response: httpx2.Response, request: Request, answer: Answer) -> None:
+        """Fill *answer* from one that is no stream: a whole reply, an error with status 200, or something else."""
+        import httpx2
+
+        try:
+            text = (await response.aread()).decode("utf-8", "replace")
+        except httpx2.HTTPError as error:
+            failure: ProviderError = self._unreachable(error)
+        else:
+            try:
+                payload = json.loads(text)
+            except ValueError:
+                payload = None
+            if isinstance(payload, dict) and payload.get("error"):
+                failure = self._said(payload["error"], "", response, request)
+            else:
+                answer.take(payload)
+                if answer.finish_reason is not None:
+                    return
+                said = words_of(text).strip() or "nothing"
+                caller = self._endpoint.caller
+                failure = ProviderUnavailable(caller.text(f"the answer is not the chat protocol's: {said}"))
+        raise failure
+
+    def _reply(self, request: Request, answer: Answer) -> Reply:
+        """Return the finished answer, with what it used and cost."""
+        counted = answer.tokens()
+        tokens = counted if counted is not None else estimate(request.messages, answer.text)
+        cost = answer.reported_cost()
+        if cost is None:
+            cost = self._prices.cost(request.model, tokens)
+        usage = Usage(input_tokens=tokens.input, output_tokens=tokens.output, cost_usd=cost, llm_calls=1)
+        return Reply(
+            text=answer.text,
+            finish_reason=answer.finish_reason or "",
+            usage=usage,
+            model=answer.model or request.model,
+            estimated=counted is None,
+        )
+
+    def _failure(self, error: APIError | httpx2.HTTPError, request: Request) -> ProviderError:
+        """Return the SDK's *error* in our terms."""
+        from openai import APIConnectionError, APIStatusError, OpenAIError
+
+        if isinstance(error, APIStatusError):
+            return self._by_status(error.status_code, _payload(error.response.text), error.response, request)
+        if isinstance(error, APIConnectionError):
+            return self._unreachable(error.__cause__ or error)
+        if not isinstance(error, OpenAIError):
+            return self._unreachable(error)
+        return ProviderUnavailable(self._endpoint.caller.text(error.message), may_be_billed=True)
+
+    def _unreachable(self, cause: BaseException) -> ProviderUnavailable:
+        """Return the error for a connection that was not made, broke, or fell silent."""
+        import httpx2
+
+        if isinstance(cause, httpx2.ReadTimeout):
+            words = f"said nothing for {self._timeouts.idle_s:g} s"
+        else:
+            words = f"no connection to {self._endpoint.base_url}: {str(cause) or type(cause).__name__}"
+        before_sending = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+        return ProviderUnavailable(
+            self._endpoint.caller.text(words), may_be_billed=not isinstance(cause, before_sending)
+        )
+
+    def _said(self, error: object, message: str, response: httpx2.Response, request: Request) -> ProviderError:
+        """Return the error that a provider put into an answer with status 200."""
+        status = status_of(error)
+        if status is not None:
+            return self._by_status(status, {"error": error}, response, request)
+        words = words_of(error) if error else message
+        return ProviderUnavailable(self._endpoint.caller.text(words), may_be_billed=True)
+
+    def _by_status(self, status: int, payload: object, response: httpx2.Response, request: Request) -> ProviderError:
+        return by_status(
+            self._endpoint.caller,
+            status,
+            payload,
+            headers=response.headers,
+            model=request.model,
+            now=datetime.fromisoformat(clock.utc()),
+        )
+
+    def _cut_off(self, words: str, answer: Answer) -> ProviderCutOff:
+        text = words if words.startswith(f"{self.provider}: ") else self._endpoint.caller.text(words)
+        return ProviderCutOff(text, text_so_far=answer.text)
+
+    def _connect(self) -> AsyncOpenAI:
+        """Return the client, made at the first call."""
+        if self._client is None:
+            import httpx2
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Omit, Timeout
+
+            local = is_loopback(self._endpoint.base_url)
+            key = self._endpoint.api_key
+            timeout = Timeout(self._timeouts.idle_s, connect=self._timeouts.connect_s)
+            # Whose key it is, the SDK takes from the environment: that is for OpenAI alone.
+            whose: dict[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
+            self._client = AsyncOpenAI(
+                api_key=key.get_secret_value() if key is not None else _NO_KEY,
+                base_url=self._endpoint.base_url,
+                max_retries=0,
+                timeout=timeout,
+                default_headers=None if self.provider == "openai" else whose,
+                http_client=DefaultAsyncHttpxClient(
+                    timeout=timeout,
+                    # A proxy from the environment has no way back to this machine's own loopback. Connections
+                    # cost nothing there, and llama.cpp closes kept ones just as the next request is sent.
+                    trust_env=not local,
+                    limits=httpx2.Limits(max_keepalive_connections=0 if local else None),
+                ),
+            )
+        return self._client
+
+
+def _is_document(response: httpx2.Response) -> bool:
+    """Return whether the answer is one document and no stream of events."""
+    return response.headers.get("content-type", "").lower().startswith(_DOCUMENT_TYPES)
+
+
+def _payload(text: str) -> object:
+    """Return an error's body as JSON values, or as the text that it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

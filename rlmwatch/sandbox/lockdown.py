@@ -1,0 +1,342 @@
+"""
+A process locks itself before it runs a line of a model's code.
+
+Standard library only. Only the kernel is trusted: `ctypes` is reachable from any Python, so nothing here relies on
+what Python code can or cannot name. The layers, each of which alone would stop most of it, in this order:
+
+    process      own session, dies with its parent, no descriptors but its own, no executable data pages
+    identity     never real root: root becomes an id that nobody else has
+    namespaces   own user, net, ipc and uts namespaces and an empty root folder, where the kernel allows it
+    limits       memory, processor time, descriptors, threads, no new file, no core
+    landlock     no file, no TCP port, no abstract socket, no signal to outside
+    seccomp      the system calls of `seccomp.py` and no others
+
+`lock` does it for real; a probe calls it in a throw-away child and reads what it reported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rlmwatch.sandbox import seccomp
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 8, 22, 38
+_SECCOMP_MODE_FILTER = 2
+_CLONE_NEWUTS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x04000000, 0x08000000, 0x10000000, 0x40000000
+_CAPABILITY_VERSION_3 = 0x20080522
+_CAP_SYS_CHROOT, _CAP_SYS_ADMIN = 18, 21
+_SYS_CAPGET, _SYS_CAPSET = {"x86_64": (125, 126), "aarch64": (90, 91)}.get(os.uname().machine, (-1, -1))
+_SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_RESTRICT = 444, 446  # the same on every architecture
+_M_ARENA_MAX = -8
+
+# systemd and useradd hand out nothing here (systemd's UIDS-GIDS table: 1879048192 to 2147483647 is unused).
+_FIRST_LONE_ID = 0x70000000
+_NOBODY = 65534
+
+FIRST_FREE_FD = 6
+"""Descriptors 0 to 2 are the null device, 3 to 5 the worker's own; all others are closed."""
+
+
+class Layer(NamedTuple):
+    """
+    What became of one layer.
+
+    Attributes:
+        state: `on`; `missing` where the kernel has it not and the policy allows that; `off` where told not to use it.
+        text: What it is, or why it is not.
+    """
+
+    name: str
+    state: str
+    text: str
+
+
+class Refused(Exception):
+    """
+    This process must not run a model's code.
+
+    Attributes:
+        layer: Name of the layer.
+        reason: What the kernel answered.
+        cure: What a person can do.
+    """
+
+    def __init__(self, layer: str, reason: str, cure: str) -> None:
+        super().__init__(f"{layer}: {reason}. {cure}")
+        self.layer = layer
+        self.reason = reason
+        self.cure = cure
+
+
+@dataclass(frozen=True)
+class Policy:
+    """
+    Which layers, how much.
+
+    Attributes:
+        namespaces: False leaves namespaces and the empty root folder out, as on a kernel that has none.
+        landlock: `need` refuses a machine without it, `try` goes on without, `off` leaves it out.
+        memory_bytes: Address space of a session. A context takes about twice its size while it is handed over.
+        cpu_s: Processor time of a session.
+        descriptors: Open descriptors of a session.
+        threads: Threads of a session, where they can be counted apart from the user's others.
+    """
+
+    namespaces: bool = True
+    landlock: str = "need"
+    memory_bytes: int = 1 << 30
+    cpu_s: int = 600
+    descriptors: int = 32
+    threads: int = 64
+
+
+def lock(
+    policy: Policy, *, parent: int, empty_root: int, note: Callable[[str], None] = lambda _layer: None
+) -> list[Layer]:
+    """
+    Lock this process down for good, and return what was done.
+
+    Args:
+        policy: Which layers.
+        parent: The process that must still be alive; this one dies with it.
+        empty_root: Descriptor of an empty folder, which is closed; -1 where there is none.
+        note: Told the name of each layer before it is tried (a service filter may kill the process there).
+
+    Raises:
+        Refused: A layer that is needed cannot be had. The caller must end the process.
+    """
+    layers: tuple[tuple[str, Callable[[], Layer]], ...] = (
+        ("process", lambda: _process(parent)),
+        ("identity", _identity),
+        ("namespaces", lambda: _namespaces(policy, empty_root)),
+        ("limits", lambda: _limits(policy)),
+        ("landlock", lambda: _landlock(policy)),
+        ("seccomp", _seccomp),
+    )
+    done = []
+    for name, layer in layers:
+        note(name)
+        done.append(layer())
+        if name == "namespaces":
+            _tie_to(parent)  # a change of identity unties it
+    _verify()
+    return done
+
+
+def _process(parent: int) -> Layer:
+    os.setsid()
+    _tie_to(parent)
+    # READ_IMPLIES_EXEC would make every readable page executable.
+    _libc.personality(0)
+    # An arena for each thread would reserve 64 MB of the address space each.
+    _libc.mallopt(_M_ARENA_MAX, 1)
+    return Layer("process", "on", "own session, dies with its host")
+
+
+def _tie_to(parent: int) -> None:
+    _prctl("process", _PR_SET_DUMPABLE, 0)
+    end_with(parent)
+
+
+def end_with(parent: int) -> None:
+    """
+    Have the kernel kill this process when the thread that started it ends.
+
+    Raises:
+        Refused: *parent* is gone already.
+    """
+    _prctl("process", _PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise Refused("process", "the host is gone", "Nothing to do.")
+
+
+def _identity() -> Layer:
+    if 0 not in os.getresuid():
+        return Layer("identity", "on", f"uid {os.getuid()}, an ordinary user")
+    cure = "Run rlmwatch as an ordinary user, or give it CAP_SETUID and CAP_SETGID and more than one mapped id."
+    _prctl("identity", _PR_SET_KEEPCAPS, 1)
+    try:
+        if os.getgroups():
+            os.setgroups([])
+        lone = _become(_FIRST_LONE_ID + os.getpid(), _NOBODY)
+    except OSError as error:
+        raise Refused("identity", f"real root cannot become another user ({error.strerror})", cure) from error
+    _set_capabilities(_capabilities() & (1 << _CAP_SYS_CHROOT | 1 << _CAP_SYS_ADMIN))
+    if 0 in (*os.getresuid(), *os.getresgid()):
+        raise Refused("identity", "still real root", cure)
+    return Layer("identity", "on", f"uid {lone}, root no more")
+
+
+def _become(*ids: int) -> int:
+    """Take the first of *ids* that the kernel lets us have, as user and group."""
+    for last, lone in zip([False] * (len(ids) - 1) + [True], ids, strict=True):
+        try:
+            os.setresgid(lone, lone, lone)
+            os.setresuid(lone, lone, lone)
+        except OSError:
+            if last:
+                raise
+        else:
+            return lone
+    raise AssertionError
+
+
+def _namespaces(policy: Policy, empty_root: int) -> Layer:
+    own = False
+    reason = ""
+    if policy.namespaces:
+        networks = _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS
+        # No id is mapped in: in there we are nobody at all. The second try is for one who was root a moment ago.
+        own = _libc.unshare(_CLONE_NEWUSER | networks) == 0
+        reason = os.strerror(ctypes.get_errno())
+        alone = own or _libc.unshare(networks) == 0
+    rooted = _into(empty_root)
+    _set_capabilities(0)
+    if _capabilities():
+        raise Refused("namespaces", "capabilities stay", "Report this; it should not happen.")
+    if not policy.namespaces:
+        return Layer("namespaces", "off", "left out")
+    if not (alone and rooted):
+        return Layer("namespaces", "missing", f"the kernel gives none to this user ({reason}); the other layers hold")
+    what = "user, net, ipc, uts" if own else "net, ipc, uts"
+    return Layer("namespaces", "on", f"own {what}; the root folder is empty")
+
+
+def _into(empty_root: int) -> bool:
+    try:
+        os.fchdir(empty_root)
+        os.chroot(".")
+        os.chdir("/")
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        if empty_root >= 0:
+            os.close(empty_root)
+
+
+def _limits(policy: Policy) -> Layer:
+    limits = {
+        resource.RLIMIT_AS: policy.memory_bytes,
+        resource.RLIMIT_CPU: policy.cpu_s,
+        resource.RLIMIT_NOFILE: policy.descriptors,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    if _threads_count_apart():
+        limits[resource.RLIMIT_NPROC] = policy.threads
+    for what, most in limits.items():
+        hard = resource.getrlimit(what)[1]
+        value = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        try:
+            resource.setrlimit(what, (value, value))
+        except (OSError, ValueError) as error:
+            raise Refused("limits", f"limit {what}: {error}", "Report this; it should not happen.") from error
+    return Layer("limits", "on", f"{policy.memory_bytes >> 20} MB, {policy.cpu_s} s of processor time")
+
+
+def _threads_count_apart() -> bool:
+    """
+    Whether the kernel counts our threads apart from all others of the same user.
+
+    It does for an id that nobody else has. In a user namespace it does since Linux 5.14; unmapped ids read as
+    nobody's there. Elsewhere the limit would stop honest threads, and the address space bounds them instead.
+    """
+    if os.getuid() >= _FIRST_LONE_ID:
+        return True
+    release = os.uname().release.split(".")
+    new_enough = (int(release[0]), int("".join(c for c in release[1] if c.isdigit()) or 0)) >= (5, 14)
+    return new_enough and os.getuid() == _NOBODY
+
+
+def _landlock(policy: Policy) -> Layer:
+    if policy.landlock == "off":
+        return Layer("landlock", "off", "left out")
+    version = _libc.syscall(_SYS_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
+    if version < 1:
+        reason = f"the kernel has no Landlock ({os.strerror(ctypes.get_errno())})"
+        if policy.landlock == "need":
+            raise Refused("landlock", reason, "Boot with lsm=…,landlock (Linux 5.13), or set allow_degraded = true.")
+        return Layer("landlock", "missing", f"{reason}; the other layers hold")
+    files = (1 << 13) - 1
+    for since, bit in ((2, 13), (3, 14), (5, 15)):  # REFER, TRUNCATE, IOCTL_DEV
+        files |= (version >= since) << bit
+    fields = [files, *([3] if version >= 4 else []), *([3] if version >= 6 else [])]  # noqa: PLR2004 (ABI numbers)
+    rules = struct.pack(f"={len(fields)}Q", *fields)
+    ruleset = _libc.syscall(_SYS_LANDLOCK_CREATE, rules, ctypes.c_size_t(len(rules)), ctypes.c_uint32(0))
+    _prctl("landlock", _PR_SET_NO_NEW_PRIVS, 1)
+    if ruleset < 0 or _libc.syscall(_SYS_LANDLOCK_RESTRICT, ruleset, ctypes.c_uint32(0)) != 0:
+        raise Refused("landlock", os.strerror(ctypes.get_errno()), "Another filter is in the way (container, service).")
+    os.close(ruleset)
+    return Layer("landlock", "on", f"version {version}, everything denied")
+
+
+def _seccomp() -> Layer:
+    machine = os.uname().machine
+    if machine not in seccomp.ARCHITECTURES or struct.calcsize("P") != 8:  # noqa: PLR2004 (bytes of a pointer)
+        raise Refused("seccomp", f"no filter for {machine}", "Use a 64-bit Python on x86_64 or aarch64.")
+    code = seccomp.assemble(seccomp.program(machine))
+    array = ctypes.create_string_buffer(code, len(code))
+    header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(array)))
+    _prctl("seccomp", _PR_SET_NO_NEW_PRIVS, 1)
+    cure = "Use a kernel with CONFIG_SECCOMP_FILTER; in a container or service, allow seccomp."
+    _prctl("seccomp", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(header), cure=cure)
+    return Layer("seccomp", "on", f"{len(code) // 8} instructions")
+
+
+def _verify() -> None:
+    """
+    Try what must fail.
+
+    Raises:
+        Refused: It did not.
+    """
+    for what, attempt in _attempts():
+        try:
+            attempt()
+        except OSError:
+            continue
+        raise Refused("seccomp", f"not in force: {what} went through", "Report this; no model's code was run.")
+
+
+def _attempts() -> Iterator[tuple[str, Callable[[], Any]]]:
+    yield "opening a file", lambda: os.open("/", os.O_RDONLY)
+    yield "making a socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    yield "changing a limit", lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _prctl(layer: str, *arguments: int, cure: str = "Report this; it should not happen.") -> None:
+    padded = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)][:5]
+    if _libc.prctl(*padded) != 0:
+        raise Refused(layer, f"prctl {arguments[0]}: {os.strerror(ctypes.get_errno())}", cure)
+
+
+def _capabilities() -> int:
+    """Return the permitted capabilities of this process; the effective and ambient ones are among them."""
+    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    data = ctypes.create_string_buffer(24)
+    if _libc.syscall(_SYS_CAPGET, header, data) != 0:
+        raise Refused("identity", os.strerror(ctypes.get_errno()), "Another filter is in the way (container, service).")
+    _, low, _, _, high, _ = struct.unpack("6I", data.raw)
+    return int(low | high << 32)
+
+
+def _set_capabilities(keep: int) -> None:
+    """Hold *keep* and nothing else, and inherit nothing."""
+    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    low, high = keep & 0xFFFFFFFF, keep >> 32
+    if _libc.syscall(_SYS_CAPSET, header, struct.pack("6I", low, low, 0, high, high, 0)) != 0:
+        raise Refused("identity", os.strerror(ctypes.get_errno()), "Another filter is in the way (container, service).")

@@ -1,0 +1,62 @@
+"""Look at paths that are due: the part of the watcher that waits for the disk, run in a worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlmwatch.runs.model import Signature
+from rlmwatch.watch.settle import Due
+from rlmwatch.workspace.snapshot import Changed, Content, Snapshot, Writer, look, snapshot, writer
+
+BATCH_FILES = 64
+"""Files looked at before the loop goes on: some 5 ms of a local disk, so that other events are not kept waiting."""
+
+BATCH_BYTES = 32 * 1024 * 1024
+"""Content held at once, about; what is left of a batch waits for the next. Inputs are small, but may be 10 MB each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """
+    What was seen of one path.
+
+    Attributes:
+        writer: What the probe said; FREE where none was asked for.
+        snapshot: The file; None where its writer is not known to be through.
+        sighted: The file as it was at an UNKNOWN probe, unopened; to see later if it grew.
+    """
+
+    path: str
+    writer: Writer
+    snapshot: Snapshot | None = None
+    sighted: Signature | None = None
+
+
+def look_at(root: Path, dues: Sequence[Due], *, max_bytes: int, trust_leases: bool) -> list[Look]:
+    """
+    Probe and read the first of *dues*: at most `BATCH_FILES`, fewer where they come to more than `BATCH_BYTES`.
+
+    Without *trust_leases* a free lease proves nothing (others write to a network mount too), and counts as UNKNOWN.
+    """
+    looks: list[Look] = []
+    held = 0
+    for due in dues[:BATCH_FILES]:
+        seen = _look_at(root, due, max_bytes, trust_leases=trust_leases)
+        looks.append(seen)
+        if isinstance(seen.snapshot, Content | Changed):
+            held += len(seen.snapshot.raw or b"")
+        if held > BATCH_BYTES:
+            break
+    return looks
+
+
+def _look_at(root: Path, due: Due, max_bytes: int, *, trust_leases: bool) -> Look:
+    if due.probe:
+        answer = writer(root, due.path)
+        if answer is Writer.BUSY:
+            return Look(due.path, Writer.BUSY)
+        if answer is Writer.UNKNOWN or not trust_leases:
+            return Look(due.path, Writer.UNKNOWN, sighted=look(root, due.path))
+    return Look(due.path, Writer.FREE, snapshot(root, due.path, max_bytes=max_bytes))

@@ -1,0 +1,102 @@
+"""
+The whole folder at one moment: every input and how it looks, without reading any.
+
+The same walk serves the start, lost events, folders that appear, and folders
+without events. A link to a folder is not gone into. Somebody who swaps a folder
+for a link in the middle of a walk can make it list names elsewhere; reading
+them is refused all the same, by the snapshot.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlmwatch.contract.ignored import ignored_folder
+from rlmwatch.contract.names import JOBS, InputName, input_name
+from rlmwatch.runs.model import Signature
+from rlmwatch.workspace.snapshot import signature
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """
+    Something with an input's name, be it a file or not.
+
+    Attributes:
+        signature: As `lstat` says: of the link, where it is one.
+    """
+
+    name: InputName
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A folder that could not be listed, or not to its end; what is in it is not known."""
+
+    path: str
+    reason: str
+
+
+def skipped(folder: str) -> bool:
+    """Whether no file in *folder* (POSIX path inside the workspace) can be an input or a submission."""
+    return folder.startswith(f"{JOBS}/") or ignored_folder(folder) is not None
+
+
+class Scan:
+    """
+    One walk over a workspace, or over one folder of it. Iterate it once; it blocks as the disk does.
+
+    Memory: the folders still to be visited and one folder's handle, however many files there are.
+
+    Attributes:
+        folders: Folders that need a watch, so far: all but skipped ones.
+        complete: Whether every folder could be listed, so far.
+    """
+
+    def __init__(self, root: Path, start: str = "") -> None:
+        self.folders = 0
+        self.complete = True
+        self._root = os.fspath(root)
+        self._start = start
+
+    def __iter__(self) -> Iterator[Found | Closed]:
+        waiting = [] if skipped(self._start) else [self._start]
+        while waiting:
+            folder = waiting.pop()
+            self.folders += 1
+            if folder != JOBS:  # it has no inputs, and may have thousands of files
+                yield from self._list(folder, waiting)
+
+    def _list(self, folder: str, waiting: list[str]) -> Iterator[Found | Closed]:
+        """Yield the inputs of *folder* and add its folders to *waiting*."""
+        prefix = f"{folder}/" if folder else ""
+        try:
+            with os.scandir(f"{self._root}/{folder}") as entries:
+                for entry in entries:
+                    path = prefix + entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        if not skipped(path):
+                            waiting.append(path)
+                    elif (name := input_name(path)) and (found := _found(name, entry)):
+                        yield found
+        except FileNotFoundError:
+            if not folder:
+                self.complete = False
+                yield Closed(folder, "missing")
+        except NotADirectoryError:
+            pass  # it was replaced by a file since its parent was listed
+        except OSError as error:
+            self.complete = False
+            yield Closed(folder, error.strerror or str(error))
+
+
+def _found(name: InputName, entry: os.DirEntry[str]) -> Found | None:
+    """Return how *entry* looks; None where it has gone, or cannot be asked: then there is nothing to read either."""
+    try:
+        return Found(name, signature(entry.stat(follow_symlinks=False)))
+    except OSError:
+        return None

@@ -1,0 +1,62 @@
+"""A walk's harvest: what differs from what was read last. Blocking, for a worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlmwatch import clock
+from rlmwatch.runs.model import Signature
+from rlmwatch.watch.scan import Closed, Found, Scan
+
+
+@dataclass(slots=True)
+class Walk:
+    """
+    What a walk found.
+
+    Attributes:
+        differing: Inputs that look other than when they were read last, or were never read.
+        closed: Folders that could not be listed.
+        present: Every input's path.
+        folders: Folders that need a watch.
+        seconds: How long it took.
+    """
+
+    differing: list[Found] = field(default_factory=list)
+    closed: list[Closed] = field(default_factory=list)
+    present: set[str] = field(default_factory=set)
+    folders: int = 0
+    seconds: float = 0.0
+
+
+def walk(root: Path, known: Mapping[str, Signature], starts: Collection[str]) -> Walk:
+    """
+    Walk the folders *starts* (`""` is the root) with all below, and compare with *known* signatures.
+
+    A start that lies in another one is visited once. *known* must not change meanwhile.
+    """
+    began = clock.monotonic()
+    result = Walk()
+    for start in _outermost(starts):
+        scan = Scan(root, start)
+        for item in scan:
+            if isinstance(item, Closed):
+                result.closed.append(item)
+                continue
+            result.present.add(item.name.path)
+            if known.get(item.name.path) != item.signature:
+                result.differing.append(item)
+        result.folders += scan.folders
+    result.seconds = clock.monotonic() - began
+    return result
+
+
+def _outermost(folders: Collection[str]) -> list[str]:
+    """Return those of *folders* that lie in no other."""
+    outermost: list[str] = []
+    for folder in sorted(folders, key=lambda path: (*path.split("/"),)):
+        if not outermost or (outermost[-1] and not folder.startswith(f"{outermost[-1]}/") and folder != outermost[-1]):
+            outermost.append(folder)
+    return outermost

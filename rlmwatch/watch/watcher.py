@@ -1,0 +1,364 @@
+"""
+The loop that turns changes of the workspace into runs.
+
+    observer ─ event ─▶ settling ─ due ─▶ reading ─ content ─▶ gate ─ save ─▶ ledger
+                           ▲
+    scan ─── differs ──────┘
+
+Each input whose signature differs from the one that was read last counts as
+being written. So the start, lost events, folders that appear, and folders
+without events are one mechanism: a walk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from rlmwatch import clock
+from rlmwatch.contract.names import CancelRequest, InputName, Submission, classify, input_name
+from rlmwatch.errors import LedgerError
+from rlmwatch.runs.model import Save, Signature
+from rlmwatch.watch.gate import Gate, Ports, WatchConfig
+from rlmwatch.watch.mounts import remote
+from rlmwatch.watch.observer import Fault, Observer, Seen
+from rlmwatch.watch.reading import Look, look_at
+from rlmwatch.watch.scan import skipped
+from rlmwatch.watch.settle import Due, Settling
+from rlmwatch.watch.walk import Walk, walk
+from rlmwatch.workspace.snapshot import Absent, Changed, Content, NotAFile, Unreadable, Writer
+
+log = structlog.get_logger()
+
+RETRY_EVENTS_S = 60.0
+"""How often watching is tried again where the kernel refused it; each try is a warning in the log."""
+
+
+class Watcher:
+    """
+    Watches one workspace and admits its saves.
+
+    Everything happens on the loop that made it, but reading and walking, which have a worker thread. `first_scan`
+    comes first, then `run`; neither may run twice at once.
+
+    Attributes:
+        paused: Why nothing is read just now (the root is missing), for people; None while all is well.
+    """
+
+    def __init__(self, root: Path, config: WatchConfig, ports: Ports) -> None:
+        self.paused: str | None = None
+        self._root = root
+        self._ports = ports
+        self._gate = Gate(config, ports)
+        self._settling = Settling()
+        self._wake = asyncio.Event()
+        self._resting = asyncio.Event()
+        self._observer = Observer(root, wake=self._wake.set, skip=skipped)
+        self._signatures: dict[str, Signature] = {}  # of every input as it was read last
+        self._moving: dict[str, Changed] = {}
+        self._sighted: dict[str, Signature | None] = {}
+        self._dues: deque[Due] = deque()
+        self._folders: set[str] = set()
+        self._closed: set[str] = set()
+        self._remote: str | None = None
+        self._unwatched = 0
+        self._check_at = self._rescan_at = self._retry_at = 0.0
+        self._reason = "start"
+
+    @property
+    def config(self) -> WatchConfig:
+        """The settings; may be replaced at any time, and then hold for the next content that is read."""
+        return self._gate.config
+
+    @config.setter
+    def config(self, config: WatchConfig) -> None:
+        self._gate.config = config
+
+    @property
+    def polling(self) -> bool:
+        """Whether events cannot be relied on, so that the folder is walked every `poll_s`."""
+        return bool(self._remote or self._unwatched or self._observer.fault)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether everything that was seen so far was read and answered for: nothing waits (for `run --once`)."""
+        return not (self._settling or self._dues or self._folders or self._rescan_at == 0.0 or self.paused)
+
+    async def first_scan(self) -> int:
+        """
+        Begin to watch, walk the whole folder, and return how many inputs wait for an answer. Admits nothing.
+
+        What is found here, and what changes from here on, is admitted by `run`. A missing root has no inputs: the
+        watcher is paused, and `run` goes on when it appears.
+        """
+        await self._begin()
+        return sum([1 async for _ in self._unanswered()])
+
+    async def unanswered(self) -> list[Save]:
+        """
+        In place of `first_scan`, where nothing is to be admitted: return the saves that wait for an answer.
+
+        One that is just being written is not among them.
+        """
+        await self._begin()
+        return [save async for save in self._unanswered() if save is not None]
+
+    async def until_at_rest(self) -> None:
+        """Return as soon as `run` has answered for everything that was seen (see `at_rest`)."""
+        await self._resting.wait()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Admit saves until *stop* is set; then the observer is stopped too."""
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: self._wake.set())
+        try:
+            while not stop.is_set():
+                await self._sleep()
+                now = clock.monotonic()
+                self._take_events(now)
+                await self._read_due(now)
+                await self._check(now)
+                await self._rescan(now)
+                if self.at_rest:
+                    self._resting.set()
+                else:
+                    self._resting.clear()
+        finally:
+            stopping.cancel()
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Stop watching. Idempotent; for a watcher whose `run` was never begun."""
+        await asyncio.to_thread(self._observer.stop)
+
+    # The four inputs of the loop
+
+    async def _sleep(self) -> None:
+        """Wait for an event, the next timer, or stop."""
+        timers = [self._check_at]
+        if not self.paused:
+            next_due = self._settling.next_due()
+            timers += [self._rescan_at] + ([] if next_due is None else [next_due])
+            timers += [0.0] if self._dues or self._folders else []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(timers) - clock.monotonic()):
+                await self._wake.wait()
+        self._wake.clear()
+
+    def _take_events(self, now: float) -> None:
+        for path, seen in self._observer.take().items():
+            match seen, classify(path):
+                case Seen.RESCAN, _:
+                    log.warning("watch.events_lost", done="rescan")
+                    self._rescan_soon("overflow")
+                case Seen.FOLDER, _:
+                    self._folders.add(path)
+                case Seen.WRITING, InputName():
+                    self._settling.writing(path, now=now)
+                case Seen.DONE, InputName():
+                    self._settling.done(path, now=now)
+                case Seen.GONE, InputName():
+                    self._forget(path)
+                case ((Seen.WRITING | Seen.DONE), (Submission() | CancelRequest())):
+                    self._ports.on_jobs_path(path)
+                case _:
+                    pass
+
+    async def _read_due(self, now: float) -> None:
+        """Look at one batch of the paths that are due."""
+        if self.paused:
+            return
+        self._dues.extend(self._settling.due(now=now))
+        for look in await self._look(self._dues):
+            await self._answer(look)
+
+    async def _check(self, now: float) -> None:
+        """See that the root is still there and events still come; mend what can be mended."""
+        if now < self._check_at:
+            return
+        self._check_at = now + self.config.check_s
+        fault = await asyncio.to_thread(self._observer.check)
+        if fault is Fault.ROOT_MISSING:
+            self._pause()
+        elif self.paused or fault not in (None, Fault.NOT_STARTED):
+            log.warning("watch.restarted", root=str(self._root), reason=str(fault and fault.value))
+            await self._start_events(restart=True)
+        elif fault is Fault.NOT_STARTED and now >= self._retry_at:
+            await self._start_events(restart=True)
+
+    async def _rescan(self, now: float) -> None:
+        """Walk the whole folder where that is due, else the folders that appeared."""
+        if self.paused or not (now >= self._rescan_at or self._folders):
+            return
+        whole = now >= self._rescan_at
+        folders, self._folders = (set() if whole else self._folders), set()
+        result = await asyncio.to_thread(walk, self._root, self._signatures, folders or {""})
+        for found in result.differing:
+            if found.name.path not in self._settling:
+                self._settling.writing(found.name.path, now=clock.monotonic())
+        self._report(result, whole=whole)
+        if whole:
+            await self._after_whole_walk(result)
+
+    # What follows from them
+
+    async def _start_events(self, *, restart: bool) -> None:
+        fault = await asyncio.to_thread(self._observer.restart if restart else self._observer.start)
+        self._remote = await asyncio.to_thread(remote, self._root)
+        self._retry_at = clock.monotonic() + RETRY_EVENTS_S
+        if fault is Fault.ROOT_MISSING:
+            self._pause()
+            return
+        if self._remote:
+            log.warning("watch.remote_mount", type=self._remote, done="polling", every_s=self.config.poll_s)
+        if self.paused:
+            log.info("watch.resumed", root=str(self._root))
+            self.paused = None
+        self._rescan_soon("restart" if restart else "start")
+
+    def _pause(self) -> None:
+        if self.paused is None:
+            self.paused = f"the workspace {self._root} is missing"
+            log.error("watch.paused", root=str(self._root), reason="missing", done="waiting for it to come back")
+        self._settling.clear()
+        self._dues.clear()
+
+    def _rescan_soon(self, reason: str) -> None:
+        self._rescan_at = 0.0
+        self._reason = reason
+
+    def _forget(self, path: str) -> None:
+        self._settling.gone(path)
+        for memory in (self._signatures, self._moving, self._sighted):
+            memory.pop(path, None)
+
+    async def _look(self, dues: deque[Due]) -> list[Look]:
+        """Look at a batch from the front of *dues*, and take it off."""
+        if not dues:
+            return []
+        looks = await asyncio.to_thread(
+            look_at, self._root, tuple(dues), max_bytes=self.config.max_bytes, trust_leases=not self._remote
+        )
+        for _ in looks:
+            dues.popleft()
+        return looks
+
+    async def _begin(self) -> None:
+        """Begin to watch, and walk the whole folder once."""
+        await self._start_events(restart=False)
+        self._gate.knows(known := await self._ports.queue.known())
+        self._signatures = {path: entry.signature for path, entry in known.items() if entry.signature}
+        if not self.paused:
+            await self._rescan(clock.monotonic())
+
+    async def _unanswered(self) -> AsyncIterator[Save | None]:
+        """Yield each new save among the paths that differ; None for one that is just being written."""
+        dues = deque(Due(path, probe=False) for path in self._settling.paths())
+        while dues:
+            for look in await self._look(dues):
+                name = input_name(look.path)
+                if isinstance(look.snapshot, Changed):
+                    yield None
+                elif isinstance(look.snapshot, Content) and name:
+                    save = await self._gate.open(name, look.snapshot)
+                    if save is None:
+                        self._rests(look.path, look.snapshot.signature)
+                    elif self._gate.is_new(save):
+                        yield save
+
+    async def _answer(self, look: Look) -> None:
+        """Tell the settle rule what was seen of a path, and the gate what was read."""
+        path, now = look.path, clock.monotonic()
+        match look.writer, look.snapshot:
+            case Writer.BUSY, _:
+                self._settling.busy(path, now=now)
+            case Writer.UNKNOWN, _:
+                self._sighted[path] = look.sighted
+                self._settling.unknown(path)
+            case _, Changed() as changed if not changed.repeats(self._moving.get(path)):
+                self._moving[path] = changed
+                self._settling.changed(path, now=now)
+            case _, Changed(raw=bytes(raw), signature=Signature() as signature):
+                await self._offer(path, Content(raw, signature, oversize=len(raw) > self.config.max_bytes))
+            case _, Content() as content:
+                await self._offer(path, content)
+            case _, NotAFile() | Unreadable() as refused:
+                log.warning("save.refused", path=path, reason=refused.reason)
+                lasting = isinstance(refused, NotAFile) or refused.lasting
+                self._rests(path, refused.signature if lasting else None)
+            case _, Absent() | None:
+                self._forget(path)
+            case _:
+                raise AssertionError(look)
+
+    def _grew(self, path: str, signature: Signature) -> bool:
+        """Whether the file is another than when nobody could say if it has a writer: it is not at rest then."""
+        sighted = self._sighted.get(path)
+        return sighted is not None and (sighted.size, sighted.inode) != (signature.size, signature.inode)
+
+    async def _offer(self, path: str, content: Content) -> None:
+        name = input_name(path)
+        if name is None:
+            raise AssertionError(path)
+        if self._grew(path, content.signature):
+            self._sighted[path] = content.signature
+            self._settling.read(path)
+            self._settling.writing(path, now=clock.monotonic())
+            return
+        try:
+            save = await self._gate.open(name, content)
+            admission = await self._gate.admit(save) if save else None
+        except LedgerError as error:
+            log.error("save.not_admitted", path=path, reason=str(error), done="will be tried again")  # noqa: TRY400
+            self._settling.changed(path, now=clock.monotonic())
+            return
+        self._rests(path, content.signature)
+        if admission and admission.run:
+            self._settling.admitted(path, now=clock.monotonic())
+
+    def _rests(self, path: str, signature: Signature | None) -> None:
+        """Remember how *path* was when it was read; None: the next walk is to look again."""
+        self._settling.read(path)
+        self._moving.pop(path, None)
+        self._sighted.pop(path, None)
+        if signature is None:
+            self._signatures.pop(path, None)
+        else:
+            self._signatures[path] = signature
+
+    def _report(self, result: Walk, *, whole: bool) -> None:
+        for folder in result.closed:
+            if folder.path not in self._closed:
+                log.warning("watch.folder_unreadable", path=folder.path, reason=folder.reason, done="passed over")
+        if whole:
+            self._closed = {folder.path for folder in result.closed}
+        tell = log.info if result.differing or (whole and self._reason != "interval") else log.debug
+        tell(
+            "watch.walked",
+            reason=self._reason if whole else "folder",
+            folders=result.folders,
+            inputs=len(result.present),
+            differing=len(result.differing),
+            seconds=round(result.seconds, 4),
+        )
+
+    async def _after_whole_walk(self, result: Walk) -> None:
+        if not result.closed:
+            self._signatures = {p: s for p, s in self._signatures.items() if p in result.present}
+        lacking = await asyncio.to_thread(self._observer.unwatched, result.folders)
+        if lacking and not self._unwatched and not self._observer.fault:
+            log.warning(
+                "watch.too_few_watches",
+                folders=result.folders,
+                unwatched=lacking,
+                done="polling",
+                cure="raise fs.inotify.max_user_watches",
+            )
+        self._unwatched = 0 if self._observer.fault else lacking
+        self._rescan_at = clock.monotonic() + (self.config.poll_s if self.polling else self.config.rescan_s)
+        self._reason = "interval"

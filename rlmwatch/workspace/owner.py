@@ -1,0 +1,250 @@
+"""
+Who answers in this workspace: one daemon on this machine, and one machine of all that share the folder.
+
+On one machine a `flock` in the private state folder decides; between machines `host` in `rlmwatch.toml`, which the
+sync tool carries.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import structlog
+
+from rlmwatch.errors import ConfigError, WorkspaceBusy, WorkspaceError
+from rlmwatch.workspace import atomic
+from rlmwatch.workspace.cures import cannot
+
+CONFIG_NAME = "rlmwatch.toml"
+
+_HOST_LINE = re.compile(
+    r"""^(?P<key>[ \t]*(?:host|"host"|'host')[ \t]*=[ \t]*)(?:"(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*')""", re.MULTILINE
+)
+"""A line that may set `host` to a string; whether it does, at the top level, the parser decides afterwards."""
+
+_PREAMBLE = re.compile(r"(?:[ \t]*#[^\n]*\n)+[ \t]*\r?\n")
+"""Comment lines at the very top that a blank line sets apart: a heading, not the comment of the first key."""
+
+log = structlog.get_logger()
+
+
+class Lock:
+    """
+    The one daemon of this workspace on this machine.
+
+    The kernel gives the lock back when the process ends, however it ends; a file that is left behind locks nothing.
+    A child that was forked and not exec'ed would hold it on.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @classmethod
+    def acquire(cls, state_folder: Path, *, host: str, pid: int, now: str) -> Self:
+        """
+        Take the lock in *state_folder* (made where it is missing, for this user alone) and write who has it.
+
+        Raises:
+            WorkspaceBusy: Another process has it; the text says which.
+            WorkspaceError: The state folder cannot be used.
+        """
+        path = state_folder / "lock"
+        try:
+            state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise cannot("use the private state file", path, error) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps({"pid": pid, "host": host, "since": now}).encode() + b"\n", 0)
+        except BlockingIOError:
+            holder = os.pread(fd, 1000, 0)
+            os.close(fd)
+            raise WorkspaceBusy(f"{_describe(holder)} answers in this workspace already. Stop it first.") from None
+        except OSError as error:
+            os.close(fd)
+            raise cannot("lock the private state file", path, error) from error
+        return cls(fd)
+
+    def release(self) -> None:
+        """Give the lock back. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _describe(holder: bytes) -> str:
+    """Return who wrote *holder* into the lock file, for people."""
+    try:
+        who = json.loads(holder)
+        return f"another rlmwatch (process {who['pid']} on {who['host']}, since {who['since']})"
+    except (ValueError, KeyError, TypeError):  # it has the lock and has not written yet
+        return "another rlmwatch"
+
+
+def holder(state_folder: Path) -> str | None:
+    """
+    Return who holds the lock in *state_folder*, for people; None where nobody does.
+
+    Asks the kernel's own list, so that looking never gets in the way of somebody who takes the lock.
+    """
+    path = state_folder / "lock"
+    try:
+        found = path.stat()
+        held = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+        written = path.read_bytes()
+    except OSError:
+        return None
+    # `1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> 0 EOF`, the device in hexadecimal (proc_locks(5)).
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    return _describe(written) if any(" FLOCK " in line and device in line.split() for line in held) else None
+
+
+def named_host(root: Path) -> str | None:
+    """
+    Return the machine that answers in *root*, as `rlmwatch.toml` says; None where it names none.
+
+    Raises:
+        ConfigError, WorkspaceError: As `host_rule`.
+    """
+    return _parse(root, _text(root)).get("host") or None
+
+
+def workspace_id(root: Path) -> str:
+    """
+    Return the name of *root*'s private state folder: its own name and a hash of its resolved path.
+
+    The same folder has the same id, through whatever link it is reached.
+    """
+    resolved = root.resolve()
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", resolved.name).strip("-.")[:40] or "root"
+    return f"{readable}-{hashlib.sha256(os.fsencode(resolved)).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """This machine answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Theirs:
+    """Another machine, *host*, answers; this one stays idle and says so."""
+
+    host: str
+
+
+def host_rule(root: Path, me: str, *, now: str) -> Mine | Theirs:
+    """
+    Return whether this machine answers in *root*; where nobody is named, it names itself first.
+
+    Two machines that both find nobody, before the sync tool carried anything, both answer until it has; then the
+    file that won decides at the next look.
+
+    Args:
+        root: The workspace.
+        me: This machine's name.
+        now: For the comment beside the line that it writes.
+
+    Raises:
+        ConfigError: `rlmwatch.toml` is no TOML, or its `host` is no text.
+        WorkspaceError: It cannot be read or written.
+    """
+    host = _parse(root, _text(root)).get("host")
+    if host:
+        return Mine() if host == me else Theirs(host)
+    _set_host(root, me, now=now)
+    return Mine()
+
+
+def take_over(root: Path, me: str, *, now: str) -> str | None:
+    """
+    Make this machine the one that answers in *root*; return the one that did before, if another did.
+
+    Raises:
+        ConfigError, WorkspaceError: As `host_rule`.
+    """
+    before = _parse(root, _text(root)).get("host") or None
+    if before == me:
+        return None
+    _set_host(root, me, now=now)
+    return before
+
+
+def _text(root: Path) -> str:
+    """Return the text of `rlmwatch.toml`, line ends as they are; empty where there is none."""
+    path = root / CONFIG_NAME
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: no UTF-8 at byte {error.start}. Save it as UTF-8.") from error
+    except OSError as error:
+        raise cannot("read", path, error) from error
+
+
+def _parse(root: Path, text: str) -> dict[str, Any]:
+    """Return the values of `rlmwatch.toml`; `host`, where there is one, is a str."""
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{root / CONFIG_NAME}: no TOML: {error}.") from error
+    if not isinstance(values.get("host", ""), str):
+        raise ConfigError(f'{root / CONFIG_NAME}: `host`: write the machine\'s name as a text: host = "name".')
+    return values
+
+
+def _set_host(root: Path, me: str, *, now: str) -> None:
+    """
+    Write `host` into `rlmwatch.toml` and leave every other byte as it is.
+
+    The text is edited and parsed again: it is written only if it says exactly what it said, and the new host.
+    """
+    path = root / CONFIG_NAME
+    text = _text(root)
+    wanted = {**_parse(root, text), "host": me}
+    if path.is_symlink():
+        raise WorkspaceError(
+            f"{path} is a link, which is not written through. Write there yourself: host = {_toml(me)}"
+        )
+    for edited in _edits(text, me, now=now):
+        try:
+            says = tomllib.loads(edited)
+        except tomllib.TOMLDecodeError:
+            continue
+        if says == wanted:
+            atomic.write(path, edited.encode())
+            log.info("owner.host_written", host=me)
+            return
+    raise ConfigError(f"{path}: `host` cannot be changed safely. Write it yourself: host = {_toml(me)}")
+
+
+def _edits(text: str, me: str, *, now: str) -> list[str]:
+    """Return the texts that may be *text* with the host *me*, likeliest first."""
+    value = _toml(me)
+    replaced = [text[: m.end("key")] + value + text[m.end() :] for m in _HOST_LINE.finditer(text)]
+    end = "\r\n" if "\r\n" in text else "\n"
+    line = f"host = {value}  # answers here since {now}; `rlmwatch run --take-over` moves it{end}"
+    preamble = _PREAMBLE.match(text)
+    at = preamble.end() if preamble else 0
+    return [*replaced, text[:at] + line + text[at:]]
+
+
+def _toml(text: str) -> str:
+    """Return *text* as a TOML basic string: JSON's escapes are a subset of TOML's."""
+    return json.dumps(text)

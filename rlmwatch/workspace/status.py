@@ -1,0 +1,285 @@
+"""
+The status file of each run, `jobs/<id>.json` (file contract, section 5).
+
+1. The status moves only forward. What stands in the file is read before each write: an ended status stays, and a
+   running one does not become pending again.
+2. While a run goes on its file is written at most once a second, for each rewrite is carried by a sync tool; at
+   once when status, attempt or what a held run waits for changes.
+3. A submission that somebody put there and that this run does not answer is never overwritten: the same id may be
+   used again while we look away.
+4. An ended status is written only by `end`, after all else of the run (see `publish`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from rlmwatch.contract.documents import Caps, JobStatus, Progress, StatusFile, UsageSoFar, dump, read_status, second
+from rlmwatch.contract.names import JOBS, Submission, classify, input_name
+from rlmwatch.contract.text import digest
+from rlmwatch.errors import InputError
+from rlmwatch.runs.model import Run
+from rlmwatch.runs.transitions import shown
+from rlmwatch.workspace import atomic, inside
+from rlmwatch.workspace.cures import cannot
+from rlmwatch.workspace.health import Root
+
+EVERY_S = 1.0
+"""Between two writes of one status file while its run goes on (file contract, section 5)."""
+
+_BEGINS_WITH_TIME = re.compile(r"\d{8}T\d{6}")
+"""How a run's id, and so its file's name, begins: with the second of its save."""
+
+_writing = threading.Lock()
+"""Held from reading a status to writing it: a late update must not come down on an ended one."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What is known of a run beside the ledger's row, while it goes on."""
+
+    progress: Progress | None = None
+    usage: UsageSoFar = field(default_factory=UsageSoFar)
+    budget: Caps = field(default_factory=Caps)
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """The daemon that writes: its machine and process."""
+
+    host: str
+    pid: int
+
+
+def job_id(run: Run) -> str:
+    """Return the id of *run* for pollers: that of its submission, where it has one, else its own."""
+    name = classify(run.path)
+    return name.job_id if isinstance(name, Submission) else run.run_id
+
+
+def build(run: Run, *, live: Live, by: Writer, now: str) -> StatusFile:
+    """Return the status of *run* as pollers see it. Pure; an ended run's says nothing of *now*."""
+    name = input_name(run.path)
+    result = run.result
+    return StatusFile(
+        job_id=job_id(run),
+        kind=run.kind,
+        status=JobStatus(shown(run)),
+        outcome=result.outcome.value if result else None,
+        partial=result.partial if result else False,
+        input=run.path,
+        output=name.output if name else None,
+        input_digest=run.digest,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        completed_at=run.completed_at,
+        updated_at=(run.completed_at or now) if run.status.ended else now,
+        progress=live.progress,
+        usage=UsageSoFar(**asdict(result.usage)) if result else live.usage,
+        budget=live.budget,
+        answer=result.answer if result else None,
+        error=result.error if result else run.held_for,
+        attempt=run.attempt,
+        pid=by.pid,
+        host=by.host,
+        model=(result.model if result else None) or live.model or (run.pinned or {}).get("model"),
+        notes=result.notes if result else (),
+    )
+
+
+@dataclass(slots=True)
+class _Said:
+    """What was last written of a run, and what waits to be."""
+
+    about: tuple[JobStatus, int, str | None]
+    at: datetime
+    waiting: StatusFile | None = None
+
+
+def _due(said: _Said, at: datetime) -> bool:
+    """Whether a second has passed, in either direction: a clock that was set back must not silence a run."""
+    return abs(at - said.at) >= timedelta(seconds=EVERY_S)
+
+
+@dataclass(slots=True)
+class StatusBoard:
+    """
+    Keeps the status files of the runs that go on. Safe to call from several threads.
+
+    Attributes:
+        root: The workspace.
+        by: Who writes.
+    """
+
+    root: Root
+    by: Writer
+    _said: dict[str, _Said] = field(default_factory=dict)
+
+    def update(self, run: Run, live: Live | None = None, *, now: str) -> bool:
+        """
+        Say where *run* is; False where that waits for its second (see `flush`), or may not be said (rules 1, 3, 4).
+
+        Raises:
+            WorkspaceError: It cannot be stored.
+        """
+        with _writing:
+            if run.status.ended:
+                self._said.pop(run.run_id, None)
+                return False
+            status = build(run, live=live or Live(), by=self.by, now=now)
+            at = datetime.fromisoformat(now)
+            about = (status.status, status.attempt, status.error)
+            said = self._said.get(run.run_id)
+            if said and said.about == about and not _due(said, at):
+                if said.waiting is None or said.waiting.updated_at <= now:  # threads may come in another order
+                    said.waiting = status
+                return False
+            self._said[run.run_id] = _Said(about, at)
+            return self._write(run.run_id, status)
+
+    def flush(self, *, now: str) -> int:
+        """
+        Write what waited for its second; return how many. To be called about once a second.
+
+        Raises:
+            WorkspaceError: One cannot be stored; it is not tried again before its next update.
+        """
+        written = 0
+        at = datetime.fromisoformat(now)
+        with _writing:
+            for run_id, said in [each for each in self._said.items() if _due(each[1], at)]:
+                if said.waiting is None:
+                    del self._said[run_id]  # its next update is due at once, if there is one
+                    continue
+                status, said.waiting, said.at = said.waiting, None, at
+                written += self._write(run_id, status.model_copy(update={"updated_at": now}))
+        return written
+
+    def _write(self, run_id: str, status: StatusFile) -> bool:
+        """Write *status* if it may be said."""
+        standing = _standing(self.root, status)
+        if isinstance(standing, _Strange) or (standing and standing.status.ended):
+            self._said.pop(run_id, None)
+            return False
+        if standing and standing.status.stage > status.status.stage:
+            kept = {"status": standing.status, "started_at": status.started_at or standing.started_at}
+            status = status.model_copy(update=kept)
+        return _store(self.root, status)
+
+
+def end(root: Root, run: Run, *, warnings: tuple[str, ...], by: Writer, now: str) -> bool:
+    """
+    Write the status of the ended *run*; False where it stands there already, or rule 3 forbids.
+
+    Budget and progress are taken over from what stands there. The ledger is the truth: another ended status is
+    overwritten. Repeated by another process it leaves the file alone.
+
+    Raises:
+        WorkspaceError: It cannot be stored.
+    """
+    with _writing:
+        status = build(run, live=Live(), by=by, now=now)
+        standing = _standing(root, status)
+        if isinstance(standing, _Strange):
+            log.warning("status.submission_in_place", path=f"{JOBS}/{status.job_id}.json", run=run.run_id)
+            return False
+        status = status.model_copy(update={"notes": (*status.notes, *warnings)})
+        if standing is not None and standing.input_digest == status.input_digest:
+            kept = {"budget": standing.budget, "progress": standing.progress, "model": status.model or standing.model}
+            status = status.model_copy(update=kept)
+            if standing.status.ended:
+                told = [note for note in standing.notes if note not in status.notes]
+                same = {"pid": standing.pid, "host": standing.host, "notes": (*status.notes, *told)}
+                status = status.model_copy(update=same)
+        return _store(root, status)
+
+
+def prune(root: Root, *, now: str, keep_days: float) -> int:
+    """
+    Remove the status files of runs that ended more than *keep_days* ago; return how many.
+
+    Names that begin with a later time are not even looked at, so 100,000 young files cost one listing. What is no
+    ended status stays: submissions, runs that go on or are held, other people's files.
+
+    Raises:
+        WorkspaceError: The folder cannot be read, or a file not removed.
+    """
+    cutoff = datetime.fromisoformat(now) - timedelta(days=keep_days)
+    young = second(cutoff.astimezone(UTC).isoformat())
+    removed = 0
+    root.check()
+    try:
+        with inside.folder(root.path / JOBS, within=root.path) as jobs:
+            for file in inside.names(jobs):
+                if file.endswith(".json") and not _is_young(file, young) and _ended_before(jobs, file, cutoff):
+                    os.unlink(file, dir_fd=jobs)
+                    removed += 1
+                    with suppress(FileNotFoundError):
+                        os.unlink(file.removesuffix(".json") + ".cancel", dir_fd=jobs)
+    except FileNotFoundError:
+        return removed
+    except OSError as error:
+        raise cannot("remove old status files in", root.path / JOBS, error) from error
+    if removed:
+        log.info("status.pruned", files=removed, keep_days=keep_days)
+    return removed
+
+
+def _is_young(file: str, young: str) -> bool:
+    """Whether the name of *file* begins with a time that is not before *young*."""
+    return _BEGINS_WITH_TIME.match(file) is not None and file >= young
+
+
+def _ended_before(jobs: int, file: str, cutoff: datetime) -> bool:
+    """Whether *file* is the status of a run that ended before *cutoff*."""
+    try:
+        if os.stat(file, dir_fd=jobs, follow_symlinks=False).st_mtime > cutoff.timestamp():
+            return False
+        status = read_status(inside.read_in(jobs, file, max_bytes=inside.MAX_BYTES), job_id=file.removesuffix(".json"))
+        ended_at = status.completed_at or status.updated_at
+        return status.status.ended and datetime.fromisoformat(ended_at) < cutoff
+    except (OSError, InputError, ValueError, TypeError):  # gone, or no status file of ours
+        return False
+
+
+class _Strange:
+    """In a status file's place stands a submission that its run does not answer."""
+
+
+def _standing(root: Root, status: StatusFile) -> StatusFile | _Strange | None:
+    """Return what stands where *status* is to go; None where nothing does, or nothing that counts."""
+    path = root.path / JOBS / f"{status.job_id}.json"
+    try:
+        raw = inside.read(path, within=root.path, max_bytes=inside.MAX_BYTES)
+    except OSError:  # a link, a folder: the write says what is to be done, where it matters
+        return None
+    if raw is None:
+        return None
+    try:
+        standing = read_status(raw, job_id=status.job_id)
+    except InputError:
+        return None
+    if standing.input_digest or digest(raw) == status.input_digest:
+        return standing
+    return _Strange()
+
+
+def _store(root: Root, status: StatusFile) -> bool:
+    """Write *status* into a workspace that is there, making `jobs/` where it is missing."""
+    root.check()
+    jobs = root.path / JOBS
+    try:
+        inside.make_folder(jobs, within=root.path)
+    except OSError as error:
+        raise cannot("make", jobs, error) from error
+    return atomic.write(jobs / f"{status.job_id}.json", dump(status), within=root.path)

@@ -1,0 +1,101 @@
+"""Which code of a reply is run."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlmwatch.engine.reply import Cell, read_reply
+
+
+@pytest.mark.parametrize("tag", ["python", "py", "repl", "", "Python", "python3", "{python}", "python title=a.py"])
+def test_1_blocks_tagged_python_repl_py_or_nothing_are_code(tag):
+    """A block whose fence is tagged python, py, repl or nothing is run."""
+    assert read_reply(f"I look.\n```{tag}\nprint(1)\n```\n") == Cell("print(1)")
+
+
+@pytest.mark.parametrize("tag", ["json", "text", "bash", "output"])
+def test_1_blocks_in_other_languages_are_not_code(tag):
+    """A block in another language is passed over, and the code after it is found."""
+    assert read_reply(f"```{tag}\nls\n```\n```py\nx = 1\n```") == Cell("x = 1")
+
+
+def test_1_tildes_and_longer_fences_are_fences():
+    """Fences of tildes and of more than three characters open and close a block."""
+    assert read_reply("~~~python\na\n~~~").code == "a"
+    assert read_reply("````python\n'''\n```\n'''\n````").code == "'''\n```\n'''"
+
+
+def test_1_an_indented_block_loses_its_indentation():
+    """A block inside a list item runs like any other."""
+    assert read_reply("1. so:\n   ```python\n   if x:\n       y()\n   ```").code == "if x:\n    y()"
+
+
+def test_2_only_the_first_block_counts_and_the_others_are_counted():
+    """Of several blocks the first is run, and how many were not is known."""
+    reply = "```python\na = 1\n```\nthen\n```python\nb = 2\n```\n```\nimagined output\n```"
+    assert read_reply(reply) == Cell("a = 1", more=2)
+
+
+@pytest.mark.parametrize("quote", ["'''", '"""'])
+def test_3_a_fence_inside_a_string_does_not_close_the_block(quote):
+    """Code that holds a fenced block in a string is run whole."""
+    code = f"text = {quote}\n```python\nx\n```\n{quote}\nanswer(text)"
+    assert read_reply(f"```python\n{code}\n```") == Cell(code)
+
+
+def test_3_quotes_in_comments_and_short_strings_open_no_string():
+    """A triple quote in a comment or inside a short string hides no closing fence."""
+    code = 'a = \'x"""\'  # it\'s """\nb = "\\"\'\'\'"'
+    assert read_reply(f"```python\n{code}\n```\nand\n```\nno\n```") == Cell(code, more=1)
+
+
+def test_3_an_escaped_quote_does_not_end_a_string():
+    """A quote behind a backslash keeps the string open."""
+    code = 'a = """\\"""\n```\n"""'
+    assert read_reply(f"```python\n{code}\n```") == Cell(code)
+
+
+def test_3_a_string_that_never_ends_does_not_swallow_the_reply():
+    """Where the code's string is never closed, the first closing fence ends the block."""
+    assert read_reply('```python\na = """oops\n```\nprose') == Cell('a = """oops')
+
+
+def test_4_an_unclosed_block_of_a_whole_reply_runs():
+    """A reply that ended by itself without its closing fence is run."""
+    assert read_reply("```python\nanswer(1)") == Cell("answer(1)")
+
+
+def test_4_an_unclosed_block_cut_at_the_token_limit_does_not_run():
+    """Code that was cut at the token limit is not run."""
+    assert read_reply("```python\nfor p in parts:\n    tot", cut=True) == Cell(None, cut=True)
+
+
+def test_4_a_closed_block_runs_though_the_prose_after_it_was_cut():
+    """A reply that was cut after its block has whole code."""
+    assert read_reply("```python\na = 1\n```\nNow I wi", cut=True) == Cell("a = 1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "The answer is 42.", "FINAL(42)", 'answer("42")', "FINAL_VAR(x)", "use `answer(1)`", "```python\n\n```"],
+)
+def test_5_prose_is_never_code(text):
+    """What stands in prose is not run, whatever it looks like."""
+    assert read_reply(text) == Cell(None)
+
+
+def test_5_line_ends_of_windows_and_rare_separators_survive():
+    """CRLF is read as a line end, and a line separator inside a string stays in it."""
+    assert read_reply("```python\r\na = 'x\u2028y'\r\nb = 1\r\n```\r\n").code == "a = 'x\u2028y'\nb = 1"
+
+
+@given(st.text(alphabet="`~ab'\"\\#\n \t"), st.booleans())
+def test_any_reply_can_be_read(text, cut):
+    """Whatever a model writes, reading it ends without an error, and what is run was in it."""
+    cell = read_reply(text, cut=cut)
+    assert cell.more >= 0
+    if cell.code is not None:
+        assert cell.code.strip()
+        assert all(line.strip() in text for line in cell.code.split("\n"))

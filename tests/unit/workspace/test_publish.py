@@ -1,0 +1,352 @@
+"""How a run ended lands beside its question: in order, once, and never over a newer one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import replace
+
+import pytest
+
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.text import digest
+from rlmwatch.errors import WorkspaceError
+from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Usage
+from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.publish import explain, publish
+from rlmwatch.workspace.status import Writer
+
+ME = Writer("den", 4242)
+NOW = "2026-11-23T09:15:10.000Z"
+FIRST = Run(
+    run_id="20261123T091500Z-chat-7f3a9c",
+    seq=1,
+    path="notes/plan_input.md",
+    kind=Kind.CHAT,
+    conversation="notes/plan",
+    prompt="What now?",
+    options={},
+    digest="sha256:1",
+    status=RunStatus.COMPLETE,
+    created_at="2026-11-23T09:15:00.000Z",
+    started_at="2026-11-23T09:15:01.000Z",
+    completed_at="2026-11-23T09:15:09.000Z",
+    attempt=1,
+    result=Result(RunStatus.COMPLETE, Outcome.SUCCESS, "Rest.", usage=Usage(8, 2, 0.5, 1), model="m"),
+)
+LATER = replace(
+    FIRST,
+    run_id="20261123T101500Z-chat-000001",
+    seq=2,
+    prompt="And then?",
+    digest="sha256:2",
+    created_at="2026-11-23T10:15:00.000Z",
+    result=replace(FIRST.result, answer="Work."),
+)
+OUTPUT, STATE, ERROR, PARTIAL = (
+    f"notes/plan_{end}" for end in ("output.md", "state.json", "error.txt", "output.partial.md")
+)
+
+
+def failed(run, error="no key: set OPENAI_API_KEY"):
+    result = Result(RunStatus.FAILED, Outcome.PROVIDER_ERROR, error=error)
+    return replace(run, status=RunStatus.FAILED, result=result)
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "notes").mkdir()
+    return Root.open(tmp_path)
+
+
+def put(root, run, by=ME):
+    return publish(root, run, by=by, now=NOW)
+
+
+def text(root, path):
+    return (root.path / path).read_text(encoding="utf-8")
+
+
+def said(root, run):
+    return json.loads(text(root, f"jobs/{run.run_id}.json"))
+
+
+def turns(root):
+    return json.loads(text(root, STATE))["turns"]
+
+
+def everything(root):
+    return {
+        str(path.relative_to(root.path)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in root.path.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_answer_memory_and_status_lie_beside_the_question(root):
+    """After a run its answer, its turn and its status are where the contract says."""
+    report = put(root, FIRST)
+    assert text(root, OUTPUT) == "Rest.\n"
+    (turn,) = turns(root)
+    assert (turn["run_id"], turn["input"], turn["answer"]) == (FIRST.run_id, "What now?", "Rest.")
+    assert (turn["input_digest"], turn["at"], turn["file"]) == ("sha256:1", FIRST.created_at, "plan_input.md")
+    assert "partial" not in turn
+    assert (said(root, FIRST)["status"], said(root, FIRST)["output"], said(root, FIRST)["answer"]) == (
+        "complete",
+        OUTPUT,
+        "Rest.",
+    )
+    assert report.changed == (OUTPUT, f"jobs/{FIRST.run_id}.json")
+    assert (report.warnings, report.superseded) == ((), False)
+
+
+@pytest.mark.parametrize(("answer", "written"), [("a\n", "a\n"), ("a\n\n", "a\n\n"), ("", "\n"), ("\ud800", "�\n")])
+def test_answer_is_exactly_the_answer_and_a_final_newline(root, answer, written):
+    """The output can be piped on: nothing but the answer, ended by a newline."""
+    put(root, replace(FIRST, result=replace(FIRST.result, answer=answer)))
+    assert text(root, OUTPUT) == written
+
+
+def test_answer_that_was_cut_short_says_so_in_memory_and_status(root):
+    """A partial answer is delivered, and the state and status files say what cut it short."""
+    put(root, replace(FIRST, result=replace(FIRST.result, partial=True, outcome=Outcome.TOKEN_LIMIT)))
+    assert text(root, OUTPUT) == "Rest.\n"
+    assert (turns(root)[0]["partial"], turns(root)[0]["reason"]) == (True, "token_limit")
+    assert (said(root, FIRST)["partial"], said(root, FIRST)["outcome"]) == (True, "token_limit")
+
+
+def test_failure_is_told_and_the_last_good_output_stays(root):
+    """A run without an answer leaves the answer before, adds no turn, and says why."""
+    put(root, FIRST)
+    put(root, failed(LATER))
+    assert text(root, OUTPUT) == "Rest.\n"
+    assert text(root, ERROR) == "no key: set OPENAI_API_KEY\n"
+    assert len(turns(root)) == 1
+    assert (said(root, LATER)["status"], said(root, LATER)["error"]) == ("failed", "no key: set OPENAI_API_KEY")
+
+
+def test_next_success_removes_the_error_and_the_answer_so_far(root):
+    """What was told of the failure before, and the streamed half, go when the answer lands."""
+    put(root, failed(FIRST))
+    (root.path / PARTIAL).write_text("Wor")
+    report = put(root, LATER)
+    assert set(report.changed) >= {OUTPUT, ERROR, PARTIAL}
+    assert not (root.path / ERROR).exists()
+    assert not (root.path / PARTIAL).exists()
+
+
+def test_publishing_again_changes_nothing(root):
+    """A restart that publishes everything again gives a sync tool nothing to carry."""
+    for run in (FIRST, failed(LATER)):
+        put(root, run)
+    before = everything(root)
+    for run in (FIRST, failed(LATER)):
+        assert put(root, run, by=Writer("den", 7)).changed == ()
+    assert everything(root) == before
+
+
+@pytest.mark.parametrize("run", [FIRST, failed(FIRST)], ids=["success", "failure"])
+def test_crash_at_any_point_is_mended_by_publishing_again(root, monkeypatch, run):
+    """Wherever a publish is cut off, the status is not ended yet, and the next one completes it."""
+    (root.path / PARTIAL).write_text("Re")
+    changing = ("rename", "unlink", "mkdir")
+    reached = 0
+    for point in range(20):
+        calls = iter(range(100))
+        with monkeypatch.context() as patch:
+            for name in changing:
+                real = getattr(os, name)
+
+                def crash(*args, _real=real, **how):
+                    if next(calls) == point:
+                        raise KeyboardInterrupt
+                    return _real(*args, **how)
+
+                patch.setattr(os, name, crash)
+            try:
+                put(root, run)
+            except KeyboardInterrupt:
+                reached += 1
+                assert not (root.path / "jobs" / f"{run.run_id}.json").exists()
+            else:
+                break
+        put(root, run)
+        once = {path: content for path, (_, content) in everything(root).items()}
+        if run is FIRST:
+            assert set(once) == {OUTPUT, STATE, f"jobs/{FIRST.run_id}.json"}
+            assert len(turns(root)) == 1
+        else:
+            assert set(once) == {ERROR, f"jobs/{FIRST.run_id}.json"}
+        for path in once:
+            (root.path / path).unlink()
+        (root.path / "jobs").rmdir()
+        (root.path / PARTIAL).write_text("Re")
+    assert reached >= 4
+
+
+def test_status_is_written_last(root, monkeypatch):
+    """Whoever sees `complete` finds the answer and the turn."""
+    renamed = []
+    real = os.rename
+
+    def rename(source, target, **how):
+        renamed.append(target)
+        return real(source, target, **how)
+
+    monkeypatch.setattr(os, "rename", rename)
+    put(root, FIRST)
+    assert renamed == ["plan_output.md", "plan_state.json", f"{FIRST.run_id}.json"]
+
+
+def test_1_old_run_does_not_cover_a_newer_answer(root):
+    """A run that is published late leaves the newer answer, and takes its place in memory."""
+    put(root, LATER)
+    report = put(root, FIRST)
+    assert report.superseded
+    assert text(root, OUTPUT) == "Work.\n"
+    assert [turn["input"] for turn in turns(root)] == ["What now?", "And then?"]
+    assert said(root, FIRST)["status"] == "complete"
+
+
+@pytest.mark.parametrize("path", ["notes/plan_job_input.txt", "notes/plan_input.md"])
+def test_1_newer_answer_is_known_by_its_status_alone(root, path):
+    """Also for kinds without a chat's memory, or when it was deleted, a late run leaves the newer answer."""
+    put(root, replace(LATER, path=path))
+    (root.path / STATE).unlink(missing_ok=True)
+    assert put(root, replace(FIRST, path=path)).superseded
+    assert "Work.\n" in {content.decode() for _, content in everything(root).values()}
+    assert "Rest.\n" not in {content.decode() for _, content in everything(root).values()}
+
+
+def test_1_answer_to_another_question_covers_nothing(root):
+    """The answer of another conversation, however new, does not keep an answer back."""
+    (root.path / "notes" / "plan_output.md").write_text("from before\n")
+    put(root, replace(LATER, path="notes/other_input.md"))
+    assert not put(root, FIRST).superseded
+    assert text(root, OUTPUT) == "Rest.\n"
+
+
+def test_2_old_failure_does_not_cover_a_newer_answer(root):
+    """A failure that is published late does not tell a person of an error that is over."""
+    put(root, LATER)
+    put(root, failed(FIRST))
+    assert not (root.path / ERROR).exists()
+    assert text(root, OUTPUT) == "Work.\n"
+
+
+def test_2_late_answer_lands_beside_a_newer_failure(root):
+    """An answer that is published late is still the last good one, and the newer error stays."""
+    put(root, failed(LATER))
+    assert not put(root, FIRST).superseded
+    assert text(root, OUTPUT) == "Rest.\n"
+    assert (root.path / ERROR).exists()
+
+
+def test_same_question_asked_again_covers_the_answer_before(root):
+    """`again` on the same bytes is a later run of its own."""
+    put(root, FIRST)
+    put(root, replace(LATER, digest=FIRST.digest))
+    assert text(root, OUTPUT) == "Work.\n"
+    assert len(turns(root)) == 2
+
+
+def test_damaged_memory_is_moved_aside_and_told_in_the_status(root):
+    """A state file that was damaged during the run is kept, and the status says so."""
+    (root.path / STATE).write_bytes(b"{")
+    report = put(root, FIRST)
+    assert "plan_state.json.corrupt-20261123T091510Z" in report.warnings[0]
+    assert said(root, FIRST)["notes"] == list(report.warnings)
+    assert len(turns(root)) == 1
+    assert text(root, "notes/plan_state.json.corrupt-20261123T091510Z") == "{"
+
+
+@pytest.mark.parametrize(("path", "kind"), [("research_prompt.txt", Kind.CHAT), ("job_input.txt", Kind.JOB)])
+def test_chat_memory_is_kept_for_chats_alone(root, path, kind):
+    """An input of another kind, also one that front matter sends to the chat, gets no chat's state file."""
+    put(root, replace(FIRST, path=path, kind=kind))
+    assert [name for name in everything(root) if name.endswith(("state.json", "session.json"))] == []
+
+
+def test_submission_is_answered_in_its_status_alone(root):
+    """The answer of a submitted job is in the file that was submitted."""
+    asked = b'{"status": "pending", "task": "count"}'
+    (root.path / "jobs").mkdir()
+    (root.path / "jobs" / "mine.json").write_bytes(asked)
+    run = replace(FIRST, path="jobs/mine.json", kind=Kind.JOB, digest=digest(asked))
+    assert put(root, run).changed == ("jobs/mine.json",)
+    assert put(root, run).changed == ()
+    assert json.loads(text(root, "jobs/mine.json"))["answer"] == "Rest."
+    assert list(everything(root)) == ["jobs/mine.json"]
+
+
+def test_question_whose_folder_is_gone_is_answered_in_its_status(root):
+    """A folder that the person removed is not made again; the answer is not lost, and blocks nothing."""
+    (root.path / "notes").rmdir()
+    report = put(root, FIRST)
+    assert list(everything(root)) == [f"jobs/{FIRST.run_id}.json"]
+    assert said(root, FIRST)["answer"] == "Rest."
+    assert (
+        said(root, FIRST)["notes"]
+        == list(report.warnings)
+        == ["the folder notes is gone: the answer is in this file alone"]
+    )
+
+
+def test_folder_that_became_a_link_gets_no_answer(root):
+    """Nothing is written outside the workspace, whatever became of a folder."""
+    (root.path / "notes").rmdir()
+    (root.path / "outside").mkdir()
+    (root.path / "notes").symlink_to("outside")
+    with pytest.raises(WorkspaceError, match="links are not followed"):
+        put(root, FIRST)
+    assert everything(root) == {}
+
+
+def test_folder_in_the_answers_place_ends_nothing(root):
+    """While an answer cannot land its run is not complete for pollers; once it can, it is."""
+    (root.path / OUTPUT).mkdir()
+    with pytest.raises(WorkspaceError, match=r"plan_output\.md: a folder stands"):
+        put(root, FIRST)
+    assert everything(root) == {}
+    (root.path / OUTPUT).rmdir()
+    put(root, FIRST)
+    assert text(root, OUTPUT) == "Rest.\n"
+
+
+def test_full_disk_ends_nothing(root, monkeypatch):
+    """An answer that the disk cannot take is told, and published when there is room."""
+
+    def full(_fd):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(WorkspaceError, match="the disk is full"):
+            put(root, FIRST)
+    assert everything(root) == {}
+    assert put(root, FIRST).changed
+
+
+def test_workspace_that_is_not_there_gets_nothing(root):
+    """An answer does not land in the empty shell of an unmounted workspace."""
+    root.path.rename(root.path.with_name("away"))
+    root.path.mkdir()
+    with pytest.raises(WorkspaceError, match="was replaced"):
+        put(root, FIRST)
+    assert os.listdir(root.path) == []
+
+
+def test_run_that_goes_on_is_not_published(root):
+    """Publishing what has not ended is a fault of the program."""
+    with pytest.raises(ValueError, match="has not ended"):
+        put(root, replace(FIRST, status=RunStatus.RUNNING))
+
+
+def test_held_run_is_explained_and_its_success_takes_that_back(root):
+    """While a run waits for a person its error file says for what; the answer removes it."""
+    assert explain(root, FIRST, "set OPENAI_API_KEY") is True
+    assert explain(root, FIRST, "set OPENAI_API_KEY") is False
+    assert text(root, ERROR) == "set OPENAI_API_KEY\n"
+    put(root, FIRST)
+    assert not (root.path / ERROR).exists()
