@@ -207,13 +207,11 @@ class Budget:
                 )
             return tokens
         left = self._usd_left() - price.input_usd
-        if price.usd_per_output_token > 0:
-            # One token less than the division says: binary fractions must never add up to more than the cap.
-            affordable = math.floor(left / price.usd_per_output_token)
-            if affordable < tokens:
-                tokens = affordable - 1 if affordable * price.usd_per_output_token >= left else affordable
-        elif left < 0:
+        if left < 0:
             tokens = 0
+        elif left < tokens * price.usd_per_output_token:
+            # One token less than the division says: binary fractions must never add up to more than the cap.
+            tokens = max(0, math.floor(left / price.usd_per_output_token) - 1)
         if tokens < least:
             raise self._exceeded("max_cost_usd", caps.max_cost_usd, self.usd)
         return tokens

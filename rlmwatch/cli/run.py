@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from dataclasses import asdict, dataclass
@@ -67,7 +68,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
 
 def _app(flags: _Flags, *, lock: bool = True) -> App:
     redactor = Redactor()
-    configure(flags.form, redactor)
+    configure(flags.form, redactor, level=logging.INFO if lock else logging.WARNING)
     return App(flags.place, flags=flags.settings, redactor=redactor, lock=lock)
 
 

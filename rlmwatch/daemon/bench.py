@@ -15,7 +15,7 @@ from typing import Any
 from rlmwatch.budget import Budget, Caps
 from rlmwatch.config import Loaded
 from rlmwatch.contract.documents import Caps as StatusCaps
-from rlmwatch.contract.documents import ChatState, Progress, UsageSoFar
+from rlmwatch.contract.documents import Progress, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.supervisor import Heard
@@ -26,6 +26,7 @@ from rlmwatch.models.base import Model
 from rlmwatch.runs.journal import Ceilings, Journal
 from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import Queue
+from rlmwatch.workspace.memory import Remembered
 from rlmwatch.workspace.status import Live
 
 CEILING_KEYS = ("ceilings.max_cost_usd_per_day", "ceilings.max_cost_usd_per_month")
@@ -78,7 +79,7 @@ class BenchMaker:
     terms: Terms
     queue: Queue
     journal: Journal
-    memory: Callable[[Run], Awaitable[ChatState]]
+    memory: Callable[[Run], Awaitable[Remembered]]
     tell: Callable[[Run, Live], None]
     monotonic: Callable[[], float]
     utc: Callable[[], str]

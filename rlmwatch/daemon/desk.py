@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from rlmwatch.contract.documents import ChatState
 from rlmwatch.contract.names import InputName, input_name
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Run
 from rlmwatch.workspace.health import Root, storable
-from rlmwatch.workspace.memory import load_chat
+from rlmwatch.workspace.memory import Remembered, load_chat
 from rlmwatch.workspace.publish import explain, publish
 from rlmwatch.workspace.status import Live, StatusBoard
 
@@ -48,7 +47,8 @@ class Desk:
         """
         self.root.check()
         output = self.root.path / _name(run).output
-        storable(output.parent)
+        # A question whose folder is gone is answered in its status file alone.
+        storable(output.parent if output.parent.exists() else self.root.path)
         if output.is_dir() and not output.is_symlink():
             raise WorkspaceError(f"{output} is a folder, where the answer is to go. Rename or remove it.")
 
@@ -67,15 +67,16 @@ class Desk:
 
     async def flush(self) -> None:
         """Write what waited for its second."""
+        if not self.board.waits:
+            return
         try:
             await asyncio.to_thread(self.board.flush, now=self.utc())
         except WorkspaceError as error:
             log.warning("status.not_written", why=str(error))
 
-    async def memory(self, run: Run) -> ChatState:
+    async def memory(self, run: Run) -> Remembered:
         """Return the conversation's memory; a damaged file is moved aside first."""
-        remembered = await asyncio.to_thread(load_chat, self.root.path, _name(run), now=self.utc())
-        return remembered.state
+        return await asyncio.to_thread(load_chat, self.root.path, _name(run), now=self.utc())
 
     def explain(self, run: Run, why: str) -> None:
         """Write *why* into the conversation's `…_error.txt`, if the folder can take it. Blocks."""

@@ -110,6 +110,11 @@ class Cells:
         self._session = None
 
 
+def cell_limit_s(run_limit_s: float) -> float:
+    """Return the time limit of a cell in a run that may take *run_limit_s*."""
+    return min(LONGEST_CELL_S, CELL_SHARE * max(0.0, run_limit_s))
+
+
 def _ran(cell: Cell, result: CellResult, timeout_s: float) -> Ran:
     failed = result.error is not None or result.interrupted or result.killed
     answer = None if failed else result.answer

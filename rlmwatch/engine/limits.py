@@ -98,6 +98,15 @@ class Kept:
         return None if per_token is None else Price(self.request_bytes * per_token[0], per_token[1])
 
 
+def less(left: Left, tokens: int, usd: float) -> Left:
+    """Return *left* without *tokens* and *usd*."""
+    return Left(
+        None if left.tokens is None else max(0, left.tokens - tokens),
+        None if left.usd is None else max(0.0, left.usd - usd),
+        left.searches,
+    )
+
+
 def is_short(left: Left, start: Left, tokens: int) -> bool:
     """Whether so little is *left* that the model should answer now."""
     if left.tokens is not None and left.tokens < SHORT_CALLS * tokens:

@@ -109,6 +109,18 @@ def booked(entry: JournalEntry) -> Usage:
     return entry.usage or Usage(0, entry.call.reserved_tokens, entry.call.reserved_usd, 1)
 
 
+def between(before: Usage, after: Usage) -> Usage:
+    """Return what was used from *before* to *after*."""
+    usd = None if after.cost_usd is None else after.cost_usd - (before.cost_usd or 0.0)
+    return Usage(
+        after.input_tokens - before.input_tokens,
+        after.output_tokens - before.output_tokens,
+        usd,
+        after.llm_calls - before.llm_calls,
+        after.searches - before.searches,
+    )
+
+
 def _is_below(key: str, path: str) -> bool:
     return not path or key.startswith((f"{path}/", f"{path}."))
 

@@ -30,18 +30,14 @@ SPENT, REFUSED = "BudgetExceeded", "ProviderError"
 """The classes under `Error` that a cell may catch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """
-    A function that is offered beside the engine's own, such as `research`.
-
-    Attributes:
-        line: How it is listed for the model: signature, colon, what it does.
-        bind: Makes the host function; is given what tells the place of a paid call at the time of the call.
-    """
-
-    line: str
-    bind: Callable[[Callable[[], Place]], HostFunction]
+Tool = Callable[[Callable[[], Place]], HostFunction]
+"""
+A function that is offered beside the engine's own, such as `research`: makes the host function, given what tells the
+place of a paid call at the time of the call. It is listed for the model as `prompts/functions.md` says, else by its
+`doc`. What it raises of `BudgetExceeded` and `ProviderError` is told to the cell.
+"""
+OWN = ("llm_query", "llm_batch", "rlm_query", "answer", "budget")
+"""The engine's own functions, in the order in which they are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +86,16 @@ class SubCalls:
 Recurse = Callable[[str, JsonValue], Awaitable[JsonValue]]
 """Runs a whole sub-engine on (prompt, context) and returns its answer."""
 
-LINES = {
-    "llm_query": "llm_query(prompt, context=None): ask a model; returns its text",
-    "llm_batch": "llm_batch(prompts): many at once; list of texts in order, an Error where one failed",
-    "rlm_query": "rlm_query(prompt, context): a whole session like this one, for a hard part; returns its answer",
-    "answer": "answer(value): end the run with this answer (text or JSON)",
-    "budget": "budget(): what is left",
-}
-"""How the engine's own functions are listed for the model."""
 
+def listing(offered: Sequence[HostFunction], lines: Mapping[str, str]) -> str:
+    """
+    Return the lines that tell the model what it may call.
 
-def listing(tools: Mapping[str, Tool]) -> str:
-    """Return the lines that tell the model what it may call."""
-    return "\n".join([*LINES.values(), *(tool.line for tool in tools.values())])
+    Args:
+        offered: The functions that are offered beside the engine's own.
+        lines: How each is told, by name (`prompts/functions.md`, pinned).
+    """
+    return "\n".join([*(lines[name] for name in OWN), *(lines.get(tool.name, tool.doc) for tool in offered)])
 
 
 def functions(
@@ -110,7 +103,7 @@ def functions(
     place: Callable[[], Place],
     recurse: Recurse,
     budget: Callable[[], JsonValue],
-    tools: Mapping[str, Tool],
+    offered: Sequence[HostFunction],
 ) -> tuple[HostFunction, ...]:
     """
     Return the host functions of one engine.
@@ -120,7 +113,7 @@ def functions(
         place: Tells where in the run a call is made, at the time of the call.
         recurse: Runs a sub-engine.
         budget: Tells what is left.
-        tools: What is offered beside the engine's own.
+        offered: The functions that are offered beside the engine's own.
     """
 
     async def llm_query(prompt: str, context: JsonValue) -> str:
@@ -143,7 +136,7 @@ def functions(
         HostFunction("rlm_query", _by_keyword(recurse), (prompt, context)),
         HostFunction("budget", left),
     )
-    return tuple(_told(function) for function in (*own, *(tool.bind(place) for tool in tools.values())))
+    return tuple(_told(function) for function in (*own, *offered))
 
 
 def sub_prompt(prompt: str, context: JsonValue) -> str:
@@ -191,9 +184,8 @@ def _told(function: HostFunction) -> HostFunction:
                 raise
             raise told from error
 
-    line = LINES.get(function.name, function.doc)
     errors = tuple(dict.fromkeys((SPENT, REFUSED, *function.errors)))
-    return HostFunction(function.name, call, function.parameters, errors, function.doc or line)
+    return HostFunction(function.name, call, function.parameters, errors, function.doc)
 
 
 def _by_keyword(recurse: Recurse) -> Callable[..., Awaitable[JsonValue]]:

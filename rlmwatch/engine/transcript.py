@@ -33,6 +33,9 @@ NAMES_SHOWN = 20
 FINDING_BYTES = 1_500
 """Of one step in a synthesis: several steps fit, and the newest keeps its head and tail."""
 
+EMPTY = "…"
+"""Stands for an empty reply: some providers refuse a request with an empty message."""
+
 Variables = Mapping[str, object]
 Phrases = Mapping[str, str]
 
@@ -116,7 +119,7 @@ class Transcript:
 
     def replied(self, text: str) -> None:
         """Add the model's reply."""
-        self._turns.append(_Turn("assistant", text))
+        self._turns.append(_Turn("assistant", text or EMPTY))
 
     def observed(self, shown: str, code: str | None, status: Status) -> None:
         """Add what came of the reply, as `observation` tells it."""

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rlmwatch.contract.documents import ChatState, Progress
+from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.engine.calls import Calls
 from rlmwatch.runs.model import Result, Run
+from rlmwatch.workspace.memory import Remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Bench:
 
     options: RunOptions
     calls: Calls
-    memory: Callable[[], Awaitable[ChatState]]
+    memory: Callable[[], Awaitable[Remembered]]
     pin: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
     progress: Callable[[Progress], None]
     on_text: Callable[[str], None] | None = None

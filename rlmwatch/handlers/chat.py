@@ -29,7 +29,11 @@ CUT = "length"
 
 async def chat(run: Run, bench: Bench) -> Result:
     """Answer one chat turn."""
-    pinned = run.pinned or await bench.pin(asdict(compose(run.prompt, bench.options, await bench.memory())))
+    pinned, told = run.pinned, ()
+    if pinned is None:
+        remembered = await bench.memory()
+        pinned = await bench.pin(asdict(compose(run.prompt, bench.options, remembered.state)))
+        told = (remembered.warning,) if remembered.warning else ()
     bench.progress(Progress(note="asking the model"))
     reply = await bench.calls.llm(_request(dict(pinned)), on_text=bench.on_text)
     cut = reply.finish_reason == CUT
@@ -51,7 +55,7 @@ async def chat(run: Run, bench: Bench) -> Result:
         answer=answer,
         partial=cut,
         usage=used,
-        notes=(*bench.notes(), *estimated),
+        notes=(*bench.notes(), *estimated, *told),
         model=reply.model,
     )
 

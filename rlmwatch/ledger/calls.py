@@ -13,8 +13,6 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
-
 from rlmwatch.errors import CeilingReached, Fenced
 from rlmwatch.ledger import statements
 from rlmwatch.ledger.rows import NANO_PER_USD, cost_nano, entry_of, json_value, to_json, to_nano, usage_json
@@ -23,8 +21,6 @@ from rlmwatch.runs.model import CallState, JournalEntry, PaidCall, RunStatus, Us
 
 DAY = len("2026-11-24")
 MONTH = len("2026-11")
-
-log = structlog.get_logger()
 
 
 def first(db: sqlite3.Connection, statement: str, values: Mapping[str, Any]) -> sqlite3.Row | None:
@@ -80,8 +76,8 @@ def record(db: sqlite3.Connection, run_id: str, key: str, reply: Mapping[str, An
         "nano": cost_nano(usage),
         "now": now,
     }
-    if first(db, statements.RECORD, values) is None and first(db, statements.RECORD_LATE, values) is None:
-        log.info("call.recorded_before", run=run_id, key=key)
+    if first(db, statements.RECORD, values) is None:
+        db.execute(statements.RECORD_LATE, values)
 
 
 def release(db: sqlite3.Connection, run_id: str, key: str, *, now: str) -> None:

@@ -156,7 +156,6 @@ RECORD_LATE = """
     WHERE id = (SELECT MAX(id) FROM calls WHERE run_id = :run_id AND key = :key AND state = 'lost')
         AND NOT EXISTS (SELECT 1 FROM calls
                         WHERE run_id = :run_id AND key = :key AND state IN ('intent', 'done'))
-    RETURNING id
 """
 
 RELEASE = """

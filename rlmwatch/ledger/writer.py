@@ -12,7 +12,9 @@ A verb is a function of the connection. Rules
    its verbs is tried once more alone: one that is too large fails no other.
 4. A connection that failed is not used again. The next verb opens a new one, so
    the ledger works again as soon as the disk does.
-5. A verb that was asked for is carried out, also when its caller no longer waits:
+5. The thread outlives every error and logs nothing (a full disk under the log
+   must not end it): what went wrong is raised where the verb was asked for.
+6. A verb that was asked for is carried out, also when its caller no longer waits:
    a reply that was paid for is stored though the run was cancelled meanwhile.
 """
 
@@ -23,12 +25,11 @@ import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
-
-import structlog
 
 from rlmwatch.errors import LedgerError
 from rlmwatch.ledger.connection import connect, explain
@@ -37,8 +38,6 @@ T = TypeVar("T")
 
 GROUP_MAX = 256
 """Verbs per transaction, so that the first of a thousand does not wait for the last."""
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +136,11 @@ class Writer:
         except sqlite3.Error as error:
             self._drop_connection()
             busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-            log.warning("ledger.transaction_failed", path=str(self._path), verbs=len(group), error=str(error))
             if len(group) > 1 and not busy:  # busy has waited long enough for all of them
                 return [outcome for asked in group for outcome in self._carry_out([asked])]
             return [_Outcome(error=_for_person(error, self._path))] * len(group)
-        except LedgerError as error:
+        except Exception as error:  # noqa: BLE001 (rule 5)
+            self._drop_connection()
             return [_Outcome(error=error)] * len(group)
 
     def _transact(self, group: list[_Asked]) -> list[_Outcome]:
@@ -168,10 +167,8 @@ class Writer:
     def _drop_connection(self) -> None:
         """Close the connection; a transaction that is open is rolled back."""
         if self._db is not None:
-            try:
+            with suppress(sqlite3.Error):  # what was committed is safe, and what failed was told
                 self._db.close()
-            except sqlite3.Error as error:  # it has failed before; what was committed is safe
-                log.warning("ledger.close_failed", path=str(self._path), error=str(error))
             self._db = None
 
     def _answer(self, group: list[_Asked], outcomes: list[_Outcome]) -> None:
@@ -180,10 +177,8 @@ class Writer:
         for asked, outcome in zip(group, outcomes, strict=True):
             by_loop[asked.future.get_loop()].append((asked, outcome))
         for loop, answered in by_loop.items():
-            try:
+            with suppress(RuntimeError):  # the loop was closed: nobody waits any more
                 loop.call_soon_threadsafe(_settle, answered)
-            except RuntimeError:  # the loop was closed: nobody waits any more
-                log.debug("ledger.nobody_waits", verbs=len(answered))
 
 
 def _settle(answered: list[tuple[_Asked, _Outcome]]) -> None:

@@ -230,8 +230,13 @@ class _Child:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
-        return self.process.returncode is None
+        """Whether the process runs: the kernel is asked, since asyncio hears of its end a little later."""
+        if self.process.returncode is not None:
+            return False
+        try:
+            return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
 
     async def died_within(self, seconds: float) -> bool:
         """Wait until the process has ended and all that it said is read; return whether it has."""
@@ -259,7 +264,7 @@ class _Child:
         if self._client is not None:
             await self._client.aclose()
         self._stdin.close()
-        if self.alive and not await self.died_within(END_GRACE_S):
+        if not await self.died_within(END_GRACE_S):
             with suppress(ProcessLookupError):
                 self.process.kill()
             await self.process.wait()

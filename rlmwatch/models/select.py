@@ -16,6 +16,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from rlmwatch.errors import ConfigError, NoProvider
@@ -30,6 +31,8 @@ OPENAI_URL = "https://api.openai.com/v1"
 OPENROUTER_MODEL = "openai/gpt-4.1-mini"
 OPENAI_MODEL = "gpt-4.1-mini"
 EMBEDDED_MODEL = "smollm2-135m-instruct"
+EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+"""The file of that model's weights, as they are published; any other GGUF file may be used in its place."""
 
 PROVIDERS = ("openrouter", "openai", "local", "embedded")
 """What `provider` may say where there is no `base_url`."""
@@ -218,10 +221,18 @@ def _local(facts: Facts, order: str) -> Choice | None:
 
 
 def _embedded(facts: Facts, order: str) -> Choice | None:
+    """Choose the embedded model; a file of the person's own is called as `model` says, else by its name."""
     if not facts.embedded_installed or facts.embedded_path is None:
         return None
-    why = _why("the embedded model", order)
-    return Choice("embedded", facts.model or EMBEDDED_MODEL, why, embedded_path=facts.embedded_path)
+    file = PurePath(facts.embedded_path)
+    ours = file.name == EMBEDDED_FILE
+    if ours and facts.model not in (None, EMBEDDED_MODEL):
+        raise NoProvider(
+            f"model = {facts.model} in the configuration, but only the embedded {EMBEDDED_MODEL} is there, which is "
+            f"much smaller. Take `model` out to be answered by it. {ways_out()}"
+        )
+    model = EMBEDDED_MODEL if ours else facts.model or file.stem
+    return Choice("embedded", model, _why("the embedded model", order), embedded_path=facts.embedded_path)
 
 
 def _why(taken: str, order: str) -> str:

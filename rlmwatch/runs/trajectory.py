@@ -34,7 +34,6 @@ class StepRecord:
         answer: What it gave to `answer` as a JSON value; None where it gave nothing that counts.
         usage: Of the model's reply and of all calls that the cell made, sub-engines included.
         started_at: RFC 3339, before the model was asked.
-        model_s: Seconds that the model's reply took; about 0 in a replay.
         cell_s: Seconds that the code ran, without waiting for calls.
         calls_s: Seconds that the code waited for calls.
     """
@@ -48,7 +47,6 @@ class StepRecord:
     answer: Any = None
     usage: Usage = field(default_factory=Usage)
     started_at: str = ""
-    model_s: float = 0.0
     cell_s: float = 0.0
     calls_s: float = 0.0
 

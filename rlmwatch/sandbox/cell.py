@@ -27,6 +27,7 @@ from rlmwatch.sandbox.names import described, shortened
 MAX_OUTPUT_CHARS = 200_000  # the host shows a model far less; this keeps a bomb in the worker
 MAX_ERROR_CHARS = 8_000
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_RESERVE_BYTES = 16 * 1024 * 1024  # of address space, given up when memory runs out, to tell of it
 _OURS = os.path.dirname(__file__)  # noqa: PTH120 (a prefix of text)
 _BUILTINS = dict(vars(builtins))
 _restore_builtins: Callable[[Mapping[str, Any]], None] = vars(builtins).update
@@ -114,6 +115,8 @@ class Cells:
         self._errors: dict[str, type[Exception]] = {}
         self._count = 0
         self._answer: list[Any] = []
+        self._reserve: bytearray | None = None
+        self._take = self._take_answer  # one object, so that it is known again
 
     def set(self, name: str, value: Any, *, kept: bool) -> None:  # noqa: ANN401 (any JSON value)
         """Give *name* the value; a *kept* one is put back when a cell overwrites it."""
@@ -146,15 +149,18 @@ class Cells:
         error = None
         try:
             try:
+                self._reserve = bytearray(_RESERVE_BYTES)
                 interrupts.running = True
                 self._execute(code)
             except BaseException as raised:  # noqa: BLE001 (a cell may raise anything)
+                self._reserve = None
                 error = raised
                 text = _told(raised)
         except CellInterrupted as late:
             interrupts.running = False
             error, text = late, _told(late)
         interrupts.running = False
+        self._reserve = None
         _restore_builtins(_BUILTINS)
         restored = self._put_back()
         return {
@@ -179,7 +185,7 @@ class Cells:
         exec(compile(code, file, "exec", dont_inherit=True), self._names)  # noqa: S102 (that is what a cell is)
 
     def _ours(self) -> dict[str, Any]:
-        return {**self._functions, **self._errors, "answer": self._take_answer, "Error": Error}
+        return {**self._functions, **self._errors, "answer": self._take, "Error": Error}
 
     def _put_back(self) -> list[str]:
         """Put back what is not the cell's to change, and return what it had changed."""

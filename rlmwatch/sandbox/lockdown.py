@@ -78,6 +78,13 @@ class Refused(Exception):
         self.cure = cure
 
 
+def as_refused(error: Exception) -> tuple[str, str, str]:
+    """Return layer, reason and cure of whatever `lock` raised."""
+    if isinstance(error, Refused):
+        return error.layer, error.reason, error.cure
+    return "process", f"{type(error).__name__}: {error}", "Report this; it should not happen."
+
+
 @dataclass(frozen=True)
 class Policy:
     """
@@ -134,7 +141,8 @@ def lock(
 
 
 def _process(parent: int) -> Layer:
-    os.setsid()
+    if os.getsid(0) != os.getpid():
+        os.setsid()
     _tie_to(parent)
     # READ_IMPLIES_EXEC would make every readable page executable.
     _libc.personality(0)
@@ -192,38 +200,38 @@ def _become(*ids: int) -> int:
 
 
 def _namespaces(policy: Policy, empty_root: int) -> Layer:
-    own = False
-    reason = ""
+    own = alone = False
+    reasons = []
     if policy.namespaces:
         networks = _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS
         # No id is mapped in: in there we are nobody at all. The second try is for one who was root a moment ago.
         own = _libc.unshare(_CLONE_NEWUSER | networks) == 0
-        reason = os.strerror(ctypes.get_errno())
         alone = own or _libc.unshare(networks) == 0
-    rooted = _into(empty_root)
+        if not alone:
+            reasons.append(f"no namespaces for this user ({os.strerror(ctypes.get_errno())})")
+    reasons += _entered(empty_root)
     _set_capabilities(0)
     if _capabilities():
         raise Refused("namespaces", "capabilities stay", "Report this; it should not happen.")
     if not policy.namespaces:
         return Layer("namespaces", "off", "left out")
-    if not (alone and rooted):
-        return Layer("namespaces", "missing", f"the kernel gives none to this user ({reason}); the other layers hold")
-    what = "user, net, ipc, uts" if own else "net, ipc, uts"
-    return Layer("namespaces", "on", f"own {what}; the root folder is empty")
+    if reasons:
+        return Layer("namespaces", "missing", f"{'; '.join(reasons)}; the other layers hold")
+    return Layer("namespaces", "on", f"own {'user, ' if own else ''}net, ipc, uts; the root folder is empty")
 
 
-def _into(empty_root: int) -> bool:
+def _entered(empty_root: int) -> list[str]:
+    """Make *empty_root* the root folder, and return why that failed."""
     try:
         os.fchdir(empty_root)
         os.chroot(".")
         os.chdir("/")
-    except OSError:
-        return False
-    else:
-        return True
+    except OSError as error:
+        return [f"no empty root folder ({error.strerror})"]
     finally:
         if empty_root >= 0:
             os.close(empty_root)
+    return []
 
 
 def _limits(policy: Policy) -> Layer:
@@ -307,7 +315,7 @@ def _verify() -> None:
     for what, attempt in _attempts():
         try:
             attempt()
-        except OSError:
+        except (OSError, ValueError):  # `resource` makes a ValueError of EPERM
             continue
         raise Refused("seccomp", f"not in force: {what} went through", "Report this; no model's code was run.")
 

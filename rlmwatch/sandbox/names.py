@@ -20,7 +20,13 @@ _DEPTH = 3
 _MAX_BITS = 2_000  # larger integers take long to write out
 _SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset, deque, range, Counter, OrderedDict, defaultdict)
 _MAPPINGS = (dict, Counter, OrderedDict, defaultdict)
-_BRACKETS = {list: "[]", tuple: "()", set: "{}", frozenset: "{}", deque: "[]"}
+_BRACKETS: dict[type, tuple[str, str]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    frozenset: ("{", "}"),
+    deque: ("[", "]"),
+}
 
 
 def described(names: Mapping[str, Any], *, without: Mapping[str, Any]) -> list[list[Any]]:
@@ -52,7 +58,7 @@ def _line(name: str, value: Any) -> list[Any]:  # noqa: ANN401 (any value of a c
         return [name, "str", len(value), value[:EDGE_CHARS], value[max(EDGE_CHARS, len(value) - EDGE_CHARS) :]]
     if isinstance(value, (type, types.ModuleType, types.FunctionType)):
         return [name, type.__name__ if isinstance(value, type) else kind.__name__, None, "", ""]
-    return [name, str(type.__getattribute__(kind, "__name__"))[:EDGE_CHARS], length, _brief(value, _DEPTH), ""]
+    return [name, _name_of(kind)[:EDGE_CHARS], length, _brief(value, _DEPTH)[:EDGE_CHARS], ""]
 
 
 def _brief(value: Any, depth: int) -> str:  # noqa: ANN401 (any value of a cell)
@@ -70,7 +76,11 @@ def _brief(value: Any, depth: int) -> str:  # noqa: ANN401 (any value of a cell)
     if depth and kind in _BRACKETS:
         opening, closing = _BRACKETS[kind]
         return opening + _joined((_brief(item, depth - 1) for item in value), len(value)) + closing
-    return f"<{type.__getattribute__(kind, '__name__')}>"[:EDGE_CHARS]
+    return f"<{_name_of(kind)}>"[:EDGE_CHARS]
+
+
+def _name_of(kind: type) -> str:
+    return str(type.__getattribute__(kind, "__name__"))  # a metaclass of the cell has no say
 
 
 def _joined(items: Iterable[str], count: int) -> str:

@@ -197,7 +197,7 @@ class _Spawner:
                     start_new_session=True,
                 )
             except OSError as problem:
-                self._said = problem.strerror
+                self._said = str(problem)
                 return
             finally:
                 self._started.set()

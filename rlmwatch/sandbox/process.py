@@ -36,14 +36,14 @@ from rlmwatch.sandbox.frames import BadFrame, encode_trusted
 from rlmwatch.sandbox.lockdown import Policy
 from rlmwatch.sandbox.nursery import Born, Nursery
 from rlmwatch.sandbox.results import cell_result, variables
-from rlmwatch.sandbox.shared import Shared
+from rlmwatch.sandbox.shared import MIN_CHARS, PIECE_CHARS, Shared
 from rlmwatch.sandbox.step import HostProcess, Overtime, Step
 from rlmwatch.sandbox.wire import Wire, WireClosed
 
 log = structlog.get_logger()
 
 _READY_S = 20.0  # a fork and a lockdown take 5 ms
-_SET_S = 120.0  # 1 GB of context on a slow disk's swap
+_SET_S = 60.0  # a piece takes some milliseconds
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
 
@@ -136,37 +136,44 @@ class ProcessSession:
 
     async def furnish(self, values: Mapping[str, JsonValue], seed: int | None) -> None:
         """Give the session the *values* that are put back when overwritten, and seed `random`."""
-        await self._told(Step(self._process, self._wire, _SET_S, {}), {"op": "seed", "seed": seed})
+        await self._told({"op": "seed", "seed": seed})
         for name, value in values.items():
             await self._set(name, value, kept=True)
 
     async def _set(self, name: str, value: JsonValue, *, kept: bool) -> None:
         if not name.isidentifier():
             raise ValueError(f"{name!r} is no name for a variable")
-        request = {"op": "set", "name": name, "kept": kept}
-        if isinstance(value, str):
-            small = len(value) <= Shared.MIN_CHARS
-            request |= {"value": value} if small else {"bytes": await self._shared.put(value), "plain": True}
+        plain = isinstance(value, str)
+        text = value if plain else json.dumps(value, allow_nan=False)
+        request = {"op": "set", "name": name, "kept": kept, "plain": plain}
+        if len(text) <= MIN_CHARS:
+            frame = await self._told(request | {"value": value})
         else:
-            text = json.dumps(value, allow_nan=False)
-            small = len(text) <= Shared.MIN_CHARS
-            request |= {"value": value} if small else {"bytes": await self._shared.put(text), "plain": False}
-        try:
-            frame = await self._told(Step(self._process, self._wire, _SET_S, {}), request)
-        finally:
-            self._shared.clear()
+            frame = await self._handed_over(text, request)
         if "problem" in frame:
             raise ValueError(str(frame["problem"]))
 
-    async def _told(self, step: Step, request: dict[str, Any]) -> dict[str, Any]:
+    async def _handed_over(self, text: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Hand *text* over by shared bytes, piece by piece, and return what the worker says at the end."""
+        try:
+            for start in range(0, len(text), PIECE_CHARS):
+                size = await self._shared.put(text[start : start + PIECE_CHARS])
+                last = start + PIECE_CHARS >= len(text)
+                frame = await self._told(request | {"bytes": size, "last": last})
+                if "problem" in frame:
+                    break
+        finally:
+            self._shared.clear()
+        return frame
+
+    async def _told(self, request: dict[str, Any]) -> dict[str, Any]:
         """Exchange a request that runs no cell."""
+        step = Step(self._process, self._wire, _SET_S, {})
         try:
             frame = await self._exchange(step, request)
             if "names" in frame:
                 self._names = variables(frame["names"])
-        except Overtime as problem:
-            raise await self._violated(problem) from problem
-        except BadFrame as problem:
+        except (Overtime, BadFrame) as problem:
             raise await self._violated(problem) from problem
         return frame
 

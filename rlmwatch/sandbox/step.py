@@ -135,12 +135,14 @@ class Step:
                 tasks = [task for task in (reading, flushing, *self._calls) if task is not None]
                 done, _ = await asyncio.wait(tasks, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
                 self._account()
-                if flushing in done:
-                    flushing, _ = None, flushing.result()
+                if flushing is not None and flushing in done:
+                    flushing.result()
+                    flushing = None
                 for call in [call for call in self._calls if call in done]:
                     self._reply(call)
-                if reading in done:
-                    (frame, size), reading = reading.result(), None
+                if reading is not None and reading in done:
+                    frame, size = reading.result()
+                    reading = None
                     if frame.get("id") != self.id:
                         raise BadFrame("a frame of no step, or of another")
                     if "call" not in frame:

@@ -13,12 +13,13 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from rlmwatch.sandbox.cell import Cells
 from rlmwatch.sandbox.channel import Channel, Interrupts
 from rlmwatch.sandbox.frames import encode
-from rlmwatch.sandbox.lockdown import Policy, Refused, lock
+from rlmwatch.sandbox.lockdown import Policy, as_refused, lock
 
 REQUESTS, REPLIES, SHARED = 3, 4, 5
 
@@ -32,8 +33,8 @@ def work(policy: Policy, *, hello: str, parent: int, empty_root: int) -> NoRetur
     try:
         try:
             layers = lock(policy, parent=parent, empty_root=empty_root)
-        except Refused as refused:
-            _say(hello, {"refused": [refused.layer, refused.reason, refused.cure]})
+        except Exception as error:  # noqa: BLE001 (the host is told, whatever it is)
+            _say(hello, {"refused": list(as_refused(error))})
             os._exit(1)
         _forget_the_disk()
         _say(hello, {"ready": [list(layer) for layer in layers]})
@@ -64,24 +65,52 @@ def _serve(channel: Channel) -> NoReturn:
                 cells.offer(request["functions"])
             channel.finish({"result": cells.run(request["code"])})
         elif request["op"] == "set":
-            channel.finish(_set(cells, request))
+            channel.finish(_set(cells, channel, request))
         else:
             random.seed(request["seed"])
             channel.finish({"names": cells.names()})
 
 
-def _set(cells: Cells, request: dict[str, Any]) -> dict[str, Any]:
+def _set(cells: Cells, channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
     try:
-        value = request["value"] if "value" in request else _shared(request["bytes"], plain=request["plain"])
+        value = request["value"] if "value" in request else _received(channel, request)
+        cells.set(request["name"], value, kept=request["kept"])
+        return {"names": cells.names()}
     except MemoryError:
         return {"problem": f"{request['name']} does not fit the memory of the session"}
-    cells.set(request["name"], value, kept=request["kept"])
-    return {"names": cells.names()}
 
 
-def _shared(size: int, *, plain: bool) -> Any:  # noqa: ANN401 (any JSON value)
-    """Return the value that lies in the first *size* shared bytes: a *plain* str, or JSON."""
-    with mmap.mmap(SHARED, size, access=mmap.ACCESS_READ) as view:
-        if plain:
-            return str(view, "utf-8", "surrogatepass")
-        return json.loads(view[:])
+def _received(channel: Channel, request: dict[str, Any]) -> Any:  # noqa: ANN401 (any JSON value)
+    text = _joined(_pieces(channel, request))
+    return text if request["plain"] else json.loads(text)
+
+
+def _pieces(channel: Channel, request: dict[str, Any]) -> Iterator[str]:
+    """Yield the pieces that the host puts into the shared bytes, one after another; each but the last is a step."""
+    while True:
+        with mmap.mmap(SHARED, request["bytes"], access=mmap.ACCESS_READ) as view:
+            piece = str(view, "utf-8", "surrogatepass")
+        yield piece
+        if request["last"]:
+            return
+        channel.finish({})
+        request = channel.request()
+
+
+def _joined(pieces: Iterator[str]) -> str:
+    """
+    Return one str of the *pieces*, in the memory of that str alone.
+
+    CPython appends to a local str in place once it has specialised this loop; `join` and `StringIO` need room for it
+    twice.
+    """
+    text = ""
+    for piece in pieces:
+        text += piece
+    return text
+
+
+def warm_up() -> None:
+    """Have CPython specialise `_joined`, for all that are forked from this process."""
+    for _ in range(50):
+        _joined(iter(["ab"] * 50))

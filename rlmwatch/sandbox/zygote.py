@@ -25,7 +25,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from rlmwatch.sandbox import worker
-from rlmwatch.sandbox.lockdown import FIRST_FREE_FD, Policy, Refused, end_with, lock
+from rlmwatch.sandbox.lockdown import FIRST_FREE_FD, Policy, as_refused, end_with, lock
 
 MAX_MESSAGE_BYTES = 64 * 1024
 _SCRATCH_FD = 64  # descriptors are moved here before they take their fixed places
@@ -40,6 +40,7 @@ _LEFT_OUT = frozenset(
 # Loaded by others only when they are first used, when no file can be read any more.
 _LATE = """
     _strptime concurrent.futures.thread concurrent.futures.process multiprocessing.pool multiprocessing.dummy
+    multiprocessing.shared_memory multiprocessing.popen_fork multiprocessing.resource_tracker
     xml.etree.ElementTree xml.dom.minidom xml.sax.expatreader xml.sax.saxutils html.parser html.entities
     urllib.parse urllib.request urllib.error urllib.robotparser http.client http.cookies http.server
     email.message email.parser email.policy email.utils email.header email.mime.text email.mime.multipart
@@ -70,6 +71,7 @@ def _serve(control: socket.socket, host: int) -> NoReturn:
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
         score.write("1000")  # when memory runs out, a session goes before its host does
     _preload()
+    worker.warm_up()
     empty_root = _empty_folder()
     gc.collect()
     gc.freeze()  # so that no collection in a session copies what all of them share
@@ -97,6 +99,7 @@ def _empty_folder() -> int:
     except OSError:
         return -1
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    os.fchmod(descriptor, 0o555)  # sessions enter it as another user
     os.rmdir(folder)  # noqa: PTH106
     return descriptor
 
@@ -144,7 +147,7 @@ def _probe(policy: dict[str, Any], host: int) -> NoReturn:
         os.write(1, json.dumps({"layers": layers}).encode() + b"\n")
         os.read(0, 1)
         code = 0
-    except Refused as refused:
-        os.write(1, json.dumps({"refused": [refused.layer, refused.reason, refused.cure]}).encode() + b"\n")
+    except Exception as error:  # noqa: BLE001 (the host is told, whatever it is)
+        os.write(1, json.dumps({"refused": as_refused(error)}).encode() + b"\n")
     finally:
         os._exit(code)

@@ -22,7 +22,7 @@ import structlog
 
 from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.names import InputName
+from rlmwatch.contract.names import InputName, input_name
 from rlmwatch.contract.text import is_blank
 from rlmwatch.runs.model import Save
 from rlmwatch.runs.queue import Admission, Known, OnNewSave, Queue
@@ -100,9 +100,19 @@ class Gate:
         """Whether *save* is, as far as is known here, not the one admitted last on its path."""
         return self._digests.get(save.path) != save.digest
 
-    async def open(self, name: InputName, content: Content) -> Save | None:
-        """Return *content* as a save; None where rules 1 to 3 are against it, after noting so. Admits nothing."""
-        config = self.config
+    async def open(self, path: str, content: Content) -> Save | None:
+        """
+        Return *content* of the input *path* as a save; None where rules 1 to 3 are against it. Admits nothing.
+
+        A refusal is logged, and noted in the ledger where it holds for good.
+
+        Raises:
+            ValueError: *path* is no input's.
+            LedgerError: A refusal could not be noted.
+        """
+        name, config = input_name(path), self.config
+        if name is None:
+            raise ValueError(f"{path!r} is not an input")
         save = to_save(
             name, content.raw, content.signature, ready_marker=config.ready_marker, max_bytes=config.max_bytes
         )

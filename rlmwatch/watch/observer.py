@@ -141,6 +141,9 @@ class Observer:
             self._identity = (status.st_dev, status.st_ino)
             self._running = self._begin()
             self.fault = None
+            if self._watches(at_most=1) == 0:  # watchdog passes over a folder that may not be listed, even the root
+                self.stop()
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # noqa: TRY301 (one answer to all)
         except OSError as error:
             missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
             self.fault = Fault.ROOT_MISSING if missing else Fault.NOT_STARTED

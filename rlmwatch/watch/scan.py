@@ -53,7 +53,7 @@ class Scan:
     Memory: the folders still to be visited and one folder's handle, however many files there are.
 
     Attributes:
-        folders: Folders that need a watch, so far: all but skipped ones.
+        folders: Folders that can have a watch, so far: all but skipped ones and those that may not be listed.
         complete: Whether every folder could be listed, so far.
     """
 
@@ -67,15 +67,17 @@ class Scan:
         waiting = [] if skipped(self._start) else [self._start]
         while waiting:
             folder = waiting.pop()
-            self.folders += 1
             if folder != JOBS:  # it has no inputs, and may have thousands of files
                 yield from self._list(folder, waiting)
+            else:
+                self.folders += 1
 
     def _list(self, folder: str, waiting: list[str]) -> Iterator[Found | Closed]:
         """Yield the inputs of *folder* and add its folders to *waiting*."""
         prefix = f"{folder}/" if folder else ""
         try:
             with os.scandir(f"{self._root}/{folder}") as entries:
+                self.folders += 1
                 for entry in entries:
                     path = prefix + entry.name
                     if entry.is_dir(follow_symlinks=False):

@@ -124,10 +124,6 @@ class Settling:
         """Whether *path* waits or is being looked at."""
         return path in self._unrest or path in self._looked_at
 
-    def paths(self) -> list[str]:
-        """Return the paths that wait."""
-        return list(self._unrest)
-
     def done(self, path: str, *, now: float) -> None:
         """Note that *path* was closed by its writer or moved to its name (rule 1)."""
         self._event(path, Phase.DONE, now)
@@ -180,7 +176,7 @@ class Settling:
             self._back(path, not_before=now + wait, tries=unrest.tries + 1)
 
     def read(self, path: str) -> None:
-        """Answer that *path* was read, or that there is nothing to read: it rests."""
+        """Answer that *path* was read, or that there is nothing to read: it rests, but for events since the look."""
         self._looked_at.pop(path, None)
 
     def admitted(self, path: str, *, now: float) -> None:

@@ -6,9 +6,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from rlmwatch import clock
 from rlmwatch.runs.model import Signature
 from rlmwatch.watch.scan import Closed, Found, Scan
+
+log = structlog.get_logger()
+
+QUIET_REASONS = ("interval", "folder")
+"""Walks that happen all the time."""
 
 
 @dataclass(slots=True)
@@ -51,6 +58,22 @@ def walk(root: Path, known: Mapping[str, Signature], starts: Collection[str]) ->
         result.folders += scan.folders
     result.seconds = clock.monotonic() - began
     return result
+
+
+def report(result: Walk, reason: str, *, told: Collection[str]) -> None:
+    """Log what a walk found; folders in *told* are known to be closed. A safety net that found nothing is quiet."""
+    for folder in result.closed:
+        if folder.path not in told:
+            log.warning("watch.folder_unreadable", path=folder.path, reason=folder.reason, done="passed over")
+    tell = log.debug if reason in QUIET_REASONS and not result.differing else log.info
+    tell(
+        "watch.walked",
+        reason=reason,
+        folders=result.folders,
+        inputs=len(result.present),
+        differing=len(result.differing),
+        seconds=round(result.seconds, 4),
+    )
 
 
 def _outermost(folders: Collection[str]) -> list[str]:

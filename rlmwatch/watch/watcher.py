@@ -13,6 +13,7 @@ without events are one mechanism: a walk.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -21,16 +22,17 @@ from pathlib import Path
 import structlog
 
 from rlmwatch import clock
-from rlmwatch.contract.names import CancelRequest, InputName, Submission, classify, input_name
+from rlmwatch.contract.names import CancelRequest, InputName, Submission, classify
 from rlmwatch.errors import LedgerError
 from rlmwatch.runs.model import Save, Signature
 from rlmwatch.watch.gate import Gate, Ports, WatchConfig
 from rlmwatch.watch.mounts import remote
 from rlmwatch.watch.observer import Fault, Observer, Seen
 from rlmwatch.watch.reading import Look, look_at
+from rlmwatch.watch.readings import Readings
 from rlmwatch.watch.scan import skipped
 from rlmwatch.watch.settle import Due, Settling
-from rlmwatch.watch.walk import Walk, walk
+from rlmwatch.watch.walk import Walk, report, walk
 from rlmwatch.workspace.snapshot import Absent, Changed, Content, NotAFile, Unreadable, Writer
 
 log = structlog.get_logger()
@@ -59,14 +61,13 @@ class Watcher:
         self._wake = asyncio.Event()
         self._resting = asyncio.Event()
         self._observer = Observer(root, wake=self._wake.set, skip=skipped)
-        self._signatures: dict[str, Signature] = {}  # of every input as it was read last
-        self._moving: dict[str, Changed] = {}
-        self._sighted: dict[str, Signature | None] = {}
+        self._readings = Readings()
         self._dues: deque[Due] = deque()
         self._folders: set[str] = set()
         self._closed: set[str] = set()
         self._remote: str | None = None
         self._unwatched = 0
+        self._begun_anew = False  # since watches were found missing
         self._check_at = self._rescan_at = self._retry_at = 0.0
         self._reason = "start"
 
@@ -124,10 +125,7 @@ class Watcher:
                 await self._read_due(now)
                 await self._check(now)
                 await self._rescan(now)
-                if self.at_rest:
-                    self._resting.set()
-                else:
-                    self._resting.clear()
+                self._note_rest()
         finally:
             stopping.cancel()
             await self.stop()
@@ -187,9 +185,9 @@ class Watcher:
             self._pause()
         elif self.paused or fault not in (None, Fault.NOT_STARTED):
             log.warning("watch.restarted", root=str(self._root), reason=str(fault and fault.value))
-            await self._start_events(restart=True)
-        elif fault is Fault.NOT_STARTED and now >= self._retry_at:
-            await self._start_events(restart=True)
+            await self._start_events("restart")
+        elif (fault or self._unwatched) and now >= self._retry_at:
+            await self._start_events("restart")
 
     async def _rescan(self, now: float) -> None:
         """Walk the whole folder where that is due, else the folders that appeared."""
@@ -197,18 +195,19 @@ class Watcher:
             return
         whole = now >= self._rescan_at
         folders, self._folders = (set() if whole else self._folders), set()
-        result = await asyncio.to_thread(walk, self._root, self._signatures, folders or {""})
+        result = await asyncio.to_thread(walk, self._root, self._readings.signatures, folders or {""})
         for found in result.differing:
             if found.name.path not in self._settling:
                 self._settling.writing(found.name.path, now=clock.monotonic())
-        self._report(result, whole=whole)
+        report(result, self._reason if whole else "folder", told=self._closed)
         if whole:
+            self._closed = {folder.path for folder in result.closed}
             await self._after_whole_walk(result)
 
     # What follows from them
 
-    async def _start_events(self, *, restart: bool) -> None:
-        fault = await asyncio.to_thread(self._observer.restart if restart else self._observer.start)
+    async def _start_events(self, reason: str) -> None:
+        fault = await asyncio.to_thread(self._observer.restart)
         self._remote = await asyncio.to_thread(remote, self._root)
         self._retry_at = clock.monotonic() + RETRY_EVENTS_S
         if fault is Fault.ROOT_MISSING:
@@ -219,7 +218,7 @@ class Watcher:
         if self.paused:
             log.info("watch.resumed", root=str(self._root))
             self.paused = None
-        self._rescan_soon("restart" if restart else "start")
+        self._rescan_soon(reason)
 
     def _pause(self) -> None:
         if self.paused is None:
@@ -234,8 +233,7 @@ class Watcher:
 
     def _forget(self, path: str) -> None:
         self._settling.gone(path)
-        for memory in (self._signatures, self._moving, self._sighted):
-            memory.pop(path, None)
+        self._readings.forget(path)
 
     async def _look(self, dues: deque[Due]) -> list[Look]:
         """Look at a batch from the front of *dues*, and take it off."""
@@ -250,25 +248,31 @@ class Watcher:
 
     async def _begin(self) -> None:
         """Begin to watch, and walk the whole folder once."""
-        await self._start_events(restart=False)
+        await self._start_events("start")
         self._gate.knows(known := await self._ports.queue.known())
-        self._signatures = {path: entry.signature for path, entry in known.items() if entry.signature}
+        self._readings.signatures = {path: entry.signature for path, entry in known.items() if entry.signature}
         if not self.paused:
             await self._rescan(clock.monotonic())
 
     async def _unanswered(self) -> AsyncIterator[Save | None]:
         """Yield each new save among the paths that differ; None for one that is just being written."""
-        dues = deque(Due(path, probe=False) for path in self._settling.paths())
+        dues = deque(Due(due.path, probe=False) for due in self._settling.due(now=math.inf))
         while dues:
             for look in await self._look(dues):
-                name = input_name(look.path)
-                if isinstance(look.snapshot, Changed):
-                    yield None
-                elif isinstance(look.snapshot, Content) and name:
-                    save = await self._gate.open(name, look.snapshot)
-                    if save is None:
-                        self._rests(look.path, look.snapshot.signature)
-                    elif self._gate.is_new(save):
+                save: Save | None = None
+                match look.snapshot:
+                    case Content() as content:
+                        save = await self._gate.open(look.path, content)
+                        if save is None:
+                            self._rests(look.path, content.signature)
+                    case NotAFile() | Unreadable() as refused:
+                        self._refuse(look.path, refused)
+                    case Absent():
+                        self._forget(look.path)
+                if look.path in self._settling:  # it is for `run`
+                    self._settling.read(look.path)
+                    self._settling.writing(look.path, now=clock.monotonic())
+                    if save is None or self._gate.is_new(save):
                         yield save
 
     async def _answer(self, look: Look) -> None:
@@ -278,40 +282,33 @@ class Watcher:
             case Writer.BUSY, _:
                 self._settling.busy(path, now=now)
             case Writer.UNKNOWN, _:
-                self._sighted[path] = look.sighted
+                self._readings.sighted(path, look.sighted)
                 self._settling.unknown(path)
-            case _, Changed() as changed if not changed.repeats(self._moving.get(path)):
-                self._moving[path] = changed
+            case _, Changed() as changed if not self._readings.repeats(path, changed):
                 self._settling.changed(path, now=now)
             case _, Changed(raw=bytes(raw), signature=Signature() as signature):
                 await self._offer(path, Content(raw, signature, oversize=len(raw) > self.config.max_bytes))
             case _, Content() as content:
                 await self._offer(path, content)
             case _, NotAFile() | Unreadable() as refused:
-                log.warning("save.refused", path=path, reason=refused.reason)
-                lasting = isinstance(refused, NotAFile) or refused.lasting
-                self._rests(path, refused.signature if lasting else None)
+                self._refuse(path, refused)
             case _, Absent() | None:
                 self._forget(path)
             case _:
                 raise AssertionError(look)
 
-    def _grew(self, path: str, signature: Signature) -> bool:
-        """Whether the file is another than when nobody could say if it has a writer: it is not at rest then."""
-        sighted = self._sighted.get(path)
-        return sighted is not None and (sighted.size, sighted.inode) != (signature.size, signature.inode)
+    def _refuse(self, path: str, refused: NotAFile | Unreadable) -> None:
+        log.warning("save.refused", path=path, reason=refused.reason)
+        lasting = isinstance(refused, NotAFile) or refused.lasting
+        self._rests(path, refused.signature if lasting else None)
 
     async def _offer(self, path: str, content: Content) -> None:
-        name = input_name(path)
-        if name is None:
-            raise AssertionError(path)
-        if self._grew(path, content.signature):
-            self._sighted[path] = content.signature
+        if self._readings.grew(path, content.signature):
             self._settling.read(path)
             self._settling.writing(path, now=clock.monotonic())
             return
         try:
-            save = await self._gate.open(name, content)
+            save = await self._gate.open(path, content)
             admission = await self._gate.admit(save) if save else None
         except LedgerError as error:
             log.error("save.not_admitted", path=path, reason=str(error), done="will be tried again")  # noqa: TRY400
@@ -322,36 +319,25 @@ class Watcher:
             self._settling.admitted(path, now=clock.monotonic())
 
     def _rests(self, path: str, signature: Signature | None) -> None:
-        """Remember how *path* was when it was read; None: the next walk is to look again."""
+        """Note that *path* was answered for as it is in *signature*; None: the next walk is to look again."""
         self._settling.read(path)
-        self._moving.pop(path, None)
-        self._sighted.pop(path, None)
-        if signature is None:
-            self._signatures.pop(path, None)
-        else:
-            self._signatures[path] = signature
+        self._readings.rests(path, signature)
 
-    def _report(self, result: Walk, *, whole: bool) -> None:
-        for folder in result.closed:
-            if folder.path not in self._closed:
-                log.warning("watch.folder_unreadable", path=folder.path, reason=folder.reason, done="passed over")
-        if whole:
-            self._closed = {folder.path for folder in result.closed}
-        tell = log.info if result.differing or (whole and self._reason != "interval") else log.debug
-        tell(
-            "watch.walked",
-            reason=self._reason if whole else "folder",
-            folders=result.folders,
-            inputs=len(result.present),
-            differing=len(result.differing),
-            seconds=round(result.seconds, 4),
-        )
+    def _note_rest(self) -> None:
+        if self.at_rest:
+            self._resting.set()
+        else:
+            self._resting.clear()
 
     async def _after_whole_walk(self, result: Walk) -> None:
         if not result.closed:
-            self._signatures = {p: s for p, s in self._signatures.items() if p in result.present}
-        lacking = await asyncio.to_thread(self._observer.unwatched, result.folders)
-        if lacking and not self._unwatched and not self._observer.fault:
+            self._readings.keep_only(result.present)
+        lacking = 0 if self._observer.fault else await asyncio.to_thread(self._observer.unwatched, result.folders)
+        if lacking and not self._begun_anew:  # a folder that may be read only now, or was just made, gets its watch so
+            self._begun_anew = True
+            await self._start_events("restart")
+            return
+        if lacking and not self._unwatched:
             log.warning(
                 "watch.too_few_watches",
                 folders=result.folders,
@@ -359,6 +345,7 @@ class Watcher:
                 done="polling",
                 cure="raise fs.inotify.max_user_watches",
             )
-        self._unwatched = 0 if self._observer.fault else lacking
+        self._unwatched = lacking
+        self._begun_anew = bool(lacking)
         self._rescan_at = clock.monotonic() + (self.config.poll_s if self.polling else self.config.rescan_s)
         self._reason = "interval"

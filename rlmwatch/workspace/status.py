@@ -125,6 +125,11 @@ class StatusBoard:
     by: Writer
     _said: dict[str, _Said] = field(default_factory=dict)
 
+    @property
+    def waits(self) -> bool:
+        """Whether something waits for its second: asked once a second, so it takes no lock."""
+        return any(said.waiting is not None for said in list(self._said.values()))
+
     def update(self, run: Run, live: Live | None = None, *, now: str) -> bool:
         """
         Say where *run* is; False where that waits for its second (see `flush`), or may not be said (rules 1, 3, 4).

@@ -85,11 +85,11 @@ class Settle(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost(self) -> None:
         """Every path that is owed a look waits for one, within a bounded time after its last event and answer."""
-        assert set(self.settling.paths()) == set(self.owed)
+        assert set(self.settling._unrest) == set(self.owed)
         next_due = self.settling.next_due()
         assert (next_due is None) == (not self.owed)
         if next_due is not None:
-            assert next_due <= max(self.now, max(self.owed.values())) + UNPROVEN_REST_S + QUIET_AGAIN_S
+            assert next_due <= max(self.now, *self.owed.values()) + UNPROVEN_REST_S + QUIET_AGAIN_S
 
     def teardown(self) -> None:
         """However it went, half a minute of rest brings every owed path out."""

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC240 (these tests are the people and programs that change the folder)
 """The watcher on real folders: real operations, the kernel's events, real faults."""
 
 from __future__ import annotations

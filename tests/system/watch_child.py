@@ -23,7 +23,7 @@ def say(**facts: object) -> None:
     print(json.dumps(facts), flush=True)  # noqa: T201 (a program's output)
 
 
-async def main(root: str) -> None:
+async def main(root: str, rescan_s: float) -> None:
     around = Surroundings()
     ports = around.ports()
     told = Ports(
@@ -33,7 +33,7 @@ async def main(root: str) -> None:
         ports.accepts,
         ports.on_jobs_path,
     )
-    watcher = Watcher(Path(root), WatchConfig(poll_s=0.5, check_s=0.2), told)
+    watcher = Watcher(Path(root), WatchConfig(poll_s=0.5, check_s=0.2, rescan_s=rescan_s), told)
     say(ready=await watcher.first_scan())
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -43,4 +43,4 @@ async def main(root: str) -> None:
 
 if __name__ == "__main__":
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], float(sys.argv[2])))

@@ -27,6 +27,7 @@ class Prompts:
         root: The rules of a run; `{tools}` is where the functions are listed.
         sub: The system prompt of a sub-call.
         synthesis: The system prompt of the last call of a run that reached a limit.
+        functions: How each function is listed, by name.
         notices: How things are said in observations, by name.
     """
 
@@ -34,6 +35,7 @@ class Prompts:
     root: str
     sub: str
     synthesis: str
+    functions: Mapping[str, str]
     notices: Mapping[str, str]
 
     def pinned(self) -> dict[str, Any]:
@@ -43,22 +45,28 @@ class Prompts:
     @classmethod
     def of(cls, pinned: Mapping[str, Any]) -> Prompts:
         """Return the texts that a run pinned; words that a newer version added are taken from it."""
-        current = asdict(current_prompts())
-        notices = {**current["notices"], **pinned["notices"]}
-        return cls(**{**current, **{k: v for k, v in pinned.items() if k in current}, "notices": notices})
+        now = current_prompts()
+        return cls(
+            pinned["version"],
+            pinned["root"],
+            pinned["sub"],
+            pinned["synthesis"],
+            {**now.functions, **pinned["functions"]},
+            {**now.notices, **pinned["notices"]},
+        )
 
 
 @cache
 def current_prompts() -> Prompts:
     """Return the texts of this version."""
-    lines = (line.partition(": ") for line in _text("notices").splitlines())
     return Prompts(
-        PROMPT_VERSION,
-        _text("root"),
-        _text("sub"),
-        _text("synthesis"),
-        {name: said for name, _, said in lines},
+        PROMPT_VERSION, _text("root"), _text("sub"), _text("synthesis"), _table("functions"), _table("notices")
     )
+
+
+def _table(name: str) -> dict[str, str]:
+    lines = (line.partition(": ") for line in _text(name).splitlines())
+    return {key: said for key, _, said in lines}
 
 
 def _text(name: str) -> str:

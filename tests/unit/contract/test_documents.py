@@ -24,10 +24,29 @@ from rlmwatch.contract.documents import (
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.errors import InputError, WorkspaceError
 
-FIELDS_OF_THE_CONTRACT = (
-    "schema_version job_id kind status outcome partial input output input_digest created_at started_at completed_at "
-    "updated_at progress usage budget answer error attempt pid host"
-).split()
+FIELDS_OF_THE_CONTRACT = [
+    "schema_version",
+    "job_id",
+    "kind",
+    "status",
+    "outcome",
+    "partial",
+    "input",
+    "output",
+    "input_digest",
+    "created_at",
+    "started_at",
+    "completed_at",
+    "updated_at",
+    "progress",
+    "usage",
+    "budget",
+    "answer",
+    "error",
+    "attempt",
+    "pid",
+    "host",
+]
 
 
 def test_status_has_every_field_of_the_contract_also_without_a_value():

@@ -51,26 +51,19 @@ def test_many_may_open_a_new_ledger_at_once(tmp_path):
                 db.close()
 
 
-@pytest.mark.parametrize("damage", ["head", "page"])
-def test_a_damaged_ledger_says_what_to_do(tmp_path, damage):
+@pytest.mark.parametrize("damaged", [slice(0, 100), slice(100, 4096)], ids=["header", "table of tables"])
+def test_a_damaged_ledger_says_what_to_do(tmp_path, damaged):
     """A damaged file is named, with what to move aside and why nothing is lost by it."""
     path = tmp_path / "ledger.db"
     connect(path, create=True).close()
     data = bytearray(path.read_bytes())
-    if damage == "head":
-        data[:100] = b"?" * 100
-    else:
-        data[100:4096] = b"\xff" * 3996  # the page that names the tables
+    data[damaged] = b"\xff" * len(data[damaged])
     path.write_bytes(data)
-    if damage == "head":
-        text = failure(path)
-    else:
-        with pytest.raises(sqlite3.DatabaseError) as broken:
-            connect(path, create=False).execute("SELECT * FROM runs")
-        text = str(explain(broken.value, path))
+    text = failure(path)
     assert f"the ledger {path} is damaged" in text
     assert f"move {path} aside together with {path}-wal and {path}-shm" in text
     assert "not answered again" in text
+    assert path.read_bytes() == data
     shutil.move(path, tmp_path / "aside")
     connect(path, create=True).close()
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from rlmwatch.errors import ConfigError, NoProvider
-from rlmwatch.models.select import Facts, LocalServer, choose
+from rlmwatch.models.select import EMBEDDED_FILE, Facts, LocalServer, choose
 
+WEIGHTS = f"/cache/{EMBEDDED_FILE}"
 BOTH = frozenset({"OPENROUTER_API_KEY", "OPENAI_API_KEY"})
 OLLAMA = LocalServer("ollama", "http://127.0.0.1:11434/v1", ("llama3.2", "qwen3"))
 LLAMA_CPP = LocalServer("llama.cpp", "http://127.0.0.1:8080/v1", ("some.gguf",))
-ALL = Facts(keys=BOTH, local=(OLLAMA, LLAMA_CPP), embedded_installed=True, embedded_path="/cache/x.gguf")
+ALL = Facts(keys=BOTH, local=(OLLAMA, LLAMA_CPP), embedded_installed=True, embedded_path=WEIGHTS)
 
 
 def test_1_a_base_url_in_the_configuration_comes_first():
@@ -63,7 +64,7 @@ def test_5_the_embedded_model_comes_last():
     assert (choice.provider, choice.model, choice.embedded_path) == (
         "embedded",
         "smollm2-135m-instruct",
-        "/cache/x.gguf",
+        WEIGHTS,
     )
     assert choice.base_url is None
 
@@ -148,7 +149,22 @@ def test_variables_move_the_endpoints():
     assert choose(replace(moved, provider="openai")).base_url == "http://127.0.0.1:2/v1"
 
 
-@pytest.mark.parametrize("facts", [ALL, replace(ALL, keys=frozenset()), replace(ALL, keys=frozenset(), local=())])
+def test_the_embedded_model_does_not_answer_in_anothers_name():
+    """Who asks for a model by name is not answered by a small one that calls itself so: the error says what to do."""
+    alone = Facts(embedded_installed=True, embedded_path=WEIGHTS)
+    with pytest.raises(NoProvider, match=r"gpt-4\.1-mini"):
+        choose(replace(alone, model="gpt-4.1-mini"))
+    assert choose(replace(alone, model="smollm2-135m-instruct")).model == "smollm2-135m-instruct"
+
+
+def test_weights_of_ones_own_have_a_name_of_their_own():
+    """Another GGUF file is called as the configuration says, else as the file."""
+    own = Facts(embedded_installed=True, embedded_path="/models/Qwen3-4B.Q4.gguf")
+    assert choose(own).model == "Qwen3-4B.Q4"
+    assert choose(replace(own, model="qwen3")).model == "qwen3"
+
+
+@pytest.mark.parametrize("facts", [ALL, replace(ALL, keys=frozenset())])
 def test_the_configured_model_is_the_default_with_every_provider(facts):
     """`model` in the configuration is asked of whoever answers."""
     assert choose(replace(facts, model="mine")).model == "mine"

@@ -8,19 +8,12 @@ import pytest
 from memory_queue import Surroundings
 
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.names import InputName, input_name
 from rlmwatch.contract.text import digest
 from rlmwatch.errors import LedgerError
 from rlmwatch.runs.model import Signature
 from rlmwatch.runs.queue import Known
 from rlmwatch.watch.gate import Gate, WatchConfig
 from rlmwatch.workspace.snapshot import Content
-
-
-def name(path: str = "note_input.txt") -> InputName:
-    found = input_name(path)
-    assert found
-    return found
 
 
 def content(raw: bytes, mtime: int = 1) -> Content:
@@ -31,7 +24,7 @@ def offer(gate: Gate, raw: bytes, path: str = "note_input.txt") -> bool:
     """Return whether a run came of it."""
 
     async def go() -> bool:
-        save = await gate.open(name(path), content(raw))
+        save = await gate.open(path, content(raw))
         return save is not None and (await gate.admit(save)).run is not None
 
     return asyncio.run(go())
@@ -126,3 +119,9 @@ def test_a_broken_ledger_is_not_hidden(gate: Gate, around: Surroundings):
         offer(gate, b"hello\n")
     around.queue.broken = False
     assert offer(gate, b"hello\n")
+
+
+def test_only_inputs_are_offered(gate: Gate):
+    """A name that is no input's is a fault of ours, not a save."""
+    with pytest.raises(ValueError, match="not an input"):
+        offer(gate, b"hello\n", "notes.txt")

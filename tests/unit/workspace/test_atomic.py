@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,10 @@ while True:
     atomic.write(path, b"a" * 300_000)
     atomic.write(path, b"b" * 200_000)
 """
+
+
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +57,7 @@ def test_new_file_gets_what_the_umask_leaves(tmp_path):
     assert atomic.write(tmp_path / "a_output.txt", b"hello")
     assert (tmp_path / "a_output.txt").read_bytes() == b"hello"
     assert _mode(tmp_path / "a_output.txt") == 0o644
-    assert os.listdir(tmp_path) == ["a_output.txt"]
+    assert names(tmp_path) == ["a_output.txt"]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o664, 0o444])
@@ -86,7 +91,7 @@ def test_link_on_the_way_is_refused(tmp_path):
     (tmp_path / "root" / "notes").symlink_to(tmp_path / "outside")
     with pytest.raises(WorkspaceError, match="links are not followed"):
         atomic.write(tmp_path / "root" / "notes" / "a_output.txt", b"x", within=tmp_path / "root")
-    assert os.listdir(tmp_path / "outside") == []
+    assert names(tmp_path / "outside") == []
 
 
 def test_3_same_bytes_leave_the_file_alone(tmp_path):
@@ -109,7 +114,7 @@ def test_folder_in_the_way_is_named(tmp_path):
     (tmp_path / "a_output.txt").mkdir()
     with pytest.raises(WorkspaceError, match=r"a_output\.txt: a folder stands where this file belongs\. Move"):
         atomic.write(tmp_path / "a_output.txt", b"x")
-    assert os.listdir(tmp_path) == ["a_output.txt"]
+    assert names(tmp_path) == ["a_output.txt"]
 
 
 @pytest.mark.parametrize(
@@ -131,14 +136,14 @@ def test_failed_write_names_the_cure_and_leaves_no_trace(tmp_path, monkeypatch, 
         atomic.write(path, b"new answer")
     assert str(path) in str(caught.value)
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a_output.txt"]
+    assert names(tmp_path) == ["a_output.txt"]
 
 
 def test_missing_folder_is_told(tmp_path):
     """A folder that is gone is not made again behind the person's back."""
     with pytest.raises(WorkspaceError, match="there is no such folder"):
         atomic.write(tmp_path / "gone" / "a_output.txt", b"x")
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_content_and_name_are_made_to_last_in_order(tmp_path, monkeypatch):
@@ -203,7 +208,7 @@ def test_killed_writer_leaves_the_old_or_the_new_file(tmp_path):
             writer.send_signal(signal.SIGKILL)
         if path.exists():
             assert path.read_bytes() in BOTH
-    left = [name for name in os.listdir(tmp_path) if name != path.name]
+    left = [name for name in names(tmp_path) if name != path.name]
     assert all(name.startswith(atomic.PREFIX) for name in left)
     assert atomic.sweep(tmp_path) == len(left)
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from rlmwatch.workspace import inside
+
+
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 def test_plain_file_is_read(tmp_path):
@@ -65,9 +70,9 @@ def test_way_out_is_no_way(tmp_path):
 
 def test_made_folder_may_exist(tmp_path):
     """Making `jobs/` twice is no error; no descriptor stays open."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(names("/proc/self/fd"))
     inside.make_folder(tmp_path / "jobs", within=tmp_path)
     inside.make_folder(tmp_path / "jobs", within=tmp_path)
     assert inside.read(tmp_path / "jobs" / "f", within=tmp_path, max_bytes=3) is None
     assert (tmp_path / "jobs").is_dir()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(names("/proc/self/fd")) == before

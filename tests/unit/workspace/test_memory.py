@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,10 @@ NOW = "2026-11-23T09:15:02.123Z"
 CHAT = input_name("notes/plan_input.txt")
 STATE = "notes/plan_state.json"
 ASIDE = "plan_state.json.corrupt-20261123T091502Z"
+
+
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 @pytest.fixture
@@ -37,7 +42,7 @@ def test_chat_without_a_file_begins_empty(root):
     """A conversation that has no state file begins afresh, and nobody is warned."""
     found = load_chat(root, CHAT, now=NOW)
     assert (found.state.turns, found.state.conversation, found.warning) == ((), "notes/plan", None)
-    assert os.listdir(root / "notes") == []
+    assert names(root / "notes") == []
 
 
 def test_turn_is_remembered_once(root):
@@ -162,7 +167,7 @@ def test_folder_in_the_state_files_place_is_named(root):
 
 def test_session_of_another_kind_is_no_damaged_chat(root):
     """A research input that front matter sends to the chat handler does not lose its session."""
-    (root / "research_session.json").write_bytes(b'{"exchanges": []}')
+    (root / "research_session.json").write_bytes(b'{"turns": [{"question": "of another shape"}]}')
     found = load_chat(root, input_name("research_prompt.txt"), now=NOW)
     assert (found.state.turns, found.warning) == ((), None)
     assert (root / "research_session.json").exists()

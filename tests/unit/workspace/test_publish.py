@@ -1,87 +1,47 @@
-"""How a run ended lands beside its question: in order, once, and never over a newer one."""
+"""How a run ended lands beside its question: in order, whole, and once."""
 
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from unit.workspace.ended_runs import (
+    ERROR,
+    FIRST,
+    LATER,
+    OUTPUT,
+    PARTIAL,
+    STATE,
+    everything,
+    failed,
+    put,
+    said,
+    text,
+    turns,
+)
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.text import digest
 from rlmwatch.errors import WorkspaceError
-from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Usage
+from rlmwatch.runs.model import Outcome, RunStatus
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.publish import explain, publish
+from rlmwatch.workspace.publish import explain
 from rlmwatch.workspace.status import Writer
 
-ME = Writer("den", 4242)
-NOW = "2026-11-23T09:15:10.000Z"
-FIRST = Run(
-    run_id="20261123T091500Z-chat-7f3a9c",
-    seq=1,
-    path="notes/plan_input.md",
-    kind=Kind.CHAT,
-    conversation="notes/plan",
-    prompt="What now?",
-    options={},
-    digest="sha256:1",
-    status=RunStatus.COMPLETE,
-    created_at="2026-11-23T09:15:00.000Z",
-    started_at="2026-11-23T09:15:01.000Z",
-    completed_at="2026-11-23T09:15:09.000Z",
-    attempt=1,
-    result=Result(RunStatus.COMPLETE, Outcome.SUCCESS, "Rest.", usage=Usage(8, 2, 0.5, 1), model="m"),
-)
-LATER = replace(
-    FIRST,
-    run_id="20261123T101500Z-chat-000001",
-    seq=2,
-    prompt="And then?",
-    digest="sha256:2",
-    created_at="2026-11-23T10:15:00.000Z",
-    result=replace(FIRST.result, answer="Work."),
-)
-OUTPUT, STATE, ERROR, PARTIAL = (
-    f"notes/plan_{end}" for end in ("output.md", "state.json", "error.txt", "output.partial.md")
-)
 
-
-def failed(run, error="no key: set OPENAI_API_KEY"):
-    result = Result(RunStatus.FAILED, Outcome.PROVIDER_ERROR, error=error)
-    return replace(run, status=RunStatus.FAILED, result=result)
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 @pytest.fixture
 def root(tmp_path):
     (tmp_path / "notes").mkdir()
     return Root.open(tmp_path)
-
-
-def put(root, run, by=ME):
-    return publish(root, run, by=by, now=NOW)
-
-
-def text(root, path):
-    return (root.path / path).read_text(encoding="utf-8")
-
-
-def said(root, run):
-    return json.loads(text(root, f"jobs/{run.run_id}.json"))
-
-
-def turns(root):
-    return json.loads(text(root, STATE))["turns"]
-
-
-def everything(root):
-    return {
-        str(path.relative_to(root.path)): (path.stat().st_mtime_ns, path.read_bytes())
-        for path in root.path.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_answer_memory_and_status_lie_beside_the_question(root):
@@ -142,28 +102,35 @@ def test_publishing_again_changes_nothing(root):
         put(root, run)
     before = everything(root)
     for run in (FIRST, failed(LATER)):
-        assert put(root, run, by=Writer("den", 7)).changed == ()
+        report = put(root, run, by=Writer("den", 7))
+        assert (report.changed, report.superseded) == ((), False)
     assert everything(root) == before
+
+
+def crash_at(patch, point):
+    """Let the call number *point* that changes a folder end the process."""
+    calls = itertools.count()
+
+    def crashing(real):
+        def call(*args, **how):
+            if next(calls) == point:
+                raise KeyboardInterrupt
+            return real(*args, **how)
+
+        return call
+
+    for name in ("rename", "unlink", "mkdir"):
+        patch.setattr(os, name, crashing(getattr(os, name)))
 
 
 @pytest.mark.parametrize("run", [FIRST, failed(FIRST)], ids=["success", "failure"])
 def test_crash_at_any_point_is_mended_by_publishing_again(root, monkeypatch, run):
     """Wherever a publish is cut off, the status is not ended yet, and the next one completes it."""
     (root.path / PARTIAL).write_text("Re")
-    changing = ("rename", "unlink", "mkdir")
     reached = 0
     for point in range(20):
-        calls = iter(range(100))
         with monkeypatch.context() as patch:
-            for name in changing:
-                real = getattr(os, name)
-
-                def crash(*args, _real=real, **how):
-                    if next(calls) == point:
-                        raise KeyboardInterrupt
-                    return _real(*args, **how)
-
-                patch.setattr(os, name, crash)
+            crash_at(patch, point)
             try:
                 put(root, run)
             except KeyboardInterrupt:
@@ -197,58 +164,6 @@ def test_status_is_written_last(root, monkeypatch):
     monkeypatch.setattr(os, "rename", rename)
     put(root, FIRST)
     assert renamed == ["plan_output.md", "plan_state.json", f"{FIRST.run_id}.json"]
-
-
-def test_1_old_run_does_not_cover_a_newer_answer(root):
-    """A run that is published late leaves the newer answer, and takes its place in memory."""
-    put(root, LATER)
-    report = put(root, FIRST)
-    assert report.superseded
-    assert text(root, OUTPUT) == "Work.\n"
-    assert [turn["input"] for turn in turns(root)] == ["What now?", "And then?"]
-    assert said(root, FIRST)["status"] == "complete"
-
-
-@pytest.mark.parametrize("path", ["notes/plan_job_input.txt", "notes/plan_input.md"])
-def test_1_newer_answer_is_known_by_its_status_alone(root, path):
-    """Also for kinds without a chat's memory, or when it was deleted, a late run leaves the newer answer."""
-    put(root, replace(LATER, path=path))
-    (root.path / STATE).unlink(missing_ok=True)
-    assert put(root, replace(FIRST, path=path)).superseded
-    assert "Work.\n" in {content.decode() for _, content in everything(root).values()}
-    assert "Rest.\n" not in {content.decode() for _, content in everything(root).values()}
-
-
-def test_1_answer_to_another_question_covers_nothing(root):
-    """The answer of another conversation, however new, does not keep an answer back."""
-    (root.path / "notes" / "plan_output.md").write_text("from before\n")
-    put(root, replace(LATER, path="notes/other_input.md"))
-    assert not put(root, FIRST).superseded
-    assert text(root, OUTPUT) == "Rest.\n"
-
-
-def test_2_old_failure_does_not_cover_a_newer_answer(root):
-    """A failure that is published late does not tell a person of an error that is over."""
-    put(root, LATER)
-    put(root, failed(FIRST))
-    assert not (root.path / ERROR).exists()
-    assert text(root, OUTPUT) == "Work.\n"
-
-
-def test_2_late_answer_lands_beside_a_newer_failure(root):
-    """An answer that is published late is still the last good one, and the newer error stays."""
-    put(root, failed(LATER))
-    assert not put(root, FIRST).superseded
-    assert text(root, OUTPUT) == "Rest.\n"
-    assert (root.path / ERROR).exists()
-
-
-def test_same_question_asked_again_covers_the_answer_before(root):
-    """`again` on the same bytes is a later run of its own."""
-    put(root, FIRST)
-    put(root, replace(LATER, digest=FIRST.digest))
-    assert text(root, OUTPUT) == "Work.\n"
-    assert len(turns(root)) == 2
 
 
 def test_damaged_memory_is_moved_aside_and_told_in_the_status(root):
@@ -334,7 +249,7 @@ def test_workspace_that_is_not_there_gets_nothing(root):
     root.path.mkdir()
     with pytest.raises(WorkspaceError, match="was replaced"):
         put(root, FIRST)
-    assert os.listdir(root.path) == []
+    assert names(root.path) == []
 
 
 def test_run_that_goes_on_is_not_published(root):

@@ -6,6 +6,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,10 @@ DONE = replace(
     completed_at="2026-11-23T09:15:09.000Z",
     result=Result(RunStatus.COMPLETE, Outcome.SUCCESS, "hello", usage=Usage(8, 2, 0.5, 1), model="m", notes=("n",)),
 )
+
+
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 def at(second):
@@ -96,7 +101,7 @@ def test_status_of_a_submission_lies_where_it_was_submitted(root):
     assert end(root, run, warnings=(), by=ME, now=at(9))
     found = said(root, "mine")
     assert (found["job_id"], found["status"], found["output"], found["answer"]) == ("mine", "complete", None, "hello")
-    assert os.listdir(root.path / "jobs") == ["mine.json"]
+    assert names(root.path / "jobs") == ["mine.json"]
 
 
 def test_1_ended_status_stays(board, root):
@@ -124,7 +129,7 @@ def test_1_late_updates_never_come_down_on_an_end(root, board):
             pool.submit(end, root, done, warnings=(), by=ME, now=at(40))
             for second in range(6, 10):
                 pool.submit(board.update, running, now=at(second * 5))
-    assert {said(root, name.removesuffix(".json"))["status"] for name in os.listdir(root.path / "jobs")} == {"complete"}
+    assert {said(root, name.removesuffix(".json"))["status"] for name in names(root.path / "jobs")} == {"complete"}
 
 
 def test_2_at_most_once_a_second(board, root):
@@ -211,7 +216,7 @@ def test_nothing_is_written_into_a_folder_that_is_not_the_workspace(board, root)
     root.path.mkdir()
     with pytest.raises(WorkspaceError, match="was replaced"):
         board.update(RUNNING, now=at(1))
-    assert os.listdir(root.path) == []
+    assert names(root.path) == []
 
 
 def _old(root, name, seconds=0):
@@ -230,13 +235,13 @@ def test_prune_removes_what_ended_long_ago_and_nothing_else(root, board):
     (jobs / f"{DONE.run_id}.cancel").touch()
     (jobs / "mine.json").write_bytes(b'{"status": "pending", "task": "x"}')
     (jobs / "notes.json").write_bytes(b"{}")
-    for name in os.listdir(jobs):
+    for name in names(jobs):
         _old(root, name)
     stay = {f"{run_id}.json" for run_id in (late.run_id, young.run_id, "20261123T091500Z-job-held00", "mine", "notes")}
     assert prune(root, now="2026-12-25T00:00:00.000Z", keep_days=30) == 1
-    assert set(os.listdir(jobs)) == stay
+    assert set(names(jobs)) == stay
     assert prune(root, now="2027-01-20T00:00:00.000Z", keep_days=30) == 1
-    assert set(os.listdir(jobs)) == stay - {f"{late.run_id}.json"}
+    assert set(names(jobs)) == stay - {f"{late.run_id}.json"}
 
 
 def test_prune_does_not_look_at_young_files(root, monkeypatch):

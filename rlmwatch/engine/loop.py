@@ -1,0 +1,348 @@
+"""
+The loop of a recursive language model: prompt, reply, cell, observation.
+
+The long input is a variable of a sandboxed Python session; the model sees its
+metadata, and what its own code prints. An engine ends
+
+1. by `answer(value)` in code that ran to its end: `success`;
+2. when two replies running hold no code: the text is the answer, `no_code`;
+3. at a limit of steps, tokens, money or time: one more call, for which tokens,
+   money and time were kept from the start, makes an answer of what was found;
+   where even that fails, what was printed last is the answer.
+
+All but the first are partial. A sub-engine is the same loop with a session of
+its own, one level down, under the same budget and deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from rlmwatch.budget import Left
+from rlmwatch.engine import tools
+from rlmwatch.engine.calls import Calls, Place
+from rlmwatch.engine.cells import Cells, Ran, cell_limit_s
+from rlmwatch.engine.last_call import LastCall
+from rlmwatch.engine.limits import Hours, is_short, less, outcome_of
+from rlmwatch.engine.replay import between
+from rlmwatch.engine.reply import Cell, read_reply
+from rlmwatch.engine.task import End, EngineResult, Kit, Task
+from rlmwatch.engine.tools import SubCalls
+from rlmwatch.engine.transcript import OUTPUT_CHARS, Seen, Status, Transcript, cut_middle, observation
+from rlmwatch.errors import (
+    BudgetExceeded,
+    InputError,
+    ProviderRefused,
+    RunTimeout,
+    UnknownModel,
+    WrongKey,
+)
+from rlmwatch.models.base import Reply, Request
+from rlmwatch.runs.model import Outcome, Usage
+from rlmwatch.runs.trajectory import StepRecord
+from rlmwatch.sandbox.base import CellError, HostFunction, JsonValue
+
+log = structlog.get_logger()
+
+CUT = "length"
+"""The protocol's `finish_reason` of a reply that reached `max_tokens`."""
+LEAST_REPLY_TOKENS = 64
+"""Fewer output tokens than this hold no useful cell: better to end and use what is kept."""
+CODELESS_REPLIES = 2
+"""Running, after which the text is taken as the answer."""
+
+
+async def run_engine(task: Task, kit: Kit) -> EngineResult:
+    """
+    Answer *task*. The run's deadline bounds everything.
+
+    May be called again after a crash, with the same task, options and prompts, in an attempt whose calls are
+    resumed: what was paid for comes from the journal.
+
+    Raises:
+        SessionBudgetExceeded: Nothing was left before the start. No call was made, nor for the next three.
+        UnknownPrice: A person set a cost cap, and a model's price is not known.
+        SandboxUnavailable: This machine cannot lock down a sandbox.
+        InputError: The context does not fit a session.
+        BudgetExceeded, ProviderError, RunTimeout: It ended before anything was found; why.
+        WrongKey, UnknownModel: The provider will not; also in the middle of a run.
+        Fenced: Another attempt owns the run.
+    """
+    shared = await _shared(kit)
+    engine = Engine(task, kit, shared)
+    engine.last_call.hold()
+    try:
+        try:
+            async with asyncio.timeout(shared.hours.work_until - kit.calls.frame.monotonic()) as limit:
+                end = await engine.work()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            end = End(Outcome.TIMEOUT)
+        value = await engine.value_of(end)
+    finally:
+        engine.last_call.let_go()
+    log.info("engine.ended", run=kit.calls.frame.run_id, outcome=end.outcome, steps=engine.step)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+    partial = end.outcome is not Outcome.SUCCESS
+    return EngineResult(text, value, end.outcome, partial, engine.step, _notes(kit), engine.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """
+    What all engines of a run share.
+
+    Attributes:
+        cell_s: Time limit of a cell.
+        sub: Makes sub-calls.
+        earlier: Steps of earlier attempts, by path and number.
+    """
+
+    hours: Hours
+    cell_s: float
+    sub: SubCalls
+    earlier: Mapping[tuple[str, int], StepRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class _Began:
+    """When a step began, and what had been used by then."""
+
+    used: Usage
+    utc: str
+
+    @classmethod
+    def now(cls, calls: Calls) -> _Began:
+        return cls(calls.replay.visible, calls.frame.utc())
+
+
+@dataclass(slots=True)
+class Engine:
+    """
+    One engine: the run's own, or one below it.
+
+    Attributes:
+        path: Its name in the journal: `""`, or `.<step>-<digest>-<n>` behind the path of the engine above.
+        kept_above: Tokens and money that the engines above keep for their last calls.
+        step: The step that it is at.
+        model: The model that replied, as the provider says.
+    """
+
+    task: Task
+    kit: Kit
+    shared: Shared
+    path: str = ""
+    depth: int = 0
+    kept_above: tuple[int, float] = (0, 0.0)
+    step: int = 0
+    model: str | None = None
+    last_call: LastCall = field(init=False)
+    _start: Left = field(init=False)
+    _transcript: Transcript = field(init=False)
+    _offered: tuple[HostFunction, ...] = field(init=False)
+    _cells: Cells = field(init=False)
+    _children: Counter[str] = field(default_factory=Counter)
+    _codeless: int = 0
+    _printed: str = ""
+
+    def __post_init__(self) -> None:
+        kit = self.kit
+        above = less(kit.calls.shown_left(), *self.kept_above)
+        self.last_call = LastCall.of(kit, self.path, above)
+        self._start = self._left()
+        self._transcript = Transcript(kit.prompts.notices)
+        self._offered = tuple(tool(self._place) for tool in kit.tools.values())
+        functions = tools.functions(self.shared.sub, self._place, self._recurse, self._budget, self._offered)
+        seed = int(hashlib.sha256(f"{kit.calls.frame.run_id}{self.path}".encode()).hexdigest()[:8], 16)
+        self._cells = Cells(kit.sandbox, self.task.variables(), seed, self.shared.cell_s, functions)
+
+    async def work(self) -> End:
+        """Make steps until an answer, or a limit of steps, tokens or money."""
+        try:
+            await self._cells.open()
+            self._transcript.open(self._rules(), self.task.question, self.task.variables(), self._status())
+            while self.step < self.kit.steps:
+                self.step += 1
+                began = _Began.now(self.kit.calls)
+                reply = await self._ask()
+                cell = read_reply(reply.text, cut=reply.finish_reason == CUT)
+                ran, shown = await self._run(cell)
+                await self._record(cell, ran, shown, began)
+                if ran.answer is not None:
+                    return End(Outcome.SUCCESS, ran.answer)
+                if self._has_stopped_coding(cell):
+                    return End(Outcome.NO_CODE, reply.text.strip() or None)
+                self._transcript.observed(shown, cell.code, self._status())
+        except BudgetExceeded as spent:
+            return End(outcome_of(spent), why=spent)
+        except ProviderRefused as refused:
+            if self.step <= 1 or isinstance(refused, WrongKey | UnknownModel):
+                raise
+            return End(Outcome.PROVIDER_ERROR, why=refused)
+        finally:
+            await self._cells.close()
+        return End(Outcome.STEP_LIMIT)
+
+    async def value_of(self, end: End) -> JsonValue:
+        """
+        Return the answer; where there is none yet, make one of what was found.
+
+        Raises:
+            RlmwatchError: Nothing was found; why.
+        """
+        if end.value is not None:
+            return end.value
+        within_s = self.shared.hours.until - self.kit.calls.frame.monotonic()
+        made = await self.last_call.make(self._transcript, self.task.question, within_s=within_s)
+        if made or self._printed:
+            return made or self._printed
+        nothing = RunTimeout("the run's time limit passed before anything was found; raise max_seconds")
+        raise end.why or self.last_call.trouble or nothing
+
+    async def _ask(self) -> Reply:
+        """Ask for the next cell."""
+        self._tell("asking the model")
+        kit, transcript = self.kit, self._transcript
+        request = Request(kit.model, transcript.messages(), kit.tokens, kit.options.temperature)
+        naming = replace(request, messages=transcript.messages(naming=True))
+        least = min(kit.tokens, LEAST_REPLY_TOKENS)
+        reply = await kit.calls.llm(request, Place(self.path, self.step, least, naming))
+        transcript.replied(reply.text)
+        self.model = reply.model
+        return reply
+
+    async def _run(self, cell: Cell) -> tuple[Ran, str]:
+        """Run *cell*, and return also what the model is told of it."""
+        known = self.shared.earlier.get((self.path, self.step))
+        if known is not None and known.code != cell.code:
+            known = None
+        if known is not None and known.ended == "killed":
+            # It would end this session too, after its time limit.
+            self.kit.calls.replay.pass_over(self.path, self.step)
+            await self._cells.open()
+            return Ran(Seen(cell), "killed"), known.shown
+        self._tell("running its code")
+        ran = await self._cells.run(cell)
+        if printed := ran.seen.output.strip():
+            self._printed = cut_middle(printed, OUTPUT_CHARS, phrases=self.kit.prompts.notices)
+        if known is not None and known.ended == ran.ended == "interrupted":
+            return ran, known.shown  # where the limit strikes is chance
+        return ran, observation(ran.seen, self.kit.prompts.notices)
+
+    async def _record(self, cell: Cell, ran: Ran, shown: str, began: _Began) -> None:
+        calls, known = self.kit.calls, self.shared.earlier.get((self.path, self.step))
+        if known is not None and (known.code, known.shown) == (cell.code, shown):
+            return
+        record = StepRecord(
+            path=self.path,
+            step=self.step,
+            attempt=calls.frame.attempt,
+            code=cell.code,
+            shown=shown,
+            ended=ran.ended,
+            answer=ran.answer,
+            usage=between(began.used, calls.replay.visible),
+            started_at=began.utc,
+            cell_s=ran.cell_s,
+            calls_s=ran.calls_s,
+        )
+        await self.kit.trajectory.step(calls.frame.run_id, record)
+
+    def _has_stopped_coding(self, cell: Cell) -> bool:
+        self._codeless = self._codeless + 1 if cell.code is None and not cell.cut else 0
+        return self._codeless >= CODELESS_REPLIES
+
+    async def _recurse(self, prompt: str, context: JsonValue) -> JsonValue:
+        """Answer `rlm_query`: by a sub-engine, or at the lowest level by a plain sub-call."""
+        if self.depth >= self.kit.max_depth:
+            return await self.shared.sub.ask(self._place(), prompt, context)
+        name = f"{self.path}.{self.step}-{tools.digest(json.dumps([prompt, context]))}"
+        self._children[name] += 1
+        tokens, usd = self.kept_above
+        engine = Engine(
+            Task(prompt, context),
+            self.kit,
+            self.shared,
+            path=f"{name}-{self._children[name]}",
+            depth=self.depth + 1,
+            kept_above=(tokens + self.last_call.kept.tokens, usd + self.last_call.usd),
+        )
+        engine.last_call.hold()
+        try:
+            return await engine.value_of(await engine.work())
+        except InputError as error:
+            raise CellError("ValueError", str(error)) from error
+        finally:
+            engine.last_call.let_go()
+
+    def _place(self) -> Place:
+        return Place(self.path, self.step, tools.LEAST_SUB_TOKENS)
+
+    def _left(self) -> Left:
+        """Return what is left for work, as it is shown."""
+        tokens, usd = self.kept_above
+        kept = self.last_call.kept.tokens
+        left = less(self.kit.calls.shown_left(), tokens + kept, usd + self.last_call.usd)
+        return left if self.kit.calls.model.price(self.kit.model) else replace(left, usd=None)
+
+    def _status(self) -> Status:
+        """Return what the model is told before its next step."""
+        left = self._left()
+        late = self.kit.calls.frame.monotonic() >= self.shared.hours.late_at
+        short = is_short(left, self._start, self.kit.tokens)
+        return Status(self.step + 1, self.kit.steps, left.tokens, left.usd, short, late)
+
+    def _budget(self) -> JsonValue:
+        """Answer `budget()`: what is left of what is limited."""
+        left = self._left()
+        numbers = {
+            "steps": self.kit.steps - self.step,
+            "tokens": left.tokens,
+            "usd": None if left.usd is None else round(left.usd, 6),
+            "searches": left.searches if self.kit.tools else None,
+        }
+        return {name: number for name, number in numbers.items() if number is not None}
+
+    def _rules(self) -> str:
+        rules = self.kit.prompts.root.replace("{tools}", tools.listing(self._offered, self.kit.prompts.functions))
+        return f"{rules}\n\n{self.kit.options.system}" if self.kit.options.system else rules
+
+    def _tell(self, note: str) -> None:
+        if not self.path:
+            self.kit.progress(self.step, self.kit.steps, note)
+
+
+async def _shared(kit: Kit) -> Shared:
+    frame = kit.calls.frame
+    now = frame.monotonic()
+    _refuse_unknown_price(kit)
+    rules, slots = kit.prompts.sub, asyncio.Semaphore(tools.AT_ONCE)
+    sub = SubCalls(kit.calls, kit.sub_model, kit.tokens, kit.options.temperature, rules, slots)
+    steps = await kit.trajectory.steps(frame.run_id) if frame.attempt > 1 else []
+    earlier = {(record.path, record.step): record for record in steps}
+    return Shared(Hours.of(now, frame.deadline), cell_limit_s(frame.deadline - now), sub, earlier)
+
+
+def _refuse_unknown_price(kit: Kit) -> None:
+    """Raise `UnknownPrice` now, where the sub-calls' model would do so in the middle of a paid run."""
+    if kit.calls.model.price(kit.sub_model) is None:
+        with suppress(BudgetExceeded):
+            kit.calls.budget.release(kit.calls.budget.reserve(1, None))
+
+
+def _notes(kit: Kit) -> tuple[str, ...]:
+    notes = {
+        "replay_diverged": kit.calls.replay.diverged,
+        "price_unknown": kit.calls.budget.price_unknown,
+        "usage_estimated": kit.calls.estimated,
+    }
+    return tuple(note for note, holds in notes.items() if holds)

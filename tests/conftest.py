@@ -1,0 +1,18 @@
+"""What holds for all tests."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Machines are noisy: a slow example is no failure.
+settings.register_profile("rlmwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rlmwatch")
+
+
+@pytest.fixture(autouse=True)
+def no_real_keys(monkeypatch):
+    """No test sees a key, an address or a setting of the person who runs it."""
+    for name in [*os.environ]:
+        if name.startswith(("RLMWATCH_", "OPENAI_", "OPENROUTER_", "EXA_")) and name != "RLMWATCH_TEST_CACHE":
+            monkeypatch.delenv(name)

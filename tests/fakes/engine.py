@@ -1,0 +1,112 @@
+"""Everything that an engine runs on, from fakes, with the real sandbox: a `Bench` is one run over its attempts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fakes.memory import MemoryJournal, MemoryTrajectory
+
+from rlmwatch import clock
+from rlmwatch.budget import Budget, Caps
+from rlmwatch.contract.options import RunOptions
+from rlmwatch.engine.calls import Calls, Frame
+from rlmwatch.engine.loop import run_engine
+from rlmwatch.engine.prompts import Prompts, current_prompts
+from rlmwatch.engine.task import EngineResult, Kit, Task
+from rlmwatch.models.base import Request
+from rlmwatch.models.scripted import Script, ScriptedModel
+from rlmwatch.runs.journal import Ceilings
+from rlmwatch.sandbox.process import ProcessSandbox
+
+
+def py(code: str) -> str:
+    """A reply that is one block of code."""
+    return f"```python\n{code}\n```"
+
+
+def is_root(request: Request) -> bool:
+    """Whether the request asks an engine's model for its next step."""
+    return request.messages[0].content.startswith("You answer by writing Python")
+
+
+def is_synthesis(request: Request) -> bool:
+    """Whether the request asks for an answer from what was found."""
+    return request.messages[0].content.startswith("A run has reached its limit")
+
+
+def steps_done(request: Request) -> int:
+    """How many replies the request's engine has had."""
+    return sum(message.role == "assistant" for message in request.messages)
+
+
+def play(cells: list[str], sub: Callable[[Request], Any] = lambda _request: "sub reply", end: Any = "synthesis"):
+    """A script: the cells in order for the root, *sub* for sub-calls, *end* for the synthesis."""
+
+    def reply(request: Request) -> Any:
+        if is_synthesis(request):
+            return end(request) if callable(end) else end
+        return cells[steps_done(request)] if is_root(request) else sub(request)
+
+    return reply
+
+
+@dataclass
+class Bench:
+    """One run; each `run` is an attempt."""
+
+    script: Script
+    options: dict[str, Any] = field(default_factory=dict)
+    caps: Caps = field(default_factory=Caps)
+    session: Budget | None = None
+    seconds: float = 60.0
+    usd_per_token: tuple[float, float] | None = (0.0, 0.0)
+    ceilings: Ceilings = field(default_factory=lambda: Ceilings(per_day_usd=None))
+    tools: dict[str, Any] = field(default_factory=dict)
+    max_depth: int = 1
+    prompts: Prompts = field(default_factory=current_prompts)
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    trajectory: MemoryTrajectory = field(default_factory=MemoryTrajectory)
+    progress: list[tuple[int, int, str]] = field(default_factory=list)
+    crash_at: Callable[[str], None] = lambda _point: None
+    model: ScriptedModel = field(init=False)
+    calls: Calls = field(init=False)
+    budget: Budget = field(init=False)
+
+    async def attempt(self, question: str = "How many?", context: Any = "abc", **task: Any) -> EngineResult:
+        self.model = ScriptedModel(self.script, usd_per_token=self.usd_per_token)
+        options = RunOptions(**{"model": "m", "tokens": 1000, "max_steps": 8, **self.options})
+        deadline = clock.monotonic() + self.seconds
+        frame = Frame("run-1", self.journal.attempt, self.ceilings, deadline, clock.monotonic, clock.utc)
+        self.budget = Budget("run", self.caps, parent=self.session)
+        self.calls = Calls(frame, self.journal, self.model, self.budget, crash_at=self.crash_at)
+        await self.calls.resume()
+        sandbox = ProcessSandbox()
+        try:
+            kit = Kit(
+                options,
+                self.calls,
+                sandbox,
+                self.trajectory,
+                self.prompts,
+                self.tools,
+                lambda *told: self.progress.append(told),
+                self.max_depth,
+            )
+            return await run_engine(Task(question, context, **task), kit)
+        finally:
+            await sandbox.aclose()
+
+    def run(self, *args: Any, **task: Any) -> EngineResult:
+        return asyncio.run(self.attempt(*args, **task))
+
+    def again(self, *args: Any, **task: Any) -> EngineResult:
+        """Another attempt of the same run, as after a kill."""
+        self.journal.attempt += 1
+        return self.run(*args, **task)
+
+    def roots(self) -> list[Request]:
+        """The requests of this attempt that asked the run's own model for a step."""
+        return [request for request in self.model.requests if is_root(request)]
