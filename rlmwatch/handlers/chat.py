@@ -29,7 +29,8 @@ CUT = "length"
 
 async def chat(run: Run, bench: Bench) -> Result:
     """Answer one chat turn."""
-    pinned, told = run.pinned, ()
+    pinned = run.pinned
+    told: tuple[str, ...] = ()
     if pinned is None:
         remembered = await bench.memory()
         pinned = await bench.pin(asdict(compose(run.prompt, bench.options, remembered.state)))

@@ -143,7 +143,7 @@ class Observer:
             self.fault = None
             if self._watches(at_most=1) == 0:  # watchdog passes over a folder that may not be listed, even the root
                 self.stop()
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # noqa: TRY301 (one answer to all)
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
             self.fault = Fault.ROOT_MISSING if missing else Fault.NOT_STARTED

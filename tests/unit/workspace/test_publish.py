@@ -245,7 +245,7 @@ def test_full_disk_ends_nothing(root, monkeypatch):
 
 def test_workspace_that_is_not_there_gets_nothing(root):
     """An answer does not land in the empty shell of an unmounted workspace."""
-    root.path.rename(root.path.with_name("away"))
+    root.path.rename(root.path.with_name(f"{root.path.name}-away"))
     root.path.mkdir()
     with pytest.raises(WorkspaceError, match="was replaced"):
         put(root, FIRST)

@@ -212,7 +212,7 @@ def test_damaged_status_file_is_written_anew(board, root):
 
 def test_nothing_is_written_into_a_folder_that_is_not_the_workspace(board, root):
     """An empty mount point is not filled with status files."""
-    root.path.rename(root.path.with_name("away"))
+    root.path.rename(root.path.with_name(f"{root.path.name}-away"))
     root.path.mkdir()
     with pytest.raises(WorkspaceError, match="was replaced"):
         board.update(RUNNING, now=at(1))
