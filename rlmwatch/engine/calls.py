@@ -173,22 +173,23 @@ class Calls:
                 wait_max=LONGEST_WAIT_S,
             ):
                 with attempt:
-                    granted = held or await self._reserve(request, at.least)
-                    held = None
-                    return self._heard(await self._once(key, request, granted, on_text))
+                    granted, held = held, None
+                    return self._heard(await self._made(key, request, at.least, granted, on_text))
         finally:
             if held is not None:
                 self.budget.release(held)
         raise AssertionError("a retry context returns or raises")  # pragma: no cover
 
-    async def _reserve(self, request: Request, least: int) -> Reservation:
-        """Reserve the whole of what is wanted, or, when no call in flight could leave more, what is left."""
+    async def _made(
+        self, key: str, request: Request, least: int, held: Reservation | None, on_text: Callable[[str], None] | None
+    ) -> Reply:
+        """Make one try, as soon as it fits under the caps and ceilings or no call in flight could leave more."""
         price = price_of(self.model, request)
         while True:
+            wanted = request.max_tokens if self._in_flight else least
             try:
-                return self.budget.reserve(
-                    request.max_tokens, price, least=request.max_tokens if self._in_flight else least
-                )
+                granted, held = held or self.budget.reserve(request.max_tokens, price, least=wanted), None
+                return await self._once(key, replace(request, max_tokens=granted.tokens), granted, on_text)
             except BudgetExceeded:
                 if not self._in_flight:
                     raise
@@ -205,13 +206,11 @@ class Calls:
         # A wait that ends past the deadline is no use: say so now, in the provider's words.
         return error.retry_after_s if self.frame.monotonic() + error.retry_after_s < self.frame.deadline else False
 
-    async def _once(
-        self, key: str, request: Request, held: Reservation, on_text: Callable[[str], None] | None
-    ) -> Reply:
-        """Make one try under the reservation *held*, which it uses up."""
+    async def _once(self, key: str, sent: Request, held: Reservation, on_text: Callable[[str], None] | None) -> Reply:
+        """Make *sent* under the reservation *held*, which it uses up."""
         self._in_flight += 1
         try:
-            return await self._try(key, replace(request, max_tokens=held.tokens), held, on_text)
+            return await self._try(key, sent, held, on_text)
         finally:
             self._in_flight -= 1
             self._settled.set()

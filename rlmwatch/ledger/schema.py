@@ -160,7 +160,6 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
         LedgerError: It was written by a newer rlmwatch.
         sqlite3.Error: As SQLite says; the steps before the failing one stay.
     """
-    _refuse_newer(db, path)
     for step in MIGRATIONS[_version(db) :]:
         with db:  # commits, or rolls back what raises
             db.execute("BEGIN IMMEDIATE")
@@ -168,12 +167,7 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
                 for statement in step.statements:
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {step.number}")
-    _refuse_newer(db, path)
-
-
-def _refuse_newer(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a ledger that this program does not know; another may have migrated it while we waited."""
-    version = _version(db)
+    version = _version(db)  # asked last: another program may have migrated it further meanwhile
     if version > NEWEST:
         raise LedgerError(
             f"the ledger {path} has schema version {version}, written by a newer rlmwatch; this one knows versions "

@@ -29,6 +29,7 @@ MAX_ERROR_CHARS = 8_000
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _RESERVE_BYTES = 16 * 1024 * 1024  # of address space, given up when memory runs out, to tell of it
 _OURS = os.path.dirname(__file__)  # noqa: PTH120 (a prefix of text)
+_LIBRARY = os.path.dirname(os.__file__) + "/"  # noqa: PTH120
 _BUILTINS = dict(vars(builtins))
 _restore_builtins: Callable[[Mapping[str, Any]], None] = vars(builtins).update
 _ABSENT = object()
@@ -265,6 +266,8 @@ def _without_ours(told: traceback.TracebackException | None) -> None:
     if told is None:
         return
     told.stack[:] = [frame for frame in told.stack if not frame.filename.startswith(_OURS)]
+    for frame in told.stack:
+        frame.filename = frame.filename.removeprefix(_LIBRARY)  # the path may name a person
     _without_ours(told.__cause__)
     _without_ours(told.__context__)
     for part in getattr(told, "exceptions", None) or ():

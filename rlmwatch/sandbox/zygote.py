@@ -39,9 +39,11 @@ _LEFT_OUT = frozenset(
 )
 # Loaded by others only when they are first used, when no file can be read any more.
 _LATE = """
-    _strptime concurrent.futures.thread concurrent.futures.process multiprocessing.pool multiprocessing.dummy
-    multiprocessing.shared_memory multiprocessing.popen_fork multiprocessing.resource_tracker
-    xml.etree.ElementTree xml.dom.minidom xml.sax.expatreader xml.sax.saxutils html.parser html.entities
+    _strptime _threading_local _md5 _sha1 _sha256 _sha3 concurrent.futures.thread concurrent.futures.process multiprocessing.pool multiprocessing.dummy
+    multiprocessing.synchronize multiprocessing.managers multiprocessing.shared_memory
+   multiprocessing.popen_fork multiprocessing.resource_tracker
+    xml.etree.ElementTree xml.dom.minidom xml.dom.expatbuilder xml.dom.pulldom
+    xml.sax.expatreader xml.sax.saxutils http.cookiejar unittest._log unittest.async_case html.parser html.entities
     urllib.parse urllib.request urllib.error urllib.robotparser http.client http.cookies http.server
     email.message email.parser email.policy email.utils email.header email.mime.text email.mime.multipart
     email.generator email.headerregistry json.tool json.scanner logging.config logging.handlers
@@ -86,10 +88,10 @@ def _serve(control: socket.socket, host: int) -> NoReturn:
 def _preload() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in [*sorted(sys.stdlib_module_names - _LEFT_OUT), *_LATE]:
-            if not name.startswith("_") or name == "_strptime":
-                with suppress(Exception):  # not built into this Python, or not for this system
-                    importlib.import_module(name)
+        public = [name for name in sorted(sys.stdlib_module_names - _LEFT_OUT) if not name.startswith("_")]
+        for name in [*public, *_LATE]:
+            with suppress(Exception):  # not built into this Python, or not for this system
+                importlib.import_module(name)
 
 
 def _empty_folder() -> int:

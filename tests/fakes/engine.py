@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from fakes.memory import MemoryJournal, MemoryTrajectory
+from fakes.memory import Kill, Killed, MemoryJournal, MemoryTrajectory
 
 from rlmwatch import clock
 from rlmwatch.budget import Budget, Caps
@@ -63,25 +64,30 @@ class Bench:
     session: Budget | None = None
     seconds: float = 60.0
     usd_per_token: tuple[float, float] | None = (0.0, 0.0)
+    prices: dict[str, tuple[float, float] | None] | None = None
     ceilings: Ceilings = field(default_factory=lambda: Ceilings(per_day_usd=None))
     tools: dict[str, Any] = field(default_factory=dict)
     max_depth: int = 1
     prompts: Prompts = field(default_factory=current_prompts)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
-    trajectory: MemoryTrajectory = field(default_factory=MemoryTrajectory)
+    trajectory: MemoryTrajectory = field(init=False)
     progress: list[tuple[int, int, str]] = field(default_factory=list)
-    crash_at: Callable[[str], None] = lambda _point: None
     model: ScriptedModel = field(init=False)
     calls: Calls = field(init=False)
     budget: Budget = field(init=False)
 
+    def __post_init__(self) -> None:
+        self.trajectory = MemoryTrajectory(self.journal)
+
     async def attempt(self, question: str = "How many?", context: Any = "abc", **task: Any) -> EngineResult:
         self.model = ScriptedModel(self.script, usd_per_token=self.usd_per_token)
+        if self.prices is not None:
+            self.model.price = self.prices.__getitem__
         options = RunOptions(**{"model": "m", "tokens": 1000, "max_steps": 8, **self.options})
         deadline = clock.monotonic() + self.seconds
         frame = Frame("run-1", self.journal.attempt, self.ceilings, deadline, clock.monotonic, clock.utc)
         self.budget = Budget("run", self.caps, parent=self.session)
-        self.calls = Calls(frame, self.journal, self.model, self.budget, crash_at=self.crash_at)
+        self.calls = Calls(frame, self.journal, self.model, self.budget, crash_at=self.journal.kill)
         await self.calls.resume()
         sandbox = ProcessSandbox()
         try:
@@ -102,8 +108,17 @@ class Bench:
     def run(self, *args: Any, **task: Any) -> EngineResult:
         return asyncio.run(self.attempt(*args, **task))
 
+    def killed_at(self, point: int, *args: Any, **task: Any) -> bool:
+        """Run an attempt that is killed at its *point*-th named point; False where it ended before."""
+        self.journal.kill = Kill(point)
+        with suppress(Killed):
+            self.run(*args, **task)
+        struck, self.journal.kill = self.journal.kill.dead, Kill()
+        self.journal.attempt += 1
+        return struck
+
     def again(self, *args: Any, **task: Any) -> EngineResult:
-        """Another attempt of the same run, as after a kill."""
+        """Run another attempt, as the daemon does it for a run that was not published."""
         self.journal.attempt += 1
         return self.run(*args, **task)
 

@@ -12,22 +12,54 @@ from rlmwatch.runs.model import CallState, JournalEntry, PaidCall, Usage
 from rlmwatch.runs.trajectory import StepRecord
 
 
+class Killed(Exception):
+    """The process is gone."""
+
+
+class Kill:
+    """
+    Ends an attempt at the *at*-th named point, or never: what it writes afterwards does not happen.
+
+    Attributes:
+        dead: Whether it struck.
+        points: Points that were passed.
+    """
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at = at
+        self.dead = False
+        self.points = 0
+
+    def __call__(self, _point: str) -> None:
+        self.points += 1
+        if self.points == self.at:
+            self.dead = True
+        self.check()
+
+    def check(self) -> None:
+        if self.dead:
+            raise Killed
+
+
 class MemoryJournal:
     """
     One run's journal (port `Journal`). Its lies: one run, nothing is durable, a day never ends.
 
     Attributes:
         attempt: The attempt that owns the run; others are fenced.
+        kill: What ends the attempt.
         rows: All entries, oldest first.
     """
 
     def __init__(self) -> None:
         self.attempt = 1
+        self.kill = Kill()
         self.rows: list[JournalEntry] = []
 
     async def intend(
         self, run_id: str, attempt: int, call: PaidCall, *, ceilings: Ceilings, now: str
     ) -> JournalEntry | None:
+        self.kill.check()
         if attempt != self.attempt:
             raise Fenced(run_id)
         for at, row in enumerate(self.rows):
@@ -74,18 +106,21 @@ class MemoryJournal:
         return [row.call.key for row in self.rows if row.state is CallState.DONE]
 
     def _end(self, key: str, state: CallState, **changes: Any) -> None:
+        self.kill.check()
         for at, row in enumerate(self.rows):
             if row.call.key == key and row.state is CallState.INTENT:
                 self.rows[at] = replace(row, state=state, **changes)
 
 
 class MemoryTrajectory:
-    """The steps of one run (port `Trajectory`)."""
+    """The steps of one run (port `Trajectory`); ended by the same kill as *journal*."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: MemoryJournal) -> None:
+        self.journal = journal
         self.rows: dict[tuple[str, int], StepRecord] = {}
 
     async def step(self, run_id: str, record: StepRecord) -> None:
+        self.journal.kill.check()
         self.rows[record.path, record.step] = record
 
     async def steps(self, run_id: str) -> list[StepRecord]:

@@ -252,12 +252,12 @@ FRAMES = {
     "nothing announced": "os.write(4, b'\\x00\\x00\\x00\\x00')",
     "no JSON": "frame(b'no json at all')",
     "no object": "frame(b'[1]')",
-    "no UTF-8": "frame(b'{\"a\":\"\\xff\"}')",
+    "no UTF-8": 'frame(b\'{"a":"\\xff"}\')',
     "wide": "frame(b'{\"id\":\"' + channel._step.encode() + b'\",\"result\":[' + b'[],' * 2_500_000 + b'[]]}')",
     "deep": "frame(b'{\"id\":\"' + channel._step.encode() + b'\",\"result\":' + b'[' * 200_000)",
     "unending text": "frame(b'{\"id\":\"' + b'\\\\\"' * 3_000_000)",
     "a long number": "frame(b'{\"id\":' + b'9' * 5_000_000 + b'}')",
-    "infinity": "frame(b'{\"id\":\"' + channel._step.encode() + b'\",\"result\":1e999}')",
+    "infinity": 'frame(b\'{"id":"\' + channel._step.encode() + b\'","result":1e999}\')',
     "another id": "frame({'id': 'guess', 'result': {}})",
     "no id": "frame({'result': {}})",
     "a result that is none": "frame({'id': channel._step, 'result': 7})",
@@ -266,7 +266,7 @@ FRAMES = {
     "a result with many names": "frame(result(names=[['a', 'b', 1, '', '']] * 20_000))",
     "two results": "frame(result())\nframe(result())",
     "a result too early": "frame(result())\ntime.sleep(0.2)",
-    "a surrogate": "frame(b'{\"id\":\"' + channel._step.encode() + b'\",\"result\":\"\\\\ud800\"}')",
+    "a surrogate": 'frame(b\'{"id":"\' + channel._step.encode() + b\'","result":"\\\\ud800"}\')',
     "a frame of a thread, late": "i = channel._step\ndef late():\n    for _ in range(200):\n        time.sleep(0.001)\n"
     "        frame({'id': i, 'call': 7, 'name': 'echo', 'arguments': {'text': 'late'}})\n"
     "threading.Thread(target=late).start()",

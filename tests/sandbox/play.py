@@ -219,7 +219,9 @@ def play_bare(attempts: Sequence[Attempt]) -> dict[str, Verdict]:
             return dict(pool.map(one, [attempt for attempt in attempts if attempt.leaks]))
 
 
-async def play_sandboxed(policy: Policy, attempts: Sequence[Attempt], python: str = sys.executable) -> dict[str, Verdict]:
+async def play_sandboxed(
+    policy: Policy, attempts: Sequence[Attempt], python: str = sys.executable
+) -> dict[str, Verdict]:
     """Play the *attempts* under *policy*, each in a session of its own, some at a time."""
     sandbox = ProcessSandbox(policy, python=python)
     verdicts: dict[str, Verdict] = {}
@@ -245,7 +247,9 @@ async def _play(sandbox: ProcessSandbox, laid: Lures, attempt: Attempt) -> Verdi
     session = await sandbox.open({"context": "hello"})
     before_mb = _peak_mb()
     try:
-        result = await session.run_cell(laid.prelude + attempt.code, timeout_s=attempt_limit(attempt), functions=OFFERED)
+        result = await session.run_cell(
+            laid.prelude + attempt.code, timeout_s=attempt_limit(attempt), functions=OFFERED
+        )
         leaked = "LEAK" in result.stdout if "output" not in attempt.name else len(result.stdout) > 1 << 20
         verdict = Verdict(leaked, "killed" if result.killed else "result", told=_last(result.error or result.stdout))
         if session.alive:

@@ -26,6 +26,7 @@ from servers.wire import Wire
 from rlmwatch import clock
 
 CHARS_PER_TOKEN = 4
+UNTIL_POLL_S = 0.01
 DEADLINE_S = 20.0
 """Seconds after which a wait gives up: the thing did not happen."""
 
@@ -47,6 +48,7 @@ class Reply:
         gap_s: Seconds between two words.
         stream: False answers with one JSON document, as a server does that cannot stream.
         keep_open: Send everything but the end of the stream, then stall.
+        until: Say nothing before this is set.
     """
 
     text: str = "ok"
@@ -58,6 +60,7 @@ class Reply:
     gap_s: float = 0.0
     stream: bool = True
     keep_open: bool = False
+    until: threading.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -280,6 +283,8 @@ def _chunk(body: dict[str, Any], delta: dict[str, Any], finish_reason: str | Non
 
 
 async def _reply(reply: Reply, body: dict[str, Any], wire: Wire) -> None:
+    while reply.until is not None and not reply.until.is_set():
+        await asyncio.sleep(UNTIL_POLL_S)
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     whole = limit is None or math.ceil(len(reply.text) / CHARS_PER_TOKEN) <= limit
     text = reply.text if whole else reply.text[: limit * CHARS_PER_TOKEN]

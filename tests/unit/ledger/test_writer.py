@@ -85,6 +85,23 @@ def test_rule_2_verbs_that_wait_share_a_transaction(tmp_path):
     with_writer(tmp_path / "ledger.db", tell)
 
 
+def test_rule_2_a_verb_that_raises_undoes_only_itself(tmp_path):
+    """What a refused verb had written is undone, and nothing that was asked together with it."""
+
+    def refused(db: sqlite3.Connection) -> None:
+        put("refused")(db)
+        raise LookupError("no")
+
+    async def tell(writer: Writer) -> None:
+        answers = await asyncio.gather(
+            writer.do(put("a")), writer.do(refused), writer.do(put("b")), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [type(None), LookupError, type(None)]
+        assert await writer.do(paths) == ["a", "b"]
+
+    with_writer(tmp_path / "ledger.db", tell)
+
+
 def test_rule_2_a_group_is_not_endless(tmp_path):
     """A thousand verbs at once are all carried out, in groups, so that the first need not wait for the last."""
 

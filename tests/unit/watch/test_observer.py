@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 from watchdog import events
 from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
-from watchdog.observers.inotify_c import InotifyFD
+from watchdog.observers.inotify_c import InotifyFD, inotify_rm_watch
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 from rlmwatch.watch.observer import MOVE_PAIR_S, Fault, Observer, Seen, _Inbox, translate
@@ -79,7 +79,7 @@ def test_the_private_names_of_watchdog_are_there():
     assert callable(InotifyWatchGroup._add_callback)
     assert callable(InotifyWatchGroup.on_queue_overflow)
     assert "_inotify" in InotifyEmitter.on_thread_start.__code__.co_names
-    assert "_inotify_fd" in InotifyFD.__init__.__code__.co_names
+    assert {"_inotify_fd", "_watch_for_wd"} <= set(InotifyFD.__init__.__code__.co_names)
 
 
 def test_a_move_out_does_not_hold_back_what_follows(tmp_path: Path):
@@ -198,6 +198,24 @@ def test_folders_without_a_watch_are_counted(tmp_path: Path):
             await asyncio.to_thread(observer.stop)
             assert observer.unwatched(4) == 4
             assert observer.check() is Fault.NOT_STARTED
+
+    asyncio.run(go())
+
+
+def test_watches_that_the_kernel_took_back(tmp_path: Path):
+    """A workspace that was unmounted and mounted again looks the same, and has no watch: that is seen."""
+
+    async def go() -> None:
+        async with observing(tmp_path) as (observer, _):
+            assert observer._running
+            fd = observer._running[0]
+            for wd in list(fd._watch_for_wd):  # what an unmount does to us, without the right to mount
+                assert inotify_rm_watch(fd._inotify_fd, wd) == 0
+            async with asyncio.timeout(DEADLINE_S):
+                while observer.check() is not Fault.WATCHES_GONE:
+                    await asyncio.sleep(0)
+            assert await asyncio.to_thread(observer.restart) is None
+            assert observer.check() is None
 
     asyncio.run(go())
 

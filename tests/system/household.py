@@ -1,0 +1,344 @@
+"""
+What the system tests are made of: a person's home with a workspace, the real daemon in it, and a provider on loopback.
+
+    home.save("chat_input.txt", "Hello")
+    with home.daemon() as daemon:
+        daemon.wait("answer.written", path="chat_output.txt")
+        home.read("chat_output.txt")
+
+The daemon is `python -m rlmwatch run … --log-format json` with a clean environment. What it does is known from its log:
+nothing here sleeps and hopes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers.openai_server import Answer, Call, OpenAIServer
+
+KEY = "made-up-key-7f3a9c51d2"
+DEADLINE_S = 30.0
+"""Seconds after which a wait gives up: the thing did not happen. A busy machine is slow; a fault takes for ever."""
+MODEL = "gpt-4.1-mini"
+"""What is asked where only `OPENAI_API_KEY` is there."""
+
+
+class Brain:
+    """
+    What the provider answers, by the text of the question; a script for `OpenAIServer`.
+
+    A question that no rule is about gets `re: <question>`.
+    """
+
+    def __init__(self) -> None:
+        self._rules: dict[str, list[Answer]] = {}
+
+    def on(self, word: str, *answers: Answer) -> None:
+        """Answer questions that hold *word* with *answers* in order; the last one is repeated."""
+        self._rules[word] = list(answers)
+
+    def __call__(self, body: dict[str, Any]) -> Answer:
+        asked = question(body)
+        for word, answers in self._rules.items():
+            if word in asked:
+                return answers.pop(0) if len(answers) > 1 else answers[0]
+        return f"re: {asked[:200]}"
+
+
+def question(body: Mapping[str, Any]) -> str:
+    """Return the last message of a request: the input."""
+    last: str = body["messages"][-1]["content"]
+    return last
+
+
+def asked(server: OpenAIServer, word: str) -> list[Call]:
+    """Return the calls whose question holds *word*."""
+    return [call for call in server.calls if word in question(call.body)]
+
+
+@dataclass
+class Home:
+    """
+    One person's home: a workspace, a configuration folder, private state.
+
+    Attributes:
+        root: The home folder.
+        provider: Who answers; None where the person has no provider.
+        key: Their key; None where they have none.
+        variables: What else is in their environment.
+    """
+
+    root: Path
+    provider: OpenAIServer | None = None
+    key: str | None = KEY
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for folder in (self.workspace, self.config):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def workspace(self) -> Path:
+        return self.root / "workspace"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config" / "rlmwatch"
+
+    @property
+    def states(self) -> Path:
+        """The folder of all private state."""
+        return self.root / "state"
+
+    @property
+    def ledger(self) -> Path:
+        (found,) = self.states.glob("rlmwatch/*/ledger.sqlite3")
+        return found
+
+    def environ(self) -> dict[str, str]:
+        """Return the whole environment of this person's programs."""
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.root),
+            "XDG_CONFIG_HOME": str(self.root / "config"),
+            "XDG_STATE_HOME": str(self.states),
+            "XDG_CACHE_HOME": str(self.root / "cache"),
+            "LANG": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "RLMWATCH_MODELS__DETECT_LOCAL": "false",  # what else listens on this machine is no part of a test
+        }
+        if self.provider is not None:
+            env["OPENAI_BASE_URL"] = self.provider.url
+        if self.key is not None:
+            env["OPENAI_API_KEY"] = self.key
+        return env | self.variables
+
+    def save(self, path: str, content: str | bytes) -> None:
+        """Save a file of the workspace in place, as most editors do."""
+        file = self.workspace / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def read(self, path: str) -> str:
+        return (self.workspace / path).read_text(encoding="utf-8")
+
+    def exists(self, path: str) -> bool:
+        return (self.workspace / path).exists()
+
+    def state(self, path: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.read(path))
+        return found
+
+    def turns(self, path: str) -> list[str]:
+        """Return the inputs in a state file, in order; none where there is no file."""
+        return [turn["input"] for turn in self.state(path)["turns"]] if self.exists(path) else []
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """Return every status file, oldest first."""
+        return [json.loads(file.read_text("utf-8")) for file in sorted(self.workspace.glob("jobs/*.json"))]
+
+    def status_of(self, path: str) -> dict[str, Any]:
+        """Return the newest status of the input *path*."""
+        return [status for status in self.statuses() if status["input"] == path][-1]
+
+    def set(self, text: str) -> None:
+        """Write the person's own `config.toml`."""
+        (self.config / "config.toml").write_text(text)
+
+    @contextmanager
+    def daemon(self, *options: str, before: tuple[str, ...] = (), program: list[str] | None = None) -> Iterator[Daemon]:
+        """
+        Run the daemon until the block ends, and wait until it is ready or has ended.
+
+        Args:
+            options: Of `rlmwatch run`.
+            before: A command that starts it.
+            program: In place of `rlmwatch run`.
+        """
+        usual = ["-m", "rlmwatch", "run", str(self.workspace), "--log-format", "json", *options]
+        process = subprocess.Popen(
+            [*before, sys.executable, *(program or usual)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=self.environ(),
+            cwd=self.root,
+            text=True,
+        )
+        daemon = Daemon(process)
+        try:
+            daemon.until_up()
+            yield daemon
+            daemon.stop()
+            assert daemon.faults == []
+        finally:
+            daemon.close()
+
+    def cli(self, *arguments: str, deadline_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "rlmwatch", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=self.environ(),
+            cwd=self.root,
+            text=True,
+            timeout=deadline_s,
+            check=False,
+        )
+
+
+Fact = object | Callable[[Any], bool]
+
+
+class Daemon:
+    """A running daemon and its log."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._lines: list[dict[str, Any]] = []
+        self._noise: list[str] = []
+        self._ended = False
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, name="daemon-log")
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for raw in self.process.stderr:
+            with self._changed:
+                try:
+                    self._lines.append(json.loads(raw))
+                except ValueError:
+                    self._noise.append(raw)
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The events so far."""
+        with self._changed:
+            return list(self._lines)
+
+    @property
+    def said(self) -> str:
+        """All that it wrote, as text."""
+        with self._changed:
+            return "\n".join([*map(json.dumps, self._lines), *self._noise])
+
+    @property
+    def faults(self) -> list[object]:
+        """What must never be in a log: faults of ours, and what is no event."""
+        with self._changed:
+            return [*(line for line in self._lines if line.get("event") == "run.fault"), *self._noise]
+
+    def seen(self, event: str, **facts: Fact) -> list[dict[str, Any]]:
+        """Return the events so far of that name with these facts; a fact may be a function that says whether it is."""
+        return [line for line in self.log if _is(line, event, facts)]
+
+    def wait(self, event: str, n: int = 1, *, timeout: float = DEADLINE_S, **facts: Fact) -> dict[str, Any]:
+        """Return the *n*-th such event; wait until it comes."""
+
+        def there() -> bool:
+            return self._ended or sum(_is(line, event, facts) for line in self._lines) >= n
+
+        with self._changed:
+            self._changed.wait_for(there, timeout)
+        found = self.seen(event, **facts)
+        if len(found) < n:
+            raise AssertionError(f"no {event} {facts} ({len(found)} of {n}) within {timeout:g} s in\n{self.said}")
+        return found[n - 1]
+
+    def wait_for_lines(self, n: int, timeout: float = DEADLINE_S) -> None:
+        """Wait until the log has *n* events, or the daemon has ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or len(self._lines) >= n, timeout)
+
+    def until_up(self) -> None:
+        """Wait until it is ready, or idle for another host, or has ended."""
+        with self._changed:
+            up = ("ready", "host.idle")
+            ready = self._changed.wait_for(
+                lambda: self._ended or any(line.get("event") in up for line in self._lines), DEADLINE_S
+            )
+        assert ready, self.said
+
+    def answered(self, path: str, n: int = 1) -> None:
+        """Wait until the *n*-th answer lies in *path*."""
+        self.wait("answer.written", n, path=path)
+
+    def hup(self) -> None:
+        """Have it read its settings again, and wait until it has."""
+        before = len(self.seen("reloaded")) + len(self.seen("reload.failed"))
+        self.process.send_signal(signal.SIGHUP)
+        self.wait_for_any(("reloaded", "reload.failed"), before + 1)
+
+    def wait_for_any(self, events: tuple[str, ...], n: int) -> None:
+        """Wait until *n* events of these names are there."""
+        with self._changed:
+            there = self._changed.wait_for(
+                lambda: sum(line.get("event") in events for line in self._lines) >= n, DEADLINE_S
+            )
+        assert there, self.said
+
+    def kill(self) -> None:
+        """End it with SIGKILL, in the middle of whatever it does."""
+        self.process.kill()
+        self.ended()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to end, where it still runs; return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait until it has ended, and return its exit status."""
+        status = self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        return status
+
+    def close(self) -> None:
+        """End it for good."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.ended()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+def _is(line: Mapping[str, Any], event: str, facts: Mapping[str, Fact]) -> bool:
+    if line.get("event") != event:
+        return False
+    return all(
+        fact(line.get(key)) if callable(fact) else key in line and line[key] == fact for key, fact in facts.items()
+    )
+
+
+def as_an_ordinary_user() -> tuple[str, ...]:
+    """Return the command before the daemon's that takes root's rights over other people's files; skip where none."""
+    if os.geteuid() != 0:
+        return ()
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        pytest.skip("runs as root, whom no folder refuses, and there is no setpriv to run as somebody less")
+    lost = "-dac_override,-dac_read_search"
+    return (setpriv, f"--bounding-set={lost}", f"--inh-caps={lost}")
