@@ -16,12 +16,17 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from time import sleep
 
+from rlmwatch import clock
 from rlmwatch.errors import LedgerError
 from rlmwatch.ledger.schema import migrate
 
 BUSY_S = 5.0
 """Seconds to wait for another process: its transactions take milliseconds, a checkpoint of a large log a second."""
+
+SWITCH_PAUSE_S = 0.01
+"""Between two attempts to switch a new file to its write-ahead log, which takes a few milliseconds."""
 
 WAL_LIMIT_BYTES = 64_000_000
 """After a checkpoint the log is cut to this, so that one large day does not hold the disk forever."""
@@ -67,10 +72,15 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     return db
 
 
+def error_class(error: sqlite3.Error) -> int:
+    """Return SQLite's primary error code, the low byte; its own faults (a wrong call) are SQLITE_ERROR."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
+
+
 def explain(error: sqlite3.Error, path: Path) -> LedgerError:
     """Say what *error* means for the ledger at *path*, and what to do."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the low byte is the class
-    what, cure = _FAILURES.get(code, ("cannot be used", "Look at the disk and the folder's permissions"))
+    what, cure = _FAILURES.get(error_class(error), ("cannot be used", "Look at the disk and the folder's permissions"))
     text = f"the ledger {path} {what} ({error}). {cure.replace('PATH', str(path))}"
     return LedgerError(text)
 
@@ -103,8 +113,7 @@ _FAILURES = {
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     """Set what holds for this connection, and bring the schema up to date."""
     db.row_factory = sqlite3.Row
-    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode != "wal":
+    if _begin_log(db) != "wal":
         raise LedgerError(
             f"the ledger {path} lies on a file system without shared memory (a network mount?), where it could "
             "be damaged. Set RLMWATCH_STATE_DIR to a folder on a local disk"
@@ -113,6 +122,23 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA foreign_keys = ON")
     db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
     migrate(db, path)
+
+
+def _begin_log(db: sqlite3.Connection) -> str:
+    """
+    Ask for the write-ahead log; return the mode that SQLite gave instead where it cannot have one.
+
+    A new file is switched once, under a lock for which SQLite does not wait: two programs that start on it at the same
+    moment would fail, so the waiting is done here.
+    """
+    until = clock.monotonic() + BUSY_S
+    while True:
+        try:
+            return str(db.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if error_class(error) != sqlite3.SQLITE_BUSY or clock.monotonic() > until:
+                raise
+        sleep(SWITCH_PAUSE_S)
 
 
 def _make_private(path: Path, *, create: bool) -> None:

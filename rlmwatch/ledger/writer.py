@@ -32,7 +32,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from rlmwatch.errors import LedgerError
-from rlmwatch.ledger.connection import connect, explain
+from rlmwatch.ledger.connection import connect, error_class, explain
 
 T = TypeVar("T")
 
@@ -135,7 +135,7 @@ class Writer:
             return self._transact(group)
         except sqlite3.Error as error:
             self._drop_connection()
-            busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+            busy = error_class(error) == sqlite3.SQLITE_BUSY
             if len(group) > 1 and not busy:  # busy has waited long enough for all of them
                 return [outcome for asked in group for outcome in self._carry_out([asked])]
             return [_Outcome(error=_for_person(error, self._path))] * len(group)

@@ -53,34 +53,39 @@ def shortened(text: str, most: int) -> str:
 
 def _line(name: str, value: Any) -> list[Any]:  # noqa: ANN401 (any value of a cell)
     kind = type(value)
-    length = len(value) if kind in _SIZED else None
     if kind is str:
         return [name, "str", len(value), value[:EDGE_CHARS], value[max(EDGE_CHARS, len(value) - EDGE_CHARS) :]]
-    if isinstance(value, (type, types.ModuleType, types.FunctionType)):
-        return [name, type.__name__ if isinstance(value, type) else kind.__name__, None, "", ""]
-    return [name, _name_of(kind)[:EDGE_CHARS], length, _brief(value, _DEPTH)[:EDGE_CHARS], ""]
+    if issubclass(kind, type):
+        return [name, "type", None, "", ""]
+    length = len(value) if _is_one(kind, _SIZED) else None
+    opaque = _is_one(kind, (types.ModuleType, types.FunctionType))
+    return [name, _name_of(kind)[:EDGE_CHARS], length, "" if opaque else _brief(value, _DEPTH)[:EDGE_CHARS], ""]
 
 
 def _brief(value: Any, depth: int) -> str:  # noqa: ANN401 (any value of a cell)
     """Return a short text for a plain value; the type's name for any other."""
     kind = type(value)
-    if value is None or kind in (bool, float, complex, range):
+    if value is None or _is_one(kind, (bool, float, complex, range)):
         return repr(value)
     if kind is int:
         return repr(value) if value.bit_length() <= _MAX_BITS else f"<int of {value.bit_length():,} bits>"
-    if kind in (str, bytes, bytearray):
+    if _is_one(kind, (str, bytes, bytearray)):
         return repr(value[:EDGE_CHARS])[:EDGE_CHARS]
-    if depth and kind in _MAPPINGS:
+    if depth and _is_one(kind, _MAPPINGS):
         inner = (f"{_brief(key, depth - 1)}: {_brief(item, depth - 1)}" for key, item in value.items())
         return "{" + _joined(inner, len(value)) + "}"
-    if depth and kind in _BRACKETS:
+    if depth and _is_one(kind, tuple(_BRACKETS)):
         opening, closing = _BRACKETS[kind]
         return opening + _joined((_brief(item, depth - 1) for item in value), len(value)) + closing
     return f"<{_name_of(kind)}>"[:EDGE_CHARS]
 
 
+def _is_one(kind: type, of: tuple[type, ...]) -> bool:
+    return any(kind is one for one in of)  # `in` would ask a metaclass of the cell
+
+
 def _name_of(kind: type) -> str:
-    return str(type.__getattribute__(kind, "__name__"))  # a metaclass of the cell has no say
+    return str(type.__getattribute__(kind, "__name__"))
 
 
 def _joined(items: Iterable[str], count: int) -> str:

@@ -39,23 +39,23 @@ _LEFT_OUT = frozenset(
 )
 # Loaded by others only when they are first used, when no file can be read any more.
 _LATE = """
-    _strptime _threading_local _md5 _sha1 _sha256 _sha3 concurrent.futures.thread concurrent.futures.process multiprocessing.pool multiprocessing.dummy
-    multiprocessing.synchronize multiprocessing.managers multiprocessing.shared_memory
-   multiprocessing.popen_fork multiprocessing.resource_tracker
-    xml.etree.ElementTree xml.dom.minidom xml.dom.expatbuilder xml.dom.pulldom
-    xml.sax.expatreader xml.sax.saxutils http.cookiejar unittest._log unittest.async_case html.parser html.entities
-    urllib.parse urllib.request urllib.error urllib.robotparser http.client http.cookies http.server
-    email.message email.parser email.policy email.utils email.header email.mime.text email.mime.multipart
-    email.generator email.headerregistry json.tool json.scanner logging.config logging.handlers
-    unittest.mock collections.abc importlib.metadata importlib.resources importlib.util ctypes.util
-    asyncio.taskgroups asyncio.timeouts asyncio.runners wsgiref.util xmlrpc.client zoneinfo._common stringprep
-    encodings.idna encodings.punycode encodings.ascii encodings.latin_1 encodings.utf_8 encodings.utf_8_sig
-    encodings.utf_16 encodings.utf_16_le encodings.utf_16_be encodings.utf_32 encodings.utf_7 encodings.cp1252
-    encodings.cp1250 encodings.cp1251 encodings.cp437 encodings.cp850 encodings.iso8859_1 encodings.iso8859_2
-    encodings.iso8859_15 encodings.koi8_r encodings.mac_roman encodings.gbk encodings.gb18030 encodings.gb2312
-    encodings.big5 encodings.shift_jis encodings.cp932 encodings.euc_jp encodings.euc_kr encodings.rot_13
-    encodings.base64_codec encodings.hex_codec encodings.zlib_codec encodings.bz2_codec encodings.quopri_codec
-    encodings.unicode_escape encodings.raw_unicode_escape encodings.charmap encodings.undefined
+    _strptime _threading_local _md5 _sha1 _sha256 _sha3 concurrent.futures.thread concurrent.futures.process
+    multiprocessing.pool multiprocessing.dummy multiprocessing.synchronize multiprocessing.managers
+    multiprocessing.shared_memory multiprocessing.popen_fork multiprocessing.resource_tracker xml.etree.ElementTree
+    xml.dom.minidom xml.dom.expatbuilder xml.dom.pulldom xml.sax.expatreader xml.sax.saxutils http.cookiejar
+    unittest._log unittest.async_case html.parser html.entities urllib.parse urllib.request urllib.error
+    urllib.robotparser http.client http.cookies http.server email.message email.parser email.policy email.utils
+    email.header email.mime.text email.mime.multipart email.generator email.headerregistry json.tool json.scanner
+    logging.config logging.handlers unittest.mock collections.abc importlib.metadata importlib.resources
+    importlib.util ctypes.util asyncio.taskgroups asyncio.timeouts asyncio.runners wsgiref.util xmlrpc.client
+    zoneinfo._common stringprep encodings.idna encodings.punycode encodings.ascii encodings.latin_1 encodings.utf_8
+    encodings.utf_8_sig encodings.utf_16 encodings.utf_16_le encodings.utf_16_be encodings.utf_32 encodings.utf_7
+    encodings.cp1252 encodings.cp1250 encodings.cp1251 encodings.cp437 encodings.cp850 encodings.iso8859_1
+    encodings.iso8859_2 encodings.iso8859_15 encodings.koi8_r encodings.mac_roman encodings.gbk encodings.gb18030
+    encodings.gb2312 encodings.big5 encodings.shift_jis encodings.cp932 encodings.euc_jp encodings.euc_kr
+    encodings.rot_13 encodings.base64_codec encodings.hex_codec encodings.zlib_codec encodings.bz2_codec
+    encodings.quopri_codec encodings.unicode_escape encodings.raw_unicode_escape encodings.charmap
+    encodings.undefined
 """.split()  # noqa: SIM905
 
 

@@ -403,10 +403,10 @@ def test_a_near_deadline_is_announced():
     """When little time is left the model is told to answer now."""
 
     async def slow(_request):
-        await asyncio.sleep(1.4)
+        await asyncio.sleep(2.45)
         return "ok"
 
-    bench = Bench(play([py("llm_query('q')"), py("answer(1)")], slow), seconds=2.2)
+    bench = Bench(play([py("llm_query('q')"), py("answer(1)")], slow), seconds=4)
     bench.run()
     assert "Little time is left" in last_message(bench, 2)
     assert "Little time is left" not in last_message(bench, 1)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (cells are quoted as they are)
 """
 Attempts to get out of the sandbox, as data.
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (cells are quoted as they are)
 """
 What models really write: cells that need no file, no network and no process. All of them must work.
 

@@ -26,11 +26,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sandbox.escapes import ESCAPES, Attempt
+
 from rlmwatch.errors import RlmwatchError
 from rlmwatch.sandbox.base import HostFunction, Parameter
 from rlmwatch.sandbox.lockdown import Policy
 from rlmwatch.sandbox.process import ProcessSandbox
-from sandbox.escapes import ESCAPES, Attempt
 
 CANARY_HEAD = "canary-7c1d"
 CANARY = CANARY_HEAD + "-of-the-host"

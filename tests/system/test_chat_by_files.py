@@ -48,7 +48,6 @@ def test_the_status_file_has_every_field_of_the_contract(shared: Shared):
     shared.brain.on("every field", Reply("Yes.", cost=0.00031))
     shared.home.save("fields_input.txt", "---\ntokens: 77\n---\nevery field?")
     shared.daemon.answered("fields_output.txt")
-    shared.daemon.wait("save.admitted", path="fields_input.txt")
     found = shared.home.status_of("fields_input.txt")
     run = shared.daemon.wait("run.started", path="fields_input.txt")["run"]
     times = [found.pop(name) for name in ("created_at", "started_at", "completed_at", "updated_at")]
@@ -56,7 +55,7 @@ def test_the_status_file_has_every_field_of_the_contract(shared: Shared):
     assert times == sorted(times)
     assert re.fullmatch(r"\d{8}T\d{6}Z-chat-[0-9a-f]{6,}", run)
     assert found.pop("input_digest").startswith("sha256:")
-    assert found.pop("progress")["note"]
+    assert found.pop("progress").keys() == {"step", "max_steps", "note"}
     assert found.pop("host")
     assert found == {
         "schema_version": 1,
@@ -137,7 +136,7 @@ def test_the_request_is_the_history_as_alternating_messages_and_the_input_alone(
 
 def test_the_history_is_8000_characters_newest_turns_first(shared: Shared):
     """Of a long conversation the newest turns are sent, whole, at most 8,000 characters; a person may edit them."""
-    turns = [{"input": f"old {n} " + "x" * 992, "answer": f"said {n} " + "y" * 991} for n in range(10)]
+    turns = [{"input": f"old {n} " + "x" * 994, "answer": f"said {n} " + "y" * 993} for n in range(10)]
     shared.home.save("long_state.json", json.dumps({"schema_version": 1, "my_note": "keep me", "turns": turns}))
     shared.home.save("long_input.txt", "now with history")
     shared.daemon.answered("long_output.txt")

@@ -5,6 +5,7 @@ import sqlite3
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -42,13 +43,16 @@ def test_what_is_committed_is_on_the_disk(tmp_path):
 
 
 def test_many_may_open_a_new_ledger_at_once(tmp_path):
-    """Two programs that start on a new workspace at the same moment both get their ledger."""
-    for round_ in range(5):
-        path = tmp_path / str(round_) / "ledger.db"
-        with ThreadPoolExecutor(8) as pool:
-            for db in pool.map(lambda _, path=path: connect(path, create=True), range(8)):
-                assert db.execute("SELECT COUNT(*) FROM runs").fetchone()[0] == 0
-                db.close()
+    """Programs that start on a new workspace at the same moment all get their ledger."""
+
+    def start(path: Path) -> None:
+        together.wait(30)
+        connect(path, create=True).close()
+
+    together = Barrier(8)
+    with ThreadPoolExecutor(8) as pool:
+        for round_ in range(20):
+            list(pool.map(start, [tmp_path / str(round_) / "ledger.db"] * 8))
 
 
 @pytest.mark.parametrize("damaged", [slice(0, 100), slice(100, 4096)], ids=["header", "table of tables"])

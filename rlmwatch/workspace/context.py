@@ -1,0 +1,212 @@
+"""
+What a run is given to work on: the files that become its variable `context`.
+
+1. `context:` of the front matter names files and folders, from the input's own folder or else from the workspace's
+   root; without it, `<conversation>_data.txt`, `.md` and the folder `<conversation>_data/` are taken where they exist.
+2. Links are resolved first; what they lead to must lie in the workspace, or in a folder that the user's own
+   configuration allows.
+3. Files that look like secrets are refused where they are named, and passed over in a folder.
+4. One text is a str; a folder, or more than one file, is a mapping of path to text.
+5. All texts together have a limit; beyond it nothing is cut in silence, it is an error.
+
+In a folder, what is no text is passed over, and said in the notes. PDFs are read where the extra `documents` is
+installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlmwatch.contract.ignored import ignored
+from rlmwatch.contract.names import InputName, Ours, classify
+from rlmwatch.contract.text import decode
+from rlmwatch.errors import InputError
+from rlmwatch.workspace import inside
+
+MAX_CONTEXT_BYTES = 200_000_000
+"""Of all files together: twice the largest context that the sandbox was measured with."""
+SHOWN_NAMES = 5
+"""Names of passed-over files in a note; the rest is counted."""
+
+_SECRET_NAME = re.compile(
+    r"^(\.env(\..*)?|\.netrc|\.pgpass|\.npmrc|\.pypirc|\.git-credentials|id_(rsa|dsa|ecdsa|ed25519)|.*\.(pem|key|p12|pfx|"
+    r"keystore|jks|kdbx|ovpn|gpg|asc)|credentials(\.json|\.toml|\.ini)?|secrets?\.(json|toml|ya?ml|txt|env))$",
+    re.IGNORECASE,
+)
+_SECRET_FOLDER = frozenset({".ssh", ".gnupg", ".aws", ".git", ".kube", ".docker", ".config"})
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """
+    The material of one run.
+
+    Attributes:
+        value: A text, a mapping of POSIX path to text, or None where there is none.
+        notes: What was passed over, for the status file.
+    """
+
+    value: str | dict[str, str] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_context(
+    root: Path, name: InputName, paths: Sequence[str] | None, *, outside_roots: Sequence[Path] = ()
+) -> Context:
+    """
+    Return the material of a run of the input *name*. Blocks.
+
+    Raises:
+        InputError: A named path is missing, lies outside, looks like a secret, is no text, or all is too large.
+    """
+    reader = _Reader([root.resolve(), *(folder.expanduser().resolve() for folder in outside_roots)])
+    if paths is None:
+        beside = [root / candidate for candidate in name.data_candidates]
+        wanted = [path for path in beside if path.exists() or path.is_symlink()]
+    else:
+        wanted = [_named(root, name, path) for path in paths]
+    for path in wanted:
+        reader.add(path, path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
+    return reader.context(single=len(wanted) == 1)
+
+
+def _named(root: Path, name: InputName, path: str) -> Path:
+    """Return where *path* of the front matter is: beside the input, else from the root."""
+    beside = (root / name.path).parent / path
+    found = beside if beside.exists() else root / path
+    if not found.exists():
+        raise InputError(f"context: {path}: no such file or folder, neither beside the input nor in the workspace")
+    # Cleaned by text: links are resolved, and judged, later.
+    return Path(os.path.normpath(found))
+
+
+class _Reader:
+    """Reads files one by one and counts what they come to."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._roots = roots
+        self._texts: dict[str, str] = {}
+        self._passed: list[str] = []
+        self._bytes = 0
+        self._folder = False
+
+    def add(self, path: Path, shown: str) -> None:
+        """Read the file or folder at *path*, which a person named."""
+        resolved = path.resolve()
+        within = next((root for root in self._roots if resolved.is_relative_to(root)), None)
+        if within is None:
+            raise InputError(
+                f"context: {shown} leads out of the workspace; copy it in, or allow its folder in your config.toml: "
+                "[context] outside_roots"
+            )
+        if resolved.is_dir():
+            self._folder = True
+            for file in _files(resolved):
+                inner = f"{shown.rstrip('/')}/{file.relative_to(resolved).as_posix()}"
+                self._add_found(file, inner, within)
+        elif _is_secret(resolved, within):
+            raise InputError(f"context: {shown} looks like a secret, and would be sent to a model; it is refused")
+        else:
+            self._texts[shown] = self._text(resolved, shown, within)
+
+    def _add_found(self, file: Path, shown: str, within: Path) -> None:
+        """Read a file that a folder holds; what is no text is passed over."""
+        if _is_secret(file, within):
+            self._passed.append(shown)
+            return
+        try:
+            self._texts[shown] = self._text(file, shown, within)
+        except _TooMuch:
+            raise
+        except InputError:
+            self._passed.append(shown)
+
+    def _text(self, path: Path, shown: str, within: Path) -> str:
+        try:
+            raw = inside.read(path, within=within, max_bytes=MAX_CONTEXT_BYTES - self._bytes)
+        except OSError as error:
+            if path.is_file() and path.stat().st_size + self._bytes > MAX_CONTEXT_BYTES:
+                raise _TooMuch(
+                    f"context: with {shown} it is larger than {MAX_CONTEXT_BYTES // 1_000_000} MB; name fewer files"
+                ) from None
+            raise InputError(f"context: {shown}: {error.strerror or error}") from None
+        if raw is None:
+            raise InputError(f"context: {shown}: it is gone")
+        self._bytes += len(raw)
+        if path.suffix.lower() == ".pdf":
+            return _pdf(raw, shown)
+        try:
+            text = decode(raw)
+        except InputError as error:
+            raise InputError(f"context: {shown}: {error}") from None
+        if _PRIVATE_KEY.search(text):
+            raise InputError(f"context: {shown} holds a private key, and would be sent to a model; it is refused")
+        return text
+
+    def context(self, *, single: bool) -> Context:
+        """Return what was read."""
+        notes: tuple[str, ...] = ()
+        if self._passed:
+            names = ", ".join(self._passed[:SHOWN_NAMES])
+            more = f" and {len(self._passed) - SHOWN_NAMES} more" if len(self._passed) > SHOWN_NAMES else ""
+            notes = (f"passed over in the context, no text or like a secret: {names}{more}",)
+        if not self._texts and not self._folder:
+            return Context(None, notes)
+        if single and not self._folder:
+            return Context(next(iter(self._texts.values())), notes)
+        return Context(self._texts, notes)
+
+
+class _TooMuch(InputError):
+    """The material is larger than a run may have: an error also where the file was only found in a folder."""
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the plain files below *folder* in order of their names: no links, nothing hidden, nothing of ours."""
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        if entry.is_symlink() or entry.name in _SECRET_FOLDER or ignored(entry.name) is not None:
+            continue
+        if entry.is_dir():
+            yield from _files(Path(entry.path))
+        elif entry.is_file() and not isinstance(classify(entry.name), Ours):
+            yield Path(entry.path)
+
+
+def _is_secret(path: Path, within: Path) -> bool:
+    """Whether the name of *path*, or of a folder between it and *within*, is one that secrets have."""
+    return bool(_SECRET_NAME.match(path.name)) or bool(_SECRET_FOLDER & set(path.relative_to(within).parts))
+
+
+def _pdf(raw: bytes, shown: str) -> str:
+    """Return the text of a PDF, a form feed between pages."""
+    try:
+        from pypdf import PdfReader
+        from pypdf.errors import PyPdfError
+    except ImportError:
+        raise InputError(f"context: {shown}: to read PDFs, install rlmwatch[documents]") from None
+    from io import BytesIO
+
+    try:
+        pages = [page.extract_text() for page in PdfReader(BytesIO(raw)).pages]
+    except (PyPdfError, ValueError, KeyError, RecursionError) as error:
+        raise InputError(f"context: {shown}: no PDF that can be read: {error}") from None
+    text = "\f".join(pages)
+    if not text.strip():
+        raise InputError(f"context: {shown}: this PDF holds no text, perhaps only pictures of it")
+    return text
+
+
+def describe(context: Context) -> str:
+    """Return, in a few words, what *context* is: for the log, which never holds its text."""
+    if context.value is None:
+        return "none"
+    if isinstance(context.value, str):
+        return f"{len(context.value)} characters"
+    return f"{len(context.value)} files, {sum(map(len, context.value.values()))} characters"

@@ -1,0 +1,133 @@
+"""workspace/context.py: the rules at its top."""
+
+import sys
+
+import pytest
+
+from rlmwatch.contract.names import input_name
+from rlmwatch.errors import InputError
+from rlmwatch.workspace import context
+from rlmwatch.workspace.context import read_context
+
+NAME = input_name("notes/x_job_input.txt")
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "w" / "notes").mkdir(parents=True)
+    (tmp_path / "outside.txt").write_text("outside", encoding="utf-8")
+    return tmp_path / "w"
+
+
+def put(root, files):
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+def test_1_without_a_word_the_data_file_beside_the_input_is_taken(root):
+    """`x_job_data.txt` is the context of `x_job_input.txt`; without one there is none."""
+    assert read_context(root, NAME, None).value is None
+    put(root, {"notes/x_job_data.txt": b"\xef\xbb\xbfone\r\ntwo", "x_job_data.txt": "another conversation's"})
+    assert read_context(root, NAME, None).value == "one\ntwo"
+
+
+def test_1_named_paths_are_looked_for_beside_the_input_and_then_from_the_root(root):
+    """Front matter may say `context: a.txt` for either; the neighbour wins."""
+    put(root, {"a.txt": "root a", "notes/a.txt": "near a", "b.txt": "root b"})
+    assert read_context(root, NAME, ["a.txt"]).value == "near a"
+    assert read_context(root, NAME, ["a.txt", "b.txt"]).value == {"notes/a.txt": "near a", "b.txt": "root b"}
+    with pytest.raises(InputError, match=r"context: c\.txt: no such file"):
+        read_context(root, NAME, ["c.txt"])
+
+
+@pytest.mark.parametrize("path", ["../outside.txt", "../../outside.txt", "link.txt", "folder/outside.txt"])
+def test_2_nothing_outside_the_workspace_is_read(root, path):
+    """Dots and links that lead out are refused, with the cure."""
+    (root / "notes" / "link.txt").symlink_to(root.parent / "outside.txt")
+    (root / "notes" / "folder").symlink_to(root.parent)
+    if path == "../outside.txt":
+        path = "../../outside.txt"
+    with pytest.raises(InputError, match="leads out of the workspace"):
+        read_context(root, NAME, [path])
+
+
+def test_2_a_link_that_stays_inside_is_followed_and_an_allowed_folder_is_read(root):
+    """Links within the workspace work, and so does a folder that the user's configuration names."""
+    put(root, {"real.txt": "inside"})
+    (root / "notes" / "link.txt").symlink_to(root / "real.txt")
+    assert read_context(root, NAME, ["link.txt"]).value == "inside"
+    value = read_context(root, NAME, ["../../outside.txt"], outside_roots=[root.parent]).value
+    assert value == "outside"
+
+
+@pytest.mark.parametrize("name", [".env", "id_rsa", "server.pem", "secrets.toml", ".ssh/config"])
+def test_3_what_looks_like_a_secret_is_refused(root, name):
+    """A key file that is named by mistake is not sent to a model; in a folder it is passed over."""
+    put(root, {f"notes/{name}": "x", "notes/keys/" + name: "x", "notes/keys/a.txt": "fine"})
+    with pytest.raises(InputError, match="looks like a secret"):
+        read_context(root, NAME, [name])
+    assert read_context(root, NAME, ["keys"]).value == {"notes/keys/a.txt": "fine"}
+
+
+def test_3_a_private_key_is_refused_by_its_content(root):
+    """Also under an innocent name."""
+    put(root, {"notes/n.txt": "-----BEGIN OPENSSH PRIVATE KEY-----\nabc"})
+    with pytest.raises(InputError, match="holds a private key"):
+        read_context(root, NAME, ["n.txt"])
+
+
+def test_4_a_folder_is_a_mapping_without_hidden_files_links_and_our_own(root):
+    """The data folder's texts by their path; what is no text is named in the notes."""
+    put(
+        root,
+        {
+            "notes/x_job_data/b/two.md": "2",
+            "notes/x_job_data/a.txt": "1",
+            "notes/x_job_data/.hidden": "no",
+            "notes/x_job_data/y_state.json": "{}",
+            "notes/x_job_data/picture.png": b"\x89PNG\x00\xff",
+        },
+    )
+    (root / "notes/x_job_data/link.txt").symlink_to(root.parent / "outside.txt")
+    found = read_context(root, NAME, None)
+    assert found.value == {"notes/x_job_data/a.txt": "1", "notes/x_job_data/b/two.md": "2"}
+    assert "picture.png" in found.notes[0]
+
+
+def test_5_too_much_is_an_error_and_not_a_cut(root, monkeypatch):
+    """A context that is too large is refused as a whole, also where it is a folder."""
+    monkeypatch.setattr(context, "MAX_CONTEXT_BYTES", 10)
+    put(root, {"notes/d/a.txt": "12345678", "notes/d/b.txt": "12345678"})
+    for path in (["d"], ["d/a.txt", "d/b.txt"]):
+        with pytest.raises(InputError, match="larger than"):
+            read_context(root, NAME, path)
+
+
+def test_a_named_file_that_is_no_text_is_an_error(root):
+    """Binary data has no meaning as a text."""
+    put(root, {"notes/p.bin": b"\xff\xfe\x00\x00\xff"})
+    with pytest.raises(InputError, match=r"context: p\.bin|context: notes/p\.bin"):
+        read_context(root, NAME, ["p.bin"])
+
+
+def test_pdfs_are_read_and_broken_ones_said_to_be(root):
+    """A PDF's text becomes the context; one that cannot be read is an error in words."""
+    pypdf = pytest.importorskip("pypdf")
+    writer = pypdf.PdfWriter()
+    writer.add_blank_page(100, 100)
+    with (root / "notes/empty.pdf").open("wb") as file:
+        writer.write(file)
+    put(root, {"notes/broken.pdf": b"%PDF-1.4 nonsense"})
+    with pytest.raises(InputError, match="holds no text"):
+        read_context(root, NAME, ["empty.pdf"])
+    with pytest.raises(InputError, match="no PDF that can be read"):
+        read_context(root, NAME, ["broken.pdf"])
+
+
+def test_without_the_extra_a_pdf_says_what_to_install(root, monkeypatch):
+    """The cure is in the error."""
+    monkeypatch.setitem(sys.modules, "pypdf", None)
+    put(root, {"notes/a.pdf": b"%PDF-1.4"})
+    with pytest.raises(InputError, match=r"install rlmwatch\[documents\]"):
+        read_context(root, NAME, ["a.pdf"])
