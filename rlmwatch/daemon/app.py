@@ -37,11 +37,15 @@ from rlmwatch.daemon.supervisor import Supervisor
 from rlmwatch.errors import NoProvider
 from rlmwatch.handlers.base import Handler
 from rlmwatch.handlers.chat import chat
+from rlmwatch.handlers.job import job
 from rlmwatch.ledger.sqlite import SqliteLedger
 from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice, Facts, choose
 from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import OnNewSave
+from rlmwatch.sandbox.base import Sandbox
+from rlmwatch.sandbox.lockdown import Policy
+from rlmwatch.sandbox.process import ProcessSandbox
 from rlmwatch.watch.gate import Ports, WatchConfig
 from rlmwatch.watch.watcher import Watcher
 from rlmwatch.workspace.health import Root
@@ -56,7 +60,7 @@ MB = 1_000_000
 
 def handlers() -> dict[Kind, Handler]:
     """Return what this version can answer."""
-    return {Kind.CHAT: chat}
+    return {Kind.CHAT: chat, Kind.JOB: job}
 
 
 async def find_model(loaded: Loaded, keys: Mapping[str, Key], environ: Mapping[str, str]) -> tuple[Model, Choice]:
@@ -141,6 +145,7 @@ class App:
     watcher: Watcher
     supervisor: Supervisor
     ledger: SqliteLedger
+    sandbox: Sandbox
 
     def __init__(
         self,
@@ -178,6 +183,8 @@ class App:
             self.terms = await self._terms(loaded)
             self._stack.push_async_callback(self._close_model)
             self.root = root
+            self.sandbox = self._sandbox(loaded)
+            self._stack.push_async_callback(self.sandbox.aclose)
             self.compose()
         except BaseException:
             await self._stack.aclose()
@@ -222,6 +229,11 @@ class App:
         if self.terms.model is not None:
             await self.terms.model.aclose()
 
+    def _sandbox(self, loaded: Loaded) -> Sandbox:
+        """Return where a model's code runs. Nothing is started before the first run that needs it."""
+        degraded = loaded.settings.sandbox.allow_degraded
+        return ProcessSandbox(Policy(landlock="try" if degraded else "need"))
+
     def _watch_config(self) -> WatchConfig:
         settings = self.terms.loaded.settings
         return WatchConfig(
@@ -239,9 +251,8 @@ class App:
         self.benches = BenchMaker(
             self.terms,
             self.ledger,
-            self.ledger,
-            self.desk.memory,
-            self.desk.note,
+            self.desk,
+            self.sandbox,
             clock.monotonic,
             clock.utc,
             self.parts.on_text,

@@ -7,10 +7,10 @@ replaces as a whole: a run keeps the terms that it began with.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from rlmwatch.budget import Budget, Caps
 from rlmwatch.config import Loaded
@@ -18,6 +18,7 @@ from rlmwatch.contract.documents import Caps as StatusCaps
 from rlmwatch.contract.documents import Progress, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
+from rlmwatch.daemon.desk import Desk
 from rlmwatch.daemon.supervisor import Heard
 from rlmwatch.engine.calls import Calls, Frame
 from rlmwatch.errors import NoProvider, UnknownPrice
@@ -26,10 +27,15 @@ from rlmwatch.models.base import Model
 from rlmwatch.runs.journal import Ceilings, Journal
 from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import Queue
-from rlmwatch.workspace.memory import Remembered
+from rlmwatch.runs.trajectory import Trajectory
+from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.workspace.status import Live
 
 CEILING_KEYS = ("ceilings.max_cost_usd_per_day", "ceilings.max_cost_usd_per_month")
+
+
+class Ledger(Queue, Journal, Trajectory, Protocol):
+    """All that the ledger keeps of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +77,15 @@ class BenchMaker:
     Makes benches under the terms of the moment.
 
     Attributes:
-        memory: Reads a run's conversation from the workspace.
-        tell: Is told how far a run is.
+        desk: Reads memory and material, and writes how far a run is.
+        sandbox: Where a model's code runs.
         on_text: Returns who listens to a run's text; None where nobody does.
     """
 
     terms: Terms
-    queue: Queue
-    journal: Journal
-    memory: Callable[[Run], Awaitable[Remembered]]
-    tell: Callable[[Run, Live], None]
+    ledger: Ledger
+    desk: Desk
+    sandbox: Sandbox
     monotonic: Callable[[], float]
     utc: Callable[[], str]
     on_text: Callable[[Run], Callable[[str], None] | None] = field(default=lambda _run: None)
@@ -109,7 +114,7 @@ class BenchMaker:
                 self.monotonic,
                 self.utc,
             ),
-            self.journal,
+            self.ledger,
             terms.model,
             Budget(
                 "run",
@@ -132,18 +137,21 @@ class BenchMaker:
         heard.bench = Bench(
             options=options,
             calls=calls,
-            memory=partial(self.memory, run),
+            memory=partial(self.desk.memory, run),
             pin=partial(self._pin, run),
             progress=partial(self._progress, run, options, calls),
+            context=partial(self.desk.context, run, options.context, terms.loaded.settings.context.outside_roots),
+            sandbox=self.sandbox,
+            trajectory=self.ledger,
             on_text=self.on_text(run),
         )
         return heard.bench
 
     def _progress(self, run: Run, options: RunOptions, calls: Calls, progress: Progress) -> None:
-        self.tell(run, _live(options, calls, progress))
+        self.desk.note(run, _live(options, calls, progress))
 
     async def _pin(self, run: Run, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await self.queue.pin(run.run_id, run.attempt, pinned)
+        return await self.ledger.pin(run.run_id, run.attempt, pinned)
 
 
 def _live(options: RunOptions, calls: Calls, progress: Progress) -> Live:

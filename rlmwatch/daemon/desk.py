@@ -7,14 +7,16 @@ The blocking work runs in worker threads; nothing here decides anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import structlog
 
 from rlmwatch.contract.names import InputName, input_name
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Run
+from rlmwatch.workspace.context import Context, describe, read_context
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.memory import Remembered, load_chat
 from rlmwatch.workspace.publish import explain, publish
@@ -77,6 +79,17 @@ class Desk:
     async def memory(self, run: Run) -> Remembered:
         """Return the conversation's memory; a damaged file is moved aside first."""
         return await asyncio.to_thread(load_chat, self.root.path, _name(run), now=self.utc())
+
+    async def context(self, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context:
+        """
+        Return the material of *run*.
+
+        Raises:
+            InputError: It cannot be read, or may not be.
+        """
+        found = await asyncio.to_thread(read_context, self.root.path, _name(run), paths, outside_roots=outside_roots)
+        log.info("run.context", run=run.run_id, context=describe(found))
+        return found
 
     def explain(self, run: Run, why: str) -> None:
         """Write *why* into the conversation's `…_error.txt`, if the folder can take it. Blocks."""

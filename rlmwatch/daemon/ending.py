@@ -8,7 +8,7 @@ What becomes of a run when its handler raises: one table of classes.
     the provider's own words                    failed, `provider_error`
     the input cannot be answered                failed, `bad_input`
     its time limit, with some text              complete and partial, `timeout`
-    its time limit, without                     failed, `timeout`
+    its time limit, without                     failed, `timeout`; in the provider's words where it kept failing
     somebody cancelled it                       cancelled; the text so far is kept
     another attempt owns it                     left alone
     anything else                               failed, `error`: a fault of ours, with the log's words
@@ -82,7 +82,9 @@ def ended_by(error: Exception, bench: Bench | None) -> Result | Hold | None:
         )
     outcome = next((outcome for kind, outcome in OUTCOMES if isinstance(error, kind)), None)
     if outcome is not None:
-        return Result(RunStatus.FAILED, outcome, error=str(error), usage=used, model=model)
+        trouble = bench.calls.trouble if bench and isinstance(error, RunTimeout) else None
+        said = str(error) if trouble is None else f"{trouble}\nIt was tried again until the time was up: {error}"
+        return Result(RunStatus.FAILED, outcome, error=said, usage=used, model=model)
     log.error("run.fault", exc_info=error)
     said = f"a fault in rlmwatch: {type(error).__name__}: {error}; the log has the details. Please report it."
     return Result(RunStatus.FAILED, Outcome.ERROR, error=said, usage=used, model=model)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 Format = Literal["text", "json"]
 HIDDEN = "[secret]"
@@ -65,7 +66,9 @@ def configure(form: Format, redactor: Redactor, *, stream: TextIO | None = None,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if form == "json":
-        last: list[Any] = [structlog.processors.dict_tracebacks, redactor, structlog.processors.JSONRenderer()]
+        # Without the values of local variables: they are prompts, answers and keys.
+        tracebacks = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+        last: list[Any] = [tracebacks, redactor, structlog.processors.JSONRenderer()]
     else:
         shared[-1] = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
         console = structlog.dev.ConsoleRenderer(

@@ -100,7 +100,7 @@ class Calls:
         replay: What earlier attempts paid for, and how much of it this one has come to again.
         start: What was left before this run's first call, the same at each attempt.
         text_so_far: What had come of the last call that was cut off.
-        trouble: Why a call was tried again, last.
+        trouble: Why a call was tried again, last; None since one was answered.
         estimated: Whether a provider reported no usage, so that some of it is our estimate.
         crash_at: Is told the named points at which a crash must lose nothing (`call.intended`, ...).
     """
@@ -289,6 +289,7 @@ class Calls:
 
     def _heard(self, reply: Reply) -> Reply:
         self.estimated = self.estimated or reply.estimated
+        self.trouble = None
         return reply
 
     def _key(self, request: Request, at: Place) -> str:

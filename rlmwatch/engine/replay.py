@@ -101,7 +101,7 @@ class Replay:
         for replies_before, usage in self._in_flight:
             if replies_before <= replayed:
                 self.visible = self.visible + usage
-        self._in_flight = self._in_flight
+        self._in_flight = [lost for lost in self._in_flight if lost[0] > replayed]
 
 
 def booked(entry: JournalEntry) -> Usage:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.engine.calls import Calls
+from rlmwatch.engine.tools import Tool
 from rlmwatch.runs.model import Result, Run
+from rlmwatch.runs.trajectory import Trajectory
+from rlmwatch.sandbox.base import Sandbox
+from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
 
 
@@ -23,6 +27,10 @@ class Bench:
         calls: Makes paid calls.
         memory: Reads the conversation's memory from the workspace.
         pin: Fixes what must not change between attempts; returns what was fixed first.
+        context: Reads the material that the input names or that lies beside it.
+        sandbox: Where a model's code runs.
+        trajectory: Keeps the steps of the engine.
+        tools: What the code may call beside the engine's own functions, as this run may.
         progress: Says how far the run is.
         on_text: Is given each new piece of the answer; None where nobody listens.
     """
@@ -32,6 +40,10 @@ class Bench:
     memory: Callable[[], Awaitable[Remembered]]
     pin: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
     progress: Callable[[Progress], None]
+    context: Callable[[], Awaitable[Context]]
+    sandbox: Sandbox
+    trajectory: Trajectory
+    tools: Mapping[str, Tool] = field(default_factory=dict)
     on_text: Callable[[str], None] | None = None
 
     def notes(self) -> tuple[str, ...]:

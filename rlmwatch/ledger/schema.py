@@ -3,6 +3,7 @@ The tables of the ledger, as numbered migrations.
 
     runs      the captured saves, and how each run went
     calls     the journal: every paid call
+    steps     the trajectory: every step of the engine
     inputs    what is known of each input path
     spending  what calls have cost or reserve, summed per UTC day
     tally     how many runs are in each status
@@ -108,6 +109,17 @@ MIGRATIONS = (
             "CREATE INDEX calls_of ON calls (run_id)",
             # At most one call under a key is in flight or has its reply: nothing is paid twice knowingly.
             "CREATE UNIQUE INDEX calls_live ON calls (run_id, key) WHERE state IN ('intent', 'done')",
+            """
+            CREATE TABLE steps (
+                id     INTEGER PRIMARY KEY AUTOINCREMENT,
+                run_id TEXT    NOT NULL REFERENCES runs (run_id),
+                path   TEXT    NOT NULL,                  -- which sub-engine, '' for the run itself
+                step   INTEGER NOT NULL,
+                record TEXT    NOT NULL,                  -- JSON
+                UNIQUE (run_id, path, step)
+            ) STRICT
+            """,
+            "CREATE INDEX steps_of ON steps (run_id, id)",
             """
             CREATE TABLE inputs (
                 path      TEXT NOT NULL PRIMARY KEY,

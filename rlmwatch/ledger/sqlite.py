@@ -13,15 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from rlmwatch.ledger import calls, runs
+from rlmwatch.ledger import calls, runs, steps
 from rlmwatch.ledger.writer import Writer
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.runs.model import JournalEntry, PaidCall, Result, Run, RunStatus, Save, Usage
 from rlmwatch.runs.queue import Admission, Known, OnNewSave
+from rlmwatch.runs.trajectory import StepRecord
 
 
 class SqliteLedger:
-    """Implements the ports `Queue` and `Journal`; their docstrings say what each verb promises."""
+    """Implements the ports `Queue`, `Journal` and `Trajectory`; their docstrings say what each verb promises."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -153,3 +154,13 @@ class SqliteLedger:
         3. A call that is in flight now, or was released, counts nothing.
         """
         return await self._writer.do(lambda db: calls.usage(db, run_id), writes=False)
+
+    # The trajectory
+
+    async def step(self, run_id: str, record: StepRecord) -> None:
+        """See `Trajectory.step`."""
+        await self._writer.do(lambda db: steps.step(db, run_id, record))
+
+    async def steps(self, run_id: str) -> list[StepRecord]:
+        """See `Trajectory.steps`."""
+        return await self._writer.do(lambda db: steps.steps(db, run_id), writes=False)

@@ -173,3 +173,12 @@ SPENT = """
     FROM spending
     WHERE day BETWEEN :month AND :month || '~'
 """
+
+# The trajectory
+
+STEP = """
+    INSERT INTO steps (run_id, path, step, record) VALUES (:run_id, :path, :step, :record)
+    ON CONFLICT (run_id, path, step) DO UPDATE SET record = excluded.record
+"""
+
+STEPS = "SELECT path, step, record FROM steps INDEXED BY steps_of WHERE run_id = :run_id ORDER BY id"

@@ -107,11 +107,12 @@ class Channel:
         data = encode({"id": self._step, **result})
         with self._sending:
             self._step = None
+            # Before the result: one of them may be reading, and looks again only after the host's next frame.
+            with self._turn:
+                for call in self._waiting:
+                    self._arrived[call] = {"error": ["RuntimeError", "the cell has ended"]}
+                self._turn.notify_all()
             self._send(data)
-        with self._turn:
-            for call in list(self._waiting):
-                self._arrived[call] = {"error": ["RuntimeError", "the cell has ended"]}
-            self._turn.notify_all()
 
     def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """
@@ -126,20 +127,20 @@ class Channel:
             with self._turn:
                 self._last_call += 1
                 call = self._last_call
+            step = self._step
             try:
-                data = encode({"id": self._step, "call": call, "name": name, "arguments": arguments})
+                data = encode({"id": step, "call": call, "name": name, "arguments": arguments})
             except BadFrame as error:
                 raise ValueError(f"{name}(): the arguments are too much for one call: {error}") from None
             except TypeError as error:
                 raise TypeError(f"{name}(): {error}") from None
             with self._sending:
-                if self._step is None:
+                if step is None or step != self._step:
                     raise RuntimeError("the cell has ended")
-                self._waiting.add(call)
+                with self._turn:
+                    self._waiting.add(call)
                 self._send(data)
-            reply = self._next(call)
-            self._waiting.discard(call)
-            return reply
+            return self._next(call)
 
     def _next(self, key: int) -> dict[str, Any]:
         """Return the frame for *key*, reading for the others too while nobody else does."""
@@ -148,6 +149,7 @@ class Channel:
                 while key not in self._arrived and self._reading:
                     self._turn.wait()
                 if key in self._arrived:
+                    self._waiting.discard(key)
                     return self._arrived.pop(key)
                 self._reading = True
             frame = self._receive()

@@ -134,14 +134,17 @@ class Nursery:
         if self._control is not None:
             return self._control
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._spawner = _Spawner(self.python, theirs)
-        ours.settimeout(START_S)
-        with suppress(OSError):
-            if ours.recv(16):
-                self._control = ours
-                return ours
-        ours.close()
+        try:
+            with theirs:
+                self._spawner = _Spawner(self.python, theirs)
+            ours.settimeout(START_S)
+            with suppress(OSError):
+                if ours.recv(16):
+                    self._control = ours
+                    return ours
+        finally:
+            if self._control is None:
+                ours.close()
         raise SandboxUnavailable(f"{self.python} does not start as a sandbox: {self._spawner.end() or 'no word'}")
 
     def _stop(self) -> None:

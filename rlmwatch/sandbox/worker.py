@@ -76,7 +76,7 @@ def _set(cells: Cells, channel: Channel, request: dict[str, Any]) -> dict[str, A
         value = request["value"] if "value" in request else _received(channel, request)
         cells.set(request["name"], value, kept=request["kept"])
         return {"names": cells.names()}
-    except MemoryError:
+    except (MemoryError, OSError):  # `mmap` has its own
         return {"problem": f"{request['name']} does not fit the memory of the session"}
 
 

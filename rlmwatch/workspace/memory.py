@@ -20,6 +20,9 @@ from rlmwatch.errors import InputError, WorkspaceError
 from rlmwatch.workspace import atomic, inside
 from rlmwatch.workspace.cures import cannot
 
+HAVE_TURNS = (Kind.CHAT, Kind.JOB, Kind.EXA)
+"""Kinds whose state file is a list of turns; research keeps a session."""
+
 SETTLE_S = 0.3
 """A file that looks damaged may be half way through an editor's save; they take 11 ms at most (design, section 4)."""
 
@@ -52,13 +55,13 @@ def load_chat(root: Path, name: InputName, *, now: str) -> Remembered:
     Return what the conversation of *name* remembers; an empty state where there is no file.
 
     A damaged file is moved aside as `<file>.corrupt-<time>`, never overwritten, and the conversation starts afresh.
-    An input whose name says another kind keeps another kind of file: nothing is read, nothing is moved.
+    A kind without turns keeps another kind of file: nothing is read, nothing is moved.
 
     Raises:
         WorkspaceError: It cannot be read, or a newer rlmwatch wrote it; it stays where it is.
     """
     afresh = ChatState(conversation=name.conversation)
-    if name.kind is not Kind.CHAT:
+    if name.kind not in HAVE_TURNS:
         return Remembered(afresh)
     path = root / name.state
     try:

@@ -26,7 +26,6 @@ from pathlib import PurePosixPath
 import structlog
 
 from rlmwatch.contract.documents import StatusFile, Turn, UsageSoFar, read_status, second, well_formed
-from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.errors import InputError
 from rlmwatch.runs.model import Result, Run
@@ -113,7 +112,7 @@ def _beside(root: Root, run: Run, result: Result, name: InputName, *, now: str) 
             log.warning("publish.superseded", path=name.output, run=run.run_id)
         elif _write(root, name.output, result.answer):
             changed.append(name.output)
-        if name.kind is Kind.CHAT:
+        if name.kind in memory.HAVE_TURNS:
             told = memory.append_turn(root.path, name, _turn(run, result, result.answer), now=now)
             warnings += [told] if told else []
     if not ended_later:

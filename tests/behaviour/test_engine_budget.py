@@ -82,6 +82,7 @@ def test_calls_that_use_less_leave_the_rest_to_others():
     bench = Bench(play([py(BATCH), py("answer('done')")], lambda _r: "ok"), caps=Caps(max_tokens=CAP))
     assert bench.run().outcome is Outcome.SUCCESS
     assert bench.trajectory.shown[0] == "100"
+    assert {r.max_tokens for r in bench.model.requests if not is_root(r)} == {1000}  # and each gets all that it wants
 
 
 def test_requests_are_clamped_to_what_is_left():

@@ -10,8 +10,18 @@ from itertools import pairwise
 import pytest
 from fakes.engine import Bench, is_root, is_synthesis, play, py, steps_done
 
-from rlmwatch.errors import ProviderRefused, ProviderUnavailable, RunTimeout, UnknownModel, WrongKey
-from rlmwatch.runs.model import Outcome
+from rlmwatch.budget import Caps
+from rlmwatch.errors import (
+    Fenced,
+    InputError,
+    ProviderRefused,
+    ProviderUnavailable,
+    RunTimeout,
+    SandboxUnavailable,
+    UnknownModel,
+    WrongKey,
+)
+from rlmwatch.runs.model import CallState, Outcome
 from rlmwatch.sandbox.base import CellError, HostFunction, Parameter
 
 
@@ -254,8 +264,6 @@ def test_rlm_query_below_the_lowest_level_is_a_plain_sub_call():
 
 def test_budget_says_what_is_left():
     """`budget()` tells the steps and whatever is capped, as numbers."""
-    from rlmwatch.budget import Caps
-
     bench = Bench(play([py("answer(budget())")]), caps=Caps(max_tokens=10_000), options={"max_steps": 5})
     value = bench.run().value
     assert value["steps"] == 4
@@ -462,3 +470,84 @@ def test_every_step_can_be_read_afterwards():
     assert (second.code, second.ended) == (None, "no_code")
     assert (third.ended, third.answer) == ("answered", "x")
     assert sum(r.usage.output_tokens for r in (first, second, third)) == bench.calls.used.output_tokens
+
+
+class Refusing:
+    """A sandbox that opens no session."""
+
+    def __init__(self, error):
+        self.error = error
+
+    async def open(self, values, *, seed=None):
+        raise self.error
+
+    async def aclose(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [(SandboxUnavailable("no seccomp here"), SandboxUnavailable), (ValueError("2 GB do not fit"), InputError)],
+)
+def test_without_a_sandbox_nothing_is_paid(error, seen):
+    """Where no session can be opened, or the context does not fit one, no call is made and the reason is told."""
+    bench = Bench(play([]), sandbox=lambda: Refusing(error))
+    with pytest.raises(seen, match=str(error)):
+        bench.run()
+    assert bench.model.requests == []
+
+
+@pytest.mark.parametrize("code", ["llm_query('q')", "llm_batch(['a', 'b'])", "rlm_query('q', 'c')"])
+def test_an_attempt_that_was_taken_over_pays_nothing_more(code):
+    """When another attempt has taken the run over, the next call ends this one."""
+
+    def script(request):
+        bench.journal.attempt = 2
+        return py(code)
+
+    bench = Bench(script)
+    with pytest.raises(Fenced):
+        bench.run()
+    assert len(bench.model.requests) == 1
+
+
+def test_a_cancelled_run_stops_at_once_and_books_what_was_under_way():
+    """Cancelling a run closes its connections; calls under way are booked, and nothing stays reserved."""
+
+    async def scenario():
+        began = asyncio.Event()
+
+        async def silent(_request):
+            began.set()
+            await asyncio.Event().wait()
+
+        bench = Bench(play([py("llm_batch(['a'] * 5)")], silent), caps=Caps(max_tokens=10_000))
+        task = asyncio.create_task(bench.attempt())
+        await began.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return bench
+
+    bench = asyncio.run(scenario())
+    assert bench.model.cancelled >= 1
+    assert {row.state for row in bench.journal.rows} == {CallState.DONE, CallState.LOST}
+    assert bench.budget.left().tokens == 10_000 - bench.budget.tokens
+
+
+def test_a_value_that_is_no_json_is_told_to_the_model():
+    """A value that cannot be an answer is an error in the cell, and the run goes on."""
+    bench = Bench(play([py("answer({1, 2})"), py("answer('a list then')")]))
+    assert bench.run().answer == "a list then"
+    assert "Error" in last_message(bench, 2)
+
+
+def test_threads_of_a_cell_may_call_side_by_side():
+    """Sub-calls from threads of a cell all get their own replies."""
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(4) as pool:
+    answer(list(pool.map(llm_query, ['a', 'b', 'c', 'd'])))
+"""
+    bench = Bench(play([py(code)], lambda request: request.messages[-1].content * 2))
+    assert bench.run().value == ["aa", "bb", "cc", "dd"]

@@ -28,6 +28,7 @@ from rlmwatch.runs.model import (
     Usage,
 )
 from rlmwatch.runs.queue import Known, OnNewSave
+from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.runs.transitions import MOVES, Event
 
 NO_CEILING = Ceilings(per_day_usd=None)
@@ -125,6 +126,19 @@ class LedgerSuite:
 
     def make(self, folder: Path) -> SqliteLedger:
         raise NotImplementedError
+
+    # The trajectory
+
+    @story
+    async def test_steps_are_kept_in_their_order_and_a_later_attempt_replaces_its_own(self, ledger):
+        """`show` finds every step once, as the last attempt ran it, in the order in which they were first made."""
+        run = await admitted(ledger, "q")
+        first = StepRecord("", 1, 1, "print(1)", "1", "ok", usage=Usage(1, 2, 0.5, 1))
+        below = StepRecord(".1-abc-1", 1, 1, None, "no code", "no_code")
+        for record in (first, below, replace(first, attempt=2, shown="one", answer={"a": [1]})):
+            await ledger.step(run.run_id, record)
+        assert await ledger.steps(run.run_id) == [replace(first, attempt=2, shown="one", answer={"a": [1]}), below]
+        assert await ledger.steps("nobody") == []
 
     # Saves
 

@@ -20,6 +20,7 @@ from rlmwatch.engine.task import EngineResult, Kit, Task
 from rlmwatch.models.base import Request
 from rlmwatch.models.scripted import Script, ScriptedModel
 from rlmwatch.runs.journal import Ceilings
+from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.sandbox.process import ProcessSandbox
 
 
@@ -68,6 +69,7 @@ class Bench:
     ceilings: Ceilings = field(default_factory=lambda: Ceilings(per_day_usd=None))
     tools: dict[str, Any] = field(default_factory=dict)
     max_depth: int = 1
+    sandbox: Callable[[], Sandbox] = ProcessSandbox
     prompts: Prompts = field(default_factory=current_prompts)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     trajectory: MemoryTrajectory = field(init=False)
@@ -89,7 +91,7 @@ class Bench:
         self.budget = Budget("run", self.caps, parent=self.session)
         self.calls = Calls(frame, self.journal, self.model, self.budget, crash_at=self.journal.kill)
         await self.calls.resume()
-        sandbox = ProcessSandbox()
+        sandbox = self.sandbox()
         try:
             kit = Kit(
                 options,

@@ -239,7 +239,7 @@ DISTURBING = {
     "a tracer": "import sys\ndef t(*a): raise RuntimeError\nsys.settrace(t)",
     "an audit hook": "import sys\ndef h(*a): raise RuntimeError\nsys.addaudithook(h)",
     "our functions overwritten": "context = answer = Error = echo = None",
-    "interrupts swallowed": "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+    "interrupts swallowed": "x = 0\nwhile True:\n    try:\n        x += 1\n        while True: x += 1\n    except BaseException: pass",
     "interrupts ignored": "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass",
     "interrupts blocked": "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 64))\nwhile True: pass",
     "a loop in C": "sum(range(10**13))",

@@ -337,18 +337,19 @@ def _reachable_python(folder: Path) -> str:
     return shutil.copy2(python, folder / "python/bin" / python.name)
 
 
-def play_as(user: int | None, variant: str, folder: Path) -> dict[str, Verdict]:
+def play_as(user: int | None, variant: str) -> dict[str, Verdict]:
     """Play all under the *variant* in a host process of the *user* (None: this one's)."""
-    staged = stage(folder)
-    program = subprocess.run(
-        [staged["python"], folder / "sandbox/play.py", variant],
-        env={"PYTHONPATH": staged["PYTHONPATH"], "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/"},
-        **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
-        cwd="/",
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(prefix="play-", ignore_cleanup_errors=True) as folder:
+        staged = stage(Path(folder))
+        program = subprocess.run(
+            [staged["python"], f"{folder}/sandbox/play.py", variant],
+            env={"PYTHONPATH": staged["PYTHONPATH"], "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/"},
+            **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
+            cwd="/",
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
     assert program.returncode == 0, program.stderr.decode()[-2000:]
     return {name: Verdict(**told) for name, told in json.loads(program.stdout.splitlines()[-1]).items()}
 

@@ -130,7 +130,7 @@ def test_replace_drops_what_waits_and_cancel_also_what_runs(home: Home, provider
         assert home.turns("a_state.json") == ["slow one", "kept"]
         assert asked(provider, "dropped") == []
         by_status = {s["status"]: s["outcome"] for s in home.statuses()}
-        assert by_status == {"complete": "success", "cancelled": "cancelled"}
+        assert by_status == {"complete": "success", "cancelled": "replaced"}
 
         go_on.clear()
         home.save("rlmwatch.toml", home.read("rlmwatch.toml").replace('"replace"', '"cancel"'))
@@ -186,14 +186,31 @@ def test_what_is_no_input_starts_nothing(home: Home, provider: OpenAIServer):
     assert [call.body["messages"][-1]["content"] for call in provider.calls] == ["ask this", "ask this too"]
 
 
+def test_a_stop_lets_a_running_call_end(home: Home, provider: OpenAIServer, brain: Brain):
+    """Ctrl+C in the middle of a call waits a moment for its answer, writes it, and ends with status 0."""
+    go_on = threading.Event()
+    brain.on("nearly", Reply("done", until=go_on))
+    home.save("a_input.txt", "nearly there")
+    with home.daemon() as daemon:
+        provider.wait_for_calls(1)
+        daemon.process.send_signal(signal.SIGINT)
+        daemon.wait("stopping", running=1)
+        go_on.set()
+        assert daemon.ended() == 0
+        daemon.wait("stopped")
+    assert home.read("a_output.txt") == "done\n"
+    assert home.status_of("a_input.txt")["status"] == "complete"
+
+
 def test_a_run_that_is_under_way_at_the_stop_goes_on_at_the_next_start(home: Home, provider: OpenAIServer, brain: Brain):
-    """A clean stop in the middle of a long call closes its connection; the run keeps its id and is answered later."""
+    """A second Ctrl+C does not wait: the connection closes, and the same run is answered at the next start."""
     brain.on("long", Reply("never", until=threading.Event()), "now")
     home.save("a_input.txt", "a long one")
     with home.daemon() as daemon:
         provider.wait_for_calls(1)
-        assert daemon.stop(signal.SIGINT) == 0
-        daemon.wait("stopped")
+        daemon.process.send_signal(signal.SIGINT)
+        daemon.wait("stopping")
+        daemon.stop(signal.SIGINT)
     provider.wait_for_hang_ups(1)
     before = home.status_of("a_input.txt")
     assert before["status"] == "running"
@@ -202,3 +219,4 @@ def test_a_run_that_is_under_way_at_the_stop_goes_on_at_the_next_start(home: Hom
     after = home.status_of("a_input.txt")
     assert (after["job_id"], after["status"], after["attempt"]) == (before["job_id"], "complete", 2)
     assert len(home.statuses()) == 1
+    assert home.turns("a_state.json") == ["a long one"]

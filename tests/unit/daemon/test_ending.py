@@ -22,10 +22,9 @@ from rlmwatch.errors import (
 from rlmwatch.runs.model import Outcome, RunStatus, Usage
 
 
-def bench(text=""):
-    return SimpleNamespace(
-        calls=SimpleNamespace(used=Usage(1, 2, 0.5, 1), text_so_far=text), options=SimpleNamespace(model="m")
-    )
+def bench(text="", trouble=None):
+    calls = SimpleNamespace(used=Usage(1, 2, 0.5, 1), text_so_far=text, trouble=trouble)
+    return SimpleNamespace(calls=calls, options=SimpleNamespace(model="m"))
 
 
 @pytest.mark.parametrize(
@@ -86,3 +85,13 @@ def test_a_fault_of_ours_is_said_to_be_one():
     end = ended_by(ZeroDivisionError("division by zero"), bench())
     assert end.outcome is Outcome.ERROR
     assert end.error.startswith("a fault in rlmwatch: ZeroDivisionError: division by zero")
+
+
+def test_a_timeout_after_failing_tries_says_so_in_the_providers_words():
+    """Where the provider kept failing until the time limit, the person reads its words, and the limit."""
+    end = ended_by(
+        RunTimeout("no answer within 5 seconds"), bench(trouble=ProviderUnavailable("overloaded", status=529))
+    )
+    assert end.outcome is Outcome.TIMEOUT
+    assert end.error.startswith("overloaded\n")
+    assert "no answer within 5 seconds" in end.error

@@ -40,9 +40,8 @@ class Office:
         benches = BenchMaker(
             Terms(Loaded(Settings(), {}), self.model, "m"),
             ledger,
-            ledger,
-            self.desk.memory,
-            self.desk.note,
+            self.desk,
+            None,
             clock.monotonic,
             clock.utc,
         )

@@ -9,7 +9,8 @@ from rlmwatch.contract.documents import ChatState, Turn
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import InputError, NoProvider
-from rlmwatch.handlers.chat import chat, compose, default_system
+from rlmwatch.handlers import plain
+from rlmwatch.handlers.chat import chat, compose
 from rlmwatch.models.base import Message, Reply
 from rlmwatch.runs.model import Outcome, Run, RunStatus, Usage
 from rlmwatch.workspace.memory import Remembered
@@ -62,7 +63,7 @@ def test_the_input_is_the_last_message_alone():
     """History goes before it as alternating messages, oldest first; the question stands by itself."""
     request = compose("now", OPTIONS, ChatState(turns=(turn(1), turn(2))))
     assert request.messages == (
-        Message("system", default_system()),
+        Message("system", plain.prompt("chat")),
         Message("user", "question 1"),
         Message("assistant", "answer 1"),
         Message("user", "question 2"),
@@ -130,5 +131,5 @@ def test_a_second_attempt_asks_exactly_what_the_first_pinned():
 
 def test_a_damaged_memory_is_told():
     """The person reads in the status that the conversation began afresh."""
-    result, _ = answered(reply("x", estimated=True), remembered=Remembered(ChatState(), "it was damaged"))
-    assert result.notes == ("the provider reported no usage: tokens are estimated", "it was damaged")
+    result, _ = answered(reply("x"), remembered=Remembered(ChatState(), "it was damaged"))
+    assert result.notes == ("it was damaged",)

@@ -203,3 +203,20 @@ def test_due_paths_come_in_the_order_of_their_last_event(settling: Settling):
         settling.done(path, now=number / 100)
     settling.done("c_input.txt", now=0.04)
     assert [due.path for due in settling.due(now=1.0)] == ["a_input.txt", "b_input.txt", "c_input.txt"]
+
+
+def test_a_busy_answer_does_not_undo_the_close_that_came_meanwhile(settling: Settling):
+    """Who closes the file while it is probed is not probed again."""
+    settling.writing(PATH, now=0.0)
+    settling.due(now=0.05)
+    settling.done(PATH, now=0.06)
+    settling.busy(PATH, now=0.07)
+    assert settling.due(now=0.06 + QUIET_S) == [Due(PATH, probe=False)]
+
+
+def test_2c_counts_from_the_first_change_also_across_a_look(settling: Settling):
+    """A file that was looked at in vain does not get another 10 s."""
+    settling.writing(PATH, now=0.0)
+    settling.due(now=0.05)
+    settling.writing(PATH, now=DEADLINE_S - 0.01)
+    assert wait(settling) == pytest.approx(DEADLINE_S)

@@ -176,9 +176,9 @@ def test_damaged_memory_is_moved_aside_and_told_in_the_status(root):
     assert text(root, "notes/plan_state.json.corrupt-20261123T091510Z") == "{"
 
 
-@pytest.mark.parametrize(("path", "kind"), [("research_prompt.txt", Kind.CHAT), ("job_input.txt", Kind.JOB)])
-def test_chat_memory_is_kept_for_chats_alone(root, path, kind):
-    """An input of another kind, also one that front matter sends to the chat, gets no chat's state file."""
+@pytest.mark.parametrize(("path", "kind"), [("research_prompt.txt", Kind.CHAT), ("research_prompt.txt", Kind.RESEARCH)])
+def test_a_session_file_is_no_list_of_turns(root, path, kind):
+    """A research input, also one that front matter sends to the chat, gets no state file of turns."""
     put(root, replace(FIRST, path=path, kind=kind))
     assert [name for name in everything(root) if name.endswith(("state.json", "session.json"))] == []
 

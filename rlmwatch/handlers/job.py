@@ -1,0 +1,53 @@
+"""
+Job: one plain call, or a run of the engine where there is something to work on.
+
+It is one plain call when it has no data, no tools and no `max_steps` above 1, and
+an RLM run when it has any; `mode` says otherwise.
+"""
+
+from __future__ import annotations
+
+from rlmwatch.contract.options import RunOptions
+from rlmwatch.errors import InputError
+from rlmwatch.handlers import plain
+from rlmwatch.handlers.base import Bench
+from rlmwatch.handlers.rlm import Material, rlm
+from rlmwatch.models.base import Request
+from rlmwatch.runs.model import Result, Run
+from rlmwatch.workspace.context import Context
+
+
+async def job(run: Run, bench: Bench) -> Result:
+    """Answer one job."""
+    if run.pinned is not None and "messages" in run.pinned:
+        return await plain.ask(run.pinned, bench)
+    context = await bench.context()
+    if is_plain(bench.options, context):
+        pinned = await bench.pin(plain.pinned(compose(run.prompt, bench.options)))
+        return await plain.ask(pinned, bench)
+    return await rlm(run, run.prompt, Material(context, tools=bench.tools), bench)
+
+
+def is_plain(options: RunOptions, context: Context) -> bool:
+    """
+    Whether a task is one plain call.
+
+    Raises:
+        InputError: `mode: chat` was asked for, and there is material that one call cannot have.
+    """
+    if options.mode == "rlm":
+        return False
+    simple = context.value is None and not options.tools and (options.max_steps or 1) <= 1
+    if options.mode == "chat" and not simple:
+        raise InputError("`mode: chat` is one plain call: it takes no data, no tools and no max_steps above 1")
+    return simple
+
+
+def compose(prompt: str, options: RunOptions) -> Request:
+    """
+    Return the request of a job that is one plain call.
+
+    Raises:
+        NoProvider: No model is named anywhere.
+    """
+    return plain.request(prompt, options, system=plain.prompt("job"))
