@@ -1,3 +1,34 @@
-"""A folder that answers: save a text file, and the answer appears beside it."""
+"""
+A folder that answers: save a text file, and the answer appears beside it.
+
+    run(task, data)          one run, here and now
+    Session(path)            research with a budget, kept in a file
+    Client(workspace)        jobs by files, answered by a daemon
+
+Everything is loaded on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlmwatch.daemon.api import RunResult, run
+    from rlmwatch.errors import RlmwatchError, SessionBudgetExceeded
 
 __version__ = "0.1.0"
+__all__ = ["RlmwatchError", "RunResult", "SessionBudgetExceeded", "run"]
+
+_WHERE = {
+    "run": "rlmwatch.daemon.api",
+    "RunResult": "rlmwatch.daemon.api",
+    "RlmwatchError": "rlmwatch.errors",
+    "SessionBudgetExceeded": "rlmwatch.errors",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 (the names differ in kind)
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

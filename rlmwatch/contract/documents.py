@@ -274,6 +274,16 @@ def read_chat(raw: bytes) -> ChatState:
     Return the chat state in *raw*.
 
     Raises:
+        InputError, WorkspaceError: As `read_edited`.
+    """
+    return read_edited(raw, ChatState)
+
+
+def read_edited(raw: bytes, model: type[Document]) -> Document:
+    """
+    Return the document in *raw*, which people may have edited, as a *model*.
+
+    Raises:
         InputError: It is damaged; line and column where known.
         WorkspaceError: A newer rlmwatch wrote it: it is sound, and must not be touched.
     """
@@ -284,7 +294,7 @@ def read_chat(raw: bytes) -> ChatState:
             f"was written by a newer rlmwatch (schema {version}, this one knows {SCHEMA_VERSION}): "
             "update rlmwatch, or move the file away to start afresh"
         )
-    return _validate(ChatState, values)
+    return _validate(model, values)
 
 
 def last_digest(raw: bytes, *, file: str) -> tuple[str, str] | None:

@@ -38,6 +38,7 @@ from rlmwatch.errors import NoProvider
 from rlmwatch.handlers.base import Handler
 from rlmwatch.handlers.chat import chat
 from rlmwatch.handlers.job import job
+from rlmwatch.handlers.research import research
 from rlmwatch.ledger.sqlite import SqliteLedger
 from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice, Facts, choose
@@ -60,7 +61,7 @@ MB = 1_000_000
 
 def handlers() -> dict[Kind, Handler]:
     """Return what this version can answer."""
-    return {Kind.CHAT: chat, Kind.JOB: job}
+    return {Kind.CHAT: chat, Kind.JOB: job, Kind.RESEARCH: research}
 
 
 async def find_model(loaded: Loaded, keys: Mapping[str, Key], environ: Mapping[str, str]) -> tuple[Model, Choice]:
@@ -247,7 +248,7 @@ class App:
         root = self.root
         can = handlers()
         board = StatusBoard(root, Writer(self.parts.host, os.getpid()))
-        self.desk = Desk(root, board, clock.utc, self._redactor.text)
+        self.desk = Desk(root, self.place.state, board, clock.utc, self._redactor.text)
         self.benches = BenchMaker(
             self.terms,
             self.ledger,

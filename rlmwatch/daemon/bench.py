@@ -7,6 +7,7 @@ replaces as a whole: a run keeps the terms that it began with.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -18,10 +19,11 @@ from rlmwatch.contract.documents import Caps as StatusCaps
 from rlmwatch.contract.documents import Progress, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
+from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.daemon.desk import Desk
 from rlmwatch.daemon.supervisor import Heard
 from rlmwatch.engine.calls import Calls, Frame
-from rlmwatch.errors import NoProvider, UnknownPrice
+from rlmwatch.errors import NoProvider, UnknownPrice, WorkspaceBusy
 from rlmwatch.handlers.base import Bench
 from rlmwatch.models.base import Model
 from rlmwatch.runs.journal import Ceilings, Journal
@@ -31,6 +33,8 @@ from rlmwatch.runs.trajectory import Trajectory
 from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.workspace.status import Live
 
+SESSION_POLL_S = 0.5
+"""How often a session that a script uses is asked for again."""
 CEILING_KEYS = ("ceilings.max_cost_usd_per_day", "ceilings.max_cost_usd_per_month")
 
 
@@ -105,33 +109,22 @@ class BenchMaker:
         said = RunOptions.model_validate(dict(run.options))
         options = terms.options(run.kind, said)
         heard.max_seconds = options.max_seconds
-        calls = Calls(
-            Frame(
-                run.run_id,
-                run.attempt,
-                terms.ceilings,
-                self.monotonic() + (options.max_seconds or 0.0),
-                self.monotonic,
-                self.utc,
-            ),
-            self.ledger,
-            terms.model,
-            Budget(
-                "run",
-                Caps(
-                    options.max_tokens,
-                    options.max_cost_usd,
-                    options.max_searches,
-                    cost_is_firm=terms.loaded.settings.cost_cap_was_set(run.kind, said),
-                ),
-            ),
-            crash_at=self.crash_at,
-        )
         if options.model and terms.ceiling_is_firm and terms.model.price(options.model) is None:
             raise UnknownPrice(
                 f"you set a ceiling in US dollars, but the price of {options.model} is not known: "
                 "add it to [prices] in your config.toml"
             )
+        firm = terms.loaded.settings.cost_cap_was_set(run.kind, said)
+        session = await self._session(run, options, heard) if run.kind is Kind.RESEARCH else None
+        if session is None:
+            budget = Budget(
+                "run",
+                Caps(options.max_tokens, options.max_cost_usd, options.max_searches, cost_is_firm=firm),
+            )
+        else:
+            options = _with_raised_caps(options, session, terms, said)
+            budget = _session_budget(options, session.spent_before(run.run_id), firm=firm)
+        calls = Calls(self._frame(run, options), self.ledger, terms.model, budget, crash_at=self.crash_at)
         await calls.resume()
         heard.live = _live(options, calls, Progress())
         heard.bench = Bench(
@@ -143,12 +136,39 @@ class BenchMaker:
             context=partial(self.desk.context, run, options.context, terms.loaded.settings.context.outside_roots),
             sandbox=self.sandbox,
             trajectory=self.ledger,
+            session=session,
             on_text=self.on_text(run),
         )
+        if session is not None:
+            heard.closing.push_async_callback(self._book, run, calls)
         return heard.bench
+
+    def _frame(self, run: Run, options: RunOptions) -> Frame:
+        deadline = self.monotonic() + (options.max_seconds or 0.0)
+        return Frame(run.run_id, run.attempt, self.terms.ceilings, deadline, self.monotonic, self.utc)
+
+    async def _session(self, run: Run, options: RunOptions, heard: Heard) -> SessionState:
+        """Take the run's session, as soon as nobody else on this machine uses it, and return what is in it."""
+        give_up = self.monotonic() + (options.max_seconds or 0.0)
+        while True:
+            try:
+                lock = await asyncio.to_thread(self.desk.session_lock, run)
+                break
+            except WorkspaceBusy:
+                if self.monotonic() >= give_up:
+                    raise
+                await asyncio.sleep(SESSION_POLL_S)
+        heard.closing.callback(lock.release)
+        return await self.desk.session(run)
+
+    async def _book(self, run: Run, calls: Calls) -> None:
+        await self.desk.book(run, calls.used)
 
     def _progress(self, run: Run, options: RunOptions, calls: Calls, progress: Progress) -> None:
         self.desk.note(run, _live(options, calls, progress))
+        if run.kind is Kind.RESEARCH:
+            # Each step: whoever uses the session after a crash of ours knows what was spent.
+            self.desk.note_spending(run, calls.used)
 
     async def _pin(self, run: Run, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
         return await self.ledger.pin(run.run_id, run.attempt, pinned)
@@ -158,3 +178,25 @@ def _live(options: RunOptions, calls: Calls, progress: Progress) -> Live:
     """Return what a status file says of a run that goes on."""
     budget = StatusCaps(max_cost_usd=options.max_cost_usd, max_tokens=options.max_tokens or options.tokens)
     return Live(progress, UsageSoFar(**asdict(calls.used)), budget, options.model)
+
+
+def _with_raised_caps(options: RunOptions, session: SessionState, terms: Terms, said: RunOptions) -> RunOptions:
+    """Return *options* with the caps that were raised in Python, where no front matter or setting says otherwise."""
+    table: RunOptions = terms.loaded.settings.research
+    raised = {
+        cap: getattr(session, cap)
+        for cap in ("max_tokens", "max_cost_usd")
+        if getattr(session, cap) is not None and getattr(said, cap) is None and getattr(table, cap) is None
+    }
+    return options.model_copy(update=raised)
+
+
+def _session_budget(options: RunOptions, spent: Used, *, firm: bool) -> Budget:
+    """Return the run's budget under its session's."""
+    session = Budget(
+        "session",
+        Caps(options.max_tokens, options.max_cost_usd, cost_is_firm=firm),
+        tokens=spent.output_tokens,
+        usd=spent.cost_usd,
+    )
+    return Budget("run", Caps(max_searches=options.max_searches), session)

@@ -7,19 +7,23 @@ The blocking work runs in worker threads; nothing here decides anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
+from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import InputName, input_name
+from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.errors import WorkspaceError
-from rlmwatch.runs.model import Run
+from rlmwatch.runs.model import Run, Usage
 from rlmwatch.workspace.context import Context, describe, read_context
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.memory import Remembered, load_chat
 from rlmwatch.workspace.publish import explain, publish
+from rlmwatch.workspace.session import SessionFile, SessionLock, session_of
 from rlmwatch.workspace.status import Live, StatusBoard
 
 log = structlog.get_logger()
@@ -31,10 +35,12 @@ class Desk:
     Reads and writes the workspace for the runs of one daemon.
 
     Attributes:
+        state: The private state folder.
         redact: Takes secrets out of any text that goes into a file.
     """
 
     root: Root
+    state: Path
     board: StatusBoard
     utc: Callable[[], str]
     redact: Callable[[str], str]
@@ -63,7 +69,10 @@ class Desk:
 
     def note(self, run: Run, live: Live) -> None:
         """Write how far *run* is, beside the work that goes on; at most once a second, the rest by `flush`."""
-        task = asyncio.create_task(self.tell(run, live))
+        self._beside(self.tell(run, live))
+
+    def _beside(self, writing: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(writing)
         self._notes.add(task)
         task.add_done_callback(self._notes.discard)
 
@@ -91,6 +100,37 @@ class Desk:
         log.info("run.context", run=run.run_id, context=describe(found))
         return found
 
+    def session_lock(self, run: Run) -> SessionLock:
+        """
+        Take the lock of the session of *run*. Blocks no longer than a look.
+
+        Raises:
+            WorkspaceBusy: Another run uses it now.
+        """
+        return SessionLock.acquire(self.state, self._session_file(run).path)
+
+    async def session(self, run: Run) -> SessionState:
+        """Return the session of *run*; a damaged file is moved aside first."""
+        state, told = await asyncio.to_thread(self._session_file(run).load, now=self.utc())
+        if told:
+            log.warning("run.warning", run=run.run_id, path=run.path, what=told)
+        return state
+
+    async def book(self, run: Run, used: Usage) -> None:
+        """Book what *run* used so far in its session. Where the folder cannot take it, publishing books it later."""
+        spent = Used(output_tokens=used.output_tokens, cost_usd=used.cost_usd or 0.0)
+        try:
+            await asyncio.to_thread(self._session_file(run).book, run.run_id, spent, None, now=self.utc())
+        except WorkspaceError as error:
+            log.warning("session.not_booked", run=run.run_id, why=str(error))
+
+    def note_spending(self, run: Run, used: Usage) -> None:
+        """Book what *run* used so far, beside the work that goes on."""
+        self._beside(self.book(run, used))
+
+    def _session_file(self, run: Run) -> SessionFile:
+        return session_of(self.root, _name(run))
+
     def explain(self, run: Run, why: str) -> None:
         """Write *why* into the conversation's `…_error.txt`, if the folder can take it. Blocks."""
         try:
@@ -108,10 +148,21 @@ class Desk:
         result = run.result
         if result is not None and result.error is not None:
             run = replace(run, result=replace(result, error=self.redact(result.error)))
-        report = publish(self.root, run, by=self.board.by, now=self.utc())
+        with self._held_session(run):
+            report = publish(self.root, run, by=self.board.by, now=self.utc())
         for warning in report.warnings:
             log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
         self._log_end(run)
+
+    @contextmanager
+    def _held_session(self, run: Run) -> Iterator[None]:
+        """Hold the session of a research run, whose file is read and written."""
+        lock = self.session_lock(run) if run.kind is Kind.RESEARCH else None
+        try:
+            yield
+        finally:
+            if lock is not None:
+                lock.release()
 
     def _log_end(self, run: Run) -> None:
         result = run.result

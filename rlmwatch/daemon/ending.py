@@ -4,6 +4,7 @@ What becomes of a run when its handler raises: one table of classes.
     the error says                              the run is
     a key, a model's name, no provider          held until a restart or a reload
     the day's or month's ceiling                held likewise
+    a state file that cannot be used            held likewise
     its budget, an unknown price                failed, `budget_exceeded`
     the provider's own words                    failed, `provider_error`
     the input cannot be answered                failed, `bad_input`
@@ -32,6 +33,7 @@ from rlmwatch.errors import (
     RunTimeout,
     SandboxUnavailable,
     UnknownModel,
+    WorkspaceError,
     WrongKey,
 )
 from rlmwatch.handlers.base import Bench
@@ -39,7 +41,7 @@ from rlmwatch.runs.model import Outcome, Result, RunStatus, Usage
 
 log = structlog.get_logger()
 
-HOLDS = (WrongKey, UnknownModel, NoProvider, CeilingReached, SandboxUnavailable)
+HOLDS = (WrongKey, UnknownModel, NoProvider, CeilingReached, SandboxUnavailable, WorkspaceError)
 """What a person mends outside the input, so that the save is kept and runs afterwards."""
 AFTERWARDS = "The save is kept: it runs when this is mended and rlmwatch is restarted or reloaded."
 

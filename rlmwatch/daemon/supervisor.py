@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,11 +66,13 @@ class Heard:
         bench: What its handler works with; None before.
         live: What its status file says beside the ledger's row.
         max_seconds: Its time limit.
+        closing: What is to be given back when its handler has ended.
     """
 
     bench: Bench | None = None
     live: Live | None = None
     max_seconds: float | None = None
+    closing: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
 @dataclass(slots=True)
@@ -290,6 +293,8 @@ class Supervisor:
             return ended_by(RunCancelled(reason), heard.bench)
         except Exception as error:  # noqa: BLE001 (each run ends in words, whatever went wrong in it)
             return ended_by(error, heard.bench)
+        finally:
+            await heard.closing.aclose()
 
     async def _publish(self, run: Run) -> None:
         """Write an ended run's files; where that fails, keep it and try again later."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.options import RunOptions
+from rlmwatch.contract.session import SessionState
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.tools import Tool
 from rlmwatch.runs.model import Result, Run
@@ -31,6 +32,7 @@ class Bench:
         sandbox: Where a model's code runs.
         trajectory: Keeps the steps of the engine.
         tools: What the code may call beside the engine's own functions, as this run may.
+        session: The research session as it was before this run; None for other kinds.
         progress: Says how far the run is.
         on_text: Is given each new piece of the answer; None where nobody listens.
     """
@@ -44,6 +46,7 @@ class Bench:
     sandbox: Sandbox
     trajectory: Trajectory
     tools: Mapping[str, Tool] = field(default_factory=dict)
+    session: SessionState | None = None
     on_text: Callable[[str], None] | None = None
 
     def notes(self) -> tuple[str, ...]:

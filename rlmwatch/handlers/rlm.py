@@ -34,11 +34,19 @@ async def rlm(run: Run, question: str, material: Material, bench: Bench) -> Resu
     """
     Answer *question* with the engine.
 
-    The prompts are pinned as texts: an upgrade in the middle of a run goes on with the words that it began with.
+    Question, history and prompts are pinned as texts: an edit of the session, or an upgrade, in the middle of a run
+    changes nothing of what the model is asked.
     """
-    pinned = run.pinned or await bench.pin({"model": bench.options.model, "prompts": current_prompts().pinned()})
+    pinned = run.pinned or await bench.pin(
+        {
+            "model": bench.options.model,
+            "prompts": current_prompts().pinned(),
+            "question": question,
+            "history": material.history,
+        }
+    )
     ended = await run_engine(
-        Task(question, material.context.value, material.history),
+        Task(pinned["question"], material.context.value, pinned["history"]),
         Kit(
             options=bench.options,
             calls=bench.calls,

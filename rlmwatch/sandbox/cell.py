@@ -11,6 +11,7 @@ import builtins
 import inspect
 import io
 import linecache
+import mmap
 import os
 import signal
 import sys
@@ -116,7 +117,7 @@ class Cells:
         self._errors: dict[str, type[Exception]] = {}
         self._count = 0
         self._answer: list[Any] = []
-        self._reserve: bytearray | None = None
+        self._reserve: mmap.mmap | None = None
         self._take = self._take_answer  # one object, so that it is known again
 
     def set(self, name: str, value: Any, *, kept: bool) -> None:  # noqa: ANN401 (any JSON value)
@@ -150,18 +151,17 @@ class Cells:
         error = None
         try:
             try:
-                self._reserve = bytearray(_RESERVE_BYTES)
+                self._reserve = self._reserve or mmap.mmap(-1, _RESERVE_BYTES)
                 interrupts.running = True
                 self._execute(code)
             except BaseException as raised:  # noqa: BLE001 (a cell may raise anything)
-                self._reserve = None
+                self._give_up_reserve()
                 error = raised
                 text = _told(raised)
         except CellInterrupted as late:
             interrupts.running = False
             error, text = late, _told(late)
         interrupts.running = False
-        self._reserve = None
         _restore_builtins(_BUILTINS)
         restored = self._put_back()
         return {
@@ -184,6 +184,11 @@ class Cells:
         lines = code.splitlines(keepends=True)
         linecache.cache[file] = (len(code), None, lines, file)  # a traceback shows the lines
         exec(compile(code, file, "exec", dont_inherit=True), self._names)  # noqa: S102 (that is what a cell is)
+
+    def _give_up_reserve(self) -> None:
+        if self._reserve is not None:
+            self._reserve.close()
+            self._reserve = None
 
     def _ours(self) -> dict[str, Any]:
         return {**self._functions, **self._errors, "answer": self._take, "Error": Error}

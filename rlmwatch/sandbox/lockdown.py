@@ -23,19 +23,17 @@ import signal
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rlmwatch.sandbox import seccomp
-
-_libc = ctypes.CDLL(None, use_errno=True)
+from rlmwatch.sandbox.kernel import Refused, capabilities, libc, prctl, set_capabilities
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 8, 22, 38
 _SECCOMP_MODE_FILTER = 2
 _CLONE_NEWUTS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x04000000, 0x08000000, 0x10000000, 0x40000000
-_CAPABILITY_VERSION_3 = 0x20080522
 _CAP_SYS_CHROOT, _CAP_SYS_ADMIN = 18, 21
-_SYS_CAPGET, _SYS_CAPSET = {"x86_64": (125, 126), "aarch64": (90, 91)}.get(os.uname().machine, (-1, -1))
 _SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_RESTRICT = 444, 446  # the same on every architecture
 _M_ARENA_MAX = -8
 
@@ -61,23 +59,6 @@ class Layer(NamedTuple):
     text: str
 
 
-class Refused(Exception):
-    """
-    This process must not run a model's code.
-
-    Attributes:
-        layer: Name of the layer.
-        reason: What the kernel answered.
-        cure: What a person can do.
-    """
-
-    def __init__(self, layer: str, reason: str, cure: str) -> None:
-        super().__init__(f"{layer}: {reason}. {cure}")
-        self.layer = layer
-        self.reason = reason
-        self.cure = cure
-
-
 def as_refused(error: Exception) -> tuple[str, str, str]:
     """Return layer, reason and cure of whatever `lock` raised."""
     if isinstance(error, Refused):
@@ -96,7 +77,7 @@ class Policy:
         memory_bytes: Address space of a session. A context takes about twice its size while it is handed over.
         cpu_s: Processor time of a session.
         descriptors: Open descriptors of a session.
-        threads: Threads of a session, where they can be counted apart from the user's others.
+        threads: Threads of a session; four times as many where they cannot be counted apart from the user's others.
     """
 
     namespaces: bool = True
@@ -122,11 +103,12 @@ def lock(
     Raises:
         Refused: A layer that is needed cannot be had. The caller must end the process.
     """
+    threads = _Threads(policy.threads)
     layers: tuple[tuple[str, Callable[[], Layer]], ...] = (
         ("process", lambda: _process(parent)),
-        ("identity", _identity),
+        ("identity", lambda: _identity(threads)),
         ("namespaces", lambda: _namespaces(policy, empty_root)),
-        ("limits", lambda: _limits(policy)),
+        ("limits", lambda: _limits(policy, threads.most())),
         ("landlock", lambda: _landlock(policy)),
         ("seccomp", _seccomp),
     )
@@ -145,14 +127,14 @@ def _process(parent: int) -> Layer:
         os.setsid()
     _tie_to(parent)
     # READ_IMPLIES_EXEC would make every readable page executable.
-    _libc.personality(0)
+    libc.personality(0)
     # An arena for each thread would reserve 64 MB of the address space each.
-    _libc.mallopt(_M_ARENA_MAX, 1)
+    libc.mallopt(_M_ARENA_MAX, 1)
     return Layer("process", "on", "own session, dies with its host")
 
 
 def _tie_to(parent: int) -> None:
-    _prctl("process", _PR_SET_DUMPABLE, 0)
+    prctl("process", _PR_SET_DUMPABLE, 0)
     end_with(parent)
 
 
@@ -163,23 +145,24 @@ def end_with(parent: int) -> None:
     Raises:
         Refused: *parent* is gone already.
     """
-    _prctl("process", _PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl("process", _PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         raise Refused("process", "the host is gone", "Nothing to do.")
 
 
-def _identity() -> Layer:
+def _identity(threads: _Threads) -> Layer:
     if 0 not in os.getresuid():
+        threads.shared_with(os.getuid())
         return Layer("identity", "on", f"uid {os.getuid()}, an ordinary user")
     cure = "Run rlmwatch as an ordinary user, or give it CAP_SETUID and CAP_SETGID and more than one mapped id."
-    _prctl("identity", _PR_SET_KEEPCAPS, 1)
+    prctl("identity", _PR_SET_KEEPCAPS, 1)
     try:
         if os.getgroups():
             os.setgroups([])
         lone = _become(_FIRST_LONE_ID + os.getpid(), _NOBODY)
     except OSError as error:
         raise Refused("identity", f"real root cannot become another user ({error.strerror})", cure) from error
-    _set_capabilities(_capabilities() & (1 << _CAP_SYS_CHROOT | 1 << _CAP_SYS_ADMIN))
+    set_capabilities(capabilities() & (1 << _CAP_SYS_CHROOT | 1 << _CAP_SYS_ADMIN))
     if 0 in (*os.getresuid(), *os.getresgid()):
         raise Refused("identity", "still real root", cure)
     return Layer("identity", "on", f"uid {lone}, root no more")
@@ -205,13 +188,13 @@ def _namespaces(policy: Policy, empty_root: int) -> Layer:
     if policy.namespaces:
         networks = _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS
         # No id is mapped in: in there we are nobody at all. The second try is for one who was root a moment ago.
-        own = _libc.unshare(_CLONE_NEWUSER | networks) == 0
-        alone = own or _libc.unshare(networks) == 0
+        own = libc.unshare(_CLONE_NEWUSER | networks) == 0
+        alone = own or libc.unshare(networks) == 0
         if not alone:
             reasons.append(f"no namespaces for this user ({os.strerror(ctypes.get_errno())})")
     reasons += _entered(empty_root)
-    _set_capabilities(0)
-    if _capabilities():
+    set_capabilities(0)
+    if capabilities():
         raise Refused("namespaces", "capabilities stay", "Report this; it should not happen.")
     if not policy.namespaces:
         return Layer("namespaces", "off", "left out")
@@ -234,7 +217,7 @@ def _entered(empty_root: int) -> list[str]:
     return []
 
 
-def _limits(policy: Policy) -> Layer:
+def _limits(policy: Policy, threads: int) -> Layer:
     limits = {
         resource.RLIMIT_AS: policy.memory_bytes,
         resource.RLIMIT_CPU: policy.cpu_s,
@@ -243,9 +226,8 @@ def _limits(policy: Policy) -> Layer:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_NPROC: threads,
     }
-    if _threads_count_apart():
-        limits[resource.RLIMIT_NPROC] = policy.threads
     for what, most in limits.items():
         hard = resource.getrlimit(what)[1]
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -256,24 +238,56 @@ def _limits(policy: Policy) -> Layer:
     return Layer("limits", "on", f"{policy.memory_bytes >> 20} MB, {policy.cpu_s} s of processor time")
 
 
-def _threads_count_apart() -> bool:
+class _Threads:
     """
-    Whether the kernel counts our threads apart from all others of the same user.
+    How many threads the user may have, so that this process can have so many of its own.
 
-    It does for an id that nobody else has. In a user namespace it does since Linux 5.14; unmapped ids read as
-    nobody's there. Elsewhere the limit would stop honest threads, and the address space bounds them instead.
+    The kernel counts all that a user has. They are ours alone for an id that nobody else has, and, since Linux 5.14,
+    in a user namespace. Elsewhere the others are counted first, and some room is left for them to grow.
     """
-    if os.getuid() >= _FIRST_LONE_ID:
-        return True
-    release = os.uname().release.split(".")
-    new_enough = (int(release[0]), int("".join(c for c in release[1] if c.isdigit()) or 0)) >= (5, 14)
-    return new_enough and os.getuid() == _NOBODY
+
+    _ROOM = 4
+
+    def __init__(self, own: int) -> None:
+        self._own = own
+        self._user = -1
+        self._others = -1
+
+    def shared_with(self, user: int) -> None:
+        """Note that the *user* is an ordinary one; an old kernel's count must be taken while `/proc` can be seen."""
+        self._user = user
+        release = os.uname().release.split(".")
+        if (int(release[0]), int("".join(c for c in release[1] if c.isdigit()) or 0)) < (5, 14):
+            self._others = _tasks_of(user)
+
+    def most(self) -> int:
+        """Return the limit, after namespaces were made or not."""
+        if self._user < 0 or (os.getuid() != self._user and self._others < 0):  # an unmapped id reads as another
+            return self._own
+        return self._own * self._ROOM + (self._others if self._others >= 0 else _tasks_of(self._user))
+
+
+def _tasks_of(user: int) -> int:
+    """Return how many threads the *user* has, as far as `/proc` shows them."""
+    count = 0
+    with suppress(OSError):
+        for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 (no more modules than needed)
+            with (
+                suppress(OSError),
+                open(  # noqa: PTH123
+                    f"/proc/{name}/status", encoding="utf-8", errors="replace"
+                ) as file,
+            ):
+                status = dict(line.split(":", 1) for line in file if ":" in line)
+                if int(status["Uid"].split()[0]) == user:
+                    count += int(status["Threads"])
+    return count
 
 
 def _landlock(policy: Policy) -> Layer:
     if policy.landlock == "off":
         return Layer("landlock", "off", "left out")
-    version = _libc.syscall(_SYS_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
+    version = libc.syscall(_SYS_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
     if version < 1:
         reason = f"the kernel has no Landlock ({os.strerror(ctypes.get_errno())})"
         if policy.landlock == "need":
@@ -284,9 +298,9 @@ def _landlock(policy: Policy) -> Layer:
         files |= (version >= since) << bit
     fields = [files, *([3] if version >= 4 else []), *([3] if version >= 6 else [])]  # noqa: PLR2004 (ABI numbers)
     rules = struct.pack(f"={len(fields)}Q", *fields)
-    ruleset = _libc.syscall(_SYS_LANDLOCK_CREATE, rules, ctypes.c_size_t(len(rules)), ctypes.c_uint32(0))
-    _prctl("landlock", _PR_SET_NO_NEW_PRIVS, 1)
-    if ruleset < 0 or _libc.syscall(_SYS_LANDLOCK_RESTRICT, ruleset, ctypes.c_uint32(0)) != 0:
+    ruleset = libc.syscall(_SYS_LANDLOCK_CREATE, rules, ctypes.c_size_t(len(rules)), ctypes.c_uint32(0))
+    prctl("landlock", _PR_SET_NO_NEW_PRIVS, 1)
+    if ruleset < 0 or libc.syscall(_SYS_LANDLOCK_RESTRICT, ruleset, ctypes.c_uint32(0)) != 0:
         raise Refused("landlock", os.strerror(ctypes.get_errno()), "Another filter is in the way (container, service).")
     os.close(ruleset)
     return Layer("landlock", "on", f"version {version}, everything denied")
@@ -299,9 +313,9 @@ def _seccomp() -> Layer:
     code = seccomp.assemble(seccomp.program(machine))
     array = ctypes.create_string_buffer(code, len(code))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(array)))
-    _prctl("seccomp", _PR_SET_NO_NEW_PRIVS, 1)
+    prctl("seccomp", _PR_SET_NO_NEW_PRIVS, 1)
     cure = "Use a kernel with CONFIG_SECCOMP_FILTER; in a container or service, allow seccomp."
-    _prctl("seccomp", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(header), cure=cure)
+    prctl("seccomp", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(header), cure=cure)
     return Layer("seccomp", "on", f"{len(code) // 8} instructions")
 
 
@@ -324,27 +338,3 @@ def _attempts() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "opening a file", lambda: os.open("/", os.O_RDONLY)
     yield "making a socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     yield "changing a limit", lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _prctl(layer: str, *arguments: int, cure: str = "Report this; it should not happen.") -> None:
-    padded = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)][:5]
-    if _libc.prctl(*padded) != 0:
-        raise Refused(layer, f"prctl {arguments[0]}: {os.strerror(ctypes.get_errno())}", cure)
-
-
-def _capabilities() -> int:
-    """Return the permitted capabilities of this process; the effective and ambient ones are among them."""
-    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-    data = ctypes.create_string_buffer(24)
-    if _libc.syscall(_SYS_CAPGET, header, data) != 0:
-        raise Refused("identity", os.strerror(ctypes.get_errno()), "Another filter is in the way (container, service).")
-    _, low, _, _, high, _ = struct.unpack("6I", data.raw)
-    return int(low | high << 32)
-
-
-def _set_capabilities(keep: int) -> None:
-    """Hold *keep* and nothing else, and inherit nothing."""
-    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-    low, high = keep & 0xFFFFFFFF, keep >> 32
-    if _libc.syscall(_SYS_CAPSET, header, struct.pack("6I", low, low, 0, high, high, 0)) != 0:
-        raise Refused("identity", os.strerror(ctypes.get_errno()), "Another filter is in the way (container, service).")

@@ -25,6 +25,7 @@ NUDGE_S = 0.2
 NUDGES = 5
 MAX_CALLS = 64  # at once, as many as threads; more wait in the pipe
 MAX_CALL_BYTES = 32 * 1024 * 1024  # of arguments at once; more wait in the pipe
+MAX_BACKLOG_BYTES = 8 * 1024 * 1024  # of replies that the worker does not read; no further call is taken until it does
 _DEATH_S = 5.0
 
 
@@ -153,7 +154,11 @@ class Step:
             await _cancelled([task for task in (reading, flushing, *self._calls) if task is not None])
 
     def _room(self) -> bool:
-        return len(self._calls) < MAX_CALLS and sum(self._calls.values()) < MAX_CALL_BYTES
+        return (
+            len(self._calls) < MAX_CALLS
+            and sum(self._calls.values()) < MAX_CALL_BYTES
+            and self._wire.backlog < MAX_BACKLOG_BYTES
+        )
 
     def _account(self) -> None:
         now = clock.monotonic()

@@ -33,9 +33,9 @@ class Wire:
         os.set_blocking(replies, False)
 
     @property
-    def backlog(self) -> bool:
-        """Whether something waits to be flushed."""
-        return bool(self._outgoing)
+    def backlog(self) -> int:
+        """How many bytes wait to be flushed."""
+        return sum(map(len, self._outgoing))
 
     def post(self, data: bytes) -> None:
         """

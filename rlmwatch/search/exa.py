@@ -115,7 +115,7 @@ class ExaSearch:
             await client.aclose()
 
     async def _asked(self, query: SearchQuery) -> SearchResponse[Result] | ProviderError:
-        """Return the SDK's answer, or its failure in our terms: an error that holds the SDK's own could leak the key."""
+        """Return the SDK's answer, or its failure in our terms: raised from the SDK's own, it could show the key."""
         import httpx
 
         if not (self._caller.key.isascii() and self._caller.key.isprintable() and self._caller.key):
@@ -123,11 +123,11 @@ class ExaSearch:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._connected().search(
-                    query.query,
+                    clean(query.query),
                     type="auto",
                     num_results=query.max_results,
                     start_published_date=_start(query.days),
-                    include_domains=list(query.domains) if query.domains else None,
+                    include_domains=[clean(domain) for domain in query.domains] if query.domains else None,
                     contents={"text": {"max_characters": query.text_chars}},
                 )
         except Answered as answered:

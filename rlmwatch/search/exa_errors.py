@@ -38,8 +38,7 @@ _MAY_BE_BILLED = frozenset({408, 504, 524})
 """Gateways that gave up waiting: the search behind them may have finished."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answered(Exception):  # noqa: N818 (no error yet: what it means is decided here)
+class Answered(Exception):
     """
     An HTTP answer that is no success, on its way through the SDK, whose own error loses the headers.
 
@@ -47,9 +46,11 @@ class Answered(Exception):  # noqa: N818 (no error yet: what it means is decided
         headers: With lower-case names.
     """
 
-    status: int
-    headers: Mapping[str, str]
-    body: str
+    def __init__(self, status: int, headers: Mapping[str, str], body: str) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.headers = headers
+        self.body = body
 
 
 @dataclass(frozen=True, slots=True)

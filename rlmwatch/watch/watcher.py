@@ -324,10 +324,7 @@ class Watcher:
         self._readings.rests(path, signature)
 
     def _note_rest(self) -> None:
-        if self.at_rest:
-            self._resting.set()
-        else:
-            self._resting.clear()
+        (self._resting.set if self.at_rest else self._resting.clear)()
 
     async def _after_whole_walk(self, result: Walk) -> None:
         if not result.closed:

@@ -13,7 +13,17 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
-from rlmwatch.contract.documents import ChatState, JobStatus, Turn, dump, last_digest, read_chat, second, well_formed
+from rlmwatch.contract.documents import (
+    ChatState,
+    Document,
+    JobStatus,
+    Turn,
+    dump,
+    last_digest,
+    read_edited,
+    second,
+    well_formed,
+)
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import JOBS, InputName
 from rlmwatch.errors import InputError, WorkspaceError
@@ -65,7 +75,7 @@ def load_chat(root: Path, name: InputName, *, now: str) -> Remembered:
         return Remembered(afresh)
     path = root / name.state
     try:
-        state = _settled(path, root)
+        state = settled(path, root, ChatState)
     except WorkspaceError as error:
         raise WorkspaceError(f"{path} {error}") from error
     except OSError as error:
@@ -74,7 +84,7 @@ def load_chat(root: Path, name: InputName, *, now: str) -> Remembered:
         return Remembered(state)
     if state is None:
         return Remembered(afresh)
-    aside = _move_aside(path, root, now=now)
+    aside = move_aside(path, root, now=now)
     log.warning("memory.moved_aside", path=name.state, to=aside, why=state)
     return Remembered(afresh, f"{name.state} was damaged ({state}) and is now {aside}: this conversation starts afresh")
 
@@ -167,9 +177,9 @@ def _statuses(root: Path) -> Iterator[dict[str, object]]:
         return
 
 
-def _settled(path: Path, root: Path) -> ChatState | str | None:
+def settled(path: Path, root: Path, model: type[Document]) -> Document | str | None:
     """
-    Return the state in *path*, None where there is no file, or what is wrong with it once it stays the same.
+    Return the document in *path* as a *model*; None where there is no file, or what is wrong once it stays the same.
 
     Raises:
         OSError: It cannot be read.
@@ -187,7 +197,7 @@ def _settled(path: Path, root: Path) -> ChatState | str | None:
         if raw is None:
             return None
         try:
-            return read_chat(raw)
+            return read_edited(raw, model)
         except InputError as error:
             wrong = str(error)
         if raw == seen:
@@ -197,7 +207,7 @@ def _settled(path: Path, root: Path) -> ChatState | str | None:
     return wrong
 
 
-def _move_aside(path: Path, root: Path, *, now: str) -> str:
+def move_aside(path: Path, root: Path, *, now: str) -> str:
     """Give the damaged file *path* a name that nothing has, and return that."""
     stamp = f"{second(now)}Z"
     try:

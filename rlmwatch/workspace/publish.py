@@ -26,12 +26,15 @@ from pathlib import PurePosixPath
 import structlog
 
 from rlmwatch.contract.documents import StatusFile, Turn, UsageSoFar, read_status, second, well_formed
+from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import JOBS, InputName, input_name
+from rlmwatch.contract.session import Used
 from rlmwatch.errors import InputError
 from rlmwatch.runs.model import Result, Run
 from rlmwatch.workspace import atomic, inside, memory, status
 from rlmwatch.workspace.cures import cannot
 from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.session import session_of
 
 CLOCK_SLACK_S = 60.0
 """
@@ -112,9 +115,13 @@ def _beside(root: Root, run: Run, result: Result, name: InputName, *, now: str) 
             log.warning("publish.superseded", path=name.output, run=run.run_id)
         elif _write(root, name.output, result.answer):
             changed.append(name.output)
-        if name.kind in memory.HAVE_TURNS:
+        if run.kind is not Kind.RESEARCH and name.kind in memory.HAVE_TURNS:
             told = memory.append_turn(root.path, name, _turn(run, result, result.answer), now=now)
             warnings += [told] if told else []
+    if run.kind is Kind.RESEARCH:
+        used = Used(output_tokens=result.usage.output_tokens, cost_usd=result.usage.cost_usd or 0.0)
+        turn = None if result.answer is None else _turn(run, result, result.answer)
+        session_of(root, name).book(run.run_id, used, turn, now=now)
     if not ended_later:
         changed += _tell_error(root, name, result.error)
         if atomic.remove(root.path / name.partial_output, within=root.path):

@@ -64,6 +64,7 @@ class Bench:
     caps: Caps = field(default_factory=Caps)
     session: Budget | None = None
     seconds: float = 60.0
+    passed_s: float = 0.0
     usd_per_token: tuple[float, float] | None = (0.0, 0.0)
     prices: dict[str, tuple[float, float] | None] | None = None
     ceilings: Ceilings = field(default_factory=lambda: Ceilings(per_day_usd=None))
@@ -86,8 +87,8 @@ class Bench:
         if self.prices is not None:
             self.model.price = self.prices.__getitem__
         options = RunOptions(**{"model": "m", "tokens": 1000, "max_steps": 8, **self.options})
-        deadline = clock.monotonic() + self.seconds
-        frame = Frame("run-1", self.journal.attempt, self.ceilings, deadline, clock.monotonic, clock.utc)
+        self.passed_s = 0.0
+        frame = Frame("run-1", self.journal.attempt, self.ceilings, self.now() + self.seconds, self.now, clock.utc)
         self.budget = Budget("run", self.caps, parent=self.session)
         self.calls = Calls(frame, self.journal, self.model, self.budget, crash_at=self.journal.kill)
         await self.calls.resume()
@@ -123,6 +124,10 @@ class Bench:
         """Run another attempt, as the daemon does it for a run that was not published."""
         self.journal.attempt += 1
         return self.run(*args, **task)
+
+    def now(self) -> float:
+        """Monotonic seconds, and those that a test lets pass at once (`passed_s`)."""
+        return clock.monotonic() + self.passed_s
 
     def roots(self) -> list[Request]:
         """The requests of this attempt that asked the run's own model for a step."""

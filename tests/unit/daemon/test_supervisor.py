@@ -36,7 +36,7 @@ class Office:
         self.ledger = ledger
         self.points = []
         place = Root.open(root)
-        self.desk = Desk(place, StatusBoard(place, Writer("here", 1)), clock.utc, lambda text: text)
+        self.desk = Desk(place, root.parent, StatusBoard(place, Writer("here", 1)), clock.utc, lambda text: text)
         benches = BenchMaker(
             Terms(Loaded(Settings(), {}), self.model, "m"),
             ledger,

@@ -1,0 +1,133 @@
+"""
+The research session in the workspace: read, booked, extended; one at a time.
+
+A daemon and a script may use the same session. Whoever uses it holds its lock,
+in the private state folder; the kernel gives it back when the process ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from rlmwatch.contract.documents import Turn, dump
+from rlmwatch.contract.names import InputName
+from rlmwatch.contract.session import SessionState, Used
+from rlmwatch.errors import WorkspaceBusy, WorkspaceError
+from rlmwatch.workspace import atomic
+from rlmwatch.workspace.cures import cannot
+from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.memory import move_aside, settled
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFile:
+    """
+    The session kept in *path*, which lies in *root*.
+
+    Attributes:
+        conversation: Its name, for the file.
+    """
+
+    root: Path
+    path: Path
+    conversation: str
+
+    def load(self, *, now: str) -> tuple[SessionState, str | None]:
+        """
+        Return the session, and what the person is to be told; a damaged file is moved aside first.
+
+        Raises:
+            WorkspaceError: It cannot be read, or a newer rlmwatch wrote it.
+        """
+        afresh = SessionState(conversation=self.conversation)
+        try:
+            found = settled(self.path, self.root, SessionState)
+        except WorkspaceError as error:
+            raise WorkspaceError(f"{self.path} {error}") from error
+        except OSError as error:
+            raise cannot("read", self.path, error) from error
+        if isinstance(found, SessionState):
+            return found, None
+        if found is None:
+            return afresh, None
+        aside = move_aside(self.path, self.root, now=now)
+        log.warning("session.moved_aside", path=self.path.name, to=aside, why=found)
+        return afresh, f"{self.path.name} was damaged ({found}) and is now {aside}: this session starts afresh"
+
+    def change(self, change: Callable[[SessionState], SessionState], *, now: str) -> SessionState:
+        """
+        Store the session as *change* makes it of what is there; nothing is written where it makes the same.
+
+        Raises:
+            WorkspaceError: It cannot be read or stored.
+        """
+        before, _ = self.load(now=now)
+        after = change(before)
+        if after != before:
+            atomic.write(self.path, dump(after, nulls=False), within=self.root)
+        return after
+
+    def book(self, run_id: str, used: Used, turn: Turn | None, *, now: str) -> None:
+        """
+        Book what a run used so far, and its exchange once there is one. Idempotent.
+
+        Raises:
+            WorkspaceError: It cannot be read or stored.
+        """
+
+        def booked(state: SessionState) -> SessionState:
+            state = state.booked(run_id, used)
+            return state if turn is None else state.with_turn(turn)
+
+        self.change(booked, now=now)
+
+
+def session_of(root: Root, name: InputName) -> SessionFile:
+    """Return the session file of the conversation of *name*."""
+    return SessionFile(root.path, root.path / f"{name.conversation}_session.json", name.conversation)
+
+
+class SessionLock:
+    """Held by whoever uses a session on this machine."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @classmethod
+    def acquire(cls, state_folder: Path, session: Path) -> Self:
+        """
+        Take the lock of the session file *session*.
+
+        Raises:
+            WorkspaceBusy: Another run uses it now.
+            WorkspaceError: The state folder cannot be used.
+        """
+        name = hashlib.sha256(os.fsencode(session.resolve())).hexdigest()[:24]
+        path = state_folder / "sessions" / name
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise cannot("use the private state file", path, error) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise WorkspaceBusy(f"another run uses the session {session} now") from None
+        return cls(fd)
+
+    def release(self) -> None:
+        """Give the lock back. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
