@@ -14,15 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlmwatch.daemon.api import RunResult, run
+    from rlmwatch.daemon.api import RunResult, Session, run
     from rlmwatch.errors import RlmwatchError, SessionBudgetExceeded
 
 __version__ = "0.1.0"
-__all__ = ["RlmwatchError", "RunResult", "SessionBudgetExceeded", "run"]
+__all__ = ["RlmwatchError", "RunResult", "Session", "SessionBudgetExceeded", "run"]
 
 _WHERE = {
     "run": "rlmwatch.daemon.api",
     "RunResult": "rlmwatch.daemon.api",
+    "Session": "rlmwatch.daemon.api",
     "RlmwatchError": "rlmwatch.errors",
     "SessionBudgetExceeded": "rlmwatch.errors",
 }

@@ -15,6 +15,7 @@ Front matter comes over all of them, per run (`options_for`), under the ceilings
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import tomllib
@@ -24,7 +25,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import Money, PositiveInt, RunOptions
@@ -86,11 +87,37 @@ class ModelsSettings(_Table):
 
 
 class WebhookSettings(_Table):
-    """Where a job may report its end: `allow` lists host or host:port."""
+    """
+    Where a job may report its end.
 
-    allow: tuple[str, ...] = ()
-    secret: str | None = None
+    Attributes:
+        allow: `host` (at the usual port of http or https) or `host:port`; nobody else is told anything.
+        secret: Signs the reports, as Standard Webhooks spells it: `whsec_` and 24 to 64 random bytes in base64.
+        include_answer: Whether a report holds the answer's text.
+    """
+
+    allow: tuple[Annotated[str, Field(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$")], ...] = ()
+    secret: SecretStr | None = None
     include_answer: bool = False
+
+    @field_validator("secret")
+    @classmethod
+    def _is_a_key(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and webhook_key(secret) is None:
+            raise ValueError(
+                "write whsec_ and 24 to 64 random bytes in base64; `echo whsec_$(openssl rand -base64 32)` makes one"
+            )
+        return secret
+
+
+def webhook_key(secret: SecretStr) -> bytes | None:
+    """Return the bytes of a webhook's *secret*; None where it is none."""
+    before, prefix, encoded = secret.get_secret_value().strip().partition("whsec_")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return None
+    return key if prefix and not before and 24 <= len(key) <= 64 else None  # noqa: PLR2004 (Standard Webhooks' sizes)
 
 
 class ContextSettings(_Table):

@@ -11,6 +11,7 @@ from rlmwatch.errors import LedgerError
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import Admission, Known, OnNewSave
 from rlmwatch.watch.gate import Ports
+from rlmwatch.watch.observer import Seen
 
 
 @dataclass
@@ -101,6 +102,10 @@ class Surroundings:
     jobs: list[str] = field(default_factory=list)
     kinds: set[Kind] = field(default_factory=lambda: set(Kind))
 
+    def _changed(self, path: str, seen: Seen) -> None:
+        if path.startswith("jobs/"):
+            self.jobs.append(path)
+
     def ports(self) -> Ports:
         queue: Any = self.queue  # a part of the port
         return Ports(
@@ -108,5 +113,5 @@ class Surroundings:
             answered=self.answered,
             on_admitted=self.admissions.append,
             accepts=self.kinds.__contains__,
-            on_jobs_path=self.jobs.append,
+            on_change=self._changed,
         )

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from rlmwatch.config import WORKSPACE_FILE
-from rlmwatch.daemon.place import WORKSPACE_VARIABLE, Place, locate
+from rlmwatch.daemon.place import Place, locate
 from rlmwatch.errors import UsageError
+from rlmwatch.workspace.find import WORKSPACE_VARIABLE
 
 
 def place_of(file: Path) -> tuple[Place, str]:

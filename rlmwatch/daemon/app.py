@@ -114,6 +114,12 @@ def build_model(choice: Choice, loaded: Loaded, keys: Mapping[str, Key]) -> Mode
     )
 
 
+def build_sandbox(loaded: Loaded) -> Sandbox:
+    """Return where a model's code runs. Nothing is started before the first run that needs it."""
+    degraded = loaded.settings.sandbox.allow_degraded
+    return ProcessSandbox(Policy(landlock="try" if degraded else "need"))
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """
@@ -184,7 +190,7 @@ class App:
             self.terms = await self._terms(loaded)
             self._stack.push_async_callback(self._close_model)
             self.root = root
-            self.sandbox = self._sandbox(loaded)
+            self.sandbox = build_sandbox(loaded)
             self._stack.push_async_callback(self.sandbox.aclose)
             self.compose()
         except BaseException:
@@ -229,11 +235,6 @@ class App:
     async def _close_model(self) -> None:
         if self.terms.model is not None:
             await self.terms.model.aclose()
-
-    def _sandbox(self, loaded: Loaded) -> Sandbox:
-        """Return where a model's code runs. Nothing is started before the first run that needs it."""
-        degraded = loaded.settings.sandbox.allow_degraded
-        return ProcessSandbox(Policy(landlock="try" if degraded else "need"))
 
     def _watch_config(self) -> WatchConfig:
         settings = self.terms.loaded.settings

@@ -8,9 +8,10 @@ replaces as a whole: a run keeps the terms that it began with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from rlmwatch.budget import Budget, Caps
@@ -20,17 +21,19 @@ from rlmwatch.contract.documents import Progress, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
-from rlmwatch.daemon.desk import Desk
-from rlmwatch.daemon.supervisor import Heard
+from rlmwatch.daemon.heard import Heard
 from rlmwatch.engine.calls import Calls, Frame
 from rlmwatch.errors import NoProvider, UnknownPrice, WorkspaceBusy
 from rlmwatch.handlers.base import Bench
 from rlmwatch.models.base import Model
 from rlmwatch.runs.journal import Ceilings, Journal
-from rlmwatch.runs.model import Run
+from rlmwatch.runs.model import Run, Usage
 from rlmwatch.runs.queue import Queue
 from rlmwatch.runs.trajectory import Trajectory
 from rlmwatch.sandbox.base import Sandbox
+from rlmwatch.workspace.context import Context
+from rlmwatch.workspace.memory import Remembered
+from rlmwatch.workspace.session import SessionLock
 from rlmwatch.workspace.status import Live
 
 SESSION_POLL_S = 0.5
@@ -40,6 +43,24 @@ CEILING_KEYS = ("ceilings.max_cost_usd_per_day", "ceilings.max_cost_usd_per_mont
 
 class Ledger(Queue, Journal, Trajectory, Protocol):
     """All that the ledger keeps of a run."""
+
+
+class Folder(Protocol):
+    """Where a run's memory, material and session come from, and where it says how far it is: see `Desk`."""
+
+    async def memory(self, run: Run) -> Remembered: ...  # noqa: D102 (see `Desk`)
+
+    async def context(self, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context: ...  # noqa: D102
+
+    async def session(self, run: Run) -> SessionState: ...  # noqa: D102
+
+    async def book(self, run: Run, used: Usage) -> None: ...  # noqa: D102
+
+    def session_lock(self, run: Run) -> SessionLock: ...  # noqa: D102
+
+    def note(self, run: Run, live: Live) -> None: ...  # noqa: D102
+
+    def note_spending(self, run: Run, used: Usage) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +109,7 @@ class BenchMaker:
 
     terms: Terms
     ledger: Ledger
-    desk: Desk
+    desk: Folder
     sandbox: Sandbox
     monotonic: Callable[[], float]
     utc: Callable[[], str]

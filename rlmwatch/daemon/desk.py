@@ -14,12 +14,13 @@ from pathlib import Path
 
 import structlog
 
+from rlmwatch.contract.documents import ChatState
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.names import InputName, input_name
+from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Run, Usage
-from rlmwatch.workspace.context import Context, describe, read_context
+from rlmwatch.workspace.context import Context, by_path, describe, read_context
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.memory import Remembered, load_chat
 from rlmwatch.workspace.publish import explain, publish
@@ -54,7 +55,12 @@ class Desk:
             WorkspaceError: It could not; the text says what to do.
         """
         self.root.check()
-        output = self.root.path / _name(run).output
+        name = input_name(run.path)
+        if name is None:  # a job file: its answer goes into its status
+            jobs = self.root.path / JOBS
+            storable(jobs if jobs.exists() else self.root.path)
+            return
+        output = self.root.path / name.output
         # A question whose folder is gone is answered in its status file alone.
         storable(output.parent if output.parent.exists() else self.root.path)
         if output.is_dir() and not output.is_symlink():
@@ -69,6 +75,9 @@ class Desk:
 
     def note(self, run: Run, live: Live) -> None:
         """Write how far *run* is, beside the work that goes on; at most once a second, the rest by `flush`."""
+        if live.progress is not None and live.progress.step:
+            at = live.progress
+            log.info("run.step", run=run.run_id, step=at.step, of=at.max_steps, note=at.note)
         self._beside(self.tell(run, live))
 
     def _beside(self, writing: Coroutine[None, None, None]) -> None:
@@ -86,7 +95,9 @@ class Desk:
             log.warning("status.not_written", why=str(error))
 
     async def memory(self, run: Run) -> Remembered:
-        """Return the conversation's memory; a damaged file is moved aside first."""
+        """Return the conversation's memory; a damaged file is moved aside first. A job file has none."""
+        if input_name(run.path) is None:
+            return Remembered(ChatState())
         return await asyncio.to_thread(load_chat, self.root.path, _name(run), now=self.utc())
 
     async def context(self, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context:
@@ -96,7 +107,11 @@ class Desk:
         Raises:
             InputError: It cannot be read, or may not be.
         """
-        found = await asyncio.to_thread(read_context, self.root.path, _name(run), paths, outside_roots=outside_roots)
+        name = input_name(run.path)
+        if name is None:
+            found = await asyncio.to_thread(_of_a_job, self.root.path, run, paths, outside_roots)
+        else:
+            found = await asyncio.to_thread(read_context, self.root.path, name, paths, outside_roots=outside_roots)
         log.info("run.context", run=run.run_id, context=describe(found))
         return found
 
@@ -173,7 +188,7 @@ class Desk:
             used = result.usage
             log.info(
                 "answer.written",
-                **{**facts, "path": _name(run).output},
+                **{**facts, "path": name.output if (name := input_name(run.path)) else run.path},
                 model=result.model,
                 tokens=used.output_tokens,
                 cost_usd=used.cost_usd,
@@ -189,3 +204,13 @@ def _name(run: Run) -> InputName:
     if name is None:
         raise AssertionError(f"a run of no input: {run.path}")
     return name
+
+
+def _of_a_job(root: Path, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context:
+    """Return what a job file encloses, and what it names."""
+    data, path = run.enclosed.get("data"), run.enclosed.get("data_path")
+    named = [*([path] if path else []), *(paths or ())]
+    if not named:
+        return Context(data)
+    found = read_context(root, None, named, outside_roots=outside_roots)
+    return found if data is None else replace(found, value={"data": data, **by_path(found, named)})

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlmwatch.config import WORKSPACE_FILE, state_dir, user_config_dir
-from rlmwatch.errors import UsageError
+from rlmwatch.config import state_dir, user_config_dir
+from rlmwatch.workspace.find import find
 from rlmwatch.workspace.owner import workspace_id
-
-WORKSPACE_VARIABLE = "RLMWATCH_WORKSPACE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +40,5 @@ def locate(argument: Path | None, environ: Mapping[str, str] = os.environ) -> Pl
     Raises:
         UsageError: There is no such folder, or none was named.
     """
-    named = argument or (Path(environ[WORKSPACE_VARIABLE]) if environ.get(WORKSPACE_VARIABLE) else None)
-    if named is None:
-        here = Path.cwd()
-        if not (here / WORKSPACE_FILE).is_file():
-            raise UsageError(
-                f"which workspace? {here} has no {WORKSPACE_FILE}. Name the folder, set {WORKSPACE_VARIABLE}, "
-                "or make one with `rlmwatch init DIR`"
-            )
-        named = here
-    root = named.expanduser().resolve()
-    if not root.exists():
-        raise UsageError(f"{root}: no such folder. Make it with: rlmwatch init {named}")
-    if not root.is_dir():
-        raise UsageError(f"{root} is no folder; a workspace is a folder")
+    root = find(argument, environ)
     return Place(root, state_dir(environ) / workspace_id(root), user_config_dir(environ))

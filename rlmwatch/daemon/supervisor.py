@@ -13,27 +13,27 @@ What it holds to:
    restart or a reload, without saving again.
 5. On stop, running calls get `GRACE_S` to end; then their connections are
    closed, and the runs go on at the next start.
+6. A cancelled run ends, wherever it is: waiting, held, being claimed, or in the
+   middle of a call, whose connection closes at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import structlog
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.daemon.desk import Desk
 from rlmwatch.daemon.ending import Hold, ended_by
-from rlmwatch.errors import RunCancelled, RunTimeout, WorkspaceError
-from rlmwatch.handlers.base import Bench, Handler
+from rlmwatch.daemon.heard import Benches, Heard
+from rlmwatch.errors import LedgerError, RunCancelled, RunTimeout, WorkspaceError
+from rlmwatch.handlers.base import Handler
 from rlmwatch.runs.model import Result, Run
 from rlmwatch.runs.queue import Admission, Queue
 from rlmwatch.runs.schedule import startable
-from rlmwatch.workspace.status import Live
 
 GRACE_S = 5.0
 """A short answer takes about this long; systemd kills 90 s after its own stop signal."""
@@ -44,42 +44,12 @@ LONGEST_RETRY_S = 60.0
 log = structlog.get_logger()
 
 
-class Benches(Protocol):
-    """Sets up what a handler works with."""
-
-    async def __call__(self, run: Run, heard: Heard) -> Bench:
-        """
-        Return the bench of one attempt of *run*.
-
-        Raises:
-            RlmwatchError: The run cannot begin (no provider, a bad option).
-        """
-        ...
-
-
-@dataclass(slots=True)
-class Heard:
-    """
-    What is heard of a run while it goes on.
-
-    Attributes:
-        bench: What its handler works with; None before.
-        live: What its status file says beside the ledger's row.
-        max_seconds: Its time limit.
-        closing: What is to be given back when its handler has ended.
-    """
-
-    bench: Bench | None = None
-    live: Live | None = None
-    max_seconds: float | None = None
-    closing: AsyncExitStack = field(default_factory=AsyncExitStack)
-
-
 @dataclass(slots=True)
 class _Active:
     task: asyncio.Task[None]
     run: Run
     cancelled_for: str | None = None
+    answering: bool = False
 
 
 @dataclass(slots=True)
@@ -159,13 +129,44 @@ class Supervisor:
         self._wake.set()
 
     def cancel(self, run_id: str, reason: str) -> bool:
-        """Cancel a running run: its connection closes at once. False where it is not running here."""
+        """
+        Cancel a run that works: its connection closes at once. False where it does not work here, or has ended.
+
+        One that is just being claimed or put aside ends as cancelled a moment later; its task goes on until then.
+        """
         active = self._active.get(run_id)
         if active is None or active.run.status.ended:
             return False
-        active.cancelled_for = reason
-        active.task.cancel()
+        if active.cancelled_for is None:
+            active.cancelled_for = reason
+            if active.answering:
+                active.task.cancel()
         return True
+
+    async def end(self, run_id: str, reason: str) -> bool:
+        """
+        Cancel a run wherever it is: one that waits or is held ends now. False where it had ended, or is not here.
+
+        Raises:
+            LedgerError: Nothing happened, and it may be asked again.
+        """
+        if self.cancel(run_id, reason):
+            return True
+        waiting = self._waiting.pop(run_id, None)  # so that it cannot start meanwhile
+        try:
+            ended = await self.queue.cancel(run_id, reason, now=self.utc())
+        except LedgerError:
+            if waiting is not None:
+                self._waiting[run_id] = waiting
+            raise
+        if ended is not None:
+            self.publish(ended)
+        return ended is not None
+
+    def publish(self, run: Run) -> None:
+        """Write the files of the ended *run*, once more where they were written before."""
+        if run.run_id not in self._active:
+            self._begin(run, self._publish(run))
 
     @property
     def idle(self) -> bool:
@@ -249,7 +250,8 @@ class Supervisor:
             await asyncio.to_thread(self.desk.ready_for, run)
         except WorkspaceError as error:
             self._park(run, error)
-            self._waiting[run.run_id] = run
+            if not await self._cancelled_meanwhile(run):
+                self._waiting[run.run_id] = run
             return
         claimed = await self.queue.claim(run.run_id, now=self.utc())
         if claimed is None:
@@ -265,6 +267,7 @@ class Supervisor:
                 log.warning("run.held", run=held.run_id, path=held.path, why=end.reason)
                 await self.desk.tell(held)
                 await asyncio.to_thread(self.desk.explain, held, end.reason)
+                await self._cancelled_meanwhile(held)
             return
         if end is None:
             return
@@ -276,10 +279,25 @@ class Supervisor:
         self._active[run.run_id].run = finished
         await self._publish(finished)
 
+    async def _cancelled_meanwhile(self, run: Run) -> bool:
+        """End and publish *run*, which waits again, where somebody cancelled it before it came to that."""
+        active = self._active[run.run_id]
+        if active.cancelled_for is None:
+            return False
+        ended = await self.queue.cancel(run.run_id, active.cancelled_for, now=self.utc())
+        if ended is not None:
+            active.run = ended
+            await self._publish(ended)
+        return ended is not None
+
     async def _answered(self, run: Run) -> Result | Hold | None:
         """Have the handler answer; return how the run ended. None leaves the run as it is, for the next start."""
         heard = Heard()
+        active = self._active[run.run_id]
         try:
+            if active.cancelled_for is not None:
+                return ended_by(RunCancelled(active.cancelled_for), None)
+            active.answering = True
             bench = await self.benches(run, heard)
             await self.desk.tell(run, heard.live)
             async with asyncio.timeout(heard.max_seconds):
@@ -287,13 +305,13 @@ class Supervisor:
         except TimeoutError:
             return ended_by(RunTimeout(f"no answer within {heard.max_seconds:g} seconds (max_seconds)"), heard.bench)
         except asyncio.CancelledError:
-            reason = self._active[run.run_id].cancelled_for
-            if reason is None:
+            if active.cancelled_for is None:
                 raise
-            return ended_by(RunCancelled(reason), heard.bench)
+            return ended_by(RunCancelled(active.cancelled_for), heard.bench)
         except Exception as error:  # noqa: BLE001 (each run ends in words, whatever went wrong in it)
             return ended_by(error, heard.bench)
         finally:
+            active.answering = False
             await heard.closing.aclose()
 
     async def _publish(self, run: Run) -> None:

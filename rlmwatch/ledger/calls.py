@@ -9,13 +9,13 @@ It counts on the UTC day of the intent, whenever the reply comes.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
 from rlmwatch.errors import CeilingReached, Fenced
 from rlmwatch.ledger import statements
 from rlmwatch.ledger.rows import NANO_PER_USD, cost_nano, entry_of, json_value, to_json, to_nano, usage_json
+from rlmwatch.ledger.statement import Db, Row
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.runs.model import CallState, JournalEntry, PaidCall, RunStatus, Usage
 
@@ -23,15 +23,13 @@ DAY = len("2026-11-24")
 MONTH = len("2026-11")
 
 
-def first(db: sqlite3.Connection, statement: str, values: Mapping[str, Any]) -> sqlite3.Row | None:
+def first(db: Db, statement: str, values: Mapping[str, Any]) -> Row | None:
     """Carry out *statement* to its end and return its first row, if any."""
-    rows: list[sqlite3.Row] = db.execute(statement, values).fetchall()
+    rows: list[Row] = db.execute(statement, values).fetchall()
     return rows[0] if rows else None
 
 
-def intend(
-    db: sqlite3.Connection, run_id: str, attempt: int, call: PaidCall, *, ceilings: Ceilings, now: str
-) -> JournalEntry | None:
+def intend(db: Db, run_id: str, attempt: int, call: PaidCall, *, ceilings: Ceilings, now: str) -> JournalEntry | None:
     """See `Journal.intend`. The insert itself checks fence, reply and ceilings; its refusal is explained after it."""
     reserved_nano = 0 if call.reserved_usd is None else to_nano(call.reserved_usd)
     values = {
@@ -62,7 +60,7 @@ def intend(
     raise _ceiling_reached(_spent_nano(db, now), reserved_nano, ceilings)
 
 
-def record(db: sqlite3.Connection, run_id: str, key: str, reply: Mapping[str, Any], usage: Usage, *, now: str) -> None:
+def record(db: Db, run_id: str, key: str, reply: Mapping[str, Any], usage: Usage, *, now: str) -> None:
     """
     See `Journal.record`.
 
@@ -80,30 +78,30 @@ def record(db: sqlite3.Connection, run_id: str, key: str, reply: Mapping[str, An
         db.execute(statements.RECORD_LATE, values)
 
 
-def release(db: sqlite3.Connection, run_id: str, key: str, *, now: str) -> None:
+def release(db: Db, run_id: str, key: str, *, now: str) -> None:
     """See `Journal.release`."""
     db.execute(statements.RELEASE, {"run_id": run_id, "key": key, "now": now})
 
 
-def lose(db: sqlite3.Connection, run_id: str, key: str, *, usage: Usage | None, now: str) -> None:
+def lose(db: Db, run_id: str, key: str, *, usage: Usage | None, now: str) -> None:
     """See `Journal.lose`. A usage without a cost leaves the reserved money spent."""
     values = {"run_id": run_id, "key": key, "usage": usage_json(usage), "nano": cost_nano(usage), "now": now}
     db.execute(statements.LOSE, values)
 
 
-def entries(db: sqlite3.Connection, run_id: str) -> list[JournalEntry]:
+def entries(db: Db, run_id: str) -> list[JournalEntry]:
     """See `Journal.entries`; oldest intent first."""
     return [entry_of(row) for row in db.execute(statements.ENTRIES, {"run_id": run_id}).fetchall()]
 
 
-def spent_usd(db: sqlite3.Connection, *, now: str) -> tuple[float, float]:
+def spent_usd(db: Db, *, now: str) -> tuple[float, float]:
     """See `Journal.spent_usd`. Reads one row per day of the month."""
     day, month = _spent_nano(db, now)
     return day / NANO_PER_USD, month / NANO_PER_USD
 
 
-def usage(db: sqlite3.Connection, run_id: str) -> Usage:
-    """See `SqliteLedger.usage`."""
+def usage(db: Db, run_id: str) -> Usage:
+    """See `Verbs.usage`."""
     run = first(db, statements.GET, {"run_id": run_id})
     if run is None:
         return Usage()
@@ -116,7 +114,7 @@ def usage(db: sqlite3.Connection, run_id: str) -> Usage:
     return total
 
 
-def _reservation(row: sqlite3.Row) -> Usage:
+def _reservation(row: Row) -> Usage:
     """Return what a call used, at most, of which nothing came back."""
     return Usage(
         output_tokens=row["reserved_tokens"],
@@ -126,10 +124,10 @@ def _reservation(row: sqlite3.Row) -> Usage:
     )
 
 
-def _spent_nano(db: sqlite3.Connection, now: str) -> tuple[int, int]:
+def _spent_nano(db: Db, now: str) -> tuple[int, int]:
     """Return what counts against the ceilings of the day and of the month of *now*."""
     row = db.execute(statements.SPENT, {"day": now[:DAY], "month": now[:MONTH]}).fetchone()
-    return row["day_nano"], row["month_nano"]
+    return int(row["day_nano"]), int(row["month_nano"])
 
 
 def _ceiling_reached(spent_nano: tuple[int, int], asked_nano: int, ceilings: Ceilings) -> CeilingReached:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 
@@ -33,6 +35,49 @@ WAL_LIMIT_BYTES = 64_000_000
 
 OLDEST_SQLITE = (3, 37, 0)
 """STRICT tables; RETURNING came with 3.35."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The ledger's file, as the writer asks for it (port `Store`)."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return str(self.path)
+
+    @property
+    def failures(self) -> type[Exception]:
+        """What SQLite raises."""
+        return sqlite3.Error
+
+    def open(self, *, create: bool) -> sqlite3.Connection:
+        """See `connect`."""
+        return connect(self.path, create=create)
+
+    def begin(self, db: sqlite3.Connection, *, writes: bool) -> None:
+        """Begin a transaction; one that writes takes the file's lock at once."""
+        db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    def close(self, db: sqlite3.Connection) -> None:
+        """Close the file."""
+        with suppress(sqlite3.Error):  # what was committed is safe, and what failed was told
+            db.close()
+
+    def is_busy(self, error: Exception) -> bool:
+        """Whether another process held the file for `BUSY_S`."""
+        return isinstance(error, sqlite3.Error) and error_class(error) == sqlite3.SQLITE_BUSY
+
+    def is_lost(self, _error: Exception, _db: sqlite3.Connection | None) -> bool:
+        """Return False: a file has no connection that breaks."""
+        return False
+
+    def explain(self, error: Exception) -> Exception:
+        """Say what *error* means for the file; a wrong statement is a fault of ours, and stays what it is."""
+        ours = isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError)
+        return explain(error, self.path) if isinstance(error, sqlite3.Error) and not ours else error
 
 
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:

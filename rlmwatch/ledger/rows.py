@@ -9,13 +9,13 @@ pair included.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.ledger.statement import Row
 from rlmwatch.runs.model import CallState, JournalEntry, Outcome, PaidCall, Result, Run, RunStatus, Signature, Usage
 from rlmwatch.runs.queue import Known
 
@@ -76,7 +76,7 @@ def signature_json(signature: Signature | None) -> str | None:
     return None if signature is None else to_json(asdict(signature))
 
 
-def run_of(row: sqlite3.Row) -> Run:
+def run_of(row: Row) -> Run:
     """Return the run in a row of `runs`."""
     return Run(
         run_id=row["run_id"],
@@ -96,10 +96,11 @@ def run_of(row: sqlite3.Row) -> Run:
         held_for=row["held_for"],
         result=None if row["result"] is None else _result_of(json_value(row["result"])),
         published=bool(row["published"]),
+        enclosed={} if row["enclosed"] is None else json_value(row["enclosed"]),
     )
 
 
-def entry_of(row: sqlite3.Row) -> JournalEntry:
+def entry_of(row: Row) -> JournalEntry:
     """Return the journal entry in a row of `calls`."""
     return JournalEntry(
         call=PaidCall(
@@ -119,7 +120,7 @@ def entry_of(row: sqlite3.Row) -> JournalEntry:
     )
 
 
-def known_of(row: sqlite3.Row) -> Known:
+def known_of(row: Row) -> Known:
     """Return what a row of `inputs` knows."""
     signature = row["signature"]
     return Known(row["digest"], None if signature is None else Signature(**json_value(signature)))

@@ -8,43 +8,69 @@ legal stands in `runs/transitions.py`; here stands how they are kept.
 from __future__ import annotations
 
 import itertools
-import sqlite3
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from rlmwatch.contract.names import JOBS
 from rlmwatch.errors import Fenced
-from rlmwatch.ledger import calls, statements
+from rlmwatch.ledger import calls, deliveries, statements
 from rlmwatch.ledger.calls import first
 from rlmwatch.ledger.rows import json_value, known_of, result_json, run_of, signature_json, to_json
+from rlmwatch.ledger.statement import Db
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import Admission, Known, OnNewSave
 from rlmwatch.runs.transitions import identity
 from rlmwatch.runs.transitions import run_id as name_of
 
+_JOB_FILE_BEFORE = f"{JOBS}/"
+_JOB_FILE_AFTER = ".json"
 
-def known(db: sqlite3.Connection) -> dict[str, Known]:
+
+def known(db: Db) -> dict[str, Known]:
     """See `Queue.known`."""
     return {row["path"]: known_of(row) for row in db.execute(statements.KNOWN)}
 
 
-def note(db: sqlite3.Connection, path: str, seen: Known) -> None:
+def note(db: Db, path: str, seen: Known) -> None:
     """See `Queue.note`. The path's last run stays the predecessor of its next."""
     _note(db, path, seen, last_run=None)
 
 
-def again(db: sqlite3.Connection, path: str) -> bool:
+def find(db: Db, job_id: str) -> Run | None:
+    """See `Queue.find`."""
+    path = f"{_JOB_FILE_BEFORE}{job_id}{_JOB_FILE_AFTER}"
+    return _moved(db, statements.GET_OURS, {"run_id": job_id}) or _moved(db, statements.OF_JOB_FILE, {"path": path})
+
+
+def unknown(db: Db, job_ids: Collection[str]) -> set[str]:
+    """See `Queue.unknown`."""
+    values = {"job_ids": json.dumps(list(job_ids)), "before": _JOB_FILE_BEFORE, "after": _JOB_FILE_AFTER}
+    return {row["job_id"] for row in db.execute(statements.UNKNOWN, values)}
+
+
+def open_in(db: Db, conversation: str) -> list[Run]:
+    """See `Queue.open_in`."""
+    return _runs(db, statements.OPEN_IN, {"conversation": conversation})
+
+
+def again(db: Db, path: str) -> bool:
     """See `Queue.again`. The signature goes too, so that the next look at the folder reads the file."""
     return first(db, statements.AGAIN, {"path": path}) is not None
 
 
-def admit(db: sqlite3.Connection, save: Save, *, on_new_save: OnNewSave, now: str) -> Admission:
+def admit(db: Db, save: Save, *, on_new_save: OnNewSave, now: str) -> Admission:
     """
     See `Queue.admit`.
 
     1. The digest that the path had last: its signature is refreshed, nothing else happens.
     2. An identity that there was before (the table of inputs was lost): it is known again, nothing else happens.
     3. Otherwise the run is made, and what *on_new_save* says happens to the earlier ones of its conversation.
+
+    A job file is no input path: its run alone says that it is known.
     """
+    if save.path.startswith(_JOB_FILE_BEFORE):
+        return Admission(_insert(db, save, predecessor="", now=now))
     path = {"path": save.path}
     same = {**path, "digest": save.digest, "signature": signature_json(save.signature)}
     if first(db, statements.SAME_BYTES, same) is not None:
@@ -57,17 +83,17 @@ def admit(db: sqlite3.Connection, save: Save, *, on_new_save: OnNewSave, now: st
     return _set_aside_earlier(db, run, also_started=on_new_save is OnNewSave.CANCEL, now=now)
 
 
-def pending(db: sqlite3.Connection) -> list[Run]:
+def pending(db: Db) -> list[Run]:
     """See `Queue.pending`."""
     return _runs(db, statements.PENDING)
 
 
-def claim(db: sqlite3.Connection, run_id: str, *, now: str) -> Run | None:
+def claim(db: Db, run_id: str, *, now: str) -> Run | None:
     """See `Queue.claim`."""
     return _moved(db, statements.CLAIM, {"run_id": run_id, "now": now})
 
 
-def pin(db: sqlite3.Connection, run_id: str, attempt: int, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
+def pin(db: Db, run_id: str, attempt: int, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
     """See `Queue.pin`."""
     row = first(db, statements.PIN, {"run_id": run_id, "attempt": attempt, "pinned": to_json(pinned)})
     if row is None:
@@ -75,22 +101,22 @@ def pin(db: sqlite3.Connection, run_id: str, attempt: int, pinned: Mapping[str, 
     return json_value(row["pinned"])
 
 
-def hold(db: sqlite3.Connection, run_id: str, attempt: int, reason: str) -> Run | None:
+def hold(db: Db, run_id: str, attempt: int, reason: str) -> Run | None:
     """See `Queue.hold`."""
     return _moved(db, statements.HOLD, {"run_id": run_id, "attempt": attempt, "reason": reason})
 
 
-def release_held(db: sqlite3.Connection) -> list[Run]:
+def release_held(db: Db) -> list[Run]:
     """See `Queue.release_held`; in order of admission."""
     return sorted(_runs(db, statements.RELEASE_HELD), key=lambda run: run.seq)
 
 
-def adopt(db: sqlite3.Connection) -> list[Run]:
+def adopt(db: Db) -> list[Run]:
     """See `Queue.adopt`; in order of admission."""
     return sorted(_runs(db, statements.ADOPT), key=lambda run: run.seq)
 
 
-def finish(db: sqlite3.Connection, run_id: str, attempt: int, result: Result, *, now: str) -> Run | None:
+def finish(db: Db, run_id: str, attempt: int, result: Result, *, now: str) -> Run | None:
     """See `Queue.finish`."""
     if not result.status.ended:
         raise ValueError(f"a run cannot end as {result.status}")
@@ -109,38 +135,38 @@ def finish(db: sqlite3.Connection, run_id: str, attempt: int, result: Result, *,
     return run
 
 
-def cancel(db: sqlite3.Connection, run_id: str, reason: str, *, now: str) -> Run | None:
+def cancel(db: Db, run_id: str, reason: str, *, now: str) -> Run | None:
     """See `Queue.cancel`. The result tells what earlier attempts used."""
     return _end_waiting(db, run_id, Outcome.CANCELLED, error=reason, now=now)
 
 
-def unpublished(db: sqlite3.Connection) -> list[Run]:
+def unpublished(db: Db) -> list[Run]:
     """See `Queue.unpublished`."""
     return _runs(db, statements.UNPUBLISHED)
 
 
-def published(db: sqlite3.Connection, run_id: str) -> None:
+def published(db: Db, run_id: str) -> None:
     """See `Queue.published`."""
     db.execute(statements.PUBLISHED, {"run_id": run_id})
 
 
-def get(db: sqlite3.Connection, run_id: str) -> Run | None:
+def get(db: Db, run_id: str) -> Run | None:
     """See `Queue.get`."""
     return _moved(db, statements.GET, {"run_id": run_id})
 
 
-def count(db: sqlite3.Connection) -> dict[RunStatus, int]:
+def count(db: Db) -> dict[RunStatus, int]:
     """See `Queue.count`; every status is named."""
     return dict.fromkeys(RunStatus, 0) | {RunStatus(row["status"]): row["runs"] for row in db.execute(statements.COUNT)}
 
 
-def recent(db: sqlite3.Connection, limit: int, conversation: str | None) -> list[Run]:
-    """See `SqliteLedger.recent`."""
+def recent(db: Db, limit: int, conversation: str | None) -> list[Run]:
+    """See `Verbs.recent`."""
     statement = statements.RECENT if conversation is None else statements.RECENT_IN
     return _runs(db, statement, {"limit": limit, "conversation": conversation})
 
 
-def _insert(db: sqlite3.Connection, save: Save, *, predecessor: str, now: str) -> Run | None:
+def _insert(db: Db, save: Save, *, predecessor: str, now: str) -> Run | None:
     """Make the run of *save*, ended at once where it has a problem; None if its identity is there already."""
     bad = save.problem is not None
     result = Result(RunStatus.FAILED, Outcome.BAD_INPUT, error=save.problem) if bad else None
@@ -157,18 +183,22 @@ def _insert(db: sqlite3.Connection, save: Save, *, predecessor: str, now: str) -
         "result": None if result is None else result_json(result),
         "options": to_json(save.options),
         "prompt": save.prompt,
+        "enclosed": to_json(save.enclosed) if save.enclosed else None,
     }
-    return _moved(db, statements.ADMIT, values)
+    run = _moved(db, statements.ADMIT, values)
+    if run is not None and (webhook := save.enclosed.get("webhook")):
+        deliveries.deliver(db, run.run_id, webhook, now=now)
+    return run
 
 
-def _free_run_id(db: sqlite3.Connection, save: Save, predecessor: str, now: str) -> str:
+def _free_run_id(db: Db, save: Save, predecessor: str, now: str) -> str:
     """Return the id of the new run, salted until no other run has it."""
     whole = identity(save.path, save.digest, predecessor)
     names = (name_of(now, save.kind, whole, salt=salt) for salt in itertools.count())
     return next(name for name in names if first(db, statements.GET, {"run_id": name}) is None)
 
 
-def _set_aside_earlier(db: sqlite3.Connection, run: Run, *, also_started: bool, now: str) -> Admission:
+def _set_aside_earlier(db: Db, run: Run, *, also_started: bool, now: str) -> Admission:
     """
     End the earlier runs of the conversation that wait; name those that run.
 
@@ -187,13 +217,13 @@ def _set_aside_earlier(db: sqlite3.Connection, run: Run, *, also_started: bool, 
     )
 
 
-def _end_waiting(db: sqlite3.Connection, run_id: str, outcome: Outcome, *, error: str | None, now: str) -> Run | None:
+def _end_waiting(db: Db, run_id: str, outcome: Outcome, *, error: str | None, now: str) -> Run | None:
     """End a PENDING or HELD run as CANCELLED; None if it is in no such state."""
     result = Result(RunStatus.CANCELLED, outcome, error=error, usage=calls.usage(db, run_id))
     return _moved(db, statements.CANCEL, {"run_id": run_id, "result": result_json(result), "now": now})
 
 
-def _supersede(db: sqlite3.Connection, held: Run, *, now: str) -> None:
+def _supersede(db: Db, held: Run, *, now: str) -> None:
     """End a HELD run after a later success: what it waited for becomes a note, no error of today."""
     result = Result(
         RunStatus.FAILED,
@@ -204,12 +234,12 @@ def _supersede(db: sqlite3.Connection, held: Run, *, now: str) -> None:
     first(db, statements.SUPERSEDE, {"run_id": held.run_id, "result": result_json(result), "now": now})
 
 
-def _open_before(db: sqlite3.Connection, run: Run) -> list[Run]:
+def _open_before(db: Db, run: Run) -> list[Run]:
     """Return the unfinished runs of the conversation that were admitted before *run*, oldest first."""
     return _runs(db, statements.OPEN_BEFORE, {"conversation": run.conversation, "seq": run.seq})
 
 
-def _note(db: sqlite3.Connection, path: str, seen: Known, *, last_run: str | None) -> None:
+def _note(db: Db, path: str, seen: Known, *, last_run: str | None) -> None:
     values = {
         "path": path,
         "digest": seen.digest,
@@ -219,11 +249,11 @@ def _note(db: sqlite3.Connection, path: str, seen: Known, *, last_run: str | Non
     db.execute(statements.NOTE, values)
 
 
-def _moved(db: sqlite3.Connection, statement: str, values: Mapping[str, Any]) -> Run | None:
+def _moved(db: Db, statement: str, values: Mapping[str, Any]) -> Run | None:
     """Return the run that *statement* moved; None if it moved none."""
     row = first(db, statement, values)
     return None if row is None else run_of(row)
 
 
-def _runs(db: sqlite3.Connection, statement: str, values: Mapping[str, Any] | None = None) -> list[Run]:
+def _runs(db: Db, statement: str, values: Mapping[str, Any] | None = None) -> list[Run]:
     return [run_of(row) for row in db.execute(statement, values or {}).fetchall()]

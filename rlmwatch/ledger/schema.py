@@ -1,12 +1,13 @@
 """
 The tables of the ledger, as numbered migrations.
 
-    runs      the captured saves, and how each run went
-    calls     the journal: every paid call
-    steps     the trajectory: every step of the engine
-    inputs    what is known of each input path
-    spending  what calls have cost or reserve, summed per UTC day
-    tally     how many runs are in each status
+    runs        the captured saves, and how each run went
+    calls       the journal: every paid call
+    steps       the trajectory: every step of the engine
+    inputs      what is known of each input path; a job file is none
+    deliveries  webhooks: which run's end is to be told where, and how that went
+    spending    what calls have cost or reserve, summed per UTC day
+    tally       how many runs are in each status
 
 Rules
 
@@ -76,6 +77,7 @@ MIGRATIONS = (
                 pinned       TEXT,                        -- JSON
                 options      TEXT    NOT NULL,            -- JSON
                 prompt       TEXT    NOT NULL,
+                enclosed     TEXT,                        -- JSON; NULL for an input
                 UNIQUE (path, digest, predecessor)
             ) STRICT
             """,
@@ -128,6 +130,17 @@ MIGRATIONS = (
                 last_run  TEXT NOT NULL DEFAULT ''        -- predecessor of its next run
             ) STRICT, WITHOUT ROWID
             """,
+            """
+            CREATE TABLE deliveries (
+                run_id   TEXT    NOT NULL PRIMARY KEY REFERENCES runs (run_id),
+                url      TEXT    NOT NULL,
+                attempts INTEGER NOT NULL DEFAULT 0,
+                due_at   TEXT    NOT NULL,
+                ended_at TEXT,                            -- set exactly when it is not to be tried again
+                said     TEXT    NOT NULL DEFAULT ''      -- how the last attempt went
+            ) STRICT, WITHOUT ROWID
+            """,
+            "CREATE INDEX deliveries_open ON deliveries (due_at) WHERE ended_at IS NULL",
             "CREATE TABLE spending (day TEXT NOT NULL PRIMARY KEY, nano INTEGER NOT NULL) STRICT, WITHOUT ROWID",
             """
             CREATE TRIGGER calls_made AFTER INSERT ON calls WHEN NEW.spent_nano != 0 BEGIN

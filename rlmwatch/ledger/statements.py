@@ -7,6 +7,9 @@ stand in the text, not in parameters, so that a test can hold them against the
 table of legal moves in `runs/transitions.py`; *finish* alone is told where it
 goes, since a run may end in three ways.
 
+They are written for the embedded ledger, in one file per workspace. What
+their marks become in a database that several workspaces share stands in `statement.py`.
+
 `completed_at IS NULL` and `state IN ('intent', 'done')` look idle beside a
 condition on the status; they are what lets SQLite use the partial indexes.
 `INDEXED BY` stands where it would rather read a conversation's whole history.
@@ -14,120 +17,167 @@ condition on the status; they are what lets SQLite use the partial indexes.
 
 from __future__ import annotations
 
+from rlmwatch.ledger.statement import Statement
+
 # Inputs
 
-KNOWN = "SELECT path, digest, signature FROM inputs"
+KNOWN = Statement("SELECT path, digest, signature FROM inputs{ours}")
 
-LAST_RUN = "SELECT last_run FROM inputs WHERE path = :path"
+LAST_RUN = Statement("SELECT last_run FROM inputs WHERE {mine}path = :path")
 
-SAME_BYTES = """
+SAME_BYTES = Statement("""
     UPDATE inputs SET signature = COALESCE(:signature, signature)
-    WHERE path = :path AND digest = :digest
+    WHERE {mine}path = :path AND digest = :digest
     RETURNING path
-"""
+""")
 
-NOTE = """
-    INSERT INTO inputs (path, digest, signature, last_run)
-    VALUES (:path, :digest, :signature, COALESCE(:last_run, ''))
-    ON CONFLICT (path) DO UPDATE SET
-        digest = excluded.digest, signature = excluded.signature, last_run = COALESCE(:last_run, last_run)
-"""
+NOTE = Statement("""
+    INSERT INTO inputs ({whose}path, digest, signature, last_run)
+    VALUES ({me}:path, :digest, :signature, COALESCE(:last_run, ''))
+    ON CONFLICT ({whose}path) DO UPDATE SET
+        digest = excluded.digest, signature = excluded.signature, last_run = COALESCE(:last_run, inputs.last_run)
+""")
 
-AGAIN = "UPDATE inputs SET digest = '', signature = NULL WHERE path = :path RETURNING path"
+AGAIN = Statement("UPDATE inputs SET digest = '', signature = NULL WHERE {mine}path = :path RETURNING path")
 
 # Runs that are there
 
-GET = "SELECT * FROM runs WHERE run_id = :run_id"
+GET = Statement("SELECT * FROM runs WHERE run_id = :run_id")
 
-PENDING = "SELECT * FROM runs WHERE completed_at IS NULL AND status = 'pending' ORDER BY seq"
+GET_OURS = Statement("SELECT * FROM runs WHERE {mine}run_id = :run_id")
 
-OPEN_BEFORE = """
+GET_OURS = Statement("SELECT * FROM runs WHERE {mine}run_id = :run_id")
+
+PENDING = Statement("SELECT * FROM runs WHERE {mine}completed_at IS NULL AND status = 'pending' ORDER BY seq")
+
+OPEN_BEFORE = Statement("""
     SELECT * FROM runs INDEXED BY runs_open_in
-    WHERE completed_at IS NULL AND conversation = :conversation AND seq < :seq
+    WHERE {mine}completed_at IS NULL AND conversation = :conversation AND seq < :seq
     ORDER BY seq
-"""
+""")
 
-UNPUBLISHED = "SELECT * FROM runs WHERE published = 0 AND completed_at IS NOT NULL ORDER BY completed_at, seq"
+OPEN_IN = Statement("""
+    SELECT * FROM runs INDEXED BY runs_open_in
+    WHERE {mine}completed_at IS NULL AND conversation = :conversation
+    ORDER BY seq
+""")
 
-RECENT = "SELECT * FROM runs ORDER BY seq DESC LIMIT :limit"
+OF_JOB_FILE = Statement("SELECT * FROM runs WHERE seq = (SELECT MAX(seq) FROM runs WHERE {mine}path = :path)")
 
-RECENT_IN = "SELECT * FROM runs WHERE conversation = :conversation ORDER BY seq DESC LIMIT :limit"
+UNKNOWN = Statement(
+    """
+    SELECT value AS job_id FROM json_each(:job_ids)
+    WHERE NOT EXISTS (SELECT 1 FROM runs WHERE run_id = value)
+        AND NOT EXISTS (SELECT 1 FROM runs WHERE path = :before || value || :after)
+    """,
+    postgres="""
+    SELECT value AS job_id FROM json_array_elements_text(:job_ids) AS asked (value)
+    WHERE NOT EXISTS (SELECT 1 FROM runs WHERE {mine}run_id = value)
+        AND NOT EXISTS (SELECT 1 FROM runs WHERE {mine}path = :before || value || :after)
+    """,
+)
 
-COUNT = "SELECT status, runs FROM tally"
+UNPUBLISHED = Statement(
+    "SELECT * FROM runs WHERE {mine}published = 0 AND completed_at IS NOT NULL ORDER BY completed_at, seq"
+)
+
+RECENT = Statement("SELECT * FROM runs{ours} ORDER BY seq DESC LIMIT :limit")
+
+RECENT_IN = Statement("SELECT * FROM runs WHERE {mine}conversation = :conversation ORDER BY seq DESC LIMIT :limit")
+
+COUNT = Statement("SELECT status, runs FROM tally{ours}")
 
 # Runs that come and move
 
-ADMIT = """
-    INSERT INTO runs (run_id, path, kind, conversation, digest, predecessor, status,
-                      created_at, completed_at, result, options, prompt)
-    VALUES (:run_id, :path, :kind, :conversation, :digest, :predecessor, :status,
-            :now, :completed_at, :result, :options, :prompt)
-    ON CONFLICT (path, digest, predecessor) DO NOTHING
+ADMIT = Statement("""
+    INSERT INTO runs ({whose}run_id, path, kind, conversation, digest, predecessor, status,
+                      created_at, completed_at, result, options, prompt, enclosed)
+    VALUES ({me}:run_id, :path, :kind, :conversation, :digest, :predecessor, :status,
+            :now, :completed_at, :result, :options, :prompt, :enclosed)
+    ON CONFLICT ({whose}path, digest, predecessor) DO NOTHING
     RETURNING *
-"""
+""")
 
-CLAIM = """
+CLAIM = Statement("""
     UPDATE runs SET status = 'running', attempt = attempt + 1, started_at = COALESCE(started_at, :now)
     WHERE run_id = :run_id AND status = 'pending'
     RETURNING *
-"""
+""")
 
-PIN = """
+PIN = Statement("""
     UPDATE runs SET pinned = COALESCE(pinned, :pinned)
     WHERE run_id = :run_id AND status = 'running' AND attempt = :attempt
     RETURNING pinned
-"""
+""")
 
-HOLD = """
+HOLD = Statement("""
     UPDATE runs SET status = 'held', held_for = :reason
     WHERE run_id = :run_id AND status = 'running' AND attempt = :attempt
     RETURNING *
-"""
+""")
 
-RELEASE_HELD = """
+RELEASE_HELD = Statement("""
     UPDATE runs SET status = 'pending', held_for = NULL
-    WHERE completed_at IS NULL AND status = 'held'
+    WHERE {mine}completed_at IS NULL AND status = 'held'
     RETURNING *
-"""
+""")
 
-ADOPT = """
+ADOPT = Statement("""
     UPDATE runs SET status = 'pending'
-    WHERE completed_at IS NULL AND status = 'running'
+    WHERE {mine}completed_at IS NULL AND status = 'running'
     RETURNING *
-"""
+""")
 
-FINISH = """
+FINISH = Statement("""
     UPDATE runs SET status = :status, completed_at = :now, result = :result
     WHERE run_id = :run_id AND status = 'running' AND attempt = :attempt
     RETURNING *
-"""
+""")
 
-SUPERSEDE = """
+SUPERSEDE = Statement("""
     UPDATE runs SET status = 'failed', completed_at = :now, result = :result, held_for = NULL
     WHERE run_id = :run_id AND status = 'held'
     RETURNING *
-"""
+""")
 
-CANCEL = """
+CANCEL = Statement("""
     UPDATE runs SET status = 'cancelled', completed_at = :now, result = :result, held_for = NULL
     WHERE run_id = :run_id AND status IN ('pending', 'held')
     RETURNING *
-"""
+""")
 
-PUBLISHED = "UPDATE runs SET published = 1 WHERE run_id = :run_id AND completed_at IS NOT NULL"
+PUBLISHED = Statement("UPDATE runs SET published = 1 WHERE run_id = :run_id AND completed_at IS NOT NULL")
+
+# Webhooks
+
+DELIVER = Statement("INSERT INTO deliveries (run_id, url, due_at) VALUES (:run_id, :url, :now)")
+
+DELIVERIES = Statement("""
+    SELECT deliveries.* FROM deliveries INDEXED BY deliveries_open JOIN runs USING (run_id)
+    WHERE {mine}ended_at IS NULL AND due_at >= '' AND published = 1
+    ORDER BY due_at
+""")
+
+TRIED = Statement("""
+    UPDATE deliveries SET attempts = attempts + 1, due_at = COALESCE(:due_at, due_at), said = :said,
+                          ended_at = CASE WHEN :due_at IS NULL THEN :now END
+    WHERE run_id = :run_id AND ended_at IS NULL
+""")
 
 # Calls
 
-ENTRIES = "SELECT * FROM calls WHERE run_id = :run_id ORDER BY id"
+ENTRIES = Statement("SELECT * FROM calls WHERE run_id = :run_id ORDER BY id")
 
-DONE = "SELECT * FROM calls WHERE run_id = :run_id AND key = :key AND state IN ('intent', 'done') AND state = 'done'"
+DONE = Statement(
+    "SELECT * FROM calls WHERE run_id = :run_id AND key = :key AND state IN ('intent', 'done') AND state = 'done'"
+)
 
-LOSE_EARLIER = """
+LOSE_EARLIER = Statement("""
     UPDATE calls SET state = 'lost', ended_at = :now
     WHERE run_id = :run_id AND key = :key AND state IN ('intent', 'done') AND state = 'intent'
-"""
+""")
 
-INTEND = """
+INTEND = Statement("""
     INSERT INTO calls (run_id, key, what, model, state, attempt, day, spent_nano,
                        reserved_tokens, reserved_usd, started_at, request)
     SELECT :run_id, :key, :what, :model, 'intent', :attempt, :day, :nano,
@@ -141,44 +191,44 @@ INTEND = """
         AND (:per_month IS NULL OR :per_month >= :nano
             + (SELECT COALESCE(SUM(nano), 0) FROM spending WHERE day BETWEEN :month AND :month || '~'))
     RETURNING *
-"""
+""")
 
-RECORD = """
+RECORD = Statement("""
     UPDATE calls SET state = 'done', reply = :reply, usage = :usage,
                      spent_nano = COALESCE(:nano, spent_nano), ended_at = :now
     WHERE run_id = :run_id AND key = :key AND state IN ('intent', 'done') AND state = 'intent'
     RETURNING id
-"""
+""")
 
-RECORD_LATE = """
+RECORD_LATE = Statement("""
     UPDATE calls SET state = 'done', reply = :reply, usage = :usage,
                      spent_nano = COALESCE(:nano, spent_nano), ended_at = :now
     WHERE id = (SELECT MAX(id) FROM calls WHERE run_id = :run_id AND key = :key AND state = 'lost')
         AND NOT EXISTS (SELECT 1 FROM calls
                         WHERE run_id = :run_id AND key = :key AND state IN ('intent', 'done'))
-"""
+""")
 
-RELEASE = """
+RELEASE = Statement("""
     UPDATE calls SET state = 'released', spent_nano = 0, ended_at = :now
     WHERE run_id = :run_id AND key = :key AND state IN ('intent', 'done') AND state = 'intent'
-"""
+""")
 
-LOSE = """
+LOSE = Statement("""
     UPDATE calls SET state = 'lost', usage = :usage, spent_nano = COALESCE(:nano, spent_nano), ended_at = :now
     WHERE run_id = :run_id AND key = :key AND state IN ('intent', 'done') AND state = 'intent'
-"""
+""")
 
-SPENT = """
+SPENT = Statement("""
     SELECT COALESCE(SUM(CASE WHEN day = :day THEN nano END), 0) AS day_nano, COALESCE(SUM(nano), 0) AS month_nano
     FROM spending
     WHERE day BETWEEN :month AND :month || '~'
-"""
+""")
 
 # The trajectory
 
-STEP = """
+STEP = Statement("""
     INSERT INTO steps (run_id, path, step, record) VALUES (:run_id, :path, :step, :record)
     ON CONFLICT (run_id, path, step) DO UPDATE SET record = excluded.record
-"""
+""")
 
-STEPS = "SELECT path, step, record FROM steps INDEXED BY steps_of WHERE run_id = :run_id ORDER BY id"
+STEPS = Statement("SELECT path, step, record FROM steps INDEXED BY steps_of WHERE run_id = :run_id ORDER BY id")

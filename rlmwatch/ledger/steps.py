@@ -7,22 +7,22 @@ and keeps its place in the order.
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import asdict
 
 from rlmwatch.ledger import statements
 from rlmwatch.ledger.rows import json_value, to_json
+from rlmwatch.ledger.statement import Db
 from rlmwatch.runs.model import Usage
 from rlmwatch.runs.trajectory import StepRecord
 
 
-def step(db: sqlite3.Connection, run_id: str, record: StepRecord) -> None:
+def step(db: Db, run_id: str, record: StepRecord) -> None:
     """See `Trajectory.step`."""
     values = {"run_id": run_id, "path": record.path, "step": record.step, "record": to_json(asdict(record))}
     db.execute(statements.STEP, values)
 
 
-def steps(db: sqlite3.Connection, run_id: str) -> list[StepRecord]:
+def steps(db: Db, run_id: str) -> list[StepRecord]:
     """See `Trajectory.steps`."""
     return [_record_of(row["record"]) for row in db.execute(statements.STEPS, {"run_id": run_id}).fetchall()]
 

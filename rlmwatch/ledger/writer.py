@@ -1,5 +1,5 @@
 """
-The one thread that speaks to the ledger's file.
+The one thread that speaks to the ledger's store.
 
 A verb is a function of the connection. Rules
 
@@ -11,7 +11,9 @@ A verb is a function of the connection. Rules
 3. Where a shared transaction fails as a whole (disk full, I/O error), each of
    its verbs is tried once more alone: one that is too large fails no other.
 4. A connection that failed is not used again. The next verb opens a new one, so
-   the ledger works again as soon as the disk does.
+   the ledger works again as soon as the disk or the server does. Where the
+   connection to a server was lost before the commit, nothing had happened, and
+   its verbs are tried once more.
 5. The thread outlives every error and logs nothing (a full disk under the log
    must not end it): what went wrong is raised where the verb was asked for.
 6. A verb that was asked for is carried out, also when its caller no longer waits:
@@ -21,30 +23,74 @@ A verb is a function of the connection. Rules
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from rlmwatch.errors import LedgerError
-from rlmwatch.ledger.connection import connect, error_class, explain
+from rlmwatch.ledger.statement import Db
 
 T = TypeVar("T")
+D = TypeVar("D", bound=Db)
 
 GROUP_MAX = 256
 """Verbs per transaction, so that the first of a thousand does not wait for the last."""
+
+
+class Store(Protocol[D]):
+    """
+    What the writer asks of a file or a server; it asks from one thread at a time.
+
+    Attributes:
+        name: What a person calls it.
+        failures: What its connections raise of themselves.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def failures(self) -> type[Exception]: ...  # noqa: D102
+
+    def open(self, *, create: bool) -> D:
+        """
+        Return a new connection that begins no transaction by itself; *create* makes what is missing.
+
+        Raises:
+            LedgerError: It cannot be used.
+        """
+        ...
+
+    def begin(self, db: D, *, writes: bool) -> None:
+        """Begin a transaction; of those that write, one at a time, over all programs that use the store."""
+        ...
+
+    def close(self, db: D) -> None:
+        """Give the connection back; a transaction that is open is rolled back. Raises nothing."""
+        ...
+
+    def is_busy(self, error: Exception) -> bool:
+        """Whether *error* says that another program held the store for as long as anybody should wait."""
+        ...
+
+    def is_lost(self, error: Exception, db: D | None) -> bool:
+        """Whether *error* came of a connection that broke, and not of what it was asked."""
+        ...
+
+    def explain(self, error: Exception) -> Exception:
+        """Return what a caller is told: a fault of the store in words for a person, a fault of ours as it is."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """A verb, and who waits for it."""
 
-    verb: Callable[[sqlite3.Connection], Any]
+    verb: Callable[[Any], Any]
     writes: bool
     future: asyncio.Future[Any]
 
@@ -57,12 +103,13 @@ class _Outcome:
     error: Exception | None = None
 
 
-class Writer:
-    """Carries out verbs on the ledger at *path*, for any number of tasks and event loops."""
+class Writer(Generic[D]):
+    """Carries out verbs on the ledger in *store*, for any number of tasks and event loops."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._db: sqlite3.Connection | None = None
+    def __init__(self, store: Store[D]) -> None:
+        self._store = store
+        self._db: D | None = None
+        self._committing = False
         self._asked: SimpleQueue[_Asked | None] = SimpleQueue()
         self._closed = False
         self._door = threading.Lock()
@@ -72,34 +119,34 @@ class Writer:
 
     def start(self) -> None:
         """
-        Open the file, making it where it is missing, and begin to work.
+        Open the store, making it where it is missing, and begin to work.
 
         Raises:
-            LedgerError: The file cannot be used.
+            LedgerError: It cannot be used.
         """
-        self._db = connect(self._path, create=True)
+        self._db = self._store.open(create=True)
         self._thread.start()
 
-    async def do(self, verb: Callable[[sqlite3.Connection], T], *, writes: bool = True) -> T:
+    async def do(self, verb: Callable[[D], T], *, writes: bool = True) -> T:
         """
         Carry out *verb* and return what it returns, once that is durable.
 
-        *verb* may be called twice, the first time without effect (rule 3).
+        *verb* may be called twice, the first time without effect (rules 3 and 4).
 
         Raises:
-            LedgerError: The file cannot be used now, or the ledger was closed; nothing was done.
+            LedgerError: The store cannot be used now, or the ledger was closed; nothing was done.
             Exception: What *verb* itself raised; what it did is undone.
         """
         future = asyncio.get_running_loop().create_future()
         with self._door:
             if self._closed:
-                raise LedgerError(f"the ledger {self._path} was closed already; open it again")
+                raise LedgerError(f"the ledger {self._store.name} was closed already; open it again")
             self._asked.put(_Asked(verb, writes, future))
         value: T = await future
         return value
 
     async def aclose(self) -> None:
-        """Carry out what was asked before, then close the file. Idempotent."""
+        """Carry out what was asked before, then close the store. Idempotent."""
         with self._door:
             if not self._closed:
                 self._closed = True
@@ -129,46 +176,49 @@ class Writer:
                 return group, True
         return group, False
 
-    def _carry_out(self, group: list[_Asked]) -> list[_Outcome]:
+    def _carry_out(self, group: list[_Asked], *, again: bool = True) -> list[_Outcome]:
         """Carry out *group* in one transaction, or, where that fails, each on its own."""
         try:
             return self._transact(group)
-        except sqlite3.Error as error:
+        except self._store.failures as error:
+            lost = self._store.is_lost(error, self._db)
             self._drop_connection()
-            busy = error_class(error) == sqlite3.SQLITE_BUSY
-            if len(group) > 1 and not busy:  # busy has waited long enough for all of them
+            if lost and again and not self._committing:
+                return self._carry_out(group, again=False)
+            if len(group) > 1 and not lost and not self._store.is_busy(error):  # busy has waited long enough for all
                 return [outcome for asked in group for outcome in self._carry_out([asked])]
-            return [_Outcome(error=_for_person(error, self._path))] * len(group)
+            return [_Outcome(error=self._store.explain(error))] * len(group)
         except Exception as error:  # noqa: BLE001 (rule 5)
             self._drop_connection()
             return [_Outcome(error=error)] * len(group)
 
     def _transact(self, group: list[_Asked]) -> list[_Outcome]:
-        """Carry out *group* in one transaction; every sqlite3.Error ends it as a whole."""
+        """Carry out *group* in one transaction; every failure of the store ends it as a whole."""
         if self._db is None:
             # Never made anew: an empty ledger in place of a lost one would end runs that are under way unseen.
-            self._db = connect(self._path, create=False)
+            self._db = self._store.open(create=False)
         db = self._db
-        db.execute("BEGIN IMMEDIATE" if any(asked.writes for asked in group) else "BEGIN")
+        self._committing = False
+        self._store.begin(db, writes=any(asked.writes for asked in group))
         outcomes = []
         for asked in group:
             db.execute("SAVEPOINT verb")
             try:
                 outcomes.append(_Outcome(value=asked.verb(db)))
-            except sqlite3.Error:
+            except self._store.failures:
                 raise
             except Exception as error:  # noqa: BLE001 (it belongs to the caller, who gets it; the thread must live on)
                 db.execute("ROLLBACK TO verb")
                 outcomes.append(_Outcome(error=error))
             db.execute("RELEASE verb")
+        self._committing = True
         db.execute("COMMIT")
         return outcomes
 
     def _drop_connection(self) -> None:
         """Close the connection; a transaction that is open is rolled back."""
         if self._db is not None:
-            with suppress(sqlite3.Error):  # what was committed is safe, and what failed was told
-                self._db.close()
+            self._store.close(self._db)
             self._db = None
 
     def _answer(self, group: list[_Asked], outcomes: list[_Outcome]) -> None:
@@ -190,9 +240,3 @@ def _settle(answered: list[tuple[_Asked, _Outcome]]) -> None:
             asked.future.set_result(outcome.value)
         else:
             asked.future.set_exception(outcome.error)
-
-
-def _for_person(error: sqlite3.Error, path: Path) -> Exception:
-    """Return what a caller is told: a fault of the file in words for a person, a fault of ours as it is."""
-    ours = isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError)
-    return error if ours else explain(error, path)

@@ -103,6 +103,8 @@ class Save:
         digest: `sha256:<hex>` of the bytes of the file: the same digest is the same save.
         signature: The file as it was when read; None for a submission by a job file.
         problem: Why it cannot be answered, for the person; None for a good save.
+        enclosed: What a job file brings beside task and options: `data`, `data_path`, `webhook`, and `notes` on it;
+            empty for an input.
     """
 
     path: str
@@ -113,6 +115,7 @@ class Save:
     digest: str
     signature: Signature | None = None
     problem: str | None = None
+    enclosed: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class Run:
         held_for: What the run waits for, in a person's words, while HELD.
         result: How it ended; None before.
         published: Whether answer, memory and status lie in the workspace.
+        enclosed: As in `Save`.
     """
 
     run_id: str
@@ -148,6 +152,7 @@ class Run:
     held_for: str | None = None
     result: Result | None = None
     published: bool = False
+    enclosed: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ run names the status it leaves, so it happens once however many ask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -68,8 +68,10 @@ class Queue(Protocol):
         """
         Admit *save*: capture its content as a new pending run, unless its digest is the path's last admitted one.
 
-        The identity of a run is (path, digest, predecessor on that path): the same save twice makes one run. A
-        save with a `problem` becomes a run that is FAILED at once, outcome `bad_input`, to be published.
+        The identity of a run is (path, digest, predecessor on that path): the same save twice makes one run. A job
+        file has no predecessor: the same bytes under the same id are the same job, whatever lay there in between. A
+        save with a `problem` becomes a run that is FAILED at once, outcome `bad_input`, to be published. One that
+        encloses a `webhook` becomes a delivery in the same transaction (`runs/deliveries.py`).
         """
         ...
 
@@ -133,6 +135,18 @@ class Queue(Protocol):
 
     async def get(self, run_id: str) -> Run | None:
         """Return one run."""
+        ...
+
+    async def find(self, job_id: str) -> Run | None:
+        """Return the run that goes by *job_id* for pollers: by its own id, or the newest of that job file."""
+        ...
+
+    async def unknown(self, job_ids: Collection[str]) -> set[str]:
+        """Return those of *job_ids* that no run goes by (see `find`), in one look at the ledger."""
+        ...
+
+    async def open_in(self, conversation: str) -> list[Run]:
+        """Return the runs of *conversation* that have not ended, in order of admission."""
         ...
 
     async def again(self, path: str) -> bool:

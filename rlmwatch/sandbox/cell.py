@@ -19,6 +19,7 @@ import threading
 import traceback
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from rlmwatch.sandbox import frames
@@ -151,7 +152,7 @@ class Cells:
         error = None
         try:
             try:
-                self._reserve = self._reserve or mmap.mmap(-1, _RESERVE_BYTES)
+                self._keep_reserve()
                 interrupts.running = True
                 self._execute(code)
             except BaseException as raised:  # noqa: BLE001 (a cell may raise anything)
@@ -184,6 +185,11 @@ class Cells:
         lines = code.splitlines(keepends=True)
         linecache.cache[file] = (len(code), None, lines, file)  # a traceback shows the lines
         exec(compile(code, file, "exec", dont_inherit=True), self._names)  # noqa: S102 (that is what a cell is)
+
+    def _keep_reserve(self) -> None:
+        if self._reserve is None:
+            with suppress(OSError):  # there is no room now; the cell may make some
+                self._reserve = mmap.mmap(-1, _RESERVE_BYTES)
 
     def _give_up_reserve(self) -> None:
         if self._reserve is not None:

@@ -183,16 +183,17 @@ def _become(*ids: int) -> int:
 
 
 def _namespaces(policy: Policy, empty_root: int) -> Layer:
-    own = alone = False
+    own = False
     reasons = []
     if policy.namespaces:
         networks = _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS
         # No id is mapped in: in there we are nobody at all. The second try is for one who was root a moment ago.
         own = libc.unshare(_CLONE_NEWUSER | networks) == 0
-        alone = own or libc.unshare(networks) == 0
-        if not alone:
+        if not own and libc.unshare(networks) != 0:
             reasons.append(f"no namespaces for this user ({os.strerror(ctypes.get_errno())})")
-    reasons += _entered(empty_root)
+        reasons += _entered(empty_root)
+    if empty_root >= 0:
+        os.close(empty_root)
     set_capabilities(0)
     if capabilities():
         raise Refused("namespaces", "capabilities stay", "Report this; it should not happen.")
@@ -211,9 +212,6 @@ def _entered(empty_root: int) -> list[str]:
         os.chdir("/")
     except OSError as error:
         return [f"no empty root folder ({error.strerror})"]
-    finally:
-        if empty_root >= 0:
-            os.close(empty_root)
     return []
 
 

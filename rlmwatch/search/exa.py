@@ -16,6 +16,7 @@ What the SDK (2.28) does, and what is done about it here:
 from __future__ import annotations
 
 import asyncio
+import importlib
 import math
 import warnings
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ from rlmwatch.runs.model import Usage
 from rlmwatch.search.base import Page, SearchQuery, SearchReply
 from rlmwatch.search.exa_errors import ADDRESS_NAME, KEY_NAME, Answered, Caller
 from rlmwatch.search.pages import clean, tidy
-from rlmwatch.search.urls import is_loopback
+from rlmwatch.search.urls import is_loopback, is_web
 
 if TYPE_CHECKING:
     import httpx
@@ -96,7 +97,7 @@ class ExaSearch:
 
         A search that broke after it was sent may be billed.
         """
-        answer = await self._asked(query)
+        answer = self._unfit() or await self._asked(query)
         if isinstance(answer, ProviderError):
             raise answer
         for warning in answer.warnings or ():
@@ -114,12 +115,20 @@ class ExaSearch:
         if client is not None:
             await client.aclose()
 
-    async def _asked(self, query: SearchQuery) -> SearchResponse[Result] | ProviderError:
-        """Return the SDK's answer, or its failure in our terms: raised from the SDK's own, it could show the key."""
-        import httpx
-
+    def _unfit(self) -> ProviderRefused | None:
+        """Return why nobody can be asked with this key at this address; None where that can be tried."""
         if not (self._caller.key.isascii() and self._caller.key.isprintable() and self._caller.key):
             return WrongKey(f"exa: the key is empty or holds characters that no key has (check {KEY_NAME})")
+        if not is_web(self._base_url):
+            return ProviderRefused(f"exa: {self._base_url!r} is no address (check {ADDRESS_NAME})")
+        return None
+
+    async def _asked(self, query: SearchQuery) -> SearchResponse[Result] | ProviderError:
+        """Return the SDK's answer, or its failure in our terms: raised from the SDK's own, it could show the key."""
+        # It loads the openai package too, for a second or more: not in the loop, where others wait.
+        await asyncio.to_thread(importlib.import_module, "exa_py")
+        import httpx
+
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._connected().search(
@@ -132,8 +141,8 @@ class ExaSearch:
                 )
         except Answered as answered:
             return self._caller.failure(answered, now=datetime.fromisoformat(clock.utc()))
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL):
-            return ProviderRefused(f"exa: {self._base_url} is no address (check {ADDRESS_NAME})")
+        except httpx.InvalidURL as error:
+            return ProviderRefused(f"exa: {self._base_url!r} is no address: {error} (check {ADDRESS_NAME})")
         except (TimeoutError, httpx.TransportError) as error:
             return self._unreachable(error)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -159,7 +168,8 @@ class ExaSearch:
 
             warnings.filterwarnings("ignore", category=ExaWarning)  # they come with the answer, and go to the log
             client = AsyncExa(self._caller.key, self._base_url)
-            client._client = httpx.AsyncClient(  # noqa: SLF001 (the SDK has no other way to a proxy, hook or connect timeout)
+            # The SDK has no other way to a hook, to a connect timeout and past a proxy.
+            client._client = httpx.AsyncClient(  # noqa: SLF001
                 base_url=self._base_url,
                 headers=client.headers,
                 timeout=httpx.Timeout(self._timeout_s, connect=min(CONNECT_TIMEOUT_S, self._timeout_s)),

@@ -5,7 +5,7 @@ Pure. A quotation is text of one paragraph between quotation marks ("…", “�
 `LEAST_WORDS` words of it (a language without spaces has none). It was said where its words stand one after the other
 in the title or text of one page; what is compared is words alone, so that white space, case, quotation marks, dashes
 and markup do not matter. An omission (`…`, `[...]`, or anything in brackets) may stand for any text: the parts must
-follow each other, and those of fewer than `LEAST_PART` words say nothing.
+follow each other, and one of them must have `LEAST_PART` words.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEAST_WORDS = 8
 """Quotations of so many words or fewer are phrases and names, and are not looked up."""
 
 LEAST_PART = 3
-"""Words of a part between omissions below which it stands in any text."""
+"""Fewer words than this between two omissions stand in any text."""
 
 BOUNDARY = "\x01"
 """No quotation goes over this sign."""
@@ -65,8 +65,8 @@ class Said:
         # "[T]he" is how an author writes that the T was small.
         whole = re.sub(r"\[([^\W\d_])\]", r"\1", _LINKED.sub(r"\1", quotation))
         parts = [words(part) for part in _OMISSION.split(whole)]
-        telling = [part for part in parts if len(part) >= LEAST_PART] or [part for part in parts if part]
-        return any(_in_order(page, telling) for page in self._pages)
+        said = [part for part in parts if part]
+        return any(len(part) >= LEAST_PART for part in said) and any(_in_order(page, said) for page in self._pages)
 
 
 def _in_order(page: str, parts: Sequence[Sequence[str]]) -> bool:

@@ -27,6 +27,7 @@ from rlmwatch.contract.text import is_blank
 from rlmwatch.runs.model import Save
 from rlmwatch.runs.queue import Admission, Known, OnNewSave, Queue
 from rlmwatch.runs.saved import NotASave, to_save
+from rlmwatch.watch.observer import Seen
 from rlmwatch.workspace.snapshot import Content
 
 log = structlog.get_logger()
@@ -68,15 +69,16 @@ class Ports:
             paths that the ledger does not know. Must not raise.
         on_admitted: Told of every new run, at once, on the loop.
         accepts: Whether this version has a handler for a kind.
-        on_jobs_path: Told of every submission or cancel request that appears below `jobs/` (and of our own status
-            files there, which have the same names).
+        on_change: Told of what is for others to judge: submissions and cancel requests that change below `jobs/` (and
+            our own status files, which have the same names), inputs that are gone, folders that appear; and, by a
+            RESCAN of `""`, that the whole folder was walked and events may have been lost.
     """
 
     queue: Queue
     answered: Callable[[InputName], Awaitable[str | None]]
     on_admitted: Callable[[Admission], None]
     accepts: Callable[[Kind], bool]
-    on_jobs_path: Callable[[str], None]
+    on_change: Callable[[str, Seen], None]
 
 
 @dataclass(slots=True)

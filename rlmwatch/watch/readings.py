@@ -33,9 +33,12 @@ class Readings:
         for looks in (self.signatures, self._moving, self._sighted):
             looks.pop(path, None)
 
-    def keep_only(self, present: Collection[str]) -> None:
-        """Forget the signatures of all but the *present* paths."""
-        self.signatures = {path: seen for path, seen in self.signatures.items() if path in present}
+    def keep_only(self, present: Collection[str]) -> list[str]:
+        """Forget the signatures of all but the *present* paths, and return those."""
+        gone = [path for path in self.signatures if path not in present]
+        for path in gone:
+            del self.signatures[path]
+        return gone
 
     def repeats(self, path: str, changed: Changed) -> bool:
         """Note a look that found *path* moving, and say whether the look before saw the same (`Changed.repeats`)."""

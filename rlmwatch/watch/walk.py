@@ -17,6 +17,12 @@ log = structlog.get_logger()
 QUIET_REASONS = ("interval", "folder")
 """Walks that happen all the time."""
 
+WHILE_UP = ("interval", "overflow")
+"""
+Walks that find what went while the folder was watched. After a start or a restart a folder may be on its way back (a
+mount, a sync tool), and what is not there yet was not deleted by anybody.
+"""
+
 
 @dataclass(slots=True)
 class Walk:
@@ -73,6 +79,17 @@ def report(result: Walk, reason: str, *, told: Collection[str]) -> None:
         inputs=len(result.present),
         differing=len(result.differing),
         seconds=round(result.seconds, 4),
+    )
+
+
+def report_unwatched(result: Walk, unwatched: int) -> None:
+    """Log that the kernel has too few watches."""
+    log.warning(
+        "watch.too_few_watches",
+        folders=result.folders,
+        unwatched=unwatched,
+        done="polling",
+        cure="raise fs.inotify.max_user_watches",
     )
 
 

@@ -32,7 +32,7 @@ from rlmwatch.watch.reading import Look, look_at
 from rlmwatch.watch.readings import Readings
 from rlmwatch.watch.scan import skipped
 from rlmwatch.watch.settle import Due, Settling
-from rlmwatch.watch.walk import Walk, report, walk
+from rlmwatch.watch.walk import WHILE_UP, Walk, report, report_unwatched, walk
 from rlmwatch.workspace.snapshot import Absent, Changed, Content, NotAFile, Unreadable, Writer
 
 log = structlog.get_logger()
@@ -156,14 +156,16 @@ class Watcher:
                     self._rescan_soon("overflow")
                 case Seen.FOLDER, _:
                     self._folders.add(path)
+                    self._ports.on_change(path, seen)
                 case Seen.WRITING, InputName():
                     self._settling.writing(path, now=now)
                 case Seen.DONE, InputName():
                     self._settling.done(path, now=now)
                 case Seen.GONE, InputName():
                     self._forget(path)
-                case ((Seen.WRITING | Seen.DONE), (Submission() | CancelRequest())):
-                    self._ports.on_jobs_path(path)
+                    self._ports.on_change(path, seen)
+                case _, (Submission() | CancelRequest()):
+                    self._ports.on_change(path, seen)
                 case _:
                     pass
 
@@ -328,20 +330,17 @@ class Watcher:
 
     async def _after_whole_walk(self, result: Walk) -> None:
         if not result.closed:
-            self._readings.keep_only(result.present)
+            gone = self._readings.keep_only(result.present)
+            for path in gone if self._reason in WHILE_UP else ():
+                self._ports.on_change(path, Seen.GONE)
+        self._ports.on_change("", Seen.RESCAN)
         lacking = 0 if self._observer.fault else await asyncio.to_thread(self._observer.unwatched, result.folders)
         if lacking and not self._begun_anew:  # a folder that may be read only now, or was just made, gets its watch so
             self._begun_anew = True
             await self._start_events("restart")
             return
         if lacking and not self._unwatched:
-            log.warning(
-                "watch.too_few_watches",
-                folders=result.folders,
-                unwatched=lacking,
-                done="polling",
-                cure="raise fs.inotify.max_user_watches",
-            )
+            report_unwatched(result, lacking)
         self._unwatched = lacking
         self._begun_anew = bool(lacking)
         self._rescan_at = clock.monotonic() + (self.config.poll_s if self.polling else self.config.rescan_s)

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rlmwatch.contract.ignored import ignored
 from rlmwatch.contract.names import InputName, Ours, classify
@@ -47,26 +48,27 @@ class Context:
     The material of one run.
 
     Attributes:
-        value: A text, a mapping of POSIX path to text, or None where there is none.
+        value: A text, a mapping of POSIX path to text, or None where there is none. What a job file encloses may be
+            any JSON value.
         notes: What was passed over, for the status file.
     """
 
-    value: str | dict[str, str] | None = None
+    value: Any = None
     notes: tuple[str, ...] = ()
 
 
 def read_context(
-    root: Path, name: InputName, paths: Sequence[str] | None, *, outside_roots: Sequence[Path] = ()
+    root: Path, name: InputName | None, paths: Sequence[str] | None, *, outside_roots: Sequence[Path] = ()
 ) -> Context:
     """
-    Return the material of a run of the input *name*. Blocks.
+    Return the material of a run of the input *name*; None for a run of none, whose *paths* are from the root. Blocks.
 
     Raises:
         InputError: A named path is missing, lies outside, looks like a secret, is no text, or all is too large.
     """
     reader = _Reader([root.resolve(), *(folder.expanduser().resolve() for folder in outside_roots)])
     if paths is None:
-        beside = [root / candidate for candidate in name.data_candidates]
+        beside = [root / candidate for candidate in (name.data_candidates if name else ())]
         wanted = [path for path in beside if path.exists() or path.is_symlink()]
     else:
         wanted = [_named(root, name, path) for path in paths]
@@ -75,9 +77,9 @@ def read_context(
     return reader.context(single=len(wanted) == 1)
 
 
-def _named(root: Path, name: InputName, path: str) -> Path:
+def _named(root: Path, name: InputName | None, path: str) -> Path:
     """Return where *path* of the front matter is: beside the input, else from the root."""
-    beside = (root / name.path).parent / path
+    beside = (root / name.path).parent / path if name else root / path
     found = beside if beside.exists() else root / path
     if not found.exists():
         raise InputError(f"context: {path}: no such file or folder, neither beside the input nor in the workspace")
@@ -203,10 +205,19 @@ def _pdf(raw: bytes, shown: str) -> str:
     return text
 
 
+def by_path(context: Context, paths: Sequence[str]) -> Mapping[str, Any]:
+    """Return the texts of *context* by path, also where it is a single text: then it is that of the one in *paths*."""
+    return context.value if isinstance(context.value, dict) else {paths[0]: context.value}
+
+
 def describe(context: Context) -> str:
     """Return, in a few words, what *context* is: for the log, which never holds its text."""
-    if context.value is None:
-        return "none"
-    if isinstance(context.value, str):
-        return f"{len(context.value)} characters"
-    return f"{len(context.value)} files, {sum(map(len, context.value.values()))} characters"
+    match context.value:
+        case None:
+            return "none"
+        case str(text):
+            return f"{len(text)} characters"
+        case dict(texts) if all(isinstance(text, str) for text in texts.values()):
+            return f"{len(texts)} files, {sum(map(len, texts.values()))} characters"
+        case _:
+            return "JSON"

@@ -31,6 +31,9 @@ from rlmwatch.workspace import atomic, inside
 from rlmwatch.workspace.cures import cannot
 from rlmwatch.workspace.health import Root
 
+REJECTED = ".rejected"
+"""Ending of a job file that could not be answered and was set aside, for its status took its place."""
+
 EVERY_S = 1.0
 """Between two writes of one status file while its run goes on (file contract, section 5)."""
 
@@ -93,7 +96,7 @@ def build(run: Run, *, live: Live, by: Writer, now: str) -> StatusFile:
         pid=by.pid,
         host=by.host,
         model=(result.model if result else None) or live.model or (run.pinned or {}).get("model"),
-        notes=result.notes if result else (),
+        notes=(*run.enclosed.get("notes", ()), *(result.notes if result else ())),
     )
 
 
@@ -209,6 +212,21 @@ def end(root: Root, run: Run, *, warnings: tuple[str, ...], by: Writer, now: str
         return _store(root, status)
 
 
+def lost(root: Root, status: StatusFile, *, why: str, now: str) -> bool:
+    """
+    End the *status* that goes on for a run that nobody knows any more; False where something else stands there now.
+
+    Raises:
+        WorkspaceError: It cannot be stored.
+    """
+    ended = {"status": JobStatus.FAILED, "outcome": "error", "error": why, "completed_at": now, "updated_at": now}
+    with _writing:
+        standing = _standing(root, status)
+        if isinstance(standing, _Strange) or standing is None or standing.status.ended:
+            return False
+        return _store(root, standing.model_copy(update=ended))
+
+
 def prune(root: Root, *, now: str, keep_days: float) -> int:
     """
     Remove the status files of runs that ended more than *keep_days* ago; return how many.
@@ -229,8 +247,9 @@ def prune(root: Root, *, now: str, keep_days: float) -> int:
                 if file.endswith(".json") and not _is_young(file, young) and _ended_before(jobs, file, cutoff):
                     os.unlink(file, dir_fd=jobs)
                     removed += 1
-                    with suppress(FileNotFoundError):
-                        os.unlink(file.removesuffix(".json") + ".cancel", dir_fd=jobs)
+                    for beside in (file.removesuffix(".json") + ".cancel", file + REJECTED):
+                        with suppress(FileNotFoundError):
+                            os.unlink(beside, dir_fd=jobs)
     except FileNotFoundError:
         return removed
     except OSError as error:

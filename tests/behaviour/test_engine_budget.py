@@ -230,3 +230,16 @@ def test_a_sub_engine_that_runs_dry_gives_back_what_it_found():
 
     result = Bench(script, options={"max_steps": 2}).run()
     assert (result.answer, result.outcome) == ("from the sub-engine", Outcome.SUCCESS)
+
+
+def test_a_sub_engine_is_told_what_the_engines_above_leave_it():
+    """What a sub-engine may spend leaves out what is kept for the last calls above it, and its own."""
+
+    def script(request):
+        if "part" in request.messages[1].content:
+            return py("answer(budget()['tokens'])")
+        return py("answer([budget()['tokens'], rlm_query('part', 'x')])")
+
+    outer, inner = Bench(script, caps=Caps(max_tokens=CAP)).run().value
+    assert 3_900 < outer <= 4_000
+    assert 2_900 < inner <= 3_000

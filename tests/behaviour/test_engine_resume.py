@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rlmwatch.budget import Caps
 from rlmwatch.engine.prompts import current_prompts
 from rlmwatch.runs.model import CallState, Outcome
+from rlmwatch.sandbox.base import HostFunction
 
 CELLS = [
     "parts = context.split()\nfirst = llm_query('first', parts[0])\nprint(first, budget())",
@@ -192,9 +193,19 @@ def test_an_upgrade_in_the_middle_keeps_the_old_prompts():
 
 def test_a_cell_that_killed_its_session_is_not_run_again():
     """A cell that spun until it was killed is passed over at a replay, and what was told of it stands."""
-    stubborn = "import signal\nr = llm_query('q')\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True:\n    pass"
+    ran = []
+
+    def note(_place):
+        async def call():
+            ran.append(1)
+
+        return HostFunction("note", call)
+
+    stubborn = (
+        "import signal\nr = llm_query('q')\nnote()\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True:\n    pass"
+    )
     script = play([py("kept = 1"), py(stubborn), py("print('after', 'kept' in dir())"), py("answer('end')")])
-    bench = Bench(script, seconds=8)
+    bench = Bench(script, seconds=8, tools={"note": note})
     assert bench.killed_at(12)
     told = bench.trajectory.shown[1]
     result = bench.run()
@@ -202,6 +213,7 @@ def test_a_cell_that_killed_its_session_is_not_run_again():
     assert result.answer == "end"
     assert len(bench.model.requests) == 1
     assert bench.trajectory.shown[1:3] == [told, "after False"]
+    assert ran == [1]
 
 
 def test_a_cell_stopped_at_its_limit_replays_as_it_was_told():

@@ -673,8 +673,10 @@ async def main():
     session = await sandbox.open({"context": "x"})
     stays = "import threading, time\\nthreading.Thread(target=time.sleep, args=[600]).start()"
     await session.run_cell(stays, timeout_s=5)
+    stopped = await sandbox.open({"context": "y"})
+    await stopped.run_cell(stays, timeout_s=5)
     zygote = open(f"/proc/{session.pid}/stat").read().rsplit(")", 1)[1].split()[1]
-    print("processes", session.pid, zygote, flush=True)
+    print("processes", session.pid, stopped.pid, zygote, flush=True)
     await session.run_cell("while True: pass", timeout_s=600)
 
 asyncio.run(main())

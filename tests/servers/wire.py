@@ -19,6 +19,14 @@ class Wire:
         await self._head(status, {"Content-Type": kind, "Content-Length": str(len(raw)), **(headers or {})})
         await self._send(raw)
 
+    async def part(self, status: int, body: Any, bytes_sent: int, *, gap_s: float = 0.0) -> None:
+        """Send a document's head and its first bytes, *gap_s* seconds after each; the rest never comes."""
+        raw = json.dumps(body).encode()
+        await self._head(status, {"Content-Type": "application/json", "Content-Length": str(len(raw))})
+        for at in range(bytes_sent):
+            await self._send(raw[at : at + 1])
+            await asyncio.sleep(gap_s)
+
     async def stream(self) -> None:
         await self._head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
 

@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,9 +29,17 @@ from typing import Any
 import pytest
 from servers.openai_server import Answer, Call, OpenAIServer
 
+import rlmwatch
+from rlmwatch import clock
+
 KEY = "made-up-key-7f3a9c51d2"
 DEADLINE_S = 30.0
 """Seconds after which a wait gives up: the thing did not happen. A busy machine is slow; a fault takes for ever."""
+POLL_S = 0.01
+PROGRAM = Path(rlmwatch.__file__).parent.parent
+"""The rlmwatch that the tests import is the one that they start."""
+SHOWN_LINES = 40
+"""Of a log, where a test fails."""
 MODEL = "gpt-4.1-mini"
 """What is asked where only `OPENAI_API_KEY` is there."""
 
@@ -116,6 +125,7 @@ class Home:
             "XDG_STATE_HOME": str(self.states),
             "XDG_CACHE_HOME": str(self.root / "cache"),
             "LANG": "C.UTF-8",
+            "PYTHONPATH": str(PROGRAM),
             "PYTHONDONTWRITEBYTECODE": "1",
             "RLMWATCH_MODELS__DETECT_LOCAL": "false",  # what else listens on this machine is no part of a test
         }
@@ -133,6 +143,16 @@ class Home:
 
     def read(self, path: str) -> str:
         return (self.workspace / path).read_text(encoding="utf-8")
+
+    def appears(self, path: str, *words: str) -> str:
+        """Wait until a file of the workspace holds *words*, and return its text; for what no event of the log tells."""
+        give_up = clock.monotonic() + DEADLINE_S
+        while clock.monotonic() < give_up:
+            text = self.read(path) if self.exists(path) else ""
+            if text and all(word in text for word in words):
+                return text
+            time.sleep(POLL_S)
+        raise AssertionError(f"{path} with {words} did not appear; it is {text!r}")
 
     def exists(self, path: str) -> bool:
         return (self.workspace / path).exists()
@@ -245,10 +265,18 @@ class Daemon:
             return "\n".join([*map(json.dumps, self._lines), *self._noise])
 
     @property
+    def tail(self) -> str:
+        """The end of what it wrote."""
+        return "\n".join(self.said.splitlines()[-SHOWN_LINES:])
+
+    @property
     def faults(self) -> list[object]:
         """What must never be in a log: faults of ours, and what is no event."""
         with self._changed:
             return [*(line for line in self._lines if line.get("event") == "run.fault"), *self._noise]
+
+    def _faulty(self) -> bool:
+        return any(line.get("event") == "run.fault" for line in self._lines)
 
     def seen(self, event: str, **facts: Fact) -> list[dict[str, Any]]:
         """Return the events so far of that name with these facts; a fact may be a function that says whether it is."""
@@ -258,13 +286,13 @@ class Daemon:
         """Return the *n*-th such event; wait until it comes."""
 
         def there() -> bool:
-            return self._ended or sum(_is(line, event, facts) for line in self._lines) >= n
+            return self._ended or self._faulty() or sum(_is(line, event, facts) for line in self._lines) >= n
 
         with self._changed:
             self._changed.wait_for(there, timeout)
         found = self.seen(event, **facts)
         if len(found) < n:
-            raise AssertionError(f"no {event} {facts} ({len(found)} of {n}) within {timeout:g} s in\n{self.said}")
+            raise AssertionError(f"no {event} {facts} ({len(found)} of {n}) within {timeout:g} s in\n{self.tail}")
         return found[n - 1]
 
     def wait_for_lines(self, n: int, timeout: float = DEADLINE_S) -> None:
@@ -279,7 +307,7 @@ class Daemon:
             ready = self._changed.wait_for(
                 lambda: self._ended or any(line.get("event") in up for line in self._lines), DEADLINE_S
             )
-        assert ready, self.said
+        assert ready, self.tail
 
     def answered(self, path: str, n: int = 1) -> None:
         """Wait until the *n*-th answer lies in *path*."""
@@ -297,7 +325,7 @@ class Daemon:
             there = self._changed.wait_for(
                 lambda: sum(line.get("event") in events for line in self._lines) >= n, DEADLINE_S
             )
-        assert there, self.said
+        assert there, self.tail
 
     def kill(self) -> None:
         """End it with SIGKILL, in the middle of whatever it does."""

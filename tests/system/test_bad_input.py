@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_take_the_answer_costs_nothing_and_waits(home: Home
         daemon.wait("workspace.waiting", path="b_input.txt", why=lambda why: "is a folder" in why)
         daemon.wait("error_file.not_written")
         assert provider.count == 1
-        assert str(taken) in home.read("b_error.txt")
+        home.appears("b_error.txt", str(taken))
         assert home.status_of("b_input.txt")["status"] == "pending"
         closed.chmod(0o755)
         taken.rmdir()

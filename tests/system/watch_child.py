@@ -31,7 +31,7 @@ async def main(root: str, rescan_s: float) -> None:
         ports.answered,
         lambda admission: say(path=admission.run.path, prompt=admission.run.prompt),
         ports.accepts,
-        ports.on_jobs_path,
+        ports.on_change,
     )
     watcher = Watcher(Path(root), WatchConfig(poll_s=0.5, check_s=0.2, rescan_s=rescan_s), told)
     say(ready=await watcher.first_scan())

@@ -65,6 +65,7 @@ def test_no_statement_reads_a_whole_table(tmp_path: Path, name):
         "KNOWN": "SCAN inputs",  # is asked for every input
         "COUNT": "SCAN tally",  # one row per status
         "RECENT": "SCAN runs",  # backwards, to its limit
+        "UNKNOWN": "SCAN json_each VIRTUAL TABLE INDEX 1:",  # the ids that it is asked about
     }
     db = connect(tmp_path / "ledger.db", create=True)
     values = dict.fromkeys(re.findall(r":(\w+)", ALL[name]))
@@ -81,7 +82,9 @@ def test_no_statement_reads_a_whole_table(tmp_path: Path, name):
         ("ADOPT", "runs_open "),
         ("RELEASE_HELD", "runs_open "),
         ("OPEN_BEFORE", "runs_open_in "),
+        ("OPEN_IN", "runs_open_in "),
         ("UNPUBLISHED", "runs_unpublished "),
+        ("DELIVERIES", "deliveries_open "),
     ],
 )
 def test_what_is_unfinished_is_found_without_what_is_finished(tmp_path: Path, name, index):

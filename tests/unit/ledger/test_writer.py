@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rlmwatch.errors import LedgerError
+from rlmwatch.ledger.connection import File
 from rlmwatch.ledger.sqlite import SqliteLedger
 from rlmwatch.ledger.writer import GROUP_MAX, Writer
 from rlmwatch.runs.queue import Known
@@ -20,7 +21,7 @@ from rlmwatch.runs.queue import Known
 
 def with_writer(path: Path, tell: Callable[[Writer], Awaitable[None]]) -> None:
     async def run() -> None:
-        writer = Writer(path)
+        writer = Writer(File(path))
         writer.start()
         try:
             await tell(writer)
@@ -184,7 +185,7 @@ def test_a_closed_ledger_says_so(tmp_path):
     """A verb after the end is an error at once; what was asked before it is carried out."""
 
     async def run() -> None:
-        writer = Writer(tmp_path / "ledger.db")
+        writer = Writer(File(tmp_path / "ledger.db"))
         writer.start()
         asked = [asyncio.ensure_future(writer.do(put(str(n)))) for n in range(10)]
         await asyncio.sleep(0)
@@ -200,7 +201,7 @@ def test_a_closed_ledger_says_so(tmp_path):
 
 def test_a_loop_that_ended_takes_nobody_with_it(tmp_path):
     """A caller whose event loop ended before the answer came does no harm to the next."""
-    writer = Writer(tmp_path / "ledger.db")
+    writer = Writer(File(tmp_path / "ledger.db"))
     writer.start()
     entered, go_on = threading.Event(), threading.Event()
 

@@ -1,0 +1,139 @@
+"""`rlmwatch show RUN`: what a run asked, ran, saw and answered, step by step."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.rule import Rule
+from rich.syntax import Syntax
+from rich.text import Text
+
+from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.daemon.place import Place, locate
+from rlmwatch.errors import UsageError
+from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.runs.model import JournalEntry, Run, Usage
+from rlmwatch.runs.trajectory import StepRecord
+
+PIPE_WIDTH = 120
+"""Columns where the output is no terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """All that the ledger keeps of one run."""
+
+    run: Run
+    steps: list[StepRecord]
+    calls: list[JournalEntry]
+
+
+def show(
+    run_id: str,
+    /,
+    *,
+    workspace: Annotated[Path | None, Parameter(name=("--workspace", "-w"))] = None,
+    calls: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """
+    Show the trajectory of one run: each step's code, what it printed, its calls, usage and times.
+
+    Args:
+        run_id: As `rlmwatch jobs` lists it; its beginning is enough where only one run has it.
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+        calls: Also show every paid call with its request and reply.
+        as_json: Print JSON.
+    """
+    quiet()
+    found = asyncio.run(_find(locate(workspace), run_id))
+    if as_json:
+        print_json(
+            {
+                "run": asdict(found.run),
+                "steps": [asdict(step) for step in found.steps],
+                "calls": [asdict(call) for call in found.calls],
+            }
+        )
+        return 0
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
+    _print_head(console, found)
+    for step in found.steps:
+        _print_step(console, step)
+    if calls or not found.steps:
+        for call in found.calls:
+            _print_call(console, call)
+    _print_end(console, found.run)
+    return 0
+
+
+async def _find(place: Place, run_id: str) -> Shown:
+    if not place.ledger.exists():
+        raise UsageError(f"{place.root} has no ledger on this machine: nothing was answered here")
+    ledger = SqliteLedger.open(place.ledger)
+    try:
+        run = await ledger.get(run_id) or await _by_beginning(ledger, run_id)
+        return Shown(run, await ledger.steps(run.run_id), await ledger.entries(run.run_id))
+    finally:
+        await ledger.aclose()
+
+
+async def _by_beginning(ledger: SqliteLedger, beginning: str) -> Run:
+    found = [run for run in await ledger.recent(1000) if run.run_id.startswith(beginning)]
+    if len(found) != 1:
+        how_many = "no run" if not found else f"{len(found)} runs"
+        raise UsageError(f"{how_many} with the id {beginning}; `rlmwatch jobs` lists them")
+    return found[0]
+
+
+def _print_head(console: Console, found: Shown) -> None:
+    run = found.run
+    console.print(Text(run.run_id, style="bold"), Text(f"{run.kind}, {run.status}, attempt {run.attempt}"))
+    console.print(Text(f"{run.path}, saved {run.created_at}"))
+    console.print(Text(run.prompt.strip()))
+
+
+def _print_step(console: Console, step: StepRecord) -> None:
+    where = f"step {step.step}" if not step.path else f"sub-engine {step.path} step {step.step}"
+    times = f"{step.cell_s:.2f} s in code, {step.calls_s:.2f} s in calls"
+    console.print(Rule(Text(f"{where}: {step.ended}, {_usage(step.usage)}, {times}"), align="left"))
+    if step.code is not None:
+        console.print(Syntax(step.code, "python", word_wrap=True, background_color="default"))
+    console.print(Text(step.shown.rstrip(), style="dim"))
+    if step.answer is not None:
+        console.print(Text(f"answer: {step.answer}"))
+
+
+def _print_call(console: Console, entry: JournalEntry) -> None:
+    call = entry.call
+    what = f"{call.what} {call.model}: {entry.state}, {_usage(entry.usage or Usage())}, {call.key}"
+    console.print(Rule(Text(what), align="left"))
+    for message in call.request.get("messages", ()):
+        console.print(Text(f"{message['role']}: {message['content'].strip()}", style="dim"))
+    if entry.reply is not None:
+        console.print(Text(str(entry.reply.get("text", entry.reply))))
+
+
+def _print_end(console: Console, run: Run) -> None:
+    result = run.result
+    if result is None:
+        console.print(Rule(Text(run.held_for or str(run.status)), align="left"))
+        return
+    partial = ", partial" if result.partial else ""
+    console.print(Rule(Text(f"{result.outcome}{partial}, {_usage(result.usage)}"), align="left"))
+    console.print(Text(result.answer or result.error or ""))
+    for note in result.notes:
+        console.print(Text(f"note: {note}"))
+
+
+def _usage(usage: Usage) -> str:
+    cost = "" if usage.cost_usd is None else f", {usage.cost_usd:.6f} USD"
+    searches = f", {usage.searches} searches" if usage.searches else ""
+    return f"{usage.llm_calls} calls, {usage.input_tokens} + {usage.output_tokens} tokens{cost}{searches}"

@@ -1,0 +1,44 @@
+"""
+The port to webhooks: which run's end is to be told where, and how that went.
+
+A delivery is made with its run (`Queue.admit`), so none is forgotten by a crash;
+it may be told once the run is published, so whoever is told finds the status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """
+    A run's end that is still to be told.
+
+    Attributes:
+        url: Where to.
+        attempts: How often it was tried.
+        due_at: Before this RFC 3339 time it is not to be tried (again).
+    """
+
+    run_id: str
+    url: str
+    attempts: int
+    due_at: str
+
+
+class Deliveries(Protocol):
+    """The webhooks of one workspace. All verbs are durable when they return."""
+
+    async def deliveries(self) -> list[Delivery]:
+        """Return what is still to be told of runs that are published, the one that is due first first."""
+        ...
+
+    async def tried(self, run_id: str, said: str, *, due_at: str | None, now: str) -> None:
+        """
+        Note an attempt and how it went; it is to be tried again at *due_at*, or never where that is None.
+
+        Not a claim: of two programs that try at once both may be heard; what is told carries an id for that.
+        """
+        ...

@@ -1,0 +1,143 @@
+"""
+From the bytes of a file `jobs/<id>.json` to a save.
+
+Anybody may put such a file there, by any means, and the daemon puts its status
+files there too. What a person must mend is a save with a `problem`, as for an
+input: it becomes a run that has failed, and says why.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rlmwatch.contract import text
+from rlmwatch.contract.documents import read_status, read_submission
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.names import Submission
+from rlmwatch.errors import InputError
+from rlmwatch.runs.model import Save
+
+ENCLOSED: Final = ("data", "data_path", "webhook")
+"""What a run needs of a job file beside its task and options."""
+
+_BYTES_PER_MB: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """
+    No JSON object yet: somebody may still be writing it.
+
+    Attributes:
+        save: What it is if nobody goes on writing: a save with a `problem`.
+    """
+
+    save: Save
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """
+    A file that asks for nothing.
+
+    Attributes:
+        reason: Why, for the log.
+        copy: Whether it is a copy of the file of another job, such as sync tools make of two versions.
+    """
+
+    reason: str
+    copy: bool = False
+
+
+def to_submission(name: Submission, raw: bytes, *, size: int, max_bytes: int) -> Save | Incomplete | Told:
+    """
+    Make the save of one settled content of the job file *name*.
+
+    The first that holds, decides:
+
+    1. More than *max_bytes* bytes: a problem. The digest is of the bytes that are there: the caller knows the whole.
+    2. No JSON object, in UTF-8 or with a byte order mark: incomplete. A whole object is never the first half of
+       another, so half a file is always seen as such.
+    3. What a daemon wrote, the status of a run: told.
+    4. A `job_id` that the file's name only begins with: a copy that a sync tool made, told.
+    5. Neither a submission nor a status, a key that is wrong or mistyped: a problem.
+    6. A save. Its conversation is its own: jobs run side by side.
+
+    Args:
+        name: The job file.
+        raw: All its bytes, or of a larger file at least the first *max_bytes* + 1.
+        size: The size of the whole file.
+        max_bytes: The largest job file that is answered (`max_input_mb`).
+    """
+    if max(len(raw), size) > max_bytes:
+        return _problem(name, raw, _too_large(max_bytes))
+    try:
+        plain = text.decode(raw).encode()
+        values = json.loads(plain)
+    except (InputError, ValueError, RecursionError) as error:
+        return Incomplete(_problem(name, raw, _no_json(raw, error)))
+    if not isinstance(values, dict):
+        return Incomplete(_problem(name, raw, "no JSON object: it must begin with { and end with }"))
+    inside = values.get("job_id")
+    if isinstance(inside, str) and inside and name.job_id != inside and name.job_id.startswith(inside):
+        return Told(f"a copy of the file of job {inside}", copy=True)
+    try:
+        return _read(name, raw, plain)
+    except InputError as error:
+        return _problem(name, raw, str(error))
+
+
+def _read(name: Submission, raw: bytes, plain: bytes) -> Save | Told:
+    submission = read_submission(plain, job_id=name.job_id)
+    if submission is None:
+        try:
+            read_status(plain, job_id=name.job_id)
+        except InputError:
+            raise InputError('no job: it needs "status": "pending" and a "task"') from None
+        return Told("the status of a run")
+    if submission.handler is Kind.RESEARCH:
+        raise InputError("`handler`: research keeps a session beside its question: save a <name>_research_prompt.txt")
+    given: dict[str, Any] = submission.model_dump(mode="json", include=set(ENCLOSED), exclude_none=True)
+    return Save(
+        path=name.path,
+        kind=submission.handler or Kind.JOB,
+        conversation=conversation(name),
+        prompt=submission.task,
+        options=submission.options().model_dump(mode="json", exclude_none=True),
+        digest=text.digest(raw),
+        enclosed=given,
+    )
+
+
+def conversation(name: Submission) -> str:
+    """Return the conversation of the job file *name*: its own."""
+    return name.path.removesuffix(".json")
+
+
+def _problem(name: Submission, raw: bytes, problem: str) -> Save:
+    return Save(
+        path=name.path,
+        kind=Kind.JOB,
+        conversation=conversation(name),
+        prompt="",
+        options={},
+        digest=text.digest(raw),
+        problem=problem,
+    )
+
+
+def _no_json(raw: bytes, error: Exception) -> str:
+    if text.is_blank(raw):
+        return "the job file is empty"
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+    return f"no JSON that can be read: {error}"
+
+
+def _too_large(max_bytes: int) -> str:
+    return (
+        f"the job file is larger than {max_bytes / _BYTES_PER_MB:g} MB: put the material into a file of the workspace "
+        "and name it in `data_path`, or raise `max_input_mb`"
+    )

@@ -1,0 +1,240 @@
+"""The verbs of the command line, as a person calls them."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers.openai_server import Fault, OpenAIServer
+from system.household import MODEL, Brain, Home, question
+
+VERBS = ("init", "run", "answer", "status", "jobs", "again", "doctor", "model")
+
+
+def printed(home: Home, *arguments: str) -> Any:
+    """Return what a verb prints with `--json`."""
+    done = home.cli(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_every_verb_has_help(home: Home, verb: str):
+    """`--help` of the program and of each verb says what it does, and ends with status 0."""
+    done = home.cli(*([verb] if verb else []), "--help")
+    assert done.returncode == 0
+    assert "Usage: rlmwatch" in done.stdout
+    if not verb:
+        assert all(name in done.stdout for name in VERBS)
+
+
+def test_a_verb_that_is_called_wrongly_ends_with_status_2(home: Home):
+    """An unknown verb, an unknown flag and a folder that is no workspace are told apart from failures by status 2."""
+    for arguments in (("frobnicate",), ("run", "--frobnicate"), ("jobs", "--limit", "many"), ("status",)):
+        done = home.cli(*arguments)
+        assert done.returncode == 2, arguments
+        assert done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_init_makes_a_workspace_that_answers(home: Home, provider: OpenAIServer):
+    """`rlmwatch init` makes a folder with an example and says what to do next; called again it changes nothing."""
+    folder = home.root / "new" / "place"
+    done = home.cli("init", str(folder))
+    assert done.returncode == 0
+    assert f"rlmwatch run {folder}" in done.stderr
+    assert f'host = "{socket.gethostname()}"' in (folder / "rlmwatch.toml").read_text()
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert home.cli("init", str(folder)).returncode == 0
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    done = home.cli("run", "--once", str(folder))
+    assert done.returncode == 0
+    assert (folder / "chat_output.txt").read_text().startswith("re: What can a folder")
+    assert provider.count == 1
+
+
+def test_run_once_answers_what_is_there_and_says_how_it_went(home: Home, provider: OpenAIServer, brain: Brain):
+    """`run --once` ends with 0 when all were answered, with 1 when some failed or wait; what is answered stays so."""
+    home.save("a_input.txt", "one")
+    home.save("sub/b_input.md", "two")
+    done = home.cli("run", "--once", str(home.workspace))
+    assert (done.returncode, "2 answered, 0 failed, 0 waiting" in done.stderr) == (0, True)
+    assert home.read("sub/b_output.md") == "re: two\n"
+    done = home.cli("run", "--once", str(home.workspace))
+    assert (done.returncode, "0 answered" in done.stderr) == (0, True)
+    assert provider.count == 2
+    brain.on("refuse", Fault.status(401))
+    home.save("c_input.txt", "---\ntokns: 1\n---\nx")
+    home.save("d_input.txt", "refuse this")
+    home.save("e_input.txt", "three")
+    done = home.cli("run", "--once", str(home.workspace))
+    assert (done.returncode, "1 answered, 1 failed, 1 waiting" in done.stderr) == (1, True)
+    home.key = None
+    assert home.cli("run", "--once", str(home.workspace)).returncode == 2
+
+
+def test_a_dry_run_sends_and_writes_nothing(home: Home, provider: OpenAIServer):
+    """`run --dry-run` shows each request and what it may cost, for people and as JSON; nothing is sent or written."""
+    home.set(f'[prices."{MODEL}"]\ninput = 1\noutput = 1000\n')
+    home.save("a_input.txt", "what would you send?")
+    home.save("b_input.txt", "---\ntokns: 1\n---\nx")
+    before = sorted(home.workspace.rglob("*"))
+    done = home.cli("run", "--dry-run", str(home.workspace))
+    assert done.returncode == 0
+    assert "what would you send?" in done.stdout
+    assert "not asked: line 2" in done.stdout
+    assert "2 unanswered; at most 0.300" in done.stdout
+    a, b = sorted(printed(home, "run", "--dry-run", str(home.workspace)), key=lambda sketch: sketch["path"])
+    assert a["messages"][-1] == {"role": "user", "content": "what would you send?"}
+    assert (a["model"], a["tokens"], a["problem"]) == (MODEL, 300, None)
+    assert 0.3 < a["usd"] < 0.31
+    assert "tokns" in b["problem"]
+    assert provider.count == 0
+    assert sorted(home.workspace.rglob("*")) == before
+    done = home.cli("run", "--once", str(home.workspace))
+    assert provider.count == 1
+    assert provider.calls[0].body["messages"] == a["messages"], "the dry run showed something else"
+
+
+def test_a_dry_run_beside_a_daemon(home: Home, provider: OpenAIServer):
+    """A dry run may be made while a daemon answers; it takes nothing from it."""
+    with home.daemon() as daemon:
+        home.save("a_input.txt", "hello")
+        daemon.answered("a_output.txt")
+        assert home.cli("run", "--dry-run", str(home.workspace)).returncode == 0
+        home.save("a_input.txt", "hello again")
+        daemon.answered("a_output.txt", 2)
+    assert provider.count == 2
+
+
+def test_answer_prints_the_answer_and_asks_the_same_bytes_once(home: Home, provider: OpenAIServer, brain: Brain):
+    """`answer FILE` needs no daemon, prints the answer alone, writes it too, and asks the same bytes only once."""
+    file = home.workspace / "a_input.txt"
+    home.save("a_input.txt", "hello")
+    for _ in range(2):
+        done = home.cli("answer", str(file))
+        assert (done.returncode, done.stdout) == (0, "re: hello\n")
+    assert home.read("a_output.txt") == "re: hello\n"
+    assert provider.count == 1
+    brain.on("refuse", Fault.status(401, {"error": {"message": "who are you?"}}))
+    home.save("a_input.txt", "refuse this")
+    done = home.cli("answer", str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "who are you?" in done.stderr
+    assert "who are you?" in home.read("a_error.txt")
+    with home.daemon() as daemon:  # what was answered by hand is answered for the daemon too
+        home.save("b_input.txt", "by the daemon")
+        daemon.answered("b_output.txt")
+        daemon.wait("run.held", path="a_input.txt")
+    assert [question(call.body) for call in provider.calls] == ["hello", "refuse this", "refuse this", "by the daemon"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("nowhere_input.txt", None, "no such file"),
+        ("notes.txt", b"hello", "not an input"),
+        (".hidden_input.txt", b"hello", "not an input"),
+    ],
+)
+def test_answer_of_what_is_no_input_ends_with_status_2(home: Home, name: str, content: bytes | None, words: str):
+    """`answer` of a file that is missing or no input ends with status 2 and says which it is."""
+    if content is not None:
+        home.save(name, content)
+    done = home.cli("answer", str(home.workspace / name))
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_answer_beside_a_daemon_waits_for_its_answer(home: Home, provider: OpenAIServer):
+    """Where a daemon answers, `answer FILE` prints the daemon's answer, and the question is asked once."""
+    with home.daemon() as daemon:
+        home.save("a_input.txt", "hello")
+        done = home.cli("answer", str(home.workspace / "a_input.txt"))
+        assert (done.returncode, done.stdout) == (0, "re: hello\n")
+        daemon.answered("a_output.txt")
+    assert provider.count == 1
+
+
+def test_again_asks_the_same_text_once_more(home: Home, provider: OpenAIServer):
+    """`again FILE` has the same text asked once more: now where a daemon runs, else at its next start."""
+    file = str(home.workspace / "a_input.txt")
+    home.save("a_input.txt", "hello")
+    with home.daemon() as daemon:
+        daemon.answered("a_output.txt")
+        done = home.cli("again", file)
+        assert (done.returncode, "asked again" in done.stderr) == (0, True)
+        daemon.answered("a_output.txt", 2)
+    assert home.cli("again", file).returncode == 0
+    assert provider.count == 2
+    with home.daemon() as daemon:
+        daemon.answered("a_output.txt")
+    assert provider.count == 3
+    assert home.turns("a_state.json") == ["hello"] * 3
+    assert home.cli("again", str(home.workspace / "nowhere_input.txt")).returncode == 2
+
+
+def test_status_and_jobs_say_what_is(home: Home):
+    """`status` and `jobs` show daemon, runs and spending, for people and as JSON, from outside the daemon."""
+    home.save("a_input.txt", "hello")
+    home.save("b_input.txt", "---\ntokns: 1\n---\nx")
+    where = ("--workspace", str(home.workspace))
+    with home.daemon() as daemon:
+        daemon.answered("a_output.txt")
+        daemon.wait("run.failed", path="b_input.txt")
+        whole = printed(home, "status", *where)
+        assert f"process {daemon.pid}" in whole["daemon"]
+    assert whole["runs"] == {"complete": 1, "failed": 1}
+    assert whole["spent_today_usd"] == 0
+    assert whole["ceiling_per_day_usd"] == 1
+    assert whole["host"] == socket.gethostname()
+    assert printed(home, "status", *where)["daemon"] == "not running here"
+    jobs = printed(home, "jobs", str(home.workspace))
+    assert {job["input"]: job["status"] for job in jobs} == {"a_input.txt": "complete", "b_input.txt": "failed"}
+    (failed,) = printed(home, "jobs", str(home.workspace), "--status", "failed")
+    assert failed["input"] == "b_input.txt"
+    assert printed(home, "status", failed["job_id"], *where) == failed
+    table = home.cli("jobs", str(home.workspace)).stdout
+    assert all(job["job_id"] in table for job in jobs)
+    assert "tokns" in table
+    assert "complete 1, failed 1" in home.cli("status", *where).stdout
+    assert home.cli("status", "no-such-run", *where).returncode == 2
+
+
+def test_the_workspace_is_found_by_variable_and_by_the_current_folder(home: Home):
+    """A verb without a folder takes `RLMWATCH_WORKSPACE`, else the current folder if it is a workspace."""
+    home.variables["RLMWATCH_WORKSPACE"] = str(home.workspace)
+    assert printed(home, "status")["workspace"] == str(home.workspace)
+    del home.variables["RLMWATCH_WORKSPACE"]
+    inside = Home(home.root)
+    (home.root / "rlmwatch.toml").write_text("")
+    assert printed(inside, "status")["workspace"] == str(home.root)
+
+
+def test_doctor_finds_what_is_wrong_and_says_what_to_do(home: Home, provider: OpenAIServer):
+    """`doctor` ends with 0 where all is well and with 1 where not; each wrong line says what to do; --ask proves the key."""
+    lines = {line["what"]: line for line in printed(home, "doctor", str(home.workspace))}
+    for what in ("workspace", "OPENAI_API_KEY", "provider", "reachable", "inotify", "local model", "daemon"):
+        assert lines[what]["mark"] != "wrong", lines[what]
+    assert provider.count == 0
+    assert printed(home, "doctor", "--ask", str(home.workspace))[-1]["what"] == "answers"
+    assert provider.count == 1
+    home.key = None
+    home.save("rlmwatch.toml", "host = 5\n")
+    done = home.cli("doctor", str(home.workspace))
+    assert done.returncode == 1
+    assert "wrong" in done.stdout
+    assert "→" in done.stdout
+    done = home.cli("doctor", str(Path(home.root / "nowhere")))
+    assert done.returncode == 1
+    assert "rlmwatch init" in done.stdout
+
+
+def test_model_where_says_that_it_is_not_there(home: Home):
+    """`model where` ends with status 1 in a home without the small model and says how to fetch it."""
+    done = home.cli("model", "where")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "rlmwatch model fetch" in done.stderr
