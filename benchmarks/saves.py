@@ -17,13 +17,15 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-TESTS = Path(__file__).parent.parent / "tests"
-sys.path[0] = str(TESTS)  # in place of this folder, in which `saves` is this file
+sys.path.remove(str(Path(__file__).parent))  # in which `saves` is this file
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from saves.replay import load_all
 from servers.openai_server import OpenAIServer
 from system.household import Brain, Home
 from system.recorded import Played, faults, play_all
+
+TRACES = Path(__file__).parent.parent / "tests" / "saves" / "traces"
 
 
 def main() -> int:
@@ -32,7 +34,7 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, OpenAIServer(Brain()) as server:
         home = Home(Path(folder) / "home", server)
-        played = play_all(home, load_all(TESTS / "saves" / "traces"), stagger_s=given.stagger)
+        played = play_all(home, load_all(TRACES), stagger_s=given.stagger)
     families: defaultdict[str, list[Played]] = defaultdict(list)
     for each in played:
         families[each.trace["family"]].append(each)
@@ -52,7 +54,7 @@ def line(family: str, members: list[Played]) -> str:
     runs = sum(len(each.runs) for each in members)
     seen = sorted((latency, each.name) for each in members for latency in each.latencies)
     if not seen:
-        return f"| {family} | {len(members)} | {right} | {runs} | – | – | – |"
+        return f"| {family} | {len(members)} | {right} | {runs} | - | - | - |"
     middle = statistics.median(latency for latency, _ in seen)
     worst, name = seen[-1]
     return f"| {family} | {len(members)} | {right} | {runs} | {middle * 1000:.0f} | {worst * 1000:.0f} | {name} |"

@@ -14,13 +14,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlmwatch.client import Client, Job, JobStatus
     from rlmwatch.daemon.api import RunResult, Session, run
     from rlmwatch.errors import RlmwatchError, SessionBudgetExceeded
 
 __version__ = "0.1.0"
-__all__ = ["RlmwatchError", "RunResult", "Session", "SessionBudgetExceeded", "run"]
+__all__ = ["Client", "Job", "JobStatus", "RlmwatchError", "RunResult", "Session", "SessionBudgetExceeded", "run"]
 
 _WHERE = {
+    "Client": "rlmwatch.client",
+    "Job": "rlmwatch.client",
+    "JobStatus": "rlmwatch.client",
     "run": "rlmwatch.daemon.api",
     "RunResult": "rlmwatch.daemon.api",
     "Session": "rlmwatch.daemon.api",

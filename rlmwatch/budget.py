@@ -213,12 +213,13 @@ class Budget:
             # One token less than the division says: binary fractions must never add up to more than the cap.
             tokens = max(0, math.floor(left / price.usd_per_output_token) - 1)
         if tokens < least:
-            raise self._exceeded("max_cost_usd", caps.max_cost_usd, self.usd)
+            raise self._exceeded("max_cost_usd", caps.max_cost_usd, self.usd, price.input_usd)
         return tokens
 
-    def _exceeded(self, cap: str, limit: float, used: float) -> BudgetExceeded:
+    def _exceeded(self, cap: str, limit: float, used: float, asked: float = 0.0) -> BudgetExceeded:
+        needs = f", and the next call needs {asked:.3g} for its input alone" if asked else ""
         return BudgetExceeded(
-            f"the {self.name}'s budget is spent: {cap} is {limit:g}, {used:g} used; "
+            f"the {self.name}'s budget is spent: {cap} is {limit:g}, {used:g} used{needs}; "
             f"raise {cap} in the front matter or the settings",
             cap=cap,
             limit=limit,

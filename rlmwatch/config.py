@@ -147,8 +147,8 @@ class Settings(BaseModel):
     base_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None = None
     model: str | None = None
     sub_model: str | None = None
-    workers: Annotated[int, Field(gt=0, le=256)] = 4
-    ledger: str | None = None
+    workers: Annotated[int, Field(ge=0, le=256)] = 4
+    ledger: Annotated[str | None, Field(pattern=r"^postgres(ql)?://\S+$", repr=False)] = None
 
     ceilings: CeilingSettings = CeilingSettings()
     prices: dict[str, Price] = {}
@@ -169,7 +169,24 @@ class Settings(BaseModel):
         if per_run and per_day and per_run > per_day:
             msg = f"ceilings.max_cost_usd_per_run ({per_run}) is above max_cost_usd_per_day ({per_day})"
             raise ValueError(msg)
+        if self.workers == 0 and self.ledger is None:
+            raise ValueError("workers: with 0, nothing is answered here; that needs a shared `ledger` and its workers")
         return self
+
+    def said_for(self, kind: Kind, front_matter: RunOptions) -> RunOptions:
+        """
+        Return what was set for one run, without defaults: `options_for` of another machine makes the same of it.
+
+        Where this user's ceiling lowers what would hold, the ceiling is in it.
+        """
+        table: RunOptions = getattr(self, kind)
+        said = front_matter.over(table)
+        said = said.model_copy(
+            update={"model": said.model or self.model, "sub_model": said.sub_model or self.sub_model}
+        )
+        cap = self.options_for(kind, front_matter).max_cost_usd
+        lowered = cap != said.over(DEFAULTS[kind]).max_cost_usd
+        return said.model_copy(update={"max_cost_usd": cap}) if lowered else said
 
     def options_for(self, kind: Kind, front_matter: RunOptions) -> RunOptions:
         """Return what holds for one run: front matter over settings over defaults, under the ceilings."""
@@ -326,6 +343,20 @@ def _names_beside(loc: list[str]) -> list[str]:
 def _did_you_mean(word: str, names: frozenset[str] | list[str]) -> str:
     close = get_close_matches(word, list(names), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(sorted(names))}"
+
+
+def own_name(user_dir: Path, environ: Mapping[str, str], hostname: str) -> str:
+    """
+    Return the name by which this machine answers: `RLMWATCH_HOST`, else `host` of the user's own file, else *hostname*.
+
+    In `rlmwatch.toml`, which travels with the folder, `host` says who answers; in what belongs to this machine alone
+    it says who we are.
+
+    Raises:
+        ConfigError: The user's file cannot be read.
+    """
+    named = environ.get(f"{ENV_PREFIX}HOST") or _toml(user_dir / USER_FILE).get("host")
+    return str(named) if named else hostname
 
 
 def user_config_dir(environ: Mapping[str, str] = os.environ) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
 from rlmwatch import clock
 from rlmwatch.cli.output import quiet, say
-from rlmwatch.config import WORKSPACE_FILE
+from rlmwatch.config import WORKSPACE_FILE, own_name, user_config_dir
 from rlmwatch.errors import UsageError, WorkspaceError
 from rlmwatch.workspace import atomic
 from rlmwatch.workspace.owner import host_rule
@@ -44,7 +45,7 @@ def init(workspace: Path = Path(), /) -> int:
         if not (root / name).exists():
             atomic.write(root / name, text.encode())
             say(f"made {root / name}")
-    host_rule(root, socket.gethostname(), now=clock.utc())
+    host_rule(root, own_name(user_config_dir(), os.environ, socket.gethostname()), now=clock.utc())
     say(
         f"""
 Next:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -11,18 +12,21 @@ from cyclopts import Parameter
 from rlmwatch.cli.output import print_json, print_table
 from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.names import input_name
 from rlmwatch.daemon.place import locate
 from rlmwatch.workspace.polling import statuses
 
 COLUMNS = ("job_id", "status", "outcome", "input", "model", "output_tokens", "cost_usd", "note")
 
 
-def jobs(
+def jobs(  # noqa: PLR0913 (the flags of a command line)
     workspace: Path | None = None,
     /,
     *,
     status: JobStatus | None = None,
     kind: Kind | None = None,
+    file: Annotated[str | None, Parameter(name="--input")] = None,
+    since: str | None = None,
     limit: int = 20,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
@@ -33,6 +37,8 @@ def jobs(
         workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
         status: Only runs that are pending, running, complete, failed or cancelled.
         kind: Only chat, research, job or exa.
+        file: Only inputs whose path fits, such as 'notes/*'.
+        since: Only those made at this time or later, such as 2026-11-24 or 2026-11-24T09:15 (UTC).
         limit: How many.
         as_json: Print the status files as a JSON list.
     """
@@ -41,7 +47,10 @@ def jobs(
             (
                 each
                 for each in statuses(locate(workspace).root)
-                if status in (None, each.status) and kind in (None, each.kind)
+                if status in (None, each.status)
+                and kind in (None, each.kind)
+                and (file is None or fnmatchcase(each.input, file))
+                and (since is None or each.created_at >= since)
             ),
             limit,
         )
@@ -52,6 +61,7 @@ def jobs(
     rows = [
         {
             **each.model_dump(mode="json"),
+            "input": each.input if input_name(each.input) else "",
             "output_tokens": each.usage.output_tokens,
             "cost_usd": each.usage.cost_usd,
             "note": _first_line(each.error) or ("partial" if each.partial else ""),

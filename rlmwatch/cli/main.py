@@ -19,7 +19,11 @@ CALLED_WRONGLY = 2
 VERBS: dict[str, tuple[str, str]] = {
     "init": ("rlmwatch.cli.init:init", "Make a workspace with an example, and say what to do next."),
     "run": ("rlmwatch.cli.run:run", "Watch a workspace and answer what is saved in it."),
+    "worker": ("rlmwatch.cli.worker:worker", "Answer runs of a shared ledger on this machine, without a folder."),
     "answer": ("rlmwatch.cli.answer:answer", "Answer one input file now, here, without a daemon."),
+    "submit": ("rlmwatch.cli.submit:submit", "Hand in a job; with --wait, print its answer."),
+    "cancel": ("rlmwatch.cli.cancel:cancel", "End runs before their time."),
+    "retry": ("rlmwatch.cli.retry:retry", "Ask once more what failed or was cancelled."),
     "status": ("rlmwatch.cli.status:status", "Show the workspace, or one run."),
     "jobs": ("rlmwatch.cli.jobs:jobs", "List runs, newest first."),
     "show": ("rlmwatch.cli.show:show", "Show what a run asked, ran, saw and answered, step by step."),

@@ -80,7 +80,7 @@ async def _serve(flags: _Flags) -> int:
 
 async def _once(flags: _Flags) -> int:
     async with _app(flags) as app:
-        tally = await once(app)
+        tally = await once(app, flags.how)
     say(f"{tally.answered} answered, {tally.failed} failed, {tally.waiting} waiting")
     return 1 if tally.failed or tally.waiting else 0
 
@@ -99,8 +99,13 @@ async def _dry_run(flags: _Flags, *, as_json: bool) -> int:
 
 
 def _print_sketch(sketch: Sketch) -> None:
-    cost = "price unknown" if sketch.usd is None else f"at most {sketch.usd:.6f} USD"
-    print(f"{sketch.path}: {sketch.kind}, {sketch.model or 'no model'}, up to {sketch.tokens} tokens, {cost}")
+    cost = "no cap and no known price" if sketch.usd is None else f"at most {sketch.usd:.6f} USD"
+    calls = (
+        f"a run of up to {sketch.steps} steps of {sketch.tokens} tokens"
+        if sketch.steps
+        else f"up to {sketch.tokens} tokens"
+    )
+    print(f"{sketch.path}: {sketch.kind}, {sketch.model or 'no model'}, {calls}, {cost}")
     if sketch.problem:
         print(f"  not asked: {sketch.problem}")
     for message in sketch.messages:

@@ -10,6 +10,7 @@ Both are synchronous, and may be called from a running event loop (a notebook).
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -141,7 +142,7 @@ async def _answer(program: Program, kind: Kind, task: str, options: RunOptions, 
             result.outcome,
             result.usage,
             tuple(steps),
-            (),
+            tuple(json.loads(result.sources)["pages"]) if result.sources else (),
             result.notes,
             result.model,
             ran.run_id,

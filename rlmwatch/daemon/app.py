@@ -20,26 +20,31 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
 from rlmwatch import clock
-from rlmwatch.config import Loaded, load
+from rlmwatch.config import Loaded, Settings, load, own_name
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import InputName
 from rlmwatch.daemon.bench import BenchMaker, Terms
 from rlmwatch.daemon.desk import Desk
+from rlmwatch.daemon.inbox import Inbox
+from rlmwatch.daemon.intake import rules
 from rlmwatch.daemon.keys import Key, find_all
+from rlmwatch.daemon.ledgers import open_ledger, workspace_name
 from rlmwatch.daemon.log import Redactor
 from rlmwatch.daemon.place import Place
 from rlmwatch.daemon.supervisor import Supervisor
+from rlmwatch.daemon.webhooks import Webhooks
 from rlmwatch.errors import NoProvider
 from rlmwatch.handlers.base import Handler
 from rlmwatch.handlers.chat import chat
+from rlmwatch.handlers.exa import exa
 from rlmwatch.handlers.job import job
 from rlmwatch.handlers.research import research
-from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.ledger.verbs import Verbs
 from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice, Facts, choose
 from rlmwatch.runs.model import Run
@@ -47,12 +52,16 @@ from rlmwatch.runs.queue import OnNewSave
 from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.sandbox.lockdown import Policy
 from rlmwatch.sandbox.process import ProcessSandbox
+from rlmwatch.search.base import Search
 from rlmwatch.watch.gate import Ports, WatchConfig
 from rlmwatch.watch.watcher import Watcher
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.memory import Answered
 from rlmwatch.workspace.owner import Lock
 from rlmwatch.workspace.status import StatusBoard, Writer
+
+if TYPE_CHECKING:
+    from rlmwatch.daemon.sharing import Sharing
 
 log = structlog.get_logger()
 
@@ -61,7 +70,7 @@ MB = 1_000_000
 
 def handlers() -> dict[Kind, Handler]:
     """Return what this version can answer."""
-    return {Kind.CHAT: chat, Kind.JOB: job, Kind.RESEARCH: research}
+    return {Kind.CHAT: chat, Kind.JOB: job, Kind.RESEARCH: research, Kind.EXA: exa}
 
 
 async def find_model(loaded: Loaded, keys: Mapping[str, Key], environ: Mapping[str, str]) -> tuple[Model, Choice]:
@@ -114,6 +123,16 @@ def build_model(choice: Choice, loaded: Loaded, keys: Mapping[str, Key]) -> Mode
     )
 
 
+def find_search(keys: Mapping[str, Key], environ: Mapping[str, str]) -> Search | None:
+    """Return what searches the web; None where there is no key for it. Nothing is connected before its first search."""
+    key = keys.get("EXA_API_KEY")
+    if key is None:
+        return None
+    from rlmwatch.search.exa import ExaSearch
+
+    return ExaSearch(key.secret, environ.get("EXA_BASE_URL"))
+
+
 def build_sandbox(loaded: Loaded) -> Sandbox:
     """Return where a model's code runs. Nothing is started before the first run that needs it."""
     degraded = loaded.settings.sandbox.allow_degraded
@@ -129,13 +148,13 @@ class Parts:
         find_model: Chooses and makes the provider.
         crash_at: Is told the named points at which a crash must lose nothing.
         on_text: Returns who listens to the text of a run; None where nobody does.
-        host: This machine's name.
+        host: The name by which this machine answers; None for its own (see `config.own_name`).
     """
 
     find_model: Callable[[Loaded, Mapping[str, Key], Mapping[str, str]], Awaitable[tuple[Model, Choice]]] = find_model
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
     on_text: Callable[[Run], Callable[[str], None] | None] = field(default=lambda _run: None)
-    host: str = field(default_factory=socket.gethostname)
+    host: str | None = None
 
 
 class App:
@@ -145,14 +164,18 @@ class App:
     Attributes:
         terms: What holds for new runs; `reload` replaces it.
         choice: Why it is this provider; None where there is none.
+        host: The name by which this machine answers.
     """
 
     terms: Terms
     choice: Choice | None
     watcher: Watcher
+    inbox: Inbox
     supervisor: Supervisor
-    ledger: SqliteLedger
+    webhooks: Webhooks
+    ledger: Verbs[Any]
     sandbox: Sandbox
+    sharing: Sharing | None
 
     def __init__(
         self,
@@ -167,10 +190,12 @@ class App:
         self.place = place
         self.parts = parts or Parts()
         self._environ = os.environ if environ is None else environ
+        self.host = self.parts.host or own_name(place.user_dir, self._environ, socket.gethostname())
         self._flags = flags
         self._redactor = redactor or Redactor()
         self._lock = lock
         self._stack = AsyncExitStack()
+        self.sharing = None
 
     async def __aenter__(self) -> Self:
         """
@@ -182,16 +207,18 @@ class App:
         try:
             loaded = self._load()
             if self._lock:
-                lock = Lock.acquire(self.place.state, host=self.parts.host, pid=os.getpid(), now=clock.utc())
+                lock = Lock.acquire(self.place.state, host=self.host, pid=os.getpid(), now=clock.utc())
                 self._stack.callback(lock.release)
             root = Root.open(self.place.root)
-            self.ledger = SqliteLedger.open(self.place.ledger)
+            self.ledger = open_ledger(self.place, loaded.settings, self.host)
             self._stack.push_async_callback(self.ledger.aclose)
             self.terms = await self._terms(loaded)
             self._stack.push_async_callback(self._close_model)
             self.root = root
             self.sandbox = build_sandbox(loaded)
             self._stack.push_async_callback(self.sandbox.aclose)
+            if loaded.settings.ledger is not None and self._lock:
+                self.sharing = await self._share(loaded.settings.ledger, loaded.settings.workers)
             self.compose()
         except BaseException:
             await self._stack.aclose()
@@ -213,7 +240,10 @@ class App:
             # Calls that are under way keep their connection until they end; then it closes with the loop.
             self._stack.push_async_callback(self.terms.model.aclose)
         self.terms = self.benches.terms = terms
-        self.supervisor.workers = terms.loaded.settings.workers
+        if self.sharing is None:
+            self.supervisor.workers = terms.loaded.settings.workers
+        else:
+            self.sharing.terms = terms
         self.watcher.config = self._watch_config()
         await self.supervisor.release_held()
 
@@ -222,7 +252,9 @@ class App:
 
     async def _terms(self, loaded: Loaded) -> Terms:
         keys = find_all(self._environ, self.place.user_dir)
-        self._redactor.know(key.secret.get_secret_value() for key in keys.values())
+        signing = loaded.settings.webhooks.secret
+        secrets = [key.secret for key in keys.values()] + ([signing] if signing else [])
+        self._redactor.know(secret.get_secret_value() for secret in secrets)
         try:
             model, self.choice = await self.parts.find_model(loaded, keys, self._environ)
         except NoProvider as error:
@@ -230,11 +262,22 @@ class App:
             log.error("model.none", why=str(error))  # noqa: TRY400 (a person's matter, not a fault)
             return Terms(loaded, None, None, str(error))
         log.info("model.chosen", provider=model.provider, model=self.choice.model, why=self.choice.why)
-        return Terms(loaded, model, self.choice.model)
+        return Terms(loaded, model, self.choice.model, search=find_search(keys, self._environ))
+
+    async def _share(self, url: str, workers: int) -> Sharing:
+        """Begin to hand runs out over the shared ledger, and to answer some of them here."""
+        from rlmwatch.daemon.sharing import Sharing
+
+        sharing = Sharing(url, self.ledger, workspace_name(self.place, self.host), self.terms)
+        await self._stack.enter_async_context(sharing)
+        sharing.answer(self.sandbox, handlers(), at_once=workers)
+        return sharing
 
     async def _close_model(self) -> None:
         if self.terms.model is not None:
             await self.terms.model.aclose()
+        if self.terms.search is not None:
+            await self.terms.search.aclose()
 
     def _watch_config(self) -> WatchConfig:
         settings = self.terms.loaded.settings
@@ -248,7 +291,7 @@ class App:
         """Make the parts that stand on settings, ledger and folder; again where another host answered meanwhile."""
         root = self.root
         can = handlers()
-        board = StatusBoard(root, Writer(self.parts.host, os.getpid()))
+        board = StatusBoard(root, Writer(self.host, os.getpid()))
         self.desk = Desk(root, self.place.state, board, clock.utc, self._redactor.text)
         self.benches = BenchMaker(
             self.terms,
@@ -260,16 +303,22 @@ class App:
             self.parts.on_text,
             self.parts.crash_at,
         )
-        self.supervisor = Supervisor(
-            self.ledger,
-            self.desk,
-            can,
-            self.benches,
-            self.terms.loaded.settings.workers,
-            clock.monotonic,
-            clock.utc,
-            self.parts.crash_at,
-        )
+        if self.sharing is not None:
+            self.supervisor = self.sharing.supervisor(self.desk, can, self.benches, self.parts.crash_at)
+        else:
+            self.supervisor = Supervisor(
+                self.ledger,
+                self.desk,
+                can,
+                self.benches,
+                self.terms.loaded.settings.workers,
+                clock.monotonic,
+                clock.utc,
+                self.parts.crash_at,
+            )
+        self.inbox = Inbox(root, self.ledger, self.supervisor, lambda: rules(self._settings(), can, self.host))
+        self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, self._redactor.text)
+        self.supervisor.on_published = self._published
         answered = Answered(root.path)
 
         async def answered_before(name: InputName) -> str | None:
@@ -280,9 +329,16 @@ class App:
             answered_before,
             self.supervisor.admitted,
             can.__contains__,
-            lambda _path: None,
+            self.inbox.changed,
         )
         self.watcher = Watcher(root.path, self._watch_config(), ports)
+
+    def _settings(self) -> Settings:
+        return self.terms.loaded.settings
+
+    def _published(self, run: Run) -> None:
+        self.inbox.published(run)
+        self.webhooks.published(run)
 
     def describe(self) -> str:
         """Return, in a few words, what answers."""

@@ -23,6 +23,7 @@ from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.daemon.heard import Heard
 from rlmwatch.engine.calls import Calls, Frame
+from rlmwatch.engine.searches import Searches
 from rlmwatch.errors import NoProvider, UnknownPrice, WorkspaceBusy
 from rlmwatch.handlers.base import Bench
 from rlmwatch.models.base import Model
@@ -31,9 +32,9 @@ from rlmwatch.runs.model import Run, Usage
 from rlmwatch.runs.queue import Queue
 from rlmwatch.runs.trajectory import Trajectory
 from rlmwatch.sandbox.base import Sandbox
+from rlmwatch.search.base import Search
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
-from rlmwatch.workspace.session import SessionLock
 from rlmwatch.workspace.status import Live
 
 SESSION_POLL_S = 0.5
@@ -43,6 +44,14 @@ CEILING_KEYS = ("ceilings.max_cost_usd_per_day", "ceilings.max_cost_usd_per_mont
 
 class Ledger(Queue, Journal, Trajectory, Protocol):
     """All that the ledger keeps of a run."""
+
+
+class Held(Protocol):
+    """Something that is held until it is given back."""
+
+    def release(self) -> None:
+        """Give it back. Idempotent."""
+        ...
 
 
 class Folder(Protocol):
@@ -56,7 +65,7 @@ class Folder(Protocol):
 
     async def book(self, run: Run, used: Usage) -> None: ...  # noqa: D102
 
-    def session_lock(self, run: Run) -> SessionLock: ...  # noqa: D102
+    def session_lock(self, run: Run) -> Held: ...  # noqa: D102
 
     def note(self, run: Run, live: Live) -> None: ...  # noqa: D102
 
@@ -72,12 +81,14 @@ class Terms:
         model: The provider; None where there is none.
         default_model: Model of runs that name none.
         why_none: Why there is no provider, for the person; `""` where there is one.
+        search: Searches the web; None where there is no key for it.
     """
 
     loaded: Loaded
     model: Model | None
     default_model: str | None
     why_none: str = ""
+    search: Search | None = None
 
     def options(self, kind: Kind, front_matter: RunOptions) -> RunOptions:
         """Return what holds for one run, the model's name included."""
@@ -146,6 +157,7 @@ class BenchMaker:
             options = _with_raised_caps(options, session, terms, said)
             budget = _session_budget(options, session.spent_before(run.run_id), firm=firm)
         calls = Calls(self._frame(run, options), self.ledger, terms.model, budget, crash_at=self.crash_at)
+        searches = self._searches(run, options, calls)
         await calls.resume()
         heard.live = _live(options, calls, Progress())
         heard.bench = Bench(
@@ -153,16 +165,30 @@ class BenchMaker:
             calls=calls,
             memory=partial(self.desk.memory, run),
             pin=partial(self._pin, run),
-            progress=partial(self._progress, run, options, calls),
+            progress=partial(self._progress, run, heard),
             context=partial(self.desk.context, run, options.context, terms.loaded.settings.context.outside_roots),
             sandbox=self.sandbox,
             trajectory=self.ledger,
             session=session,
+            searches=searches,
             on_text=self.on_text(run),
         )
+        if searches is not None:
+            searches.note = partial(self._note_search, run, heard)
         if session is not None:
             heard.closing.push_async_callback(self._book, run, calls)
         return heard.bench
+
+    def _searches(self, run: Run, options: RunOptions, calls: Calls) -> Searches | None:
+        """Return what searches the web for *run*, where its kind or `tools` allows it."""
+        if run.kind is not Kind.EXA and "research" not in (options.tools or ()):
+            return None
+        if self.terms.search is None:
+            raise NoProvider(
+                "searching the web needs EXA_API_KEY: get a key at dashboard.exa.ai, and put it into the environment, "
+                "or into the file .env in rlmwatch's folder of your configuration (never into the workspace)"
+            )
+        return Searches(calls, self.terms.search)
 
     def _frame(self, run: Run, options: RunOptions) -> Frame:
         deadline = self.monotonic() + (options.max_seconds or 0.0)
@@ -185,11 +211,19 @@ class BenchMaker:
     async def _book(self, run: Run, calls: Calls) -> None:
         await self.desk.book(run, calls.used)
 
-    def _progress(self, run: Run, options: RunOptions, calls: Calls, progress: Progress) -> None:
-        self.desk.note(run, _live(options, calls, progress))
+    def _progress(self, run: Run, heard: Heard, progress: Progress) -> None:
+        bench = heard.bench
+        if bench is None:
+            return
+        heard.live = _live(bench.options, bench.calls, progress)
+        self.desk.note(run, heard.live)
         if run.kind is Kind.RESEARCH:
             # Each step: whoever uses the session after a crash of ours knows what was spent.
-            self.desk.note_spending(run, calls.used)
+            self.desk.note_spending(run, bench.calls.used)
+
+    def _note_search(self, run: Run, heard: Heard, note: str) -> None:
+        at = (heard.live.progress if heard.live else None) or Progress()
+        self._progress(run, heard, at.model_copy(update={"note": note}))
 
     async def _pin(self, run: Run, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
         return await self.ledger.pin(run.run_id, run.attempt, pinned)
@@ -197,7 +231,7 @@ class BenchMaker:
 
 def _live(options: RunOptions, calls: Calls, progress: Progress) -> Live:
     """Return what a status file says of a run that goes on."""
-    budget = StatusCaps(max_cost_usd=options.max_cost_usd, max_tokens=options.max_tokens or options.tokens)
+    budget = StatusCaps(max_cost_usd=options.max_cost_usd, max_tokens=options.max_tokens)
     return Live(progress, UsageSoFar(**asdict(calls.used)), budget, options.model)
 
 

@@ -54,7 +54,7 @@ class Desk:
         Raises:
             WorkspaceError: It could not; the text says what to do.
         """
-        self.root.check()
+        self._look()
         name = input_name(run.path)
         if name is None:  # a job file: its answer goes into its status
             jobs = self.root.path / JOBS
@@ -65,6 +65,19 @@ class Desk:
         storable(output.parent if output.parent.exists() else self.root.path)
         if output.is_dir() and not output.is_symlink():
             raise WorkspaceError(f"{output} is a folder, where the answer is to go. Rename or remove it.")
+
+    def _look(self) -> None:
+        """
+        See that the workspace is there; one that took its place, under the same path, is the workspace from now on.
+
+        Raises:
+            WorkspaceError: It is not there, or not mounted.
+        """
+        try:
+            self.root.check()
+        except WorkspaceError as error:
+            self.root = self.board.root = self.root.reopened()
+            log.warning("workspace.replaced", path=str(self.root.path), why=str(error), done="going on with it")
 
     async def tell(self, run: Run, live: Live | None = None) -> None:
         """Write the status of *run*, where that is due. A folder that cannot take it is no fault of the run."""
@@ -163,6 +176,7 @@ class Desk:
         result = run.result
         if result is not None and result.error is not None:
             run = replace(run, result=replace(result, error=self.redact(result.error)))
+        self._look()
         with self._held_session(run):
             report = publish(self.root, run, by=self.board.by, now=self.utc())
         for warning in report.warnings:

@@ -1,5 +1,5 @@
 """
-The letter box `jobs/`: submissions in, cancels carried out.
+The letter box `jobs/`: submissions in, by whatever way they came.
 
     watcher ─ change ─▶ settling ─ due ─▶ reading ─▶ to_submission ─▶ ledger ─▶ supervisor
                            ▲
@@ -8,35 +8,31 @@ The letter box `jobs/`: submissions in, cancels carried out.
 What it holds to:
 
 1. A job file is read when it has come to rest, by the same rule as an input. One that is no JSON object yet is read
-   again at each change; after `GIVE_UP_S` without one it has failed.
+   again each `AGAIN_S`; after `GIVE_UP_S` without a change it has failed.
 2. A listing finds what came unseen. It reads names alone, none where nothing came or went, and the ledger says in one
-   go which ids it does not know; only those files are opened. So 100,000 files of ended runs cost what they should.
-3. Whatever cannot be answered is kept beside its status, and the status says why.
-4. A cancel goes before the run that it is about: it is looked for first, and one for a job that is not there yet waits
-   for it. Its file is removed when that is done.
-5. An input or a job file that is deleted cancels its runs; the same bytes, put back, are asked anew.
+   go which ids it does not know; only those files are opened, once. So 100,000 ended runs cost one listing.
+3. Cancels go before the runs that they are about (`cancels`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
 from rlmwatch import clock
-from rlmwatch.contract.documents import StatusFile, read_status
-from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.names import JOBS, CancelRequest, InputName, Submission, classify
-from rlmwatch.errors import InputError, LedgerError, WorkspaceError
-from rlmwatch.runs.model import Run, Save, Signature
-from rlmwatch.runs.queue import Admission, OnNewSave, Queue
-from rlmwatch.runs.submitted import Incomplete, Told, to_submission
+from rlmwatch.contract.names import JOBS, Submission, classify
+from rlmwatch.daemon.cancels import Cancels, Office
+from rlmwatch.daemon.intake import Intake, Rules
+from rlmwatch.errors import LedgerError, WorkspaceError
+from rlmwatch.runs.model import Run, Signature
+from rlmwatch.runs.queue import Queue
+from rlmwatch.runs.submitted import Incomplete, to_submission
 from rlmwatch.watch.mounts import remote
 from rlmwatch.watch.observer import Seen
 from rlmwatch.watch.reading import Look, look_at
@@ -44,9 +40,10 @@ from rlmwatch.watch.readings import Readings
 from rlmwatch.watch.settle import Due, Settling
 from rlmwatch.workspace import jobs
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.snapshot import Changed, Content, NotAFile, Unreadable, Writer, writer
-from rlmwatch.workspace.snapshot import look as signature_of
-from rlmwatch.workspace.status import lost
+from rlmwatch.workspace.snapshot import Changed, Content, NotAFile, Unreadable, Writer, snapshot, writer
+
+AGAIN_S = 1.0
+"""How often half a job file is read again where no event tells of its other half."""
 
 GIVE_UP_S = 10.0
 """Seconds without a change after which half a job file has failed: scripts pause for seconds, people wait for this."""
@@ -54,63 +51,22 @@ GIVE_UP_S = 10.0
 GIVE_UP_OPEN_S = 60.0
 """The same where somebody has it open for writing: a slow program, which will go on."""
 
-GONE_S = 0.25
-"""
-Rest after which a deleted file counts as deleted. Editors that delete and write anew take 11 ms at most (160 recorded
-saves); a person who cancels waits for this, and the connection is to be closed within 0.5 s.
-"""
-
-CANCEL_KEPT_S = 24 * 3600.0
-"""How long a cancel waits for its job: the submission may come later, through a sync tool that was off for the night."""
-
 ASKED_AT_ONCE = 5_000
 """Ids in one question to the ledger: some 10 ms, so that a paid call's reply is not kept waiting."""
 
 RETRY_S = 2.0
-"""After a failure of folder or ledger; the cause is mended by a person, or by time."""
-
-LOST = (
-    "the record of this run is lost (rlmwatch has a new ledger). An input is asked again by itself; submit a job again"
-)
+"""After a failure of folder or ledger, whose cause a person or time mends."""
 
 log = structlog.get_logger()
 
 
-class Office(Protocol):
-    """What the supervisor does for the letter box: see `Supervisor`."""
-
-    def admitted(self, admission: Admission) -> None: ...  # noqa: D102 (see `Supervisor`)
-
-    async def end(self, run_id: str, reason: str) -> bool: ...  # noqa: D102
-
-    def publish(self, run: Run) -> None: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """
-    What holds for submissions now.
-
-    Attributes:
-        max_bytes: Largest job file.
-        accepts: Whether this version has a handler for a kind.
-        refusal: Says why a webhook is not allowed; None where it is.
-        host: This machine.
-    """
-
-    max_bytes: int
-    accepts: Callable[[Kind], bool]
-    refusal: Callable[[str], str | None]
-    host: str
-
-
 @dataclass(slots=True)
 class _Half:
-    """A job file that is no JSON object yet, since when it has not changed, and when to look again."""
+    """A job file that is no JSON object yet: how large, since when, and when to read it again."""
 
-    signature: Signature
+    size: int
     since: float
-    look_at: float
+    again_at: float
 
 
 @dataclass(slots=True)
@@ -128,115 +84,209 @@ class Inbox:
     queue: Queue
     office: Office
     rules: Callable[[], Rules]
+    cancels: Cancels = field(init=False)
+    _intake: Intake = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _resting: asyncio.Event = field(default_factory=asyncio.Event)
     _settling: Settling = field(default_factory=Settling)
     _readings: Readings = field(default_factory=Readings)
     _dues: deque[Due] = field(default_factory=deque)
     _halves: dict[str, _Half] = field(default_factory=dict)
-    _cancels: dict[str, float | None] = field(default_factory=dict)
-    _gone: dict[str, float] = field(default_factory=dict)
-    _strange: set[str] = field(default_factory=set)
-    _passed: set[str] = field(default_factory=set)
+    _strange: set[str] = field(default_factory=set)  # unknown to the ledger, and not read yet
+    _passed: set[str] = field(default_factory=set)  # unknown to the ledger, read, and nothing to us
     _list_soon: bool = True
-    _changed_ns: tuple[int, int] = (-1, -2)
+    _looks: tuple[int, int] = (-1, -2)
     _remote: str | None = None
-    _waiting_for: str | None = None
+    _said: dict[str, str] = field(default_factory=dict)
+    _refused: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.cancels = Cancels(self.root, self.queue, self.office)
+        self._intake = Intake(self.root, self.queue, self.office, self.cancels, self.rules)
 
     @property
     def at_rest(self) -> bool:
-        """Whether everything that was seen so far was answered for (for `run --once`)."""
-        return not (self._settling or self._dues or self._halves or self._gone or self._list_soon)
+        """Whether everything was answered for that was seen so far, and can be (for `run --once`)."""
+        waits = self._settling or self._dues or self._halves or self._list_soon or not self.cancels.at_rest
+        return bool(self._said) or not waits
 
     async def until_at_rest(self) -> None:
         """Return as soon as `run` has answered for everything that was seen."""
         await self._resting.wait()
 
     async def begin(self) -> None:
-        """List what lies there, and carry out its cancels: before anything is started that they are about."""
+        """See what lies there, and carry out its cancels: before anything is started that they are about."""
         self._remote = await asyncio.to_thread(remote, self.root.path)
-        await self._with_patience(self._list)
+        await self._patiently("list", self._list)
 
     def changed(self, path: str, seen: Seen) -> None:
         """Note what the watcher saw; on the loop."""
         now = clock.monotonic()
-        match seen, classify(path):
-            case Seen.RESCAN, _:
-                self._list_soon = True
-            case Seen.FOLDER, _:
-                self._list_soon = self._list_soon or path == JOBS
-            case Seen.GONE, (InputName() | Submission()):
-                self._settling.gone(path)
-                self._halves.pop(path, None)
-                self._gone[path] = now + GONE_S
-            case (Seen.WRITING | Seen.DONE), CancelRequest(job_id=job_id):
-                self._cancels[job_id] = None
-            case Seen.WRITING, Submission():
-                self._settling.writing(path, now=now)
-            case Seen.DONE, Submission():
-                self._settling.done(path, now=now)
-            case _:
-                return
+        if not self.cancels.changed(path, seen, now=now):
+            match seen, classify(path):
+                case (Seen.RESCAN, _) | (Seen.FOLDER, _):
+                    self._list_soon = self._list_soon or path in ("", JOBS)
+                case Seen.WRITING, Submission():
+                    self._settling.writing(path, now=now)
+                case Seen.DONE, Submission():
+                    self._settling.done(path, now=now)
+                case _:
+                    return
+        elif seen is Seen.GONE:
+            self._forget(path)
         self._wake.set()
+
+    def published(self, run: Run) -> None:
+        """Note that *run* has ended and its status says so."""
+        if self.cancels.published(run):
+            self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until *stop*."""
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._wake.set())
+        self._wake.set()
         try:
             while not stop.is_set():
                 await self._sleep()
-                await self._with_patience(self._carry_out_cancels)
-                await self._with_patience(self._list)
-                await self._with_patience(self._cancel_deleted)
-                await self._with_patience(self._read_due)
+                await self._patiently("cancel", self.cancels.carry_out)
+                await self._patiently("list", self._list)
+                await self._patiently("deleted", self.cancels.end_deleted)
+                await self._read_due(clock.monotonic())
                 (self._resting.set if self.at_rest else self._resting.clear)()
         finally:
             stopping.cancel()
 
+    async def take_now(self, job_id: str) -> None:
+        """Take in the job file of *job_id*, which is whole, in place of `begin` and `run`."""
+        path = f"{JOBS}/{job_id}.json"
+        found = await asyncio.to_thread(snapshot, self.root.path, path, max_bytes=self.rules().max_bytes)
+        if isinstance(found, Content):
+            await self._offer(path, found)
+
     async def _sleep(self) -> None:
         """Wait for a change, the next timer, or stop."""
-        timers = [half.look_at for half in self._halves.values()] + list(self._gone.values())
-        if (due := self._settling.next_due()) is not None:
-            timers.append(due)
-        if self._dues or self._list_soon or None in self._cancels.values():
-            timers.append(clock.monotonic() + (RETRY_S if self._waiting_for else 0.0))
+        timers = [half.again_at for half in self._halves.values()]
+        timers += [due for due in (self._settling.next_due(), self.cancels.next_due()) if due is not None]
+        timers += [0.0] if self._dues or self._list_soon else []
+        least = RETRY_S if self._said else 0.0
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(timers) - clock.monotonic() if timers else None):
+            async with asyncio.timeout(max(least, min(timers) - clock.monotonic()) if timers else None):
                 await self._wake.wait()
         self._wake.clear()
 
-    async def _with_patience(self, work: Callable[[], Any]) -> None:
-        """Do *work*; where ledger or folder fail, say so once, and leave what was to do for later."""
+    async def _patiently(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """Do *work*; where ledger or folder fail, say so once, and return False: what was to do is left for later."""
         try:
             await work()
         except (LedgerError, WorkspaceError) as error:
-            if self._waiting_for != str(error):
-                self._waiting_for = str(error)
-                log.error("jobs.waiting", why=str(error), done="will be tried again")  # noqa: TRY400 (a person's matter)
-        else:
-            self._waiting_for = None
-
-    # Listing
+            if self._said.get(what) != str(error):
+                log.error("jobs.waiting", what=what, why=str(error), done="will be tried again")  # noqa: TRY400
+            self._said[what] = str(error)
+            return False
+        self._said.pop(what, None)
+        return True
 
     async def _list(self) -> None:
-        """Find what came unseen, where something may have (rule 2), and the cancels that wait."""
+        """Find what came unseen (rule 2), and the cancels that lie there."""
         if not self._list_soon:
             return
-        steady = self._changed_ns[0] if len(set(self._changed_ns)) == 1 else -1
-        box = await asyncio.to_thread(jobs.look, self.root.path, unless_ns=steady)
-        self._list_soon = False
-        if box is None:
-            return
         # The clock of a file system moves in steps: only a folder that looked the same twice has nothing new.
-        self._changed_ns = (box.changed_ns, self._changed_ns[0])
-        self._cancels = {**dict.fromkeys(box.cancels, None), **{k: v for k, v in self._cancels.items() if v is None}}
-        await self._carry_out_cancels(box.cancels)
-        self._passed &= set(box.jobs)
-        asked = [job_id for job_id in box.jobs if job_id not in self._passed]
-        for at in range(0, len(asked), ASKED_AT_ONCE):
-            for job_id in await self.queue.unknown(asked[at : at + ASKED_AT_ONCE]):
-                path = f"{JOBS}/{job_id}.json"
-                self._strange.add(job_id)
-                if path not in self._settling and path not in self._halves:
-                    self._settling.writing(path, now=clock.monotonic())
+        steady = self._looks[0] if self._looks[0] == self._looks[1] else -1
+        box = await asyncio.to_thread(jobs.look, self.root.path, unless_ns=steady)
+        if box is not None:
+            self.cancels.listed(box.cancels)
+            await self.cancels.carry_out(box.cancels)
+            self._passed.intersection_update(box.jobs)
+            asked = [job for job in box.jobs if job not in self._passed]
+            for at in range(0, len(asked), ASKED_AT_ONCE):
+                unknown = await self.queue.unknown(asked[at : at + ASKED_AT_ONCE])
+                self._strange |= unknown
+                for path in (f"{JOBS}/{job}.json" for job in sorted(unknown)):
+                    if path not in self._settling and path not in self._halves:
+                        self._settling.writing(path, now=clock.monotonic())
+            self._looks = (box.changed_ns, self._looks[0])
+        self._list_soon = False
+
+    # Reading
+
+    async def _read_due(self, now: float) -> None:
+        """Look at one batch of the files that are due."""
+        self._dues.extend(self._settling.due(now=now))
+        for path, half in self._halves.items():
+            if half.again_at <= now:
+                half.again_at = now + AGAIN_S
+                self._dues.append(Due(path, probe=False))
+        if not self._dues:
+            return
+        looks = await asyncio.to_thread(
+            look_at,
+            self.root.path,
+            tuple(self._dues),
+            max_bytes=self.rules().max_bytes,
+            trust_leases=not self._remote,
+        )
+        for look in looks:
+            self._dues.popleft()
+            await self._answer(look)
+
+    async def _answer(self, look: Look) -> None:
+        """Tell the settle rule what was seen of a file, and take in what was read."""
+        path, now = look.path, clock.monotonic()
+        match look.writer, look.snapshot:
+            case Writer.BUSY, _:
+                self._settling.busy(path, now=now)
+            case Writer.UNKNOWN, _:
+                self._settling.unknown(path)
+            case _, Changed() as changed if not self._readings.repeats(path, changed):
+                self._settling.changed(path, now=now)
+            case _, Changed(raw=bytes(raw), signature=Signature() as signature):
+                await self._offer(path, Content(raw, signature))
+            case _, Content() as content:
+                await self._offer(path, content)
+            case _, NotAFile() | Unreadable() as refused:
+                if self._refused.get(path) != refused.reason:
+                    self._refused[path] = refused.reason
+                    log.warning("job.refused", path=path, reason=refused.reason)
+                self._forget(path)
+            case _:
+                self._forget(path)
+                self._looks = (-1, -2)  # if the folder was away, what it holds is to be seen anew
+
+    def _forget(self, path: str) -> None:
+        self._settling.gone(path)
+        self._readings.forget(path)
+        self._halves.pop(path, None)
+
+    async def _offer(self, path: str, content: Content) -> None:
+        """Take in one whole content, or leave it for later."""
+        name = classify(path)
+        if not isinstance(name, Submission):
+            raise TypeError(path)
+        found = to_submission(name, content.raw, size=content.signature.size, max_bytes=self.rules().max_bytes)
+        if isinstance(found, Incomplete):
+            if not await self._given_up(path, content.signature.size):
+                self._settling.read(path)
+                return
+            found = found.save
+        strange = name.job_id in self._strange
+        take = partial(self._intake.take, name, content.raw, found, strange=strange)
+        if not await self._patiently(path, take):
+            self._settling.changed(path, now=clock.monotonic())
+            return
+        self._forget(path)
+        if strange:
+            self._strange.discard(name.job_id)
+            self._passed.add(name.job_id)
+
+    async def _given_up(self, path: str, size: int) -> bool:
+        """Note half a file, and say whether nobody goes on with it (rule 1)."""
+        now = clock.monotonic()
+        half = self._halves.get(path)
+        if half is None or half.size != size:
+            self._halves[path] = _Half(size, now, now + AGAIN_S)
+            return False
+        rested = now - half.since
+        if rested < GIVE_UP_S or rested >= GIVE_UP_OPEN_S:
+            return rested >= GIVE_UP_OPEN_S
+        return await asyncio.to_thread(writer, self.root.path, path) is not Writer.BUSY

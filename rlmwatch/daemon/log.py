@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, MutableMapping
-from typing import Any, Literal, TextIO
+from contextlib import suppress
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
@@ -57,9 +58,32 @@ class Redactor:
         return self.text(str(value))
 
 
+class _Steady:
+    """
+    A stream that never raises.
+
+    A log whose reader went away (`2>&1 | head`), or whose disk is full, is no reason to stop answering.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
 def configure(form: Format, redactor: Redactor, *, stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Send structlog, and the warnings of libraries, to *stream* (default: standard error)."""
-    out = stream or sys.stderr
+    out = _Steady(stream or sys.stderr)
     shared: list[Callable[..., Any]] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -78,10 +102,10 @@ def configure(form: Format, redactor: Redactor, *, stream: TextIO | None = None,
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", out)),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(out)
+    handler = logging.StreamHandler(cast("TextIO", out))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

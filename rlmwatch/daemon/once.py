@@ -7,19 +7,22 @@ The same parts as the daemon's, so the same save has the same run whichever way 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import input_name
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.app import App
+from rlmwatch.daemon.service import How, begin, only_here
 from rlmwatch.engine.calls import price_of
+from rlmwatch.engine.task import DEFAULT_STEPS
 from rlmwatch.errors import RlmwatchError, UsageError
-from rlmwatch.handlers.chat import compose
-from rlmwatch.models.base import Message
+from rlmwatch.handlers import chat, job
+from rlmwatch.models.base import Message, Request
 from rlmwatch.runs.model import Run, RunStatus, Save
 from rlmwatch.watch.one import read_one
+from rlmwatch.workspace.context import read_context
 from rlmwatch.workspace.memory import load_chat
 
 
@@ -32,26 +35,41 @@ class Tally:
     waiting: int
 
 
-async def once(app: App) -> Tally:
-    """Answer every unanswered input, also those of an earlier daemon, and return how that went."""
+async def once(app: App, how: How) -> Tally:
+    """
+    Answer every unanswered input, also those of an earlier daemon, and return how that went.
+
+    Raises:
+        UsageError: Another host answers here, or it may be the wrong folder.
+    """
     if app.terms.model is None:
         raise UsageError(app.terms.why_none)
-    await app.watcher.first_scan()
+    await begin(app, how)
+    only_here(app)
     await app.supervisor.recover()
+    await app.inbox.begin()
     leave = asyncio.Event()
-    watching = asyncio.create_task(app.watcher.run(leave))
+    working = [asyncio.create_task(part.run(leave)) for part in (app.watcher, app.inbox)]
     try:
-        resting = asyncio.create_task(app.watcher.until_at_rest())
-        await asyncio.wait({watching, resting}, return_when=asyncio.FIRST_COMPLETED)
+        resting = asyncio.create_task(_at_rest(app))
+        await asyncio.wait({*working, resting}, return_when=asyncio.FIRST_COMPLETED)
         resting.cancel()
-        if watching.done():
-            watching.result()
+        for task in working:
+            if task.done():
+                task.result()
         await app.supervisor.until_idle()
     finally:
         leave.set()
-        await watching
+        await asyncio.gather(*working)
         await app.supervisor.close()
+    await app.webhooks.tell_now()
     return await _tally(app)
+
+
+async def _at_rest(app: App) -> None:
+    """Return when the folder's saves and submissions are admitted."""
+    await app.watcher.until_at_rest()
+    await app.inbox.until_at_rest()
 
 
 async def _tally(app: App) -> Tally:
@@ -74,6 +92,7 @@ async def answer(app: App, path: str) -> Run:
     """
     if app.terms.model is None:
         raise UsageError(app.terms.why_none)
+    only_here(app)
     save = await read_one(app.place.root, path, app.watcher.config)
     if save.kind not in app.supervisor.handlers:
         raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
@@ -89,11 +108,34 @@ async def answer(app: App, path: str) -> Run:
     return run
 
 
-async def _answered_before(app: App, save: Save) -> Run:
-    """Return the run that answered these bytes; finish it first, where an earlier process could not."""
-    await app.supervisor.recover()
+async def answer_job(app: App, job_id: str) -> None:
+    """
+    Answer the job file of *job_id*, which is whole, and nothing else; its status says how that went.
+
+    Raises:
+        UsageError: There is nothing to answer with, or another host answers here.
+    """
+    if app.terms.model is None:
+        raise UsageError(app.terms.why_none)
+    only_here(app)
+    await app.inbox.take_now(job_id)
     await app.supervisor.until_idle()
     await app.supervisor.close()
+    await app.webhooks.tell_now()
+
+
+async def _answered_before(app: App, save: Save) -> Run:
+    """Return the run that answered these bytes; finish it first, where an earlier process could not."""
+    run = await _run_of(app, save)
+    if not run.published:
+        await app.supervisor.recover()
+        await app.supervisor.until_idle()
+        await app.supervisor.close()
+        run = await _run_of(app, save)
+    return run
+
+
+async def _run_of(app: App, save: Save) -> Run:
     for run in await app.ledger.recent(100, save.conversation):
         if run.path == save.path and run.digest == save.digest:
             return run
@@ -108,7 +150,8 @@ class Sketch:
     What one unanswered input would ask.
 
     Attributes:
-        usd: Upper bound of its cost; None where the price is unknown.
+        steps: Steps of the engine, at most; None for one plain call.
+        usd: Upper bound of its cost; None where the price is unknown, or where no cap was set for a run of the engine.
         problem: Why it would not be asked; None where it would.
     """
 
@@ -119,6 +162,7 @@ class Sketch:
     tokens: int | None
     usd: float | None
     problem: str | None
+    steps: int | None = None
 
 
 async def sketches(app: App) -> list[Sketch]:
@@ -131,16 +175,28 @@ async def sketches(app: App) -> list[Sketch]:
 
 async def _sketch(app: App, save: Save) -> Sketch:
     options = app.terms.options(save.kind, RunOptions.model_validate(dict(save.options)))
-    name = input_name(save.path)
-    if save.problem or name is None:
-        return Sketch(save.path, save.kind, options.model, (), options.tokens, None, save.problem)
+    nothing = Sketch(save.path, save.kind, options.model, (), options.tokens, None, save.problem)
+    if save.problem:
+        return nothing
     try:
-        memory = await asyncio.to_thread(load_chat, app.place.root, name, now=clock.utc())
-        request = compose(save.prompt, options, memory.state)
+        request = await _first_request(app, save, options)
     except RlmwatchError as error:
-        return Sketch(save.path, save.kind, options.model, (), options.tokens, None, str(error))
+        return replace(nothing, problem=str(error))
+    if request is None:
+        words = Message("user", save.prompt)
+        return replace(nothing, messages=(words,), steps=options.max_steps or DEFAULT_STEPS, usd=options.max_cost_usd)
     price = price_of(app.terms.model, request) if app.terms.model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
-    return Sketch(
-        save.path, save.kind, request.model, request.messages, request.max_tokens, usd, app.terms.why_none or None
-    )
+    return replace(nothing, messages=request.messages, usd=usd, problem=app.terms.why_none or None)
+
+
+async def _first_request(app: App, save: Save, options: RunOptions) -> Request | None:
+    """Return the one request of a plain call; None for a run of the engine, whose requests depend on its replies."""
+    name = input_name(save.path)
+    if save.kind is Kind.CHAT and name is not None:
+        memory = await asyncio.to_thread(load_chat, app.place.root, name, now=clock.utc())
+        return chat.compose(save.prompt, options, memory.state)
+    if save.kind is not Kind.JOB or name is None:
+        return None
+    context = await asyncio.to_thread(read_context, app.place.root, name, options.context)
+    return job.compose(save.prompt, options) if job.is_plain(options, context) else None

@@ -22,7 +22,7 @@ from rlmwatch.config import load, state_dir, user_config_dir
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
-from rlmwatch.daemon.app import build_sandbox, find_model
+from rlmwatch.daemon.app import build_sandbox, find_model, find_search
 from rlmwatch.daemon.bench import BenchMaker, Folder, Terms
 from rlmwatch.daemon.ending import Hold, ended_by
 from rlmwatch.daemon.heard import Heard
@@ -174,7 +174,10 @@ class Program:
                 keys = {**find_all(self._environ, user_dir), **self._keys}
                 model, choice = await find_model(loaded, keys, self._environ)
                 self._stack.push_async_callback(model.aclose)
-                self.terms = Terms(loaded, model, choice.model)
+                search = find_search(keys, self._environ)
+                if search is not None:
+                    self._stack.push_async_callback(search.aclose)
+                self.terms = Terms(loaded, model, choice.model, search=search)
             else:
                 self.terms = Terms(loaded, self._model, loaded.settings.model)
             self.ledger = SqliteLedger.open(self.state / LEDGER_FOLDER / "ledger.sqlite3")

@@ -20,6 +20,7 @@ from rlmwatch.config import WORKSPACE_FILE
 from rlmwatch.daemon.app import App
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.errors import ConfigError, RlmwatchError, UsageError, WorkspaceError
+from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.owner import Theirs, host_rule, take_over
 from rlmwatch.workspace.status import prune
 
@@ -56,17 +57,7 @@ async def serve(app: App, stop: asyncio.Event, *, how: How, manager: Manager) ->
         UsageError: A folder that is no workspace yet has many unanswered inputs.
         ConfigError, WorkspaceError, LedgerError: It cannot begin.
     """
-    new = not (app.place.root / WORKSPACE_FILE).is_file()
-    waiting = await app.watcher.first_scan()
-    if new and waiting > MANY_UNANSWERED and not how.yes:
-        await app.watcher.stop()
-        raise UsageError(
-            f"{app.place.root} has {waiting} unanswered inputs and no {WORKSPACE_FILE}: is it the right folder? "
-            f"If it is: rlmwatch init {app.place.root}, or rlmwatch run --yes {app.place.root}"
-        )
-    if how.take_over:
-        before = take_over(app.place.root, app.parts.host, now=clock.utc())
-        log.info("host.taken_over", host=app.parts.host, before=before)
+    await begin(app, how)
     with _signals(app, stop, manager):
         fresh = False
         while not stop.is_set():
@@ -82,6 +73,42 @@ async def serve(app: App, stop: asyncio.Event, *, how: How, manager: Manager) ->
     log.info("stopped")
 
 
+async def begin(app: App, how: How) -> None:
+    """
+    Begin to watch, see that it is the right folder, and move it to this host where that was asked.
+
+    Raises:
+        UsageError: A folder that is no workspace yet has many unanswered inputs.
+        ConfigError, WorkspaceError, LedgerError: It cannot begin.
+    """
+    new = not (app.place.root / WORKSPACE_FILE).is_file()
+    waiting = await app.watcher.first_scan()
+    if new and waiting > MANY_UNANSWERED and not how.yes:
+        await app.watcher.stop()
+        raise UsageError(
+            f"{app.place.root} has {waiting} unanswered inputs and no {WORKSPACE_FILE}: is it the right folder? "
+            f"If it is: rlmwatch init {app.place.root}, or rlmwatch run --yes {app.place.root}"
+        )
+    if how.take_over:
+        before = take_over(app.place.root, app.host, now=clock.utc())
+        log.info("host.taken_over", host=app.host, before=before)
+
+
+def only_here(app: App) -> None:
+    """
+    Pass where this host answers in the workspace.
+
+    Raises:
+        UsageError: Another does.
+    """
+    other = _rule(app)
+    if other is not None:
+        raise UsageError(
+            f"{other} answers in {app.place.root}, as its {WORKSPACE_FILE} says; "
+            f"`rlmwatch run --take-over {app.place.root}` moves it to {app.host}"
+        )
+
+
 async def _ours(app: App, stop: asyncio.Event, manager: Manager) -> bool:
     """Wait until this host answers here; False where *stop* came first."""
     said: str | None = None
@@ -91,7 +118,7 @@ async def _ours(app: App, stop: asyncio.Event, manager: Manager) -> bool:
             return True
         if rule != said:
             said = rule
-            log.warning("host.idle", answers=rule, me=app.parts.host, done="answering nothing", cure="--take-over")
+            log.warning("host.idle", answers=rule, me=app.host, done="answering nothing", cure="--take-over")
             manager.ready(f"idle: {rule} answers here")
         await _tick(stop, TICK_S * LOOK_EVERY_TICKS)
         manager.ping()
@@ -101,7 +128,7 @@ async def _ours(app: App, stop: asyncio.Event, manager: Manager) -> bool:
 def _rule(app: App) -> str | None:
     """Return the other host that answers here; None where it is this one."""
     try:
-        rule = host_rule(app.place.root, app.parts.host, now=clock.utc())
+        rule = host_rule(app.place.root, app.host, now=clock.utc())
     except (ConfigError, WorkspaceError) as error:
         # A half-edited or missing file moves nothing: whoever answered goes on.
         log.warning("host.unknown", why=str(error))
@@ -112,11 +139,15 @@ def _rule(app: App) -> str | None:
 async def _work(app: App, stop: asyncio.Event, manager: Manager) -> None:
     """Watch and answer until *stop*, or until another host takes over."""
     leave = asyncio.Event()
+    await asyncio.to_thread(sweep, app.place.root, before=clock.utc())
     await app.supervisor.recover()
+    await app.inbox.begin()
     async with asyncio.TaskGroup() as group:
         group.create_task(app.watcher.run(leave))
+        group.create_task(app.inbox.run(leave))
         group.create_task(app.supervisor.run(leave))
-        log.info("ready", workspace=str(app.place.root), answers=app.describe(), host=app.parts.host)
+        group.create_task(app.webhooks.run(leave))
+        log.info("ready", workspace=str(app.place.root), answers=app.describe(), host=app.host)
         manager.ready(f"watching {app.place.root}")
         try:
             await _keep_house(app, stop, manager)
@@ -133,7 +164,7 @@ async def _keep_house(app: App, stop: asyncio.Event, manager: Manager) -> None:
         manager.ping()
         await app.desk.flush()
         if ticks % LOOK_EVERY_TICKS == 0 and (other := _rule(app)):
-            log.warning("host.moved", answers=other, me=app.parts.host)
+            log.warning("host.moved", answers=other, me=app.host)
             return
         if clock.monotonic() >= prune_at:
             prune_at = clock.monotonic() + PRUNE_EVERY_S

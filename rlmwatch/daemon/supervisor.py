@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -75,6 +75,7 @@ class Supervisor:
         monotonic: Asks the monotonic clock.
         utc: Asks the wall clock.
         crash_at: Is told the named points at which a crash must lose nothing.
+        on_published: Is told of each ended run whose files are written.
     """
 
     queue: Queue
@@ -85,6 +86,7 @@ class Supervisor:
     monotonic: Callable[[], float]
     utc: Callable[[], str]
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
+    on_published: Callable[[Run], None] = field(default=lambda _run: None)
     ended: list[Run] = field(default_factory=list)
     _waiting: dict[str, Run] = field(default_factory=dict)
     _active: dict[str, _Active] = field(default_factory=dict)
@@ -325,6 +327,7 @@ class Supervisor:
         await self.queue.published(run.run_id)
         self._parked.pop(run.conversation, None)
         self.ended.append(run)
+        self.on_published(run)
         self.crash_at("run.published")
 
     def _park(self, run: Run, error: WorkspaceError) -> None:
@@ -334,3 +337,5 @@ class Supervisor:
         if before is None:
             log.error("workspace.waiting", run=run.run_id, path=run.path, why=str(error))
             self._tell(asyncio.to_thread(self.desk.explain, run, str(error)))
+            if not run.status.ended:
+                self._tell(self.desk.tell(replace(run, held_for=str(error))))

@@ -22,7 +22,7 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -158,20 +158,14 @@ class Calls:
             ProviderError: It failed for good, or until the deadline.
             Fenced: Another attempt owns the run.
         """
-        key = self._key(at.naming or request, at)
+        key = self.name(asdict(at.naming or request), at)
         held = at.held
         try:
             if (earlier := self.replay.take(key)) is not None:
                 return self._heard(_reply_of(earlier))
             if at.naming is not None and self.replay.waits_for(at.path):
                 self.replay.diverge()
-            async for attempt in stamina.retry_context(
-                on=self._wait_before_retry,
-                attempts=None,
-                timeout=max(0.0, self.frame.deadline - self.frame.monotonic()),
-                wait_initial=FIRST_WAIT_S,
-                wait_max=LONGEST_WAIT_S,
-            ):
+            async for attempt in self.tries():
                 with attempt:
                     granted, held = held, None
                     return self._heard(await self._made(key, request, at.least, granted, on_text))
@@ -179,6 +173,18 @@ class Calls:
             if held is not None:
                 self.budget.release(held)
         raise AssertionError("a retry context returns or raises")  # pragma: no cover
+
+    def tries(self) -> AsyncIterator[stamina.Attempt]:
+        """Return the tries of one call: what may work later is tried again, with back-off, until the deadline."""
+        return aiter(
+            stamina.retry_context(
+                on=self._wait_before_retry,
+                attempts=None,
+                timeout=max(0.0, self.frame.deadline - self.frame.monotonic()),
+                wait_initial=FIRST_WAIT_S,
+                wait_max=LONGEST_WAIT_S,
+            )
+        )
 
     async def _made(
         self, key: str, request: Request, least: int, held: Reservation | None, on_text: Callable[[str], None] | None
@@ -245,23 +251,24 @@ class Calls:
             raise
         except ProviderUnavailable as error:
             if error.may_be_billed:
-                self._book(held, Usage(0, held.tokens, held.usd, 1))
-                await self._lose(key, None)
+                self.book(held, Usage(0, held.tokens, held.usd, 1))
+                await self.lose(key, None)
             else:
-                await self._give_back(key, held)
+                await self.give_back(key, held)
             raise
         except ProviderError:
-            await self._give_back(key, held)
+            await self.give_back(key, held)
             raise
         self.crash_at("call.replied")
-        self._book(held, reply.usage)
+        self.book(held, reply.usage)
         await asyncio.shield(
             self.journal.record(self.frame.run_id, key, asdict(reply), reply.usage, now=self.frame.utc())
         )
         self.crash_at("call.recorded")
         return reply
 
-    async def _give_back(self, key: str, held: Reservation) -> None:
+    async def give_back(self, key: str, held: Reservation) -> None:
+        """Release *held*: the provider refused before any work."""
         self.budget.release(held)
         await self.journal.release(self.frame.run_id, key, now=self.frame.utc())
 
@@ -272,14 +279,16 @@ class Calls:
         price = price_of(self.model, sent)
         usd = None if price is None else price.input_usd + tokens * price.usd_per_output_token
         used = Usage(sum(len(m.content) for m in sent.messages) // CHARS_PER_TOKEN, tokens, usd, 1)
-        self._book(held, used)
-        await self._lose(key, used)
+        self.book(held, used)
+        await self.lose(key, used)
 
-    async def _lose(self, key: str, usage: Usage | None) -> None:
+    async def lose(self, key: str, usage: Usage | None) -> None:
+        """Mark a call as lost in the journal: it was cut off, and may be billed."""
         with suppress(asyncio.CancelledError):
             await asyncio.shield(self.journal.lose(self.frame.run_id, key, usage=usage, now=self.frame.utc()))
 
-    def _book(self, held: Reservation, usage: Usage) -> None:
+    def book(self, held: Reservation, usage: Usage) -> None:
+        """Settle *held* with what was used."""
         self._settle(held, usage)
         self.replay.made(usage)
 
@@ -292,14 +301,14 @@ class Calls:
         self.trouble = None
         return reply
 
-    def _key(self, request: Request, at: Place) -> str:
+    def name(self, asked: Mapping[str, Any], at: Place) -> str:
         """
-        Name a call independently of the order in which parallel calls arrive.
+        Name a call independently of the order in which parallel calls arrive; each call of this asks for the next.
 
-        What is granted depends on that order, so the hash is over what was asked for.
+        What is granted depends on that order, so the hash is over what was *asked* for.
         """
-        asked = json.dumps(asdict(request), sort_keys=True, ensure_ascii=False)
-        stem = f"{at.path}/{at.step}/{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+        text = json.dumps(asked, sort_keys=True, ensure_ascii=False)
+        stem = f"{at.path}/{at.step}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         self._nth[stem] += 1
         return f"{stem}/{self._nth[stem]}"
 

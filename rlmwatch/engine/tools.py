@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlmwatch.engine.calls import Calls, Place
@@ -185,7 +185,7 @@ def _told(function: HostFunction) -> HostFunction:
             raise told from error
 
     errors = tuple(dict.fromkeys((SPENT, REFUSED, *function.errors)))
-    return HostFunction(function.name, call, function.parameters, errors, function.doc)
+    return replace(function, call=call, errors=errors)
 
 
 def _by_keyword(recurse: Recurse) -> Callable[..., Awaitable[JsonValue]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState
 from rlmwatch.engine.calls import Calls
-from rlmwatch.engine.tools import Tool
+from rlmwatch.engine.searches import Searches
 from rlmwatch.runs.model import Result, Run
 from rlmwatch.runs.trajectory import Trajectory
 from rlmwatch.sandbox.base import Sandbox
@@ -31,7 +31,7 @@ class Bench:
         context: Reads the material that the input names or that lies beside it.
         sandbox: Where a model's code runs.
         trajectory: Keeps the steps of the engine.
-        tools: What the code may call beside the engine's own functions, as this run may.
+        searches: Searches the web, where the kind or `tools` allows it; None elsewhere.
         session: The research session as it was before this run; None for other kinds.
         progress: Says how far the run is.
         on_text: Is given each new piece of the answer; None where nobody listens.
@@ -45,7 +45,7 @@ class Bench:
     context: Callable[[], Awaitable[Context]]
     sandbox: Sandbox
     trajectory: Trajectory
-    tools: Mapping[str, Tool] = field(default_factory=dict)
+    searches: Searches | None = None
     session: SessionState | None = None
     on_text: Callable[[str], None] | None = None
 

@@ -19,9 +19,6 @@ from rlmwatch.handlers.base import Bench
 from rlmwatch.models.base import Message, Request
 from rlmwatch.runs.model import Result, Run
 
-HISTORY_CHARS = 8_000
-"""Founding example (file chatbot); about 2,000 tokens, which the small local model's window holds too."""
-
 
 async def chat(run: Run, bench: Bench) -> Result:
     """Answer one chat turn."""
@@ -47,5 +44,5 @@ def compose(prompt: str, options: RunOptions, memory: ChatState) -> Request:
             f"`{named}` is not for a chat, which is one plain call; "
             "add `handler: job` to the front matter, or name the file <name>_job_input.txt"
         )
-    said = tuple(Message(role, text) for role, text in history(memory.turns, limit_chars=HISTORY_CHARS))
+    said = tuple(Message(role, text) for role, text in history(memory.turns))
     return plain.request(prompt, options, system=plain.prompt("chat"), before=said)

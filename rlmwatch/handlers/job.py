@@ -25,7 +25,7 @@ async def job(run: Run, bench: Bench) -> Result:
     if is_plain(bench.options, context):
         pinned = await bench.pin(plain.pinned(compose(run.prompt, bench.options)))
         return await plain.ask(pinned, bench)
-    return await rlm(run, run.prompt, Material(context, tools=bench.tools), bench)
+    return await rlm(run, run.prompt, Material(context), bench)
 
 
 def is_plain(options: RunOptions, context: Context) -> bool:

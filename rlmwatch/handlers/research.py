@@ -18,7 +18,7 @@ async def research(run: Run, bench: Bench) -> Result:
     """Answer one question of a research session."""
     session = bench.session or SessionState()
     context = await bench.context()
-    return await rlm(run, question(run.prompt, session), Material(context, session.history(), bench.tools), bench)
+    return await rlm(run, question(run.prompt, session), Material(context, session.history()), bench)
 
 
 def question(prompt: str, session: SessionState) -> str:

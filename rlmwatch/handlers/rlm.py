@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from rlmwatch.contract.documents import Progress
 from rlmwatch.engine.loop import run_engine
 from rlmwatch.engine.prompts import Prompts, current_prompts
+from rlmwatch.engine.searches import Searches
 from rlmwatch.engine.task import Kit, Task
-from rlmwatch.engine.tools import Tool
 from rlmwatch.handlers.base import Bench
 from rlmwatch.runs.model import Result, Run, RunStatus
+from rlmwatch.search.citations import check, sources_document
 from rlmwatch.workspace.context import Context
 
 
@@ -22,12 +22,10 @@ class Material:
 
     Attributes:
         history: The variable `history`, where the conversation has one.
-        tools: Offered beside the engine's own functions, by name.
     """
 
     context: Context
     history: str | None = None
-    tools: Mapping[str, Tool] = field(default_factory=dict)
 
 
 async def rlm(run: Run, question: str, material: Material, bench: Bench) -> Result:
@@ -53,11 +51,11 @@ async def rlm(run: Run, question: str, material: Material, bench: Bench) -> Resu
             sandbox=bench.sandbox,
             trajectory=bench.trajectory,
             prompts=Prompts.of(pinned["prompts"]),
-            tools=material.tools,
+            tools={} if bench.searches is None else {"research": bench.searches.tool()},
             progress=lambda step, steps, note: bench.progress(Progress(step=step, max_steps=steps, note=note)),
         ),
     )
-    return Result(
+    result = Result(
         RunStatus.COMPLETE,
         ended.outcome,
         answer=ended.answer,
@@ -65,4 +63,20 @@ async def rlm(run: Run, question: str, material: Material, bench: Bench) -> Resu
         usage=bench.calls.used,
         notes=(*bench.notes(), *ended.notes, *material.context.notes),
         model=ended.model or bench.options.model,
+    )
+    return _with_sources(result, bench.searches)
+
+
+def _with_sources(result: Result, searches: Searches | None) -> Result:
+    """Return *result* with its answer checked against the pages that were fetched, if any were."""
+    if searches is None or not searches.fetched:
+        return result
+    if result.answer is None:
+        return replace(result, sources=sources_document(searches.fetched))
+    checked = check(result.answer, searches.pages)
+    return replace(
+        result,
+        answer=checked.text,
+        notes=(*result.notes, *checked.notes),
+        sources=sources_document(searches.fetched, checked),
     )

@@ -44,7 +44,9 @@ _CANCEL_FOR = Statement("UPDATE errands SET cancel_for = :reason WHERE run_id = 
 
 _HOME = Statement("DELETE FROM errands WHERE run_id = :run_id")
 
-_OWN = Statement("UPDATE runs SET worker = :worker WHERE run_id = :run_id AND status = 'running' AND attempt = :attempt")
+_OWN = Statement(
+    "UPDATE runs SET worker = :worker WHERE run_id = :run_id AND status = 'running' AND attempt = :attempt"
+)
 
 _GIVE_BACK = Statement("""
     UPDATE runs SET status = 'pending' WHERE run_id = :run_id AND status = 'running' AND attempt = :attempt
@@ -58,9 +60,9 @@ _OF_NO_LIVING_WORKER = """
     )
 """
 
-_ORPHANED = Statement(f"SELECT run_id FROM runs WHERE {_OF_NO_LIVING_WORKER} LIMIT 1")
+_ORPHANED = Statement(f"SELECT run_id FROM runs WHERE {_OF_NO_LIVING_WORKER} LIMIT 1")  # noqa: S608 (our own text)
 
-_ADOPT_ORPHANS = Statement(f"UPDATE runs SET status = 'pending' WHERE {_OF_NO_LIVING_WORKER} RETURNING *")
+_ADOPT_ORPHANS = Statement(f"UPDATE runs SET status = 'pending' WHERE {_OF_NO_LIVING_WORKER} RETURNING *")  # noqa: S608
 
 _UNSENT = Statement("""
     SELECT run_id, workspace, conversation FROM errands JOIN runs USING (run_id)
@@ -141,7 +143,7 @@ def tell_live(db: Db, run_id: str, attempt: int, live: str) -> None:
 
 
 def ask_cancel(db: Db, run_id: str, reason: str, *, now: str) -> Run | None:
-    """End a run that waits; of one that works, note that it is to end, for whoever works on it. The ended run or None."""
+    """End a run that waits; of one that works, note that it is to end. The ended run, or None."""
     db.execute(_CANCEL_FOR, {"run_id": run_id, "reason": reason})
     return runs.cancel(db, run_id, reason, now=now)
 

@@ -123,7 +123,9 @@ class Server:
 
     def explain(self, error: Exception) -> Exception:
         """Say what *error* means for the database; a wrong statement is a fault of ours, and stays what it is."""
-        ours = isinstance(error, psycopg.IntegrityError | psycopg.DataError | psycopg.errors.SyntaxErrorOrAccessRuleViolation)
+        ours = isinstance(
+            error, psycopg.IntegrityError | psycopg.DataError | psycopg.errors.SyntaxErrorOrAccessRuleViolation
+        )
         denied = isinstance(error, psycopg.errors.InsufficientPrivilege)
         if not isinstance(error, psycopg.Error) or (ours and not denied):
             return error

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "rlmwatch"
 CHANNEL: Final = "rlmwatch_runs"
-"""Where it is told that a run has moved; what is told is its id."""
+"""Where `run_moved` tells that a run has moved; what is told is its id."""
 WRITER_LOCK: Final = 0x726C6D01
 """Advisory lock of the one transaction that writes. Any number will do that no other program in the database uses."""
 
@@ -152,7 +152,7 @@ MIGRATIONS: Final = (
                 PRIMARY KEY (workspace, status)
             )
             """,
-            f"""
+            """
             CREATE FUNCTION run_moved() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
                 IF TG_OP = 'UPDATE' THEN
@@ -163,7 +163,7 @@ MIGRATIONS: Final = (
                 END IF;
                 INSERT INTO tally (workspace, status, runs) VALUES (NEW.workspace, NEW.status, 1)
                     ON CONFLICT (workspace, status) DO UPDATE SET runs = tally.runs + 1;
-                PERFORM pg_notify('{CHANNEL}', NEW.run_id);
+                PERFORM pg_notify('rlmwatch_runs', NEW.run_id);
                 RETURN NULL;
             END $$
             """,

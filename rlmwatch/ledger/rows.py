@@ -136,4 +136,5 @@ def _result_of(kept: dict[str, Any]) -> Result:
         usage=Usage(**kept["usage"]),
         notes=tuple(kept["notes"]),
         model=kept["model"],
+        sources=kept["sources"],
     )

@@ -168,6 +168,7 @@ class Result:
         usage: What the whole run used, over all attempts.
         notes: Things that a poller may want to know (`price unknown`, `replay_diverged`).
         model: Model that answered.
+        sources: Content of `…_sources.json`; None where nothing was searched.
     """
 
     status: RunStatus
@@ -178,6 +179,7 @@ class Result:
     usage: Usage = field(default_factory=Usage)
     notes: tuple[str, ...] = ()
     model: str | None = None
+    sources: str | None = None
 
 
 class CallState(StrEnum):

@@ -99,6 +99,8 @@ class HostFunction:
     Attributes:
         call: Called with every parameter by keyword. Returns a JSON value, or a list with `Failure` items.
         errors: Names of the errors that it raises, so that the cell has the classes to catch.
+        record: Name of the class that the dicts of a returned list are shown as in the cell: still a dict, whose keys
+            are attributes too, and which prints as one; `""` leaves them plain.
         doc: For `help(name)` in the cell.
     """
 
@@ -107,6 +109,7 @@ class HostFunction:
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[str, ...] = ()
     doc: str = ""
+    record: str = ""
 
     def checked(self, arguments: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """

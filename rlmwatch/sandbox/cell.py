@@ -223,6 +223,7 @@ class Cells:
 
     def _proxy(self, declared: dict[str, Any]) -> Callable[..., Any]:
         name = declared["name"]
+        record = _record_class(declared["record"]) if declared["record"] else None
         signature = inspect.Signature(
             [
                 inspect.Parameter(
@@ -245,6 +246,8 @@ class Cells:
             value = reply["value"]
             for place, failure in reply.get("failures", {}).items():
                 value[int(place)] = self._failure(*failure)
+            if record is not None and isinstance(value, list):
+                value = [record(item) if isinstance(item, dict) else item for item in value]
             return value
 
         function.__name__ = function.__qualname__ = name
@@ -257,6 +260,25 @@ class Cells:
         if isinstance(known, type) and issubclass(known, Exception):
             return known(text)
         return Error(text)
+
+
+class Record(dict):  # type: ignore[type-arg]  # (its keys are the host's)
+    """A dict whose keys are attributes too, and which prints as one object."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (a field's own)
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self)}") from None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.items())})"
+
+
+def _record_class(name: str) -> type[Record]:
+    return type(name, (Record,), {"__module__": "builtins", "__slots__": ()})
 
 
 def _error_class(name: str) -> type[Exception]:

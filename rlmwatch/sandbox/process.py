@@ -290,6 +290,7 @@ def _declaration(function: HostFunction) -> dict[str, Any]:
         "name": function.name,
         "doc": function.doc,
         "errors": list(function.errors),
+        "record": function.record,
         "parameters": [
             {"name": parameter.name} | ({} if parameter.default is REQUIRED else {"default": parameter.default})
             for parameter in function.parameters

@@ -82,7 +82,6 @@ class ExaSearch:
         """
         self.provider = "exa"
         self._base_url = (base_url or BASE_URL).rstrip("/")
-        self._api_key = api_key
         self._timeout_s = timeout_s
         self._caller = Caller(self._base_url, api_key.get_secret_value().strip())
         self._client: AsyncExa | None = None
@@ -145,7 +144,7 @@ class ExaSearch:
             return ProviderRefused(f"exa: {self._base_url!r} is no address: {error} (check {ADDRESS_NAME})")
         except (TimeoutError, httpx.TransportError) as error:
             return self._unreachable(error)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (httpx.DecodingError, ValueError, LookupError, TypeError, AttributeError) as error:
             return self._not_exa(str(error))
 
     def _unreachable(self, error: TimeoutError | httpx.TransportError) -> ProviderUnavailable:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -64,7 +64,7 @@ class Caller:
     """
 
     base_url: str
-    key: str
+    key: str = field(repr=False)
 
     def text(self, words: str) -> str:
         """Return *words* on one line, cut, with Exa's name in front and without the key."""

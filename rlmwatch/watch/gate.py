@@ -46,8 +46,9 @@ class WatchConfig:
         max_bytes: Largest input.
         on_new_save: What a later save does to earlier runs of its conversation.
         check_s: Seconds between two looks at the root and the threads; a missing root is seen that late.
-        rescan_s: Seconds between two walks where events work: a safety net, 30 ms for 20,000 names.
-        poll_s: Seconds between two walks where they do not (network mounts, no watch left).
+        rescan_s: Seconds between two walks where events work, at least (`Walk.pause_s`): a safety net, 30 ms for
+            20,000 names.
+        poll_s: Seconds between two walks where they do not (network mounts, no watch left), at least.
     """
 
     ready_marker: str | None = None

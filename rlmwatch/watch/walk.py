@@ -17,6 +17,12 @@ log = structlog.get_logger()
 QUIET_REASONS = ("interval", "folder")
 """Walks that happen all the time."""
 
+SAFETY_NET_SHARE = 1 / 2000
+"""Of the time, at most, that goes into walks while events work: half of what a daemon at rest may cost in all."""
+
+POLLING_SHARE = 1 / 20
+"""Of the time, at most, that goes into walks where nothing else shows a save."""
+
 WHILE_UP = ("interval", "overflow")
 """
 Walks that find what went while the folder was watched. After a start or a restart a folder may be on its way back (a
@@ -42,6 +48,10 @@ class Walk:
     present: set[str] = field(default_factory=set)
     folders: int = 0
     seconds: float = 0.0
+
+    def pause_s(self, at_least: float, *, polling: bool) -> float:
+        """Return the seconds until the next walk: *at_least* so many, and more where this one took long."""
+        return max(at_least, self.seconds / (POLLING_SHARE if polling else SAFETY_NET_SHARE))
 
 
 def walk(root: Path, known: Mapping[str, Signature], starts: Collection[str]) -> Walk:

@@ -343,5 +343,6 @@ class Watcher:
             report_unwatched(result, lacking)
         self._unwatched = lacking
         self._begun_anew = bool(lacking)
-        self._rescan_at = clock.monotonic() + (self.config.poll_s if self.polling else self.config.rescan_s)
+        every_s = self.config.poll_s if self.polling else self.config.rescan_s
+        self._rescan_at = clock.monotonic() + result.pause_s(every_s, polling=self.polling)
         self._reason = "interval"

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlmwatch.contract.names import JOBS, CancelRequest, Submission, classify
@@ -41,7 +42,12 @@ class Box:
 
     changed_ns: int = 0
     jobs: tuple[str, ...] = ()
-    cancels: dict[str, float] | None = None
+    cancels: Mapping[str, float] = field(default_factory=dict)
+
+
+def cancel_path(job_id: str) -> str:
+    """Return where somebody asks to cancel the job."""
+    return f"{JOBS}/{job_id}.cancel"
 
 
 def look(root: Path, *, unless_ns: int = -1) -> Box | None:

@@ -69,7 +69,8 @@ class Lock:
         except BlockingIOError:
             holder = os.pread(fd, 1000, 0)
             os.close(fd)
-            raise WorkspaceBusy(f"{_describe(holder)} answers in this workspace already. Stop it first.") from None
+            who = _describe(holder)
+            raise WorkspaceBusy(f"another {who} answers in this workspace already. Stop it first.") from None
         except OSError as error:
             os.close(fd)
             raise cannot("lock the private state file", path, error) from error
@@ -92,9 +93,9 @@ def _describe(holder: bytes) -> str:
     """Return who wrote *holder* into the lock file, for people."""
     try:
         who = json.loads(holder)
-        return f"another rlmwatch (process {who['pid']} on {who['host']}, since {who['since']})"
+        return f"rlmwatch (process {who['pid']} on {who['host']}, since {who['since']})"
     except (ValueError, KeyError, TypeError):  # it has the lock and has not written yet
-        return "another rlmwatch"
+        return "rlmwatch"
 
 
 def holder(state_folder: Path) -> str | None:

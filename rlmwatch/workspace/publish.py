@@ -113,8 +113,8 @@ def _beside(root: Root, run: Run, result: Result, name: InputName, *, now: str) 
     if result.answer is not None:
         if answered_later:
             log.warning("publish.superseded", path=name.output, run=run.run_id)
-        elif _write(root, name.output, result.answer):
-            changed.append(name.output)
+        else:
+            changed += _answer(root, name, result.answer, result.sources)
         if run.kind is not Kind.RESEARCH and name.kind in memory.HAVE_TURNS:
             told = memory.append_turn(root.path, name, _turn(run, result, result.answer), now=now)
             warnings += [told] if told else []
@@ -142,6 +142,15 @@ def _turn(run: Run, result: Result, answer: str) -> Turn:
         reason=result.outcome.value if result.partial else None,
         usage=UsageSoFar(**asdict(result.usage)),
     )
+
+
+def _answer(root: Root, name: InputName, answer: str, sources: str | None) -> list[str]:
+    """Write the answer and the pages it stands on; pages of an earlier answer go. Return what changed."""
+    if sources is None:
+        beside = atomic.remove(root.path / name.sources, within=root.path)
+    else:
+        beside = _write(root, name.sources, sources)
+    return [name.sources] * beside + [name.output] * _write(root, name.output, answer)
 
 
 def _tell_error(root: Root, name: InputName, error: str | None) -> list[str]:

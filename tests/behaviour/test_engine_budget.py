@@ -79,7 +79,12 @@ def test_the_cap_holds_across_a_kill(code, point):
 
 def test_calls_that_use_less_leave_the_rest_to_others():
     """Sub-calls that use little are all made, however much each of them reserves."""
-    bench = Bench(play([py(BATCH), py("answer('done')")], lambda _r: "ok"), caps=Caps(max_tokens=CAP))
+
+    async def short(_request):
+        await asyncio.sleep(0)
+        return "ok"
+
+    bench = Bench(play([py(BATCH), py("answer('done')")], short), caps=Caps(max_tokens=CAP))
     assert bench.run().outcome is Outcome.SUCCESS
     assert bench.trajectory.shown[0] == "100"
     assert {r.max_tokens for r in bench.model.requests if not is_root(r)} == {1000}  # and each gets all that it wants

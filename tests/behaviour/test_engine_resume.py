@@ -226,10 +226,25 @@ def test_a_cell_stopped_at_its_limit_replays_as_it_was_told():
     assert len(bench.model.requests) == 1
 
 
-def test_a_killed_synthesis_is_asked_again():
-    """A run that was killed after its last call takes that answer from the journal."""
-    bench = Bench(play([py("print('clue')")], end="made of clues"), options={"max_steps": 1})
+def test_an_answer_made_of_what_was_found_is_not_paid_twice():
+    """A run that was killed after its last call takes that answer from the journal, and nothing stays reserved."""
+    bench = Bench(
+        play([py("print('clue')")], end="made of clues"), options={"max_steps": 1}, caps=Caps(max_tokens=5_000)
+    )
     assert bench.killed_at(6)
     result = bench.run()
     assert (result.answer, result.outcome) == ("made of clues", Outcome.STEP_LIMIT)
     assert bench.model.requests == []
+    assert bench.budget.left().tokens == 5_000 - bench.journal.tokens()
+
+
+def test_a_last_call_that_was_lost_leaves_what_was_printed():
+    """A run that was killed in its last call until nothing was left ends with what it printed, not as an error."""
+    bench = Bench(play([py("print('clue')")], end="made of clues"), caps=Caps(max_tokens=85))
+    assert bench.killed_at(4)
+    while bench.killed_at(1):
+        assert bench.journal.rows[-1].call.key.startswith("/0/")
+    result = bench.again()
+    assert (result.answer, result.outcome, result.partial) == ("clue", Outcome.TOKEN_LIMIT, True)
+    assert bench.model.requests == []
+    assert bench.journal.tokens() <= 85

@@ -124,6 +124,7 @@ def test_a_rate_limit_says_when_to_come_back(sent, wait):
     [
         Fault.garbage(),
         Fault.status(200, "", {}),
+        Fault.status(200, "no gzip", {"Content-Encoding": "gzip"}),
         Fault.status(200, [1, 2], {}),
         Fault.status(200, {"answer": "no results"}, {}),
         Fault.status(200, {"results": None}, {}),
@@ -212,6 +213,12 @@ def test_the_key_is_in_no_error(answer):
         assert KEY not in text
         assert "[key]" in text
         assert "<" not in text
+
+
+def test_a_search_does_not_show_its_key():
+    """Whatever prints a search or what it holds prints no key."""
+    exa = ExaSearch(SecretStr(KEY))
+    assert KEY not in repr(exa) + repr(exa._caller)
 
 
 def test_a_cancelled_search_closes_its_connection():

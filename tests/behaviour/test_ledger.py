@@ -15,6 +15,7 @@ import pytest
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.errors import CeilingReached, Fenced
 from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.runs.deliveries import Delivery
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.runs.model import (
     CallState,
@@ -51,6 +52,15 @@ def saved(content: str, path: str = "chat_input.txt", **facts: object) -> Save:
         signature=Signature(len(content), 1, 2, 3),
     )
     return replace(save, **facts)
+
+
+def job(content: str, path: str = "jobs/a-job.json", **facts: object) -> Save:
+    save = saved(content, path, kind=Kind.JOB, conversation=path.removesuffix(".json"), signature=None)
+    return replace(save, **facts)
+
+
+async def admit(ledger, save: Save, *, now: str) -> Run | None:
+    return (await ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=now)).run
 
 
 def a_call(key: str = "0/1/ab/0", usd: float | None = 0.01, what: str = "llm") -> PaidCall:
@@ -603,6 +613,74 @@ class LedgerSuite:
         for key in sorted(keys):
             await ledger.record(run.run_id, key, {}, Usage(), now=at(2))
         assert [entry.call.key for entry in await ledger.entries(run.run_id)] == keys
+
+    # Job files and their webhooks
+
+    @story
+    async def test_the_same_bytes_under_an_id_are_the_same_job(self, ledger):
+        """A job file that comes again, whatever lay there in between, starts nothing; other bytes are another job."""
+        one = await admit(ledger, job("one"), now=at(0))
+        assert await admit(ledger, job("one"), now=at(1)) is None
+        two = await admit(ledger, job("two"), now=at(2))
+        assert await admit(ledger, job("one"), now=at(3)) is None
+        assert (await ledger.find("a-job")).run_id == two.run_id
+        assert one.run_id != two.run_id
+        assert await ledger.known() == {}
+
+    @story
+    async def test_a_run_is_found_by_its_id_and_by_its_job_file(self, ledger):
+        """Pollers may name a run by its own id, or by that of its job file."""
+        run = await admit(ledger, job("one", enclosed={"data": {"a": [1, "ä"]}, "notes": ["n"]}), now=at(0))
+        assert await ledger.find("a-job") == await ledger.find(run.run_id) == run
+        assert run.enclosed == {"data": {"a": [1, "ä"]}, "notes": ["n"]}
+        assert await ledger.find("another") is None
+        other = await admit(ledger, saved("chat"), now=at(1))
+        assert (await ledger.find(other.run_id)).enclosed == {}
+
+    @story
+    async def test_unknown_ids_are_named_in_one_go(self, ledger):
+        """Of many ids the ledger names those that no run goes by."""
+        run = await admit(ledger, saved("chat"), now=at(0))
+        await admit(ledger, job("one"), now=at(1))
+        assert await ledger.unknown([run.run_id, "a-job", "x", "a-jo", 'o"dd']) == {"x", "a-jo", 'o"dd'}
+        assert await ledger.unknown([]) == set()
+
+    @story
+    async def test_the_open_runs_of_a_conversation_are_named_in_order(self, ledger):
+        """What has not ended in a conversation is named, oldest first, whatever it waits for."""
+        ended = await running(ledger, "first")
+        await ledger.finish(ended.run_id, 1, DONE, now=at(1))
+        held = await running(ledger, "second")
+        await ledger.hold(held.run_id, 1, "a key", now=at(2))
+        waits = await admit(ledger, saved("third"), now=at(3))
+        await admit(ledger, saved("other", "other_input.txt"), now=at(4))
+        assert [run.run_id for run in await ledger.open_in("chat")] == [held.run_id, waits.run_id]
+
+    @story
+    async def test_a_webhook_is_due_once_its_run_is_published(self, ledger):
+        """A job with a webhook is to be told when its files are written, until somebody heard it."""
+        run = await admit(ledger, job("one", enclosed={"webhook": "https://example.org/hook"}), now=at(0))
+        await admit(ledger, job("quiet", path="jobs/quiet.json"), now=at(0))
+        await ledger.cancel(run.run_id, "enough", now=at(1))
+        assert await ledger.deliveries() == []
+        await ledger.published(run.run_id)
+        assert await ledger.deliveries() == [Delivery(run.run_id, "https://example.org/hook", 0, at(0))]
+        await ledger.tried(run.run_id, "HTTP 500", due_at=at(9), now=at(2))
+        assert await ledger.deliveries() == [Delivery(run.run_id, "https://example.org/hook", 1, at(9))]
+        await ledger.tried(run.run_id, "HTTP 204", due_at=None, now=at(9))
+        assert await ledger.deliveries() == []
+
+    @story
+    async def test_what_is_due_first_is_told_first(self, ledger):
+        """Webhooks are named in the order in which they are due."""
+        for number in (1, 2, 3):
+            hook = {"webhook": f"https://example.org/{number}"}
+            run = await admit(ledger, job(f"{number}", path=f"jobs/{number}.json", enclosed=hook), now=at(number))
+            await ledger.cancel(run.run_id, "enough", now=at(9))
+            await ledger.published(run.run_id)
+            if number == 2:
+                await ledger.tried(run.run_id, "HTTP 500", due_at=at(30), now=at(9))
+        assert [each.url[-1] for each in await ledger.deliveries()] == ["1", "3", "2"]
 
     # Durability
 

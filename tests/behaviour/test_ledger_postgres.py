@@ -203,7 +203,7 @@ def test_programs_that_start_at_once_migrate_once(postgres):  # noqa: F811
 
 def test_an_unreachable_ledger_is_said_without_its_password():
     """A wrong address is told with database and host, and never with the password."""
-    with pytest.raises(LedgerError, match="books on 127.0.0.1") as told_error:
+    with pytest.raises(LedgerError, match=r"books on 127\.0\.0\.1") as told_error:
         opened("postgresql://me:hunter2@127.0.0.1:1/books")
     assert "hunter2" not in str(told_error.value)
     assert told_error.value.__cause__ is None
@@ -215,7 +215,7 @@ def test_an_unreachable_ledger_is_said_without_its_password():
 
 
 def test_a_parcel_stays_until_its_run_is_published(shared):
-    """What a worker needs of the folder is kept once, is there for every attempt, and goes when the answer lies there."""
+    """What a worker needs of the folder is kept once, serves every attempt, and goes when the answer lies there."""
 
     async def tell() -> None:
         ledger, worker = opened(shared), opened(shared, None)

@@ -21,8 +21,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ KEY = "made-up-key-7f3a9c51d2"
 DEADLINE_S = 30.0
 """Seconds after which a wait gives up: the thing did not happen. A busy machine is slow; a fault takes for ever."""
 POLL_S = 0.01
+SIDE_BY_SIDE = 3
 PROGRAM = Path(rlmwatch.__file__).parent.parent
 """The rlmwatch that the tests import is the one that they start."""
 SHOWN_LINES = 40
@@ -126,7 +129,6 @@ class Home:
             "XDG_CACHE_HOME": str(self.root / "cache"),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(PROGRAM),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "RLMWATCH_MODELS__DETECT_LOCAL": "false",  # what else listens on this machine is no part of a test
         }
         if self.provider is not None:
@@ -173,6 +175,17 @@ class Home:
         """Return the newest status of the input *path*."""
         return [status for status in self.statuses() if status["input"] == path][-1]
 
+    def status(self, *, ended_days_ago: int) -> Path:
+        """Put there the status file of a run that ended so long ago, and return it."""
+        then = datetime.fromisoformat(clock.utc()) - timedelta(days=ended_days_ago)
+        at = then.strftime("%Y-%m-%dT%H:%M:%SZ")
+        run = f"{then:%Y%m%dT%H%M%SZ}-chat-0a1b2c"
+        facts = {"schema_version": 1, "job_id": run, "kind": "chat", "status": "complete", "completed_at": at}
+        self.save(f"jobs/{run}.json", json.dumps(facts))
+        file = self.workspace / "jobs" / f"{run}.json"
+        os.utime(file, (then.timestamp(), then.timestamp()))
+        return file
+
     def set(self, text: str) -> None:
         """Write the person's own `config.toml`."""
         (self.config / "config.toml").write_text(text)
@@ -218,6 +231,11 @@ class Home:
             timeout=deadline_s,
             check=False,
         )
+
+    def cli_side_by_side(self, *calls: tuple[str, ...]) -> list[subprocess.CompletedProcess[str]]:
+        """Run several commands at the same time, and return how each ended, in their order."""
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            return list(pool.map(lambda arguments: self.cli(*arguments), calls))
 
 
 Fact = object | Callable[[Any], bool]

@@ -1,5 +1,5 @@
 """
-The golden saves as real operations on a real folder under the real daemon, all at once, each in a sub-folder of its own.
+The golden saves as real operations on a real folder under the real daemon, all at once, each in its own sub-folder.
 
 For `test_golden_saves.py` and `benchmarks/saves.py`.
 """
@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from saves.replay import Replayer, Trace
@@ -91,7 +92,7 @@ class Timed(Replayer):
     def duration(self) -> float:
         """Return the seconds that it takes, its longer pauses cut."""
         times = [0.0, *(op[0] for op in self.trace["ops"])]
-        return sum(min(later - earlier, MAX_GAP_S) for earlier, later in zip(times, times[1:], strict=False))
+        return sum(min(later - earlier, MAX_GAP_S) for earlier, later in pairwise(times))
 
     def complete_at(self, path: str, digest: str, before: float) -> float | None:
         """Return when the content of *digest* was complete in *path*, the last time that was no later than *before*."""

@@ -21,20 +21,19 @@ def printed(home: Home, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("verb", ["", *VERBS])
-def test_every_verb_has_help(home: Home, verb: str):
+def test_every_verb_has_help(home: Home):
     """`--help` of the program and of each verb says what it does, and ends with status 0."""
-    done = home.cli(*([verb] if verb else []), "--help")
-    assert done.returncode == 0
-    assert "Usage: rlmwatch" in done.stdout
-    if not verb:
-        assert all(name in done.stdout for name in VERBS)
+    whole, *each = home.cli_side_by_side(("--help",), *((verb, "--help") for verb in VERBS))
+    assert whole.returncode == 0
+    assert all(verb in whole.stdout for verb in VERBS)
+    for verb, done in zip(VERBS, each, strict=True):
+        assert (done.returncode, f"Usage: rlmwatch {verb}" in done.stdout) == (0, True), done.stdout
 
 
 def test_a_verb_that_is_called_wrongly_ends_with_status_2(home: Home):
     """An unknown verb, an unknown flag and a folder that is no workspace are told apart from failures by status 2."""
-    for arguments in (("frobnicate",), ("run", "--frobnicate"), ("jobs", "--limit", "many"), ("status",)):
-        done = home.cli(*arguments)
+    wrong = (("frobnicate",), ("run", "--frobnicate"), ("jobs", "--limit", "many"), ("status",))
+    for arguments, done in zip(wrong, home.cli_side_by_side(*wrong), strict=True):
         assert done.returncode == 2, arguments
         assert done.stdout + done.stderr
         assert "Traceback" not in done.stderr
@@ -132,21 +131,15 @@ def test_answer_prints_the_answer_and_asks_the_same_bytes_once(home: Home, provi
     assert [question(call.body) for call in provider.calls] == ["hello", "refuse this", "refuse this", "by the daemon"]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("nowhere_input.txt", None, "no such file"),
-        ("notes.txt", b"hello", "not an input"),
-        (".hidden_input.txt", b"hello", "not an input"),
-    ],
-)
-def test_answer_of_what_is_no_input_ends_with_status_2(home: Home, name: str, content: bytes | None, words: str):
+def test_answer_of_what_is_no_input_ends_with_status_2(home: Home):
     """`answer` of a file that is missing or no input ends with status 2 and says which it is."""
-    if content is not None:
-        home.save(name, content)
-    done = home.cli("answer", str(home.workspace / name))
-    assert done.returncode == 2
-    assert words in done.stderr
+    files = {"nowhere_input.txt": "no such file", "notes.txt": "not an input", ".hidden_input.txt": "not an input"}
+    home.save("notes.txt", "hello")
+    home.save(".hidden_input.txt", "hello")
+    calls = [("answer", str(home.workspace / name)) for name in files]
+    for words, done in zip(files.values(), home.cli_side_by_side(*calls), strict=True):
+        assert done.returncode == 2
+        assert words in done.stderr
 
 
 def test_answer_beside_a_daemon_waits_for_its_answer(home: Home, provider: OpenAIServer):
@@ -191,17 +184,26 @@ def test_status_and_jobs_say_what_is(home: Home):
     assert whole["spent_today_usd"] == 0
     assert whole["ceiling_per_day_usd"] == 1
     assert whole["host"] == socket.gethostname()
-    assert printed(home, "status", *where)["daemon"] == "not running here"
-    jobs = printed(home, "jobs", str(home.workspace))
-    assert {job["input"]: job["status"] for job in jobs} == {"a_input.txt": "complete", "b_input.txt": "failed"}
-    (failed,) = printed(home, "jobs", str(home.workspace), "--status", "failed")
-    assert failed["input"] == "b_input.txt"
-    assert printed(home, "status", failed["job_id"], *where) == failed
-    table = home.cli("jobs", str(home.workspace)).stdout
-    assert all(job["job_id"] in table for job in jobs)
-    assert "tokns" in table
-    assert "complete 1, failed 1" in home.cli("status", *where).stdout
-    assert home.cli("status", "no-such-run", *where).returncode == 2
+    one = home.status_of("b_input.txt")
+    folder = str(home.workspace)
+    down, jobs, failed, of_one, table, text, nobody = home.cli_side_by_side(
+        ("status", *where, "--json"),
+        ("jobs", folder, "--json"),
+        ("jobs", folder, "--status", "failed", "--json"),
+        ("status", one["job_id"], *where, "--json"),
+        ("jobs", folder),
+        ("status", *where),
+        ("status", "no-such-run", *where),
+    )
+    assert json.loads(down.stdout)["daemon"] == "not running here"
+    inputs = {job["input"]: job["status"] for job in json.loads(jobs.stdout)}
+    assert inputs == {"a_input.txt": "complete", "b_input.txt": "failed"}
+    assert json.loads(failed.stdout) == [one]
+    assert json.loads(of_one.stdout) == one
+    assert all(status["job_id"] in table.stdout for status in home.statuses())
+    assert "tokns" in table.stdout
+    assert "complete 1, failed 1" in text.stdout
+    assert nobody.returncode == 2
 
 
 def test_the_workspace_is_found_by_variable_and_by_the_current_folder(home: Home):

@@ -67,21 +67,29 @@ def test_ctrl_c_ends_cleanly(home: Home):
 
 
 def test_a_folder_whose_host_is_another_machine_is_left_alone_until_it_moves(home: Home, provider: OpenAIServer):
-    """Where `rlmwatch.toml` names another host the daemon answers nothing and says so; it begins when the host moves."""
-    home.save("rlmwatch.toml", '# mine\nhost = "laptop"\nready_marker = "go"\n')
-    home.save("a_input.txt", "whose turn?\ngo")
-    with home.daemon() as daemon:
-        assert daemon.wait("host.idle")["answers"] == "laptop"
-        assert daemon.seen("ready") == []
-        home.save("b_input.txt", "mine now?\ngo")
-        assert provider.count == 0
-        home.save("rlmwatch.toml", home.read("rlmwatch.toml").replace("laptop", socket.gethostname()))
-        daemon.answered("a_output.txt")
-        daemon.answered("b_output.txt")
-        home.save("rlmwatch.toml", home.read("rlmwatch.toml").replace(socket.gethostname(), "laptop"))
-        daemon.wait("host.moved", answers="laptop")
-        daemon.wait("host.idle", answers="laptop")
-        assert provider.count == 2
+    """Where `rlmwatch.toml` names another host the daemon says so and idles; it begins, and ends, as the host moves."""
+    me = socket.gethostname()
+    home.save("rlmwatch.toml", 'host = "laptop"\n')
+    home.save("a_input.txt", "whose turn?")
+    mine = Home(home.root / "mine", provider)
+    mine.save("rlmwatch.toml", f'host = "{me}"\n')
+    with home.daemon() as idle, mine.daemon() as working:
+        assert idle.wait("host.idle")["answers"] == "laptop"
+        assert idle.seen("ready") == []
+        home.save("b_input.txt", "mine now?")
+        mine.save("c_input.txt", "still mine")
+        working.answered("c_output.txt")
+        assert provider.count == 1
+        mine.save("rlmwatch.toml", 'host = "laptop"\n')
+        home.save("rlmwatch.toml", f'host = "{me}"\n')
+        idle.answered("a_output.txt")
+        idle.answered("b_output.txt")
+        working.wait("host.moved", answers="laptop")
+        working.wait("host.idle", answers="laptop")
+        mine.save("c_input.txt", "no longer mine")
+        home.save("d_input.txt", "mine")
+        idle.answered("d_output.txt")
+        assert provider.count == 4
 
 
 def test_take_over_moves_the_folder_to_this_machine(home: Home):
@@ -99,6 +107,22 @@ def test_the_first_daemon_names_its_host(home: Home):
     with home.daemon() as daemon:
         daemon.wait("ready")
         assert f'host = "{socket.gethostname()}"' in home.read("rlmwatch.toml")
+
+
+def test_old_status_files_and_what_a_killed_writer_left_are_removed(home: Home):
+    """Status files of runs that ended more than 30 days ago go, and temporary files of a killed daemon; others stay."""
+    young = home.status(ended_days_ago=29)
+    old = home.status(ended_days_ago=31)
+    left = home.workspace / "sub" / ".syncthing.rlmwatch-0123abcd.tmp"
+    home.save("sub/.syncthing.rlmwatch-0123abcd.tmp", "half an ans")
+    home.save(".mine.tmp", "not the daemon's")
+    home.save("jobs/notes.json", "[]")
+    with home.daemon() as daemon:
+        daemon.wait("status.pruned", files=1)
+        daemon.wait("workspace.swept", files=1)
+    assert (young.exists(), old.exists(), left.exists()) == (True, False, False)
+    assert home.exists(".mine.tmp")
+    assert home.exists("jobs/notes.json")
 
 
 @contextmanager

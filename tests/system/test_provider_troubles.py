@@ -79,7 +79,7 @@ def test_half_an_answer_at_the_time_limit_is_delivered_as_partial(troubled: Shar
 def test_a_provider_that_falls_silent_counts_as_dead_after_the_idle_timeout(home: Home, brain: Brain):
     """After `models.idle_timeout_s` without a byte a call is given up and made again."""
     home.set("[models]\nidle_timeout_s = 0.5\n")
-    brain.on("hello", Fault.stall(), Fault.stall("He"), "Hello.")
+    brain.on("hello", Fault.stall("He"), "Hello.")
     home.save("a_input.txt", "hello")
     with home.daemon() as daemon:
         daemon.answered("a_output.txt")

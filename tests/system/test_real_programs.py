@@ -103,7 +103,7 @@ def test_nano(shared: Shared, folder: Path):
 
 
 def test_ed(shared: Shared, folder: Path):
-    """ed is the standard editor."""
+    """Whoever writes twice in ed, once more without a change, gets two answers."""
     file = folder / "note_input.txt"
     with terminal("ed", "note_input.txt", cwd=folder, env=shared.home.environ()) as editor:
         editor.type(f"a\n{TEXT}.\nw\n")
@@ -115,7 +115,7 @@ def test_ed(shared: Shared, folder: Path):
 
 
 def test_rsync(shared: Shared, folder: Path, tmp_path: Path):
-    """rsync's new and changed files run once each, its second pass without a change runs nothing."""
+    """New and changed files that rsync brings run once each; its second pass without a change runs nothing."""
     needs("rsync")
     source = tmp_path / "source"
     (source / "deep").mkdir(parents=True)
@@ -161,7 +161,7 @@ def test_git(shared: Shared, folder: Path):
 
 
 def test_sed_cp_mv_and_tar(shared: Shared, folder: Path, tmp_path: Path):
-    """What `sed -i`, `cp -r`, `tar -x` and `mv` bring runs once; a folder that is renamed with its answers runs nothing."""
+    """What `sed -i`, `cp -r`, `tar -x`, `mv` bring runs once; a folder renamed with its answers runs nothing."""
     needs("sed", "tar")
     tree = tmp_path / "tree"
     for n in range(5):

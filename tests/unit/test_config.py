@@ -69,7 +69,7 @@ def test_a_workspace_may_not_set_what_is_trusted(places, key):
         ("[chat]\ntoken = 2", "", {}, r"config\.toml: chat\.token: no such setting; did you mean tokens\?"),
         ("", "redy_marker = 'x'", {}, r"rlmwatch\.toml: redy_marker: no such setting; did you mean ready_marker\?"),
         ("", "[chat]\ntokens = 'many'", {}, r"rlmwatch\.toml: chat\.tokens: .*integer"),
-        ("workers = 0", "", {}, r"config\.toml: workers: .*greater than 0"),
+        ("workers = -1", "", {}, r"config\.toml: workers: .*greater than or equal to 0"),
         ("", "", {"RLMWATCH_CHAT__TOKENS": "many"}, r"RLMWATCH_CHAT__TOKENS: chat\.tokens"),
         ("workers = ", "", {}, r"config\.toml: no valid TOML: "),
         ("base_url = 'localhost:80'", "", {}, r"config\.toml: base_url: .*https\?://"),

@@ -176,11 +176,22 @@ def test_damaged_memory_is_moved_aside_and_told_in_the_status(root):
     assert text(root, "notes/plan_state.json.corrupt-20261123T091510Z") == "{"
 
 
-@pytest.mark.parametrize(("path", "kind"), [("research_prompt.txt", Kind.CHAT), ("research_prompt.txt", Kind.RESEARCH)])
-def test_a_session_file_is_no_list_of_turns(root, path, kind):
-    """A research input, also one that front matter sends to the chat, gets no state file of turns."""
-    put(root, replace(FIRST, path=path, kind=kind))
+def test_a_research_input_that_is_sent_to_the_chat_has_no_memory(root):
+    """Its own file is a session, which a chat neither reads nor writes."""
+    put(root, replace(FIRST, path="research_prompt.txt", kind=Kind.CHAT))
     assert [name for name in everything(root) if name.endswith(("state.json", "session.json"))] == []
+
+
+def test_a_research_run_is_booked_in_its_session_once(root):
+    """Exchange and spending lie in the session's file, and publishing again changes nothing."""
+    run = replace(FIRST, path="research_prompt.txt", kind=Kind.RESEARCH, conversation="research")
+    put(root, run)
+    first = text(root, "research_session.json")
+    put(root, run)
+    assert text(root, "research_session.json") == first
+    session = json.loads(first)
+    assert session["spent"]["output_tokens"] == run.result.usage.output_tokens
+    assert [turn["answer"] for turn in session["turns"]] == [run.result.answer]
 
 
 def test_submission_is_answered_in_its_status_alone(root):

@@ -1,0 +1,184 @@
+"""`rlmwatch submit`: hand in a job."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from rlmwatch.cli.output import print_json, quiet, say
+from rlmwatch.cli.waiting import job_values, print_ended, until_ended
+from rlmwatch.client import Client, Job, Options
+from rlmwatch.config import own_name
+from rlmwatch.contract.text import decode
+from rlmwatch.daemon.app import App
+from rlmwatch.daemon.log import Redactor, configure
+from rlmwatch.daemon.once import answer_job
+from rlmwatch.daemon.place import Place, locate
+from rlmwatch.errors import ConfigError, InputError, NoProvider, UsageError, WorkspaceBusy
+from rlmwatch.workspace.owner import holder, named_host
+
+STDIN = "-"
+Flag = Parameter(negative=())
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    wait: bool
+    as_json: bool
+
+
+def submit(  # noqa: PLR0913 (the flags of a command line)
+    *task: str,
+    file: Path | None = None,
+    data: str | None = None,
+    model: str | None = None,
+    tokens: int | None = None,
+    max_steps: int | None = None,
+    max_tokens: int | None = None,
+    max_cost_usd: float | None = None,
+    webhook: str | None = None,
+    wait: Annotated[bool, Flag] = False,
+    workspace: Annotated[Path | None, Parameter(name=("--workspace", "-w"))] = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """
+    Hand in a job, print its id, and return at once; with --wait, print its answer.
+
+    Args:
+        task: What to do; `-` reads it from standard input.
+        file: Read the task from this file.
+        data: File to work on, or a folder of the workspace; `-` reads standard input.
+        model: Model, in place of the configured one.
+        tokens: Output tokens of one call, at most.
+        max_steps: Steps of a run of the engine, at most.
+        max_tokens: Output tokens of the whole run, at most.
+        max_cost_usd: US dollars of the whole run, at most.
+        webhook: Where to report the end; your config.toml says which hosts are allowed.
+        wait: Wait for the answer. Where no daemon runs, it is answered here.
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+        as_json: Print the job as JSON.
+    """
+    quiet()
+    place = locate(workspace)
+    client = Client(place.root)
+    options: Options = {
+        "model": model,
+        "tokens": tokens,
+        "max_steps": max_steps,
+        "max_tokens": max_tokens,
+        "max_cost_usd": max_cost_usd,
+        "webhook": webhook,
+    }
+    words = _task(task, file, data)
+    material = _material(place, data)
+    try:
+        job = client.submit(words, **options, **material)
+    except InputError as error:
+        raise UsageError(str(error)) from None
+    return handed_in(place, client, job, wait=wait, as_json=as_json)
+
+
+def handed_in(place: Place, client: Client, job: Job, *, wait: bool, as_json: bool) -> int:
+    """Say what becomes of *job*, and wait for it where that is asked; return the exit status."""
+    if not wait:
+        if as_json:
+            print_json(job_values(job))
+        else:
+            print(job.job_id)
+        if (where := _nobody(place)) is not None:
+            say(f"rlmwatch: {where}")
+        return 0
+    try:
+        ended = asyncio.run(_wait(place, client, job))
+    except KeyboardInterrupt:
+        say(f"rlmwatch: {job.job_id} is handed in, and goes on: `rlmwatch status {job.job_id}`, `rlmwatch cancel …`")
+        raise
+    return print_ended(ended, as_json=as_json)
+
+
+async def _wait(place: Place, client: Client, job: Job) -> Job:
+    """Return *job* once it has ended: answered by the daemon, or here where none runs."""
+    where = _nobody(place)
+    if where is None:
+        return await until_ended(client, job.job_id)
+    say(f"rlmwatch: {where} It is answered here.")
+    redactor = Redactor()
+    configure("text", redactor, level=logging.WARNING)
+    telling = asyncio.create_task(until_ended(client, job.job_id))
+    try:
+        async with App(place, redactor=redactor) as app:
+            await answer_job(app, job.job_id)
+    except WorkspaceBusy:  # a daemon has begun meanwhile
+        return await telling
+    except (UsageError, NoProvider) as error:
+        raise UsageError(f"{error}\n{job.job_id} is handed in, and is answered when rlmwatch runs here") from error
+    finally:
+        if not telling.done():
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+    return await asyncio.to_thread(client.status, job.job_id)
+
+
+def _nobody(place: Place) -> str | None:
+    """Say, in words, that no daemon answers here now; None where one does, here or on another machine."""
+    if holder(place.state) is not None:
+        return None
+    try:
+        named = named_host(place.root)
+        me = own_name(place.user_dir, os.environ, socket.gethostname())
+    except ConfigError:
+        named = me = None
+    if named is not None and named != me:
+        return None
+    return f"no daemon runs here now; `rlmwatch run {place.root}` answers what waits."
+
+
+def _task(words: tuple[str, ...], file: Path | None, data: str | None) -> str:
+    if bool(words) == (file is not None):
+        raise UsageError("what is to be done? Give the task as arguments, `-` for standard input, or --file FILE")
+    if file is not None:
+        return _text(file)
+    if words == (STDIN,):
+        if data == STDIN:
+            raise UsageError("standard input can be the task or the data, not both")
+        return _decoded(sys.stdin.buffer.read(), "standard input")
+    return " ".join(words)
+
+
+def _material(place: Place, data: str | None) -> dict[str, str]:
+    """Return the job's `data`, or `data_path` where that lies in the workspace and need not be copied."""
+    if data is None:
+        return {}
+    if data == STDIN:
+        return {"data": _decoded(sys.stdin.buffer.read(), "standard input")}
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise UsageError(f"--data {data}: no such file")
+    resolved = path.resolve()
+    if resolved != place.root and resolved.is_relative_to(place.root):
+        return {"data_path": resolved.relative_to(place.root).as_posix()}
+    if path.is_dir():
+        raise UsageError(f"--data {data}: a folder must lie in the workspace {place.root}")
+    return {"data": _text(path)}
+
+
+def _text(path: Path) -> str:
+    try:
+        return _decoded(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from None
+
+
+def _decoded(raw: bytes, where: str) -> str:
+    try:
+        return decode(raw)
+    except InputError as error:
+        raise UsageError(f"{where}: {error}") from None

@@ -1,0 +1,73 @@
+"""Wait for a job at the terminal: how far it is, and then its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.markup import escape
+
+from rlmwatch.cli.output import print_json, say
+from rlmwatch.client import Client, Job
+from rlmwatch.contract.documents import JobStatus
+
+POLL_S = 0.25
+"""Between two looks at a status file: a person does not notice; the file itself moves once a second."""
+
+
+async def until_ended(client: Client, job_id: str) -> Job:
+    """Return the job once it has ended; on a terminal, say meanwhile how far it is."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return await _ended(client, job_id)
+    with console.status("handed in") as line:
+        return await _ended(client, job_id, lambda job: line.update(escape(_how_far(job))))
+
+
+async def _ended(client: Client, job_id: str, tell: Callable[[Job], None] | None = None) -> Job:
+    while True:
+        job = await asyncio.to_thread(client.status, job_id)
+        if job.ended:
+            return job
+        if tell is not None:
+            tell(job)
+        await asyncio.sleep(POLL_S)
+
+
+def _how_far(job: Job) -> str:
+    parts = [str(job.status)]
+    if job.progress is not None and job.progress.step:
+        of = f" of {job.progress.max_steps}" if job.progress.max_steps else ""
+        parts.append(f"step {job.progress.step}{of}")
+    if job.progress is not None and job.progress.note:
+        parts.append(job.progress.note)
+    if job.usage.llm_calls:
+        parts.append(f"{job.usage.input_tokens} tokens in, {job.usage.output_tokens} out")
+    return job.error or ", ".join(parts)
+
+
+def print_ended(job: Job, *, as_json: bool) -> int:
+    """Print how the job ended: the answer to standard output, the rest beside it; return the exit status."""
+    if as_json:
+        print_json(job_values(job))
+    else:
+        if job.answer is not None:
+            print(job.answer)
+        for line in (*job.notes, *([job.error] if job.error else [])):
+            say(f"rlmwatch: {line}")
+        if job.partial or job.answer is None:
+            say(f"rlmwatch: {job.job_id}: {job.status}, {job.outcome}")
+    sys.stdout.flush()
+    return 0 if job.status is JobStatus.COMPLETE else 1
+
+
+def job_values(job: Job) -> dict[str, object]:
+    """Return *job* as JSON values."""
+    return {
+        **asdict(job),
+        "usage": job.usage.model_dump(mode="json"),
+        "progress": None if job.progress is None else job.progress.model_dump(mode="json"),
+    }

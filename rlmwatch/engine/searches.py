@@ -1,0 +1,146 @@
+"""
+The paid searches of one run, and the function `research` that a cell calls.
+
+A search goes the way of a model call: reserved, journalled, made, recorded,
+settled; tried again where it may work later; handed out from the journal after a
+kill. Its pages are kept with their source, for the check of the answer.
+
+Pages are numbered over the whole run, in the order in which the searches were
+asked for, however they come back: a replay numbers them as the first time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rlmwatch.budget import Reservation
+from rlmwatch.engine.calls import Calls, Place
+from rlmwatch.engine.tools import Tool
+from rlmwatch.errors import ProviderError, ProviderUnavailable
+from rlmwatch.runs.model import PaidCall, Usage
+from rlmwatch.sandbox.base import CellError, HostFunction, JsonValue, Parameter
+from rlmwatch.search.base import Page, Search, SearchQuery, SearchReply
+from rlmwatch.search.citations import Fetched
+from rlmwatch.search.numbers import numbered
+
+AT_ONCE = 8
+"""Searches of a run in flight together: Exa's default limit is 10 a second (exa.ai/docs, November 2026)."""
+
+
+@dataclass(slots=True)
+class Searches:
+    """
+    Makes the searches of one attempt of one run.
+
+    Attributes:
+        fetched: Every page so far, in the order of the searches.
+        note: Is told what is searched.
+    """
+
+    calls: Calls
+    search: Search
+    note: Callable[[str], None] = field(default=lambda _text: None)
+    fetched: list[Fetched] = field(default_factory=list)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    _last: asyncio.Future[None] | None = None
+
+    @property
+    def pages(self) -> list[Page]:
+        """Every page that was fetched, in the order of the searches."""
+        return [each.page for each in self.fetched]
+
+    def tool(self) -> Tool:
+        """Return `research`, to be offered to the cells of this run."""
+
+        def offered(place: Callable[[], Place]) -> HostFunction:
+            async def research(**given: Any) -> JsonValue:  # noqa: ANN401 (JSON)
+                return await self._research(place(), given)
+
+            return HostFunction(
+                "research",
+                research,
+                (
+                    Parameter("query"),
+                    Parameter("max_results", "int", 5),
+                    Parameter("days", "int", None),
+                    Parameter("domains", "strings", None),
+                    Parameter("text_chars", "int", 4000),
+                ),
+                doc="research(query, max_results=5, days=None, domains=None, text_chars=4000): search the web",
+                record="Page",
+            )
+
+        return offered
+
+    async def _research(self, at: Place, given: dict[str, Any]) -> JsonValue:
+        domains = given["domains"]
+        try:
+            query = SearchQuery(**{**given, "domains": None if domains is None else tuple(domains)})
+        except ValueError as error:
+            raise CellError("ValueError", f"research(): {error}") from None
+        before, mine = self._last, asyncio.get_running_loop().create_future()
+        self._last = mine
+        try:
+            async with self._slots:
+                self.note(f"searching: {query.query}")
+                reply, when = await self._find(query, at)
+            if before is not None:
+                await before
+            self.fetched += [Fetched(page, query.query, when) for page in reply.pages]
+        finally:
+            if not mine.done():
+                mine.set_result(None)
+        numbers = {page.url: number for number, page in enumerate(numbered(self.pages), 1)}
+        return [{"n": numbers.get(page.url), **asdict(page)} for page in reply.pages]
+
+    async def _find(self, query: SearchQuery, at: Place) -> tuple[SearchReply, str]:
+        """Return what was found, and when."""
+        key = self.calls.name(asdict(query), at)
+        if (earlier := self.calls.replay.take(key)) is not None:
+            return SearchReply.kept(earlier.reply or {}), earlier.ended_at or earlier.started_at
+        async for attempt in self.calls.tries():
+            with attempt:
+                return await self._once(key, query)
+        raise AssertionError("a retry context returns or raises")  # pragma: no cover
+
+    async def _once(self, key: str, query: SearchQuery) -> tuple[SearchReply, str]:
+        calls, frame = self.calls, self.calls.frame
+        held = calls.budget.reserve_search(self.search.max_usd(query))
+        call = PaidCall(key, "search", self.search.provider, asdict(query), 0, held.usd)
+        try:
+            done = await calls.journal.intend(
+                frame.run_id, frame.attempt, call, ceilings=frame.ceilings, now=frame.utc()
+            )
+        except BaseException:
+            calls.budget.release(held)
+            raise
+        if done is not None:
+            calls.budget.release(held)
+            return SearchReply.kept(done.reply or {}), done.ended_at or done.started_at
+        calls.crash_at("search.intended")
+        try:
+            reply = await self.search.search(query)
+        except asyncio.CancelledError:
+            await self._lost(key, held)
+            raise
+        except ProviderUnavailable as error:
+            await (self._lost(key, held) if error.may_be_billed else calls.give_back(key, held))
+            raise
+        except ProviderError:
+            await calls.give_back(key, held)
+            raise
+        calls.crash_at("search.replied")
+        calls.book(held, reply.usage)
+        now = frame.utc()
+        await asyncio.shield(calls.journal.record(frame.run_id, key, asdict(reply), reply.usage, now=now))
+        calls.crash_at("search.recorded")
+        return reply, now
+
+    async def _lost(self, key: str, held: Reservation) -> None:
+        """Book a search that was cut off as it could have cost."""
+        used = Usage(cost_usd=held.usd, searches=1)
+        self.calls.book(held, used)
+        await self.calls.lose(key, used)

@@ -1,0 +1,19 @@
+"""
+Exa: web research. The engine writes code that searches, reads, and answers with sources.
+
+After the answer, each link, number and quotation in it is checked against the
+pages that were fetched; what does not hold is marked in the answer.
+"""
+
+from __future__ import annotations
+
+from rlmwatch.handlers import plain
+from rlmwatch.handlers.base import Bench
+from rlmwatch.handlers.rlm import Material, rlm
+from rlmwatch.runs.model import Result, Run
+
+
+async def exa(run: Run, bench: Bench) -> Result:
+    """Answer one question from the web."""
+    context = await bench.context()
+    return await rlm(run, f"{run.prompt}\n\n{plain.prompt('exa')}", Material(context), bench)
