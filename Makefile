@@ -36,7 +36,7 @@ lock:
 	.venv-lock/bin/python -m pip -q install uv
 	for file in run dev; do \
 		groups="--extra local --extra documents --group build"; \
-		test $$file = run || groups="$$groups --group dev -c requirements/run.txt"; \
+		test $$file = run || groups="$$groups --extra cluster --group dev -c requirements/run.txt"; \
 		.venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--no-header --no-annotate $$groups pyproject.toml -o requirements/$$file.txt || exit 1; \
 	done

@@ -67,7 +67,10 @@ log = structlog.get_logger()
 
 def refusal(url: str, settings: WebhookSettings) -> str | None:
     """Say why nothing may be told at *url*, for the job's status; None where it may."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the webhook was refused: it is no address"
     place = _PLACE.fullmatch(parts.netloc)
     if place is None or parts.scheme not in _USUAL_PORT:
         return f"the webhook {_shown(url)} was refused: write http(s)://host[:port]/path, without a user's name"

@@ -22,6 +22,9 @@ from rlmwatch.runs.model import Save
 ENCLOSED: Final = ("data", "data_path", "webhook")
 """What a run needs of a job file beside its task and options."""
 
+MAX_PROBLEM_CHARS: Final = 2_000
+"""Of what is said of a bad job file: one value in the wrong place may be wrong in a thousand ways."""
+
 _BYTES_PER_MB: Final = 1_000_000
 
 
@@ -124,7 +127,7 @@ def _problem(name: Submission, raw: bytes, problem: str) -> Save:
         prompt="",
         options={},
         digest=text.digest(raw),
-        problem=problem,
+        problem=problem if len(problem) <= MAX_PROBLEM_CHARS else problem[:MAX_PROBLEM_CHARS] + " …",
     )
 
 

@@ -63,6 +63,8 @@ def test_what_the_user_allows_may_be_told(url):
         "ftp://hooks.example.org/",
         "https:///path",
         "https://hooks.example.org:99999999/",
+        "http://[::1/",
+        "http://[hooks.example.org]/",
     ],
 )
 def test_whatever_else_is_refused_in_words(url):
