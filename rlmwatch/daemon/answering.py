@@ -7,8 +7,8 @@ What it holds to:
    happens. From then on every statement carries the attempt: once the run is
    another's, this one pays and writes nothing more.
 2. How a run ended is committed, and that is all: the daemon that has the folder
-   publishes it. While the ledger cannot be reached, a result that was paid for
-   is kept here and committed as soon as it can.
+   publishes it. While the ledger cannot be reached, what was paid for is kept
+   here and committed as soon as it can (`PostgresLedger`).
 3. A worker that stops, or whose ledger fails in the middle of a run, gives the
    run back; what was paid for is in the journal.
 """
@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 import structlog
 
@@ -45,11 +45,6 @@ from rlmwatch.workspace.status import Live
 
 EVERY_S = 1.0
 """Between two reports of how far a run is: as often as its status file may be rewritten."""
-AGAIN_S = 1.0
-"""After the ledger could not be used."""
-
-T = TypeVar("T")
-
 log = structlog.get_logger()
 
 
@@ -169,8 +164,9 @@ class Answering:
                 await self._commit(run, end)
         except (LedgerError, asyncio.CancelledError) as error:
             log.warning("run.given_back", run=run.run_id, attempt=run.attempt, why=str(error) or "this worker stops")
-            await self._give_back(run)
-            if isinstance(error, asyncio.CancelledError):
+            stops = isinstance(error, asyncio.CancelledError)
+            await self._give_back(run, within_s=GRACE_S if stops else None)
+            if stops:
                 raise
         finally:
             self.parcels.close(run.run_id)
@@ -207,28 +203,19 @@ class Answering:
 
     async def _commit(self, run: Run, end: Result | Hold) -> None:
         if isinstance(end, Hold):
-            ended = await self._insist(lambda: self.ledger.hold(run.run_id, run.attempt, end.reason, now=self.utc()))
+            ended = await self.ledger.hold(run.run_id, run.attempt, end.reason, now=self.utc())
         else:
-            ended = await self._insist(lambda: self.ledger.finish(run.run_id, run.attempt, end, now=self.utc()))
+            ended = await self.ledger.finish(run.run_id, run.attempt, end, now=self.utc())
         if ended is None:
             log.warning("run.fenced", run=run.run_id, attempt=run.attempt)
         else:
             log.info("run.answered", run=run.run_id, path=run.path, status=str(ended.status))
 
-    async def _insist(self, verb: Callable[[], Awaitable[T]]) -> T:
-        """Return what *verb* does, as soon as the ledger can do it."""
-        while True:
-            try:
-                return await verb()
-            except LedgerError as error:
-                log.warning("ledger.waiting", why=str(error))
-            await asyncio.sleep(AGAIN_S)
-
-    async def _give_back(self, run: Run) -> None:
-        """Let another worker go on with *run*, at once if the ledger can be reached; else once this one is missed."""
+    async def _give_back(self, run: Run, *, within_s: float | None) -> None:
+        """Let another worker go on with *run*. Where that takes too long, it does once this worker is missed."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
-                await self._insist(lambda: self.ledger.give_back(run.run_id, run.attempt))
+            async with asyncio.timeout(within_s):
+                await self.ledger.give_back(run.run_id, run.attempt)
 
 
 def _as_json(live: Live) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -160,6 +160,7 @@ class Dispatcher(Supervisor):
                 active.run = here
                 if here.status.ended:
                     self.crash_at("run.finished")
+                    await self._last_words(here)
                     await self._publish(here)
                     return
                 if here.status is RunStatus.HELD:
@@ -173,6 +174,16 @@ class Dispatcher(Supervisor):
         await self.desk.tell(run)
         await asyncio.to_thread(self.desk.explain, run, run.held_for or "")
         await self._cancelled_meanwhile(run)
+
+    async def _last_words(self, run: Run) -> None:
+        """Write how far the ended *run* came, where its worker was faster than our looks: its status keeps that."""
+        try:
+            live = await self._out.ledger.live(run.run_id)
+        except LedgerError:
+            return
+        if live is not None:
+            going_on = replace(run, status=RunStatus.RUNNING, completed_at=None, result=None)
+            await self.desk.tell(going_on, _live(live))
 
     async def _say(self, run: Run) -> None:
         """Write what is known of a run that is out into its status, and what it spent into its session."""

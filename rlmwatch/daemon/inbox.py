@@ -134,12 +134,16 @@ class Inbox:
                     return
         elif seen is Seen.GONE:
             self._forget(path)
-        self._wake.set()
+        self._stir()
 
     def published(self, run: Run) -> None:
         """Note that *run* has ended and its status says so."""
         if self.cancels.published(run):
-            self._wake.set()
+            self._stir()
+
+    def _stir(self) -> None:
+        self._resting.clear()
+        self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until *stop*."""
@@ -183,6 +187,11 @@ class Inbox:
             if self._said.get(what) != str(error):
                 log.error("jobs.waiting", what=what, why=str(error), done="will be tried again")  # noqa: TRY400
             self._said[what] = str(error)
+            return False
+        except Exception as error:
+            if self._said.get(what) != repr(error):  # one strange file must not end the daemon
+                log.exception("jobs.fault", what=what)
+            self._said[what] = repr(error)
             return False
         self._said.pop(what, None)
         return True
@@ -257,6 +266,7 @@ class Inbox:
         self._settling.gone(path)
         self._readings.forget(path)
         self._halves.pop(path, None)
+        self._said.pop(path, None)
 
     async def _offer(self, path: str, content: Content) -> None:
         """Take in one whole content, or leave it for later."""

@@ -72,7 +72,7 @@ def refusal(url: str, settings: WebhookSettings) -> str | None:
     except ValueError:
         return "the webhook was refused: it is no address"
     place = _PLACE.fullmatch(parts.netloc)
-    if place is None or parts.scheme not in _USUAL_PORT:
+    if place is None or not url.isprintable() or parts.scheme not in _USUAL_PORT:
         return f"the webhook {_shown(url)} was refused: write http(s)://host[:port]/path, without a user's name"
     asked = (_plain(place["host"]), int(place["port"] or _USUAL_PORT[parts.scheme]))
     allowed = set()

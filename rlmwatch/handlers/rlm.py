@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rlmwatch.contract.documents import Progress
+from rlmwatch.contract.options import RunOptions
 from rlmwatch.engine.loop import run_engine
 from rlmwatch.engine.prompts import Prompts, current_prompts
 from rlmwatch.engine.searches import Searches
@@ -32,12 +33,13 @@ async def rlm(run: Run, question: str, material: Material, bench: Bench) -> Resu
     """
     Answer *question* with the engine.
 
-    Question, history and prompts are pinned as texts: an edit of the session, or an upgrade, in the middle of a run
-    changes nothing of what the model is asked.
+    Question, history, options and prompts are pinned: an edit of the session or the settings, or an upgrade, in the
+    middle of a run changes nothing of what the model is asked. Caps are those of the moment.
     """
     pinned = run.pinned or await bench.pin(
         {
             "model": bench.options.model,
+            "options": bench.options.model_dump(mode="json", exclude_none=True),
             "prompts": current_prompts().pinned(),
             "question": question,
             "history": material.history,
@@ -46,7 +48,7 @@ async def rlm(run: Run, question: str, material: Material, bench: Bench) -> Resu
     ended = await run_engine(
         Task(pinned["question"], material.context.value, pinned["history"]),
         Kit(
-            options=bench.options,
+            options=RunOptions.model_validate(dict(pinned["options"])),
             calls=bench.calls,
             sandbox=bench.sandbox,
             trajectory=bench.trajectory,

@@ -35,6 +35,8 @@ _MOVED = Statement("""
     SELECT run_id, status, attempt, live FROM errands JOIN runs USING (run_id) WHERE {mine}TRUE
 """)
 
+_LIVE_OF = Statement("SELECT live FROM errands WHERE run_id = :run_id")
+
 _LIVE = Statement("""
     UPDATE errands SET live = :live FROM runs
     WHERE errands.run_id = :run_id AND runs.run_id = :run_id AND runs.status = 'running' AND runs.attempt = :attempt
@@ -140,6 +142,12 @@ def seen(db: Db) -> dict[str, Seen]:
 def tell_live(db: Db, run_id: str, attempt: int, live: str) -> None:
     """Keep how far *attempt* is; of one that no longer owns its run, nothing."""
     db.execute(_LIVE, {"run_id": run_id, "attempt": attempt, "live": live})
+
+
+def live(db: Db, run_id: str) -> Mapping[str, Any] | None:
+    """Return what was last said of how far a run is."""
+    row = first(db, _LIVE_OF, {"run_id": run_id})
+    return None if row is None or row["live"] is None else dict(json.loads(row["live"]))
 
 
 def ask_cancel(db: Db, run_id: str, reason: str, *, now: str) -> Run | None:

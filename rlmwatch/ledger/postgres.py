@@ -2,19 +2,33 @@
 The ledger in a Postgres database that machines and workspaces share.
 
 Every verb raises `LedgerError` where the database cannot be used; the next one
-tries again, so the ledger works as soon as the server does.
+tries again, so the ledger works as soon as the server does. Those that keep what
+was paid for, and how a run ended, raise none: they try again until the server
+takes it, for a paid reply that is lost is paid again.
 """
 
 from __future__ import annotations
 
-from typing import Self
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Self, TypeVar
 
+import structlog
+
+from rlmwatch.errors import LedgerError
 from rlmwatch.ledger import errands
 from rlmwatch.ledger.errands import Errand, Seen, Unsent
 from rlmwatch.ledger.pg_connection import Server, SharedDb
 from rlmwatch.ledger.verbs import Verbs
 from rlmwatch.ledger.writer import Writer
-from rlmwatch.runs.model import Run
+from rlmwatch.runs.model import Result, Run, Usage
+
+AGAIN_S = 1.0
+"""Between two tries of what must not be lost."""
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 class PostgresLedger(Verbs[SharedDb]):
@@ -36,6 +50,40 @@ class PostgresLedger(Verbs[SharedDb]):
         writer = Writer(Server(url, workspace))
         writer.start()
         return cls(writer)
+
+    # What must not be lost
+
+    async def record(self, run_id: str, key: str, reply: Mapping[str, Any], usage: Usage, *, now: str) -> None:
+        """See `Journal.record`. Waits for the server."""
+        await self._insist(lambda: Verbs.record(self, run_id, key, reply, usage, now=now))
+
+    async def release(self, run_id: str, key: str, *, now: str) -> None:
+        """See `Journal.release`. Waits for the server."""
+        await self._insist(lambda: Verbs.release(self, run_id, key, now=now))
+
+    async def lose(self, run_id: str, key: str, *, usage: Usage | None, now: str) -> None:
+        """See `Journal.lose`. Waits for the server."""
+        await self._insist(lambda: Verbs.lose(self, run_id, key, usage=usage, now=now))
+
+    async def finish(self, run_id: str, attempt: int, result: Result, *, now: str) -> Run | None:
+        """See `Queue.finish`. Waits for the server; None also where it had happened when the connection broke."""
+        return await self._insist(lambda: Verbs.finish(self, run_id, attempt, result, now=now))
+
+    async def hold(self, run_id: str, attempt: int, reason: str, *, now: str) -> Run | None:
+        """See `Queue.hold`. Waits for the server; None also where it had happened when the connection broke."""
+        return await self._insist(lambda: Verbs.hold(self, run_id, attempt, reason, now=now))
+
+    async def give_back(self, run_id: str, attempt: int) -> None:
+        """See `errands.give_back`. Waits for the server."""
+        await self._insist(lambda: self._writer.do(lambda db: errands.give_back(db, run_id, attempt)))
+
+    async def _insist(self, verb: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return await verb()
+            except LedgerError as error:
+                log.warning("ledger.waiting", why=str(error))
+            await asyncio.sleep(AGAIN_S)
 
     # Runs that are handed out
 
@@ -59,6 +107,10 @@ class PostgresLedger(Verbs[SharedDb]):
         """See `errands.tell_live`."""
         await self._writer.do(lambda db: errands.tell_live(db, run_id, attempt, live))
 
+    async def live(self, run_id: str) -> Mapping[str, Any] | None:
+        """See `errands.live`."""
+        return await self._writer.do(lambda db: errands.live(db, run_id), writes=False)
+
     async def ask_cancel(self, run_id: str, reason: str, *, now: str) -> Run | None:
         """See `errands.ask_cancel`."""
         return await self._writer.do(lambda db: errands.ask_cancel(db, run_id, reason, now=now))
@@ -70,10 +122,6 @@ class PostgresLedger(Verbs[SharedDb]):
     async def claim_for(self, run_id: str, worker: int, *, now: str) -> Run | None:
         """See `errands.claim_for`."""
         return await self._writer.do(lambda db: errands.claim_for(db, run_id, worker, now=now))
-
-    async def give_back(self, run_id: str, attempt: int) -> None:
-        """See `errands.give_back`."""
-        await self._writer.do(lambda db: errands.give_back(db, run_id, attempt))
 
     async def adopt_orphans(self, lease_s: float) -> list[Run]:
         """See `errands.adopt_orphans`; where there are none, nothing is locked."""

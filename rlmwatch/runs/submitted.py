@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rlmwatch.contract import text
-from rlmwatch.contract.documents import read_status, read_submission
+from rlmwatch.contract.documents import read_status, read_submission, well_formed
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import Submission
 from rlmwatch.errors import InputError
@@ -77,8 +77,7 @@ def to_submission(name: Submission, raw: bytes, *, size: int, max_bytes: int) ->
     if max(len(raw), size) > max_bytes:
         return _problem(name, raw, _too_large(max_bytes))
     try:
-        plain = text.decode(raw).encode()
-        values = json.loads(plain)
+        values = json.loads(text.decode(raw), parse_constant=_no_number)
     except (InputError, ValueError, RecursionError) as error:
         return Incomplete(_problem(name, raw, _no_json(raw, error)))
     if not isinstance(values, dict):
@@ -87,7 +86,8 @@ def to_submission(name: Submission, raw: bytes, *, size: int, max_bytes: int) ->
     if isinstance(inside, str) and inside and name.job_id != inside and name.job_id.startswith(inside):
         return Told(f"a copy of the file of job {inside}", copy=True)
     try:
-        return _read(name, raw, plain)
+        # Half of a surrogate pair can be written in JSON, and stored nowhere.
+        return _read(name, raw, well_formed(json.dumps(values, ensure_ascii=False)).encode())
     except InputError as error:
         return _problem(name, raw, str(error))
 
@@ -100,6 +100,8 @@ def _read(name: Submission, raw: bytes, plain: bytes) -> Save | Told:
         except InputError:
             raise InputError('no job: it needs "status": "pending" and a "task"') from None
         return Told("the status of a run")
+    if "\0" in submission.task:
+        raise InputError("`task`: holds a NUL character; it is to be a text")
     if submission.handler is Kind.RESEARCH:
         raise InputError("`handler`: research keeps a session beside its question: save a <name>_research_prompt.txt")
     given: dict[str, Any] = submission.model_dump(mode="json", include=set(ENCLOSED), exclude_none=True)
@@ -112,6 +114,10 @@ def _read(name: Submission, raw: bytes, plain: bytes) -> Save | Told:
         digest=text.digest(raw),
         enclosed=given,
     )
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
 
 
 def conversation(name: Submission) -> str:

@@ -186,9 +186,9 @@ def test_what_a_worker_needs_of_the_folder_travels(tmp_path, postgres: PostgresS
         home.save("big_job_input.txt", "find it")
         daemon.answered("big_job_output.txt")
         assert "THE NEEDLE" in home.read("big_job_output.txt")
-        assert "555" in home.read("big_job_output.txt")
         status = home.status_of("big_job_input.txt")
         assert (status["status"], status["attempt"], status["usage"]["llm_calls"]) == ("complete", 1, 1)
+        assert status["budget"]["max_tokens"] == 555
         home.save("ask_job_input.txt", "---\ncontext: [../outside.txt]\n---\nread it")
         daemon.wait("run.failed", path="ask_job_input.txt")
         assert "no such file" in home.read("ask_job_error.txt")

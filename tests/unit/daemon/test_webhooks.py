@@ -68,7 +68,7 @@ def test_what_the_user_allows_may_be_told(url):
     ],
 )
 def test_whatever_else_is_refused_in_words(url):
-    """Another host, another port, a user's name or a trick of spelling is refused, and no part of a password is told."""
+    """Another host or port, a user's name, a trick of spelling is refused, and no part of a password is told."""
     said = refusal(url, ALLOWED)
     assert "refused" in said
     assert "word" not in said
@@ -87,7 +87,9 @@ def test_the_list_holds_hosts_and_nothing_else(entry):
         WebhookSettings(allow=(entry,))
 
 
-@pytest.mark.parametrize("secret", ["hunter2", "whsec_", "whsec_short", "whsec_!!!!", "x whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+@pytest.mark.parametrize(
+    "secret", ["hunter2", "whsec_", "whsec_short", "whsec_!!!!", "x whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
+)
 def test_a_secret_must_be_one(secret):
     """A secret that is none is an error of the configuration, whose text says how to make one."""
     with pytest.raises(ValidationError, match="openssl rand"):

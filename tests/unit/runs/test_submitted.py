@@ -44,6 +44,7 @@ def test_2_half_a_submission_is_never_taken_for_a_whole_one(cut):
         (b'"pending"', "must begin with {"),
         ('{"task": "Grüße'.encode("latin-1"), "not UTF-8"),
         (b"[" * 100_000, "no JSON that can be read"),
+        (b'{"task": NaN}', "NaN is no JSON"),
     ],
 )
 def test_2_what_never_becomes_json_says_why(raw, says):
@@ -63,7 +64,9 @@ def test_3_the_status_of_a_run_asks_for_nothing():
 
 def test_4_a_copy_of_another_jobs_file_is_passed_over():
     """A second version that a sync tool keeps under a longer name is not answered again."""
-    found = read({"status": "pending", "task": "x", "job_id": "a-job"}, name=Submission("jobs/a-job-PC.json", "a-job-PC"))
+    found = read(
+        {"status": "pending", "task": "x", "job_id": "a-job"}, name=Submission("jobs/a-job-PC.json", "a-job-PC")
+    )
     assert found == Told("a copy of the file of job a-job", copy=True)
 
 
@@ -81,6 +84,7 @@ def test_4_a_copy_of_another_jobs_file_is_passed_over():
         ({"status": "pending", "task": "x", "job_id": "other"}, "leave it out"),
         ({"status": "pending", "task": "x", "handler": "research"}, "research_prompt.txt"),
         ({"stat": "pending", "tsk": "x"}, '"status": "pending" and a "task"'),
+        ({"status": "pending", "task": "a\0b"}, "NUL"),
     ],
 )
 def test_5_a_mistyped_key_is_an_error_and_not_a_missing_cap(values, says):
@@ -94,7 +98,13 @@ def test_5_a_mistyped_key_is_an_error_and_not_a_missing_cap(values, says):
 def test_6_a_submission_is_a_save_with_all_that_it_brings():
     """Task, options, data and webhook are captured; each job has a conversation of its own."""
     raw = json.dumps(
-        {"status": "pending", "task": "Sum it up", "data": {"a": [1, None]}, "tokens": 200, "webhook": "https://e.org/h"}
+        {
+            "status": "pending",
+            "task": "Sum it up",
+            "data": {"a": [1, None]},
+            "tokens": 200,
+            "webhook": "https://e.org/h",
+        }
     ).encode()
     assert read(b"\xef\xbb\xbf" + raw) == Save(
         path="jobs/a-job.json",
@@ -117,3 +127,16 @@ def test_6_a_windows_shell_may_write_utf_16():
 def test_6_handler_says_the_kind():
     """A job may ask for another kind that needs no file beside it."""
     assert read({"status": "pending", "task": "x", "handler": "exa"}).kind is Kind.EXA
+
+
+def test_6_half_of_a_surrogate_pair_is_replaced():
+    """What JSON can say and no file can hold, the half of an emoji, does not stop anything."""
+    found = read(rb'{"status": "pending", "task": "a\ud83d b \ud83d\ude00", "data": {"\ude00": "\ud83d"}}')
+    assert found.prompt == "a\ufffd b \U0001f600"
+    assert found.enclosed == {"data": {"\ufffd": "\ufffd"}}
+
+
+def test_5_what_is_said_of_a_bad_file_is_not_endless():
+    """Data that is nested too deep is an error whose text can be read."""
+    raw = b'{"status": "pending", "task": "x", "data": ' + b"[" * 300 + b"]" * 300 + b"}"
+    assert 0 < len(read(raw).problem) < 3_000

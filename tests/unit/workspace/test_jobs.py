@@ -57,13 +57,16 @@ def test_what_is_handed_in_is_whole_and_makes_the_folder(tmp_path):
     """A submission and a request appear under their names at once, also where `jobs/` is missing."""
     jobs.submitted(tmp_path, "a", b"{}")
     jobs.ask_to_cancel(tmp_path, "a", b"now")
-    assert {file.name: file.read_bytes() for file in (tmp_path / "jobs").iterdir()} == {"a.json": b"{}", "a.cancel": b"now"}
+    assert {file.name: file.read_bytes() for file in (tmp_path / "jobs").iterdir()} == {
+        "a.json": b"{}",
+        "a.cancel": b"now",
+    }
     assert jobs.cancel_handled(tmp_path, "a")
     assert not jobs.cancel_handled(tmp_path, "a")
 
 
 def test_what_is_set_aside_is_never_missing_under_its_name(tmp_path, box):
-    """A rejected file gets a second name and keeps the first, until the status takes its place; repeated, nothing happens."""
+    """A rejected file gets a second name and keeps the first, until its status takes that."""
     (box / "a.json").write_text("half")
     assert jobs.set_aside(tmp_path, "a") == "a.json.rejected"
     assert jobs.set_aside(tmp_path, "a") == "a.json.rejected"
