@@ -41,8 +41,10 @@ ENV_OUTSIDE = frozenset({"RLMWATCH_WORKSPACE", "RLMWATCH_STATE_DIR"})
 
 DEFAULTS: dict[Kind, RunOptions] = {
     Kind.CHAT: RunOptions(tokens=300, max_seconds=300),
-    Kind.RESEARCH: RunOptions(tokens=400, max_steps=4, max_cost_usd=0.05, max_tokens=1200, max_seconds=600),
-    Kind.JOB: RunOptions(tokens=200, max_seconds=600),
+    Kind.RESEARCH: RunOptions(
+        tokens=400, max_steps=4, max_cost_usd=0.05, max_tokens=1200, max_seconds=600, max_searches=12
+    ),
+    Kind.JOB: RunOptions(tokens=200, max_seconds=600, max_searches=12),
     Kind.EXA: RunOptions(tokens=1200, max_steps=8, max_cost_usd=0.50, max_searches=12, max_seconds=900),
 }
 """The founding examples' numbers (design, section 11); time limits are ours: a slow provider still answers in them."""

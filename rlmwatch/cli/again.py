@@ -11,7 +11,7 @@ from rlmwatch.cli.output import quiet, say
 from rlmwatch.contract.names import input_name
 from rlmwatch.daemon.place import Place
 from rlmwatch.errors import UsageError
-from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.daemon.ledgers import ledger_of
 from rlmwatch.runs.queue import Known
 from rlmwatch.workspace.owner import holder
 
@@ -38,7 +38,7 @@ def again(file: Path, /) -> int:
 
 
 async def _forget(place: Place, path: str) -> None:
-    ledger = SqliteLedger.open(place.ledger)
+    ledger = ledger_of(place)
     try:
         if not await ledger.again(path):
             # Never seen by this ledger, but perhaps answered by an earlier one: known now, and as not admitted.

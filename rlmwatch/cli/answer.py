@@ -9,8 +9,10 @@ from pathlib import Path
 
 from rlmwatch import clock
 from rlmwatch.cli.files import place_of
+from rlmwatch.cli.live import LiveLine
 from rlmwatch.cli.output import say
 from rlmwatch.contract.documents import StatusFile
+from rlmwatch.contract.names import input_name
 from rlmwatch.contract.text import digest
 from rlmwatch.daemon.app import App, Parts
 from rlmwatch.daemon.log import Redactor, configure
@@ -32,10 +34,14 @@ def answer(file: Path, /) -> int:
     """
     Answer one input file now and print the answer. Needs no daemon; where one runs, it answers.
 
+    At a terminal, a line on standard error says meanwhile how far it is.
+
     Args:
         file: An input, such as chat_input.txt or notes/x_input.md.
     """
     place, path = place_of(file)
+    if input_name(path) is None:  # said at once, whoever holds the workspace
+        raise UsageError(f"{path} is not an input: its name must end in _input.txt, _input.md or the like")
     try:
         return asyncio.run(_here(place, path))
     except WorkspaceBusy:
@@ -46,14 +52,19 @@ async def _here(place: Place, path: str) -> int:
     redactor = Redactor()
     configure("text", redactor, level=logging.WARNING)
     heard: list[str] = []
+    with LiveLine() as line:
 
-    def hear(piece: str) -> None:
-        heard.append(piece)
-        sys.stdout.write(piece)
-        sys.stdout.flush()
+        def hear(piece: str) -> None:
+            line.stop()
+            heard.append(piece)
+            sys.stdout.write(piece)
+            sys.stdout.flush()
 
-    async with App(place, redactor=redactor, parts=Parts(on_text=lambda _run: hear)) as app:
-        run = await answer_one(app, path)
+        # Piped on, it is printed whole at the end: a call that breaks off is made again, from its beginning.
+        listener = hear if sys.stdout.isatty() else None
+        parts = Parts(on_text=lambda _run: listener, on_live=lambda _run, live: line.tell(live.progress, live.usage))
+        async with App(place, redactor=redactor, parts=parts) as app:
+            run = await answer_one(app, path)
     return _print(run, heard=bool(heard))
 
 
@@ -73,13 +84,16 @@ async def _by_the_daemon(place: Place, path: str) -> int:
     say("a daemon answers here already: waiting for its answer")
     wanted = digest((place.root / path).read_bytes())
     give_up = clock.monotonic() + SEEN_WITHIN_S
-    while True:
-        found = await asyncio.to_thread(_status_of, place, path, wanted)
-        if found is not None and found.status.ended:
-            break
-        if found is None and clock.monotonic() > give_up:
-            raise UsageError(f"the daemon did not take up {path}; its log says why")
-        await asyncio.sleep(POLL_S)
+    with LiveLine() as line:
+        while True:
+            found = await asyncio.to_thread(_status_of, place, path, wanted)
+            if found is not None and found.status.ended:
+                break
+            if found is not None:
+                line.tell(found.progress, found.usage)
+            elif clock.monotonic() > give_up:
+                raise UsageError(f"the daemon did not take up {path}; its log says why")
+            await asyncio.sleep(POLL_S)
     if found.answer is not None:
         print(found.answer)
         return 0

@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "init": ("rlmwatch.cli.init:init", "Make a workspace with an example, and say what to do next."),
     "run": ("rlmwatch.cli.run:run", "Watch a workspace and answer what is saved in it."),
     "worker": ("rlmwatch.cli.worker:worker", "Answer runs of a shared ledger on this machine, without a folder."),
+    "ledger": ("rlmwatch.cli.ledger:app", "Carry a ledger over to a shared one in PostgreSQL."),
     "answer": ("rlmwatch.cli.answer:answer", "Answer one input file now, here, without a daemon."),
     "submit": ("rlmwatch.cli.submit:submit", "Hand in a job; with --wait, print its answer."),
     "cancel": ("rlmwatch.cli.cancel:cancel", "End runs before their time."),

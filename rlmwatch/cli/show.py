@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -14,9 +14,10 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.daemon.ledgers import ledger_if_any
 from rlmwatch.daemon.place import Place, locate
 from rlmwatch.errors import UsageError
-from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.ledger.verbs import Verbs
 from rlmwatch.runs.model import JournalEntry, Run, Usage
 from rlmwatch.runs.trajectory import StepRecord
 
@@ -75,9 +76,9 @@ def show(
 
 
 async def _find(place: Place, run_id: str) -> Shown:
-    if not place.ledger.exists():
+    ledger = ledger_if_any(place)
+    if ledger is None:
         raise UsageError(f"{place.root} has no ledger on this machine: nothing was answered here")
-    ledger = SqliteLedger.open(place.ledger)
     try:
         run = await ledger.get(run_id) or await _by_beginning(ledger, run_id)
         return Shown(run, await ledger.steps(run.run_id), await ledger.entries(run.run_id))
@@ -85,7 +86,7 @@ async def _find(place: Place, run_id: str) -> Shown:
         await ledger.aclose()
 
 
-async def _by_beginning(ledger: SqliteLedger, beginning: str) -> Run:
+async def _by_beginning(ledger: Verbs[Any], beginning: str) -> Run:
     found = [run for run in await ledger.recent(1000) if run.run_id.startswith(beginning)]
     if len(found) != 1:
         how_many = "no run" if not found else f"{len(found)} runs"

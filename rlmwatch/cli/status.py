@@ -13,7 +13,7 @@ from rlmwatch.cli.output import print_json, quiet
 from rlmwatch.config import load
 from rlmwatch.daemon.place import Place, locate
 from rlmwatch.errors import UsageError
-from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.daemon.ledgers import ledger_if_any
 from rlmwatch.workspace.owner import holder, named_host
 from rlmwatch.workspace.polling import status as read_one
 
@@ -61,8 +61,8 @@ async def _whole(place: Place) -> dict[str, Any]:
         "daemon": holder(place.state) or "not running here",
         "host": named_host(place.root),
     }
-    if place.ledger.exists():
-        ledger = SqliteLedger.open(place.ledger)
+    ledger = ledger_if_any(place)
+    if ledger is not None:
         try:
             counts = await ledger.count()
             day, month = await ledger.spent_usd(now=clock.utc())

@@ -6,6 +6,7 @@ per run, so that booking the same run again, with what it used meanwhile, counts
 once:
 
 1. `booked` of a run that is known takes the difference; of a new one all of it.
+   A late word that says less than is booked already changes nothing.
 2. What the last `KNOWN_RUNS` runs used stands beside the sum; a run is resumed,
    or published again, long before so many others have gone by.
 3. An exchange carries its run's id and is added once.
@@ -69,8 +70,11 @@ class SessionState(_Edited):
 
     def booked(self, run_id: str, used: Used) -> SessionState:
         """Return this session with all that *run_id* *used* so far."""
-        before = self.spent_before(run_id)
-        others = {known: was for known, was in self.runs.items() if known != run_id}
+        before, known = self.spent_before(run_id), self.runs.get(run_id, Used())
+        used = Used(
+            output_tokens=max(used.output_tokens, known.output_tokens), cost_usd=max(used.cost_usd, known.cost_usd)
+        )
+        others = {other: was for other, was in self.runs.items() if other != run_id}
         kept = dict(list(others.items())[-(KNOWN_RUNS - 1) :])
         total = Used(output_tokens=before.output_tokens + used.output_tokens, cost_usd=before.cost_usd + used.cost_usd)
         return self.model_copy(update={"spent": total, "runs": {**kept, run_id: used}})

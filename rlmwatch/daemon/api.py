@@ -15,7 +15,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Coroutine, Mapping
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
@@ -25,20 +26,23 @@ from pydantic import SecretStr, ValidationError
 
 from rlmwatch import clock
 from rlmwatch.config import DEFAULTS, state_dir
-from rlmwatch.contract.documents import Turn, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
-from rlmwatch.contract.session import SessionState, Used
+from rlmwatch.contract.session import SessionState
+from rlmwatch.daemon.bench import SESSION_POLL_S
 from rlmwatch.daemon.keys import Key
 from rlmwatch.daemon.program import Hands, OnStep, Program, save_of
-from rlmwatch.errors import SessionBudgetExceeded, UsageError
+from rlmwatch.errors import SessionBudgetExceeded, UsageError, WorkspaceBusy
 from rlmwatch.handlers.base import Handler
 from rlmwatch.handlers.job import job
 from rlmwatch.handlers.research import research
-from rlmwatch.runs.model import Outcome, Result, Run, Usage
+from rlmwatch.runs.model import Outcome, Usage
 from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.workspace.context import Context
-from rlmwatch.workspace.session import SessionFile
+from rlmwatch.workspace.session import SessionFile, SessionLock
+
+BUSY_S = 30.0
+"""How long a change of the caps waits for a run that uses the session: a short one ends, a long one is worth saying."""
 
 T = TypeVar("T")
 
@@ -133,9 +137,6 @@ async def _answer(program: Program, kind: Kind, task: str, options: RunOptions, 
         save = save_of(kind, task, options)
         ran, result = await program.answer(save, way.handler, way.hands, on_step=way.on_step)
         steps = await program.ledger.steps(ran.run_id)
-        if way.hands.kept is not None:
-            used = Used(output_tokens=result.usage.output_tokens, cost_usd=result.usage.cost_usd or 0.0)
-            way.hands.kept.book(ran.run_id, used, _turn(ran, result), now=clock.utc())
         return RunResult(
             result.answer or "",
             result.partial,
@@ -147,26 +148,6 @@ async def _answer(program: Program, kind: Kind, task: str, options: RunOptions, 
             result.model,
             ran.run_id,
         )
-
-
-def _turn(ran: Run, result: Result) -> Turn:
-    return Turn(
-        run_id=ran.run_id,
-        at=ran.created_at,
-        model=result.model,
-        input=ran.prompt,
-        answer=result.answer or "",
-        input_digest=ran.digest,
-        partial=True if result.partial else None,
-        reason=result.outcome.value if result.partial else None,
-        usage=UsageSoFar(
-            input_tokens=result.usage.input_tokens,
-            output_tokens=result.usage.output_tokens,
-            cost_usd=result.usage.cost_usd,
-            llm_calls=result.usage.llm_calls,
-            searches=result.usage.searches,
-        ),
-    )
 
 
 class Session:
@@ -235,25 +216,54 @@ class Session:
         return max(0.0, self.max_cost_usd - self._state().spent.cost_usd)
 
     def raise_caps(self, *, max_tokens: int | None = None, max_cost_usd: float | None = None) -> None:
-        """Set new caps, here and in the file, so that the daemon and other scripts keep to them too."""
+        """
+        Set new caps, here and in the file, so that the daemon and other scripts keep to them too.
+
+        Raises:
+            WorkspaceBusy: Another run uses the session, and did not end within `BUSY_S`.
+        """
         caps = {"max_tokens": max_tokens, "max_cost_usd": max_cost_usd}
         said = {name: value for name, value in caps.items() if value is not None}
         self._max_tokens = max_tokens or self._max_tokens
         self._max_cost_usd = max_cost_usd or self._max_cost_usd
-        self._file.change(lambda state: state.model_copy(update=said), now=clock.utc())
+        self._change(lambda state: state.model_copy(update=said))
 
     def clear(self) -> None:
-        """Forget exchanges and spending; the caps stay."""
+        """
+        Forget exchanges and spending; the caps stay.
+
+        Raises:
+            WorkspaceBusy: Another run uses the session, and did not end within `BUSY_S`.
+        """
 
         def cleared(state: SessionState) -> SessionState:
             return SessionState(
                 conversation=state.conversation, max_tokens=state.max_tokens, max_cost_usd=state.max_cost_usd
             )
 
-        self._file.change(cleared, now=clock.utc())
+        self._change(cleared)
+
+    def _change(self, change: Callable[[SessionState], SessionState]) -> None:
+        lock = _locked(self.path)
+        try:
+            self._file.change(change, now=clock.utc())
+        finally:
+            lock.release()
 
     def _state(self) -> SessionState:
         return self._file.load(now=clock.utc())[0]
+
+
+def _locked(session: Path) -> SessionLock:
+    """Return the session's lock, as soon as nobody else holds it."""
+    give_up = clock.monotonic() + BUSY_S
+    while True:
+        try:
+            return SessionLock.acquire(state_dir(), session)
+        except WorkspaceBusy:
+            if clock.monotonic() >= give_up:
+                raise
+        time.sleep(SESSION_POLL_S)
 
 
 def _split(options: Options) -> tuple[RunOptions, OnStep | None, Program]:

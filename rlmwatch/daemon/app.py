@@ -58,7 +58,7 @@ from rlmwatch.watch.watcher import Watcher
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.memory import Answered
 from rlmwatch.workspace.owner import Lock
-from rlmwatch.workspace.status import StatusBoard, Writer
+from rlmwatch.workspace.status import Live, StatusBoard, Writer
 
 if TYPE_CHECKING:
     from rlmwatch.daemon.sharing import Sharing
@@ -148,12 +148,14 @@ class Parts:
         find_model: Chooses and makes the provider.
         crash_at: Is told the named points at which a crash must lose nothing.
         on_text: Returns who listens to the text of a run; None where nobody does.
+        on_live: Is told how far a run is.
         host: The name by which this machine answers; None for its own (see `config.own_name`).
     """
 
     find_model: Callable[[Loaded, Mapping[str, Key], Mapping[str, str]], Awaitable[tuple[Model, Choice]]] = find_model
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
     on_text: Callable[[Run], Callable[[str], None] | None] = field(default=lambda _run: None)
+    on_live: Callable[[Run, Live], None] = field(default=lambda _run, _live: None)
     host: str | None = None
 
 
@@ -213,7 +215,7 @@ class App:
             self.ledger = open_ledger(self.place, loaded.settings, self.host)
             self._stack.push_async_callback(self.ledger.aclose)
             self.terms = await self._terms(loaded)
-            self._stack.push_async_callback(self._close_model)
+            self._stack.push_async_callback(lambda: _close(self.terms))
             self.root = root
             self.sandbox = build_sandbox(loaded)
             self._stack.push_async_callback(self.sandbox.aclose)
@@ -236,9 +238,8 @@ class App:
             ConfigError: A file is wrong. The last good settings stay.
         """
         terms = await self._terms(self._load())
-        if self.terms.model is not None:
-            # Calls that are under way keep their connection until they end; then it closes with the loop.
-            self._stack.push_async_callback(self.terms.model.aclose)
+        # Calls that are under way keep their connection until they end; then it closes with the loop.
+        self._stack.push_async_callback(_close, self.terms)
         self.terms = self.benches.terms = terms
         if self.sharing is None:
             self.supervisor.workers = terms.loaded.settings.workers
@@ -273,12 +274,6 @@ class App:
         sharing.answer(self.sandbox, handlers(), at_once=workers)
         return sharing
 
-    async def _close_model(self) -> None:
-        if self.terms.model is not None:
-            await self.terms.model.aclose()
-        if self.terms.search is not None:
-            await self.terms.search.aclose()
-
     def _watch_config(self) -> WatchConfig:
         settings = self.terms.loaded.settings
         return WatchConfig(
@@ -292,7 +287,7 @@ class App:
         root = self.root
         can = handlers()
         board = StatusBoard(root, Writer(self.host, os.getpid()))
-        self.desk = Desk(root, self.place.state, board, clock.utc, self._redactor.text)
+        self.desk = Desk(root, self.place.state.parent, board, clock.utc, self._redactor.text)
         self.benches = BenchMaker(
             self.terms,
             self.ledger,
@@ -302,6 +297,8 @@ class App:
             clock.utc,
             self.parts.on_text,
             self.parts.crash_at,
+            self.parts.on_live,
+            self.desk.stream,
         )
         if self.sharing is not None:
             self.supervisor = self.sharing.supervisor(self.desk, can, self.benches, self.parts.crash_at)
@@ -343,3 +340,9 @@ class App:
     def describe(self) -> str:
         """Return, in a few words, what answers."""
         return f"{self.choice.model} ({self.choice.provider})" if self.choice else "nothing: see model.none"
+
+
+async def _close(terms: Terms) -> None:
+    for part in (terms.model, terms.search):
+        if part is not None:
+            await part.aclose()

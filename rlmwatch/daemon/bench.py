@@ -22,6 +22,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.daemon.heard import Heard
+from rlmwatch.daemon.streaming import Stream
 from rlmwatch.engine.calls import Calls, Frame
 from rlmwatch.engine.searches import Searches
 from rlmwatch.errors import NoProvider, UnknownPrice, WorkspaceBusy
@@ -39,6 +40,10 @@ from rlmwatch.workspace.status import Live
 
 SESSION_POLL_S = 0.5
 """How often a session that a script uses is asked for again."""
+NO_SEARCH = (
+    "searching the web needs EXA_API_KEY: get a key at dashboard.exa.ai, and put it into the environment, "
+    "or into the file .env in rlmwatch's folder of your configuration (never into the workspace)"
+)
 CEILING_KEYS = ("ceilings.max_cost_usd_per_day", "ceilings.max_cost_usd_per_month")
 
 
@@ -116,6 +121,8 @@ class BenchMaker:
         desk: Reads memory and material, and writes how far a run is.
         sandbox: Where a model's code runs.
         on_text: Returns who listens to a run's text; None where nobody does.
+        on_live: Is told how far a run is.
+        stream: Returns what shows a run's answer so far, for those that ask for it; None where nothing can.
     """
 
     terms: Terms
@@ -126,6 +133,8 @@ class BenchMaker:
     utc: Callable[[], str]
     on_text: Callable[[Run], Callable[[str], None] | None] = field(default=lambda _run: None)
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
+    on_live: Callable[[Run, Live], None] = field(default=lambda _run, _live: None)
+    stream: Callable[[Run], Stream | None] = field(default=lambda _run: None)
 
     async def __call__(self, run: Run, heard: Heard) -> Bench:
         """
@@ -171,7 +180,7 @@ class BenchMaker:
             trajectory=self.ledger,
             session=session,
             searches=searches,
-            on_text=self.on_text(run),
+            on_text=self._listener(run, options, calls, heard),
         )
         if searches is not None:
             searches.note = partial(self._note_search, run, heard)
@@ -179,15 +188,28 @@ class BenchMaker:
             heard.closing.push_async_callback(self._book, run, calls)
         return heard.bench
 
+    def _listener(self, run: Run, options: RunOptions, calls: Calls, heard: Heard) -> Callable[[str], None] | None:
+        """Return who is given each piece of the answer; None where nobody listens."""
+        listener = self.on_text(run)
+        stream = self.stream(run) if options.stream else None
+        if stream is None:
+            return listener
+        calls.on_again = stream.again
+        heard.closing.push_async_callback(stream.close)
+
+        def hear(piece: str) -> None:
+            stream.hear(piece)
+            if listener is not None:
+                listener(piece)
+
+        return hear
+
     def _searches(self, run: Run, options: RunOptions, calls: Calls) -> Searches | None:
         """Return what searches the web for *run*, where its kind or `tools` allows it."""
-        if run.kind is not Kind.EXA and "research" not in (options.tools or ()):
+        if not searches_the_web(run.kind, options):
             return None
         if self.terms.search is None:
-            raise NoProvider(
-                "searching the web needs EXA_API_KEY: get a key at dashboard.exa.ai, and put it into the environment, "
-                "or into the file .env in rlmwatch's folder of your configuration (never into the workspace)"
-            )
+            raise NoProvider(NO_SEARCH)
         return Searches(calls, self.terms.search)
 
     def _frame(self, run: Run, options: RunOptions) -> Frame:
@@ -217,6 +239,7 @@ class BenchMaker:
             return
         heard.live = _live(bench.options, bench.calls, progress)
         self.desk.note(run, heard.live)
+        self.on_live(run, heard.live)
         if run.kind is Kind.RESEARCH:
             # Each step: whoever uses the session after a crash of ours knows what was spent.
             self.desk.note_spending(run, bench.calls.used)
@@ -227,6 +250,11 @@ class BenchMaker:
 
     async def _pin(self, run: Run, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
         return await self.ledger.pin(run.run_id, run.attempt, pinned)
+
+
+def searches_the_web(kind: Kind, options: RunOptions) -> bool:
+    """Whether a run may search the web: by its kind, or by `tools`."""
+    return kind is Kind.EXA or "research" in (options.tools or ())
 
 
 def _live(options: RunOptions, calls: Calls, progress: Progress) -> Live:

@@ -18,12 +18,13 @@ from rlmwatch.contract.documents import ChatState
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import SessionState, Used
+from rlmwatch.daemon.streaming import Stream
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Run, Usage
 from rlmwatch.workspace.context import Context, by_path, describe, read_context
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.memory import Remembered, load_chat
-from rlmwatch.workspace.publish import explain, publish
+from rlmwatch.workspace.publish import explain, publish, show
 from rlmwatch.workspace.session import SessionFile, SessionLock, session_of
 from rlmwatch.workspace.status import Live, StatusBoard
 
@@ -36,7 +37,7 @@ class Desk:
     Reads and writes the workspace for the runs of one daemon.
 
     Attributes:
-        state: The private state folder.
+        state: The folder of all private state, over all workspaces: scripts lock a session there too.
         redact: Takes secrets out of any text that goes into a file.
     """
 
@@ -158,6 +159,16 @@ class Desk:
 
     def _session_file(self, run: Run) -> SessionFile:
         return session_of(self.root, _name(run))
+
+    def stream(self, run: Run) -> Stream | None:
+        """Return what shows the answer of *run* so far; None for a job file, whose answer goes into its status."""
+        if input_name(run.path) is None:
+            return None
+
+        def write(text: str) -> None:
+            show(self.root, run, self.redact(text))
+
+        return Stream(write, run.run_id)
 
     def explain(self, run: Run, why: str) -> None:
         """Write *why* into the conversation's `…_error.txt`, if the folder can take it. Blocks."""

@@ -186,11 +186,13 @@ class Dispatcher(Supervisor):
             await self.desk.tell(going_on, _live(live))
 
     async def _say(self, run: Run) -> None:
-        """Write what is known of a run that is out into its status, and what it spent into its session."""
+        """Write what its worker says of a run that is out into its status, and what it spent into its session."""
         seen = self._out.hearing.seen.get(run.run_id)
-        live = _live(seen.live) if seen is not None and seen.live and seen.attempt == run.attempt else None
+        if seen is None or seen.live is None or seen.attempt != run.attempt:
+            return  # it waits, or its worker speaks in a moment
+        live = _live(seen.live)
         await self.desk.tell(run, live)
-        if live is not None and run.kind is Kind.RESEARCH:
+        if run.kind is Kind.RESEARCH:
             used = live.usage
             await self.desk.book(run, Usage(used.input_tokens, used.output_tokens, used.cost_usd, used.llm_calls))
 

@@ -72,6 +72,19 @@ def ledger_of(place: Place, environ: Mapping[str, str] = os.environ) -> Verbs[An
     return open_ledger(place, loaded.settings, own_name(place.user_dir, environ, socket.gethostname()))
 
 
+def ledger_if_any(place: Place, environ: Mapping[str, str] = os.environ) -> Verbs[Any] | None:
+    """
+    Open the ledger of *place* as `ledger_of` does; None where nothing was ever kept in it. Blocks.
+
+    Raises:
+        LedgerError, ConfigError: As `open_ledger`.
+    """
+    loaded = load(user_dir=place.user_dir, workspace=place.root, environ=environ)
+    if loaded.settings.ledger is None and not place.ledger.exists():
+        return None
+    return open_ledger(place, loaded.settings, own_name(place.user_dir, environ, socket.gethostname()))
+
+
 def workspace_name(place: Place, host: str) -> str:
     """Return the name under which a shared ledger knows this workspace: folders of two machines may have one path."""
     return f"{host}/{place.state.name}"

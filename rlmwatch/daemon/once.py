@@ -14,6 +14,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import input_name
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.app import App
+from rlmwatch.daemon.bench import NO_SEARCH, searches_the_web
 from rlmwatch.daemon.service import How, begin, only_here
 from rlmwatch.engine.calls import price_of
 from rlmwatch.engine.task import DEFAULT_STEPS
@@ -184,7 +185,10 @@ async def _sketch(app: App, save: Save) -> Sketch:
         return replace(nothing, problem=str(error))
     if request is None:
         words = Message("user", save.prompt)
-        return replace(nothing, messages=(words,), steps=options.max_steps or DEFAULT_STEPS, usd=options.max_cost_usd)
+        cannot = NO_SEARCH if searches_the_web(save.kind, options) and app.terms.search is None else None
+        steps = options.max_steps or DEFAULT_STEPS
+        problem = app.terms.why_none or cannot
+        return replace(nothing, messages=(words,), steps=steps, usd=options.max_cost_usd, problem=problem)
     price = price_of(app.terms.model, request) if app.terms.model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
     return replace(nothing, messages=request.messages, usd=usd, problem=app.terms.why_none or None)

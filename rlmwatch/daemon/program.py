@@ -13,17 +13,18 @@ import hashlib
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from rlmwatch import clock
 from rlmwatch.config import load, state_dir, user_config_dir
+from rlmwatch.contract.documents import Turn, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.daemon.app import build_sandbox, find_model, find_search
-from rlmwatch.daemon.bench import BenchMaker, Folder, Terms
+from rlmwatch.daemon.bench import BenchMaker, Terms
 from rlmwatch.daemon.ending import Hold, ended_by
 from rlmwatch.daemon.heard import Heard
 from rlmwatch.daemon.keys import Key, find_all
@@ -94,10 +95,35 @@ class Hands:
         spent = Used(output_tokens=used.output_tokens, cost_usd=used.cost_usd or 0.0)
         self._session().book(run.run_id, spent, None, now=clock.utc())
 
+    async def conclude(self, run: Run, result: Result) -> None:
+        """
+        Book how *run* ended, with its exchange, while its session is still locked.
+
+        Raises:
+            WorkspaceError: It cannot be stored; the ledger has the answer.
+        """
+        if self.kept is not None:
+            spent = Used(output_tokens=result.usage.output_tokens, cost_usd=result.usage.cost_usd or 0.0)
+            await asyncio.to_thread(self.kept.book, run.run_id, spent, _turn(run, result), now=clock.utc())
+
     def _session(self) -> SessionFile:
         if self.kept is None:
             raise AssertionError("a run of no session")
         return self.kept
+
+
+def _turn(run: Run, result: Result) -> Turn:
+    return Turn(
+        run_id=run.run_id,
+        at=run.created_at,
+        model=result.model,
+        input=run.prompt,
+        answer=result.answer or "",
+        input_digest=run.digest,
+        partial=True if result.partial else None,
+        reason=result.outcome.value if result.partial else None,
+        usage=UsageSoFar(**asdict(result.usage)),
+    )
 
 
 class _Telling:
@@ -193,10 +219,10 @@ class Program:
         await self._stack.aclose()
 
     async def answer(
-        self, save: Save, handler: Handler, folder: Folder, *, on_step: OnStep | None = None
+        self, save: Save, handler: Handler, hands: Hands, *, on_step: OnStep | None = None
     ) -> tuple[Run, Result]:
         """
-        Answer *save* and return its ended run.
+        Answer *save* and return its ended run; its session, where it has one, knows of it then.
 
         Raises:
             RlmwatchError: It failed, and why; what was spent is booked.
@@ -206,23 +232,23 @@ class Program:
         if run is None:
             raise AssertionError(f"{save.path} is not new")
         heard = Heard()
-        maker = BenchMaker(self.terms, self.ledger, folder, self.sandbox, clock.monotonic, clock.utc)
-        try:
-            bench = await maker(run, heard)
-            if on_step is not None:
-                bench = replace(bench, trajectory=_Telling(self.ledger, on_step))
-            async with asyncio.timeout(heard.max_seconds):
-                result = await handler(run, bench)
-        except TimeoutError:
-            late = RunTimeout(f"no answer within {heard.max_seconds:g} seconds (max_seconds)")
-            result = await self._failed(run, late, heard)
-        except Exception as error:
-            await self._failed(run, error, heard)
-            raise
-        finally:
-            await heard.closing.aclose()
-        await self.ledger.finish(run.run_id, run.attempt, result, now=clock.utc())
-        await self.ledger.published(run.run_id)
+        maker = BenchMaker(self.terms, self.ledger, hands, self.sandbox, clock.monotonic, clock.utc)
+        async with heard.closing:
+            try:
+                bench = await maker(run, heard)
+                if on_step is not None:
+                    bench = replace(bench, trajectory=_Telling(self.ledger, on_step))
+                async with asyncio.timeout(heard.max_seconds):
+                    result = await handler(run, bench)
+            except TimeoutError:
+                late = RunTimeout(f"no answer within {heard.max_seconds:g} seconds (max_seconds)")
+                result = await self._failed(run, late, heard)
+            except Exception as error:
+                await self._failed(run, error, heard)
+                raise
+            await self.ledger.finish(run.run_id, run.attempt, result, now=clock.utc())
+            await self.ledger.published(run.run_id)
+            await hands.conclude(run, result)
         return run, result
 
     async def _failed(self, run: Run, error: Exception, heard: Heard) -> Result:

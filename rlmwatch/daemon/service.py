@@ -25,9 +25,9 @@ from rlmwatch.workspace.owner import Theirs, host_rule, take_over
 from rlmwatch.workspace.status import prune
 
 TICK_S = 1.0
-"""As often as a status file may be rewritten (file contract, section 5); costs some 30 µs."""
-LOOK_EVERY_TICKS = 5
-"""A move to another host arrives by a sync tool, which takes longer than this many seconds anyway."""
+"""As often as a status file may be rewritten (file contract, section 5), and as the host is looked up; some 0.2 ms."""
+HANDOVER_S = 3 * TICK_S
+"""An idle host begins this much after its turn has come: the one before has seen it by then, and has stopped."""
 PRUNE_EVERY_S = 6 * 3600.0
 MANY_UNANSWERED = 20
 """More unanswered inputs than this in a folder without `rlmwatch.toml`: it may be the wrong folder (contract, 2)."""
@@ -59,16 +59,16 @@ async def serve(app: App, stop: asyncio.Event, *, how: How, manager: Manager) ->
     """
     await begin(app, how)
     with _signals(app, stop, manager):
-        fresh = False
+        stale = False  # whether another host may have answered since the folder was read
         while not stop.is_set():
-            if not await _ours(app, stop, manager):
+            stale |= await _until_ours(app, stop, manager)
+            if stop.is_set():
                 break
-            if fresh:
-                # Another host may have answered meanwhile: what it did is read anew.
+            if stale:
                 app.compose()
                 await app.watcher.first_scan()
             await _work(app, stop, manager)
-            fresh = True
+            stale = True
     manager.stopping()
     log.info("stopped")
 
@@ -109,20 +109,26 @@ def only_here(app: App) -> None:
         )
 
 
-async def _ours(app: App, stop: asyncio.Event, manager: Manager) -> bool:
-    """Wait until this host answers here; False where *stop* came first."""
+async def _until_ours(app: App, stop: asyncio.Event, manager: Manager) -> bool:
+    """Wait until this host answers here, or *stop*; return whether another did meanwhile."""
     said: str | None = None
+    ours_at: float | None = None
     while not stop.is_set():
-        rule = _rule(app)
+        rule, now = _rule(app), clock.monotonic()
         if rule is None:
-            return True
-        if rule != said:
+            ours_at = ours_at or now + (HANDOVER_S if said else 0.0)
+            if now >= ours_at:
+                break
+        else:
+            ours_at = None
+        if rule and rule != said:
             said = rule
+            await app.watcher.stop()
             log.warning("host.idle", answers=rule, me=app.host, done="answering nothing", cure="--take-over")
             manager.ready(f"idle: {rule} answers here")
-        await _tick(stop, TICK_S * LOOK_EVERY_TICKS)
+        await _tick(stop, TICK_S)
         manager.ping()
-    return False
+    return said is not None
 
 
 def _rule(app: App) -> str | None:
@@ -157,13 +163,11 @@ async def _work(app: App, stop: asyncio.Event, manager: Manager) -> None:
 
 async def _keep_house(app: App, stop: asyncio.Event, manager: Manager) -> None:
     """Return when *stop* is set or another host answers."""
-    ticks = 0
     prune_at = clock.monotonic()
     while not await _tick(stop, TICK_S):
-        ticks += 1
         manager.ping()
         await app.desk.flush()
-        if ticks % LOOK_EVERY_TICKS == 0 and (other := _rule(app)):
+        if other := _rule(app):
             log.warning("host.moved", answers=other, me=app.host)
             return
         if clock.monotonic() >= prune_at:

@@ -17,7 +17,7 @@ import structlog
 
 from rlmwatch.config import load, user_config_dir
 from rlmwatch.daemon.answering import Answering
-from rlmwatch.daemon.app import build_sandbox, find_model, handlers
+from rlmwatch.daemon.app import build_sandbox, find_model, find_search, handlers
 from rlmwatch.daemon.bench import Terms
 from rlmwatch.daemon.cluster import Cluster
 from rlmwatch.daemon.keys import find_all
@@ -65,7 +65,10 @@ async def work(
         sandbox = build_sandbox(loaded)
         stack.push_async_callback(sandbox.aclose)
         cluster = await stack.enter_async_context(Cluster(url, ledger))
-        terms = Terms(loaded, model, choice.model)
+        search = find_search(keys, environ)
+        if search is not None:
+            stack.push_async_callback(search.aclose)
+        terms = Terms(loaded, model, choice.model, search=search)
         at_once = max(1, loaded.settings.workers)
         cluster.answer(Answering.with_parts(ledger, terms, sandbox, handlers()), at_once=at_once)
         log.info("ready", ledger=described(url), answers=f"{choice.model} ({choice.provider})", at_once=at_once)

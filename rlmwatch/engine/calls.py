@@ -102,6 +102,7 @@ class Calls:
         text_so_far: What had come of the last call that was cut off.
         trouble: Why a call was tried again, last; None since one was answered.
         estimated: Whether a provider reported no usage, so that some of it is our estimate.
+        on_again: Is told that a call is made again: what came of its text is void.
         crash_at: Is told the named points at which a crash must lose nothing (`call.intended`, ...).
     """
 
@@ -115,6 +116,7 @@ class Calls:
     text_so_far: str = ""
     trouble: ProviderUnavailable | None = None
     estimated: bool = False
+    on_again: Callable[[], None] = field(default=lambda: None)
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
     _nth: Counter[str] = field(default_factory=Counter)
     _in_flight: int = 0
@@ -207,6 +209,7 @@ class Calls:
         if not isinstance(error, ProviderUnavailable):
             return False
         self.trouble = error
+        self.on_again()
         if error.retry_after_s is None:
             return True
         # A wait that ends past the deadline is no use: say so now, in the provider's words.

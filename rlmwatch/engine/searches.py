@@ -7,6 +7,9 @@ kill. Its pages are kept with their source, for the check of the answer.
 
 Pages are numbered over the whole run, in the order in which the searches were
 asked for, however they come back: a replay numbers them as the first time.
+
+A search that fails for good raises in the code that asked, with the provider's
+words; what a person must mend (a wrong key) ends the run instead.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ class Searches:
 
     Attributes:
         fetched: Every page so far, in the order of the searches.
+        failed: Why searches of this attempt failed for good, in the provider's words.
         note: Is told what is searched.
     """
 
@@ -44,6 +48,7 @@ class Searches:
     search: Search
     note: Callable[[str], None] = field(default=lambda _text: None)
     fetched: list[Fetched] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _last: asyncio.Future[None] | None = None
 
@@ -88,11 +93,13 @@ class Searches:
                 self.note(f"searching: {query.query}")
                 reply, when = await self._find(query, at)
             if before is not None:
-                await before
+                await asyncio.shield(before)
             self.fetched += [Fetched(page, query.query, when) for page in reply.pages]
+        except ProviderError as error:
+            self.failed.append(str(error))
+            raise
         finally:
-            if not mine.done():
-                mine.set_result(None)
+            _after(before, mine)
         numbers = {page.url: number for number, page in enumerate(numbered(self.pages), 1)}
         return [{"n": numbers.get(page.url), **asdict(page)} for page in reply.pages]
 
@@ -103,7 +110,9 @@ class Searches:
             return SearchReply.kept(earlier.reply or {}), earlier.ended_at or earlier.started_at
         async for attempt in self.calls.tries():
             with attempt:
-                return await self._once(key, query)
+                found = await self._once(key, query)
+                self.calls.trouble = None
+                return found
         raise AssertionError("a retry context returns or raises")  # pragma: no cover
 
     async def _once(self, key: str, query: SearchQuery) -> tuple[SearchReply, str]:
@@ -144,3 +153,11 @@ class Searches:
         used = Usage(cost_usd=held.usd, searches=1)
         self.calls.book(held, used)
         await self.calls.lose(key, used)
+
+
+def _after(before: asyncio.Future[None] | None, mine: asyncio.Future[None]) -> None:
+    """Let those who wait for *mine* go on: once *before* did, so that one that failed lets nobody overtake."""
+    if before is None or before.done():
+        mine.set_result(None)
+    else:
+        before.add_done_callback(lambda _before: mine.set_result(None))

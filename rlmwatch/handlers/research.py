@@ -9,6 +9,7 @@ that uses it up ends in a synthesis, and a session with nothing left starts none
 from __future__ import annotations
 
 from rlmwatch.contract.session import SessionState
+from rlmwatch.errors import SessionBudgetExceeded
 from rlmwatch.handlers.base import Bench
 from rlmwatch.handlers.rlm import Material, rlm
 from rlmwatch.runs.model import Result, Run
@@ -18,7 +19,24 @@ async def research(run: Run, bench: Bench) -> Result:
     """Answer one question of a research session."""
     session = bench.session or SessionState()
     context = await bench.context()
-    return await rlm(run, question(run.prompt, session), Material(context, session.history()), bench)
+    try:
+        return await rlm(run, question(run.prompt, session), Material(context, session.history()), bench)
+    except SessionBudgetExceeded as spent:
+        said = f"{spent}\n{how_to_raise(spent)}"
+        raise SessionBudgetExceeded(said, cap=spent.cap, limit=spent.limit, used=spent.used) from spent
+
+
+def how_to_raise(spent: SessionBudgetExceeded) -> str:
+    """Return what a person writes, and where, so that a session with nothing left goes on: room for as much again."""
+    number = f"{spent.used + spent.limit:.4g}" if spent.cap == "max_cost_usd" else f"{spent.used + spent.limit:.0f}"
+    own = " (ceilings in your own config.toml stay above it)" if spent.cap == "max_cost_usd" else ""
+    return (
+        f"To go on, write this line between two lines of --- at the top of the question, and save:\n"
+        f"    {spent.cap}: {number}\n"
+        f"or this one under [research] in rlmwatch.toml, reload rlmwatch, and ask again{own}:\n"
+        f"    {spent.cap} = {number}\n"
+        f"In Python: session.raise_caps({spent.cap}={number}). To start afresh, delete the session's file."
+    )
 
 
 def question(prompt: str, session: SessionState) -> str:

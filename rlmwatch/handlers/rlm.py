@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
+
+import structlog
 
 from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.options import RunOptions
@@ -11,9 +14,16 @@ from rlmwatch.engine.prompts import Prompts, current_prompts
 from rlmwatch.engine.searches import Searches
 from rlmwatch.engine.task import Kit, Task
 from rlmwatch.handlers.base import Bench
-from rlmwatch.runs.model import Result, Run, RunStatus
+from rlmwatch.runs.model import Outcome, Result, Run, RunStatus
 from rlmwatch.search.citations import check, sources_document
 from rlmwatch.workspace.context import Context
+
+SMALL = "embedded"
+"""The provider whose model chats, but does not write code that finds anything out."""
+TOO_SMALL = "the embedded model is small: it chats, it does not research; set a key for a larger one"
+IN_ONE_PIECE = "stream: the engine's answer comes in one piece, so none of it was shown before"
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,8 @@ async def rlm(run: Run, question: str, material: Material, bench: Bench) -> Resu
     Question, history, options and prompts are pinned: an edit of the session or the settings, or an upgrade, in the
     middle of a run changes nothing of what the model is asked. Caps are those of the moment.
     """
+    if bench.calls.model.provider == SMALL:
+        _tell_once(bench.options.model or SMALL)
     pinned = run.pinned or await bench.pin(
         {
             "model": bench.options.model,
@@ -63,15 +75,42 @@ async def rlm(run: Run, question: str, material: Material, bench: Bench) -> Resu
         answer=ended.answer,
         partial=ended.partial,
         usage=bench.calls.used,
-        notes=(*bench.notes(), *ended.notes, *material.context.notes),
+        notes=(*bench.notes(), *ended.notes, *material.context.notes, *_said_before(bench)),
         model=ended.model or bench.options.model,
     )
-    return _with_sources(result, bench.searches)
+    return _with_sources(result, bench.searches, material.context)
 
 
-def _with_sources(result: Result, searches: Searches | None) -> Result:
+def _said_before(bench: Bench) -> tuple[str, ...]:
+    """Return what a person should know of any such run under these options."""
+    notes = [IN_ONE_PIECE] if bench.options.stream else []
+    if bench.calls.model.provider == SMALL:
+        notes.append(TOO_SMALL)
+    return tuple(notes)
+
+
+@cache
+def _tell_once(model: str) -> None:
+    log.warning("engine.small_model", model=model, why=TOO_SMALL)
+
+
+def _with_sources(result: Result, searches: Searches | None, context: Context) -> Result:
     """Return *result* with its answer checked against the pages that were fetched, if any were."""
-    if searches is None or not searches.fetched:
+    if searches is None:
+        return result
+    if failed := searches.failed:
+        if result.partial and not searches.fetched and context.value is None:
+            # What a limit makes of nothing is no answer: the person is told what the search said.
+            return replace(
+                result,
+                status=RunStatus.FAILED,
+                outcome=Outcome.PROVIDER_ERROR,
+                answer=None,
+                partial=False,
+                error=f"no search gave a page, {len(failed)} failed; the last one: {failed[-1]}",
+            )
+        result = replace(result, notes=(*result.notes, f"searches: {len(failed)} failed; the last one: {failed[-1]}"))
+    if not searches.fetched:
         return result
     if result.answer is None:
         return replace(result, sources=sources_document(searches.fetched))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -71,7 +71,24 @@ class OpenAIModel:
         provider: Short name for people.
     """
 
-    def __init__(self, endpoint: Endpoint, *, prices: Prices | None = None, timeouts: Timeouts | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        prices: Prices | None = None,
+        timeouts: Timeouts | None = None,
+        on_headers: Callable[[Mapping[str, str]], None] = lambda _headers: None,
+    ) -> None:
+        """
+        Prepare; the first call connects.
+
+        Args:
+            endpoint: Who is asked.
+            prices: What the models cost.
+            timeouts: How long silence is borne.
+            on_headers: Is given the headers of each answer, also of a refusal, before the call ends.
+        """
+        self._on_headers = on_headers
         self.provider = endpoint.provider
         self._endpoint = endpoint
         self._prices = prices if prices is not None else Prices(endpoint.provider, endpoint.base_url)
@@ -134,6 +151,7 @@ class OpenAIModel:
                 if dialect != known:
                     self._dialects[request.model] = dialect
                     log.info("model.dialect_learned", model=request.model, without=sorted(dialect.without))
+                self._on_headers(stream.response.headers)
                 return stream
             other = None
             if isinstance(failure, APIStatusError) and failure.status_code in _BAD_REQUEST:
@@ -224,6 +242,7 @@ class OpenAIModel:
         from openai import APIConnectionError, APIStatusError, OpenAIError
 
         if isinstance(error, APIStatusError):
+            self._on_headers(error.response.headers)
             return self._by_status(error.status_code, _payload(error.response.text), error.response, request)
         if isinstance(error, APIConnectionError):
             return self._unreachable(error.__cause__ or error)

@@ -153,24 +153,25 @@ def wait_asked(headers: Mapping[str, str], now: datetime) -> float | None:
     In this order: `retry-after-ms`, `retry-after` (seconds or an HTTP date), and the longest
     `x-ratelimit-reset…` whose `x-ratelimit-remaining…` is 0 (a duration such as `6m0s`, or a time since 1970).
     """
-    wait = _number(headers.get("retry-after-ms"))
+    wait = number_in(headers.get("retry-after-ms"))
     if wait is not None:
         return _believed(wait / 1000)
     after = headers.get("retry-after")
     if after is not None:
-        seconds = _number(after)
+        seconds = number_in(after)
         return _believed(seconds if seconds is not None else _until(after, now))
     resets = [
-        _reset(value, now)
+        seconds_until_reset(value, now)
         for name, value in headers.items()
         if name.lower().startswith("x-ratelimit-reset")
-        and _number(headers.get(name.lower().replace("reset", "remaining"))) == 0
+        and number_in(headers.get(name.lower().replace("reset", "remaining"))) == 0
     ]
     known = [reset for reset in resets if reset is not None]
     return _believed(max(known)) if known else None
 
 
-def _number(text: str | None) -> float | None:
+def number_in(text: str | None) -> float | None:
+    """Return the number that a header is; None where it is none."""
     try:
         return float(text) if text is not None else None
     except ValueError:
@@ -184,8 +185,9 @@ def _until(date: str, now: datetime) -> float | None:
         return None
 
 
-def _reset(text: str, now: datetime) -> float | None:
-    since_1970 = _number(text)
+def seconds_until_reset(text: str, now: datetime) -> float | None:
+    """Return the seconds that an `x-ratelimit-reset…` asks to wait: a duration such as `6m0s`, or a time since 1970."""
+    since_1970 = number_in(text)
     if since_1970 is None:
         match = _DURATION.match(text.strip())
         if match is None or not any(match.groups()):

@@ -96,6 +96,20 @@ def explain(root: Root, run: Run, text: str) -> bool:
     return name is not None and not _gone(root, name) and _write(root, name.error, text)
 
 
+def show(root: Root, run: Run, text: str) -> bool:
+    """
+    Write *text*, the answer of *run* so far, into its `…_output.partial.txt`; False where nothing was to write.
+
+    The end of a run removes it (`publish`).
+
+    Raises:
+        WorkspaceError: It cannot be stored.
+    """
+    root.check()
+    name = input_name(run.path)
+    return name is not None and not _gone(root, name) and _write(root, name.partial_output, text)
+
+
 def _beside(root: Root, run: Run, result: Result, name: InputName, *, now: str) -> PublishReport:
     """Write what lies beside the question."""
     if _gone(root, name):

@@ -1,8 +1,13 @@
 """
 The research session in the workspace: read, booked, extended; one at a time.
 
-A daemon and a script may use the same session. Whoever uses it holds its lock,
-in the private state folder; the kernel gives it back when the process ends.
+A daemon and a script may use the same session:
+
+1. Whoever runs in it, publishes into it or changes its caps holds its lock, in the
+   folder of all private state of that user; the kernel gives it back when the
+   process ends.
+2. Inside one process, changes of a session happen one after another: a note of
+   what was spent that comes late takes nothing back.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +31,9 @@ from rlmwatch.workspace import atomic
 from rlmwatch.workspace.cures import cannot
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.memory import move_aside, settled
+
+_changing = threading.Lock()
+"""Held from reading a session to writing it: bookings of a run come from several threads."""
 
 log = structlog.get_logger()
 
@@ -68,14 +77,17 @@ class SessionFile:
         """
         Store the session as *change* makes it of what is there; nothing is written where it makes the same.
 
+        Another process that changes it meanwhile is kept out by its lock (see `SessionLock`), not by this.
+
         Raises:
             WorkspaceError: It cannot be read or stored.
         """
-        before, _ = self.load(now=now)
-        after = change(before)
-        if after != before:
-            atomic.write(self.path, dump(after, nulls=False), within=self.root)
-        return after
+        with _changing:
+            before, _ = self.load(now=now)
+            after = change(before)
+            if after != before:
+                atomic.write(self.path, dump(after, nulls=False), within=self.root)
+            return after
 
     def book(self, run_id: str, used: Used, turn: Turn | None, *, now: str) -> None:
         """
@@ -107,6 +119,10 @@ class SessionLock:
     def acquire(cls, state_folder: Path, session: Path) -> Self:
         """
         Take the lock of the session file *session*.
+
+        Args:
+            state_folder: The folder of all private state: a daemon's and a script's must be the same.
+            session: The session's file.
 
         Raises:
             WorkspaceBusy: Another run uses it now.

@@ -46,7 +46,7 @@ def test_an_output_holds_the_answer_and_nothing_else(shared: Shared):
 def test_the_status_file_has_every_field_of_the_contract(shared: Shared):
     """`jobs/<run id>.json` says of a run what the file contract lists, and is true."""
     shared.brain.on("every field", Reply("Yes.", cost=0.00031))
-    shared.home.save("fields_input.txt", "---\ntokens: 77\n---\nevery field?")
+    shared.home.save("fields_input.txt", "---\ntokens: 50\nmax_tokens: 77\n---\nevery field?")
     shared.daemon.answered("fields_output.txt")
     found = shared.home.status_of("fields_input.txt")
     run = shared.daemon.wait("run.started", path="fields_input.txt")["run"]

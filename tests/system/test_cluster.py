@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import threading
@@ -197,7 +198,10 @@ def test_what_a_worker_needs_of_the_folder_travels(tmp_path, postgres: PostgresS
 def test_a_later_save_cancels_a_run_on_another_machine(tmp_path, postgres: PostgresServer):  # noqa: F811
     """With `on_new_save = "cancel"` the worker's connection closes, wherever it is, and the new save is answered."""
     url = postgres.database()
-    with OpenAIServer([Fault.stall("so far"), "new"]) as provider, cluster(tmp_path, provider, url, 1) as (home, daemon, _):
+    with (
+        OpenAIServer([Fault.stall("so far"), "new"]) as provider,
+        cluster(tmp_path, provider, url, 1) as (home, daemon, _),
+    ):
         home.save("rlmwatch.toml", 'on_new_save = "cancel"\n')
         daemon.hup()
         home.save("chat_input.txt", "old question")
@@ -258,3 +262,66 @@ def test_a_database_that_restarts_in_the_middle_loses_nothing(tmp_path):
             daemon.answered("b_output.txt")
             assert (home.read("a_output.txt"), provider.count) == ("one\n", 2)
             assert {status["status"] for status in home.statuses()} == {"complete"}
+
+
+def test_a_worker_that_was_only_slow_writes_nothing(tmp_path, postgres: PostgresServer):  # noqa: F811
+    """A worker that was stopped for longer than its lease comes back to a run that is another's, and leaves it alone."""
+    url = postgres.database()
+    first, second = threading.Event(), threading.Event()
+    answers = [Reply("old", until=first), Reply("new", until=second)]
+    with OpenAIServer(answers) as provider, cluster(tmp_path, provider, url, 1) as (home, daemon, [slow]):
+        home.save("chat_input.txt", "a question")
+        provider.wait_for_calls(1)
+        slow.process.send_signal(signal.SIGSTOP)
+        machine = Home(tmp_path / "another", provider)
+        machine.set(f'ledger = "{url}"\n')
+        with machine.daemon(program=WORKER) as other:
+            other.wait("run.started")  # whoever swept first had adopted it
+            provider.wait_for_calls(2)
+            first.set()
+            slow.process.send_signal(signal.SIGCONT)
+            slow.wait("run.fenced")
+            second.set()
+            other.wait("run.answered")
+            daemon.answered("chat_output.txt")
+        assert home.read("chat_output.txt") == "new\n"
+        assert [(entry["state"], entry["attempt"]) for entry in entries(url)] == [("lost", 1), ("done", 2)]
+        assert home.status_of("chat_input.txt")["attempt"] == 2
+
+
+def test_commands_that_end_by_themselves_use_the_shared_ledger(tmp_path, postgres: PostgresServer):  # noqa: F811
+    """`answer` and `run --once` answer over the shared ledger as over the embedded one, and end."""
+    with OpenAIServer(["fine"]) as provider:
+        home = Home(tmp_path / "home", provider)
+        home.set(f'ledger = "{postgres.database()}"\n')
+        home.save("chat_input.txt", "one")
+        home.save("b_input.txt", "two")
+        one = home.cli("answer", str(home.workspace / "chat_input.txt"))
+        assert (one.returncode, home.read("chat_output.txt")) == (0, "fine\n"), one.stderr
+        rest = home.cli("run", str(home.workspace), "--once")
+        assert (rest.returncode, home.read("b_output.txt")) == (0, "fine\n"), rest.stderr
+        assert provider.count == 2
+
+
+def test_a_ledger_is_moved_and_answered_on(tmp_path, postgres: PostgresServer):  # noqa: F811
+    """`rlmwatch ledger move` carries all over; the daemon goes on with it, and nothing is answered a second time."""
+    url = postgres.database()
+    with OpenAIServer(["fine"]) as provider:
+        home = Home(tmp_path / "home", provider)
+        home.save("chat_input.txt", "one")
+        with home.daemon() as daemon:
+            daemon.answered("chat_output.txt")
+            refused = home.cli("ledger", "move", str(home.workspace), "--to", url)
+            assert refused.returncode == 2, "not while a daemon uses it"
+        moved = home.cli("ledger", "move", str(home.workspace), "--to", url, "--json")
+        facts = json.loads(moved.stdout)
+        assert (facts["runs"], facts["calls"], facts["inputs"]) == (1, 1, 1)
+        assert Path(facts["old"]).is_file()
+        assert not list(home.states.glob("rlmwatch/*/ledger.sqlite3"))
+        home.set(f'ledger = "{url}"\n')
+        with home.daemon() as daemon:
+            home.save("chat_input.txt", "two")
+            daemon.answered("chat_output.txt")
+        assert (provider.count, home.turns("chat_state.json")) == (2, ["one", "two"])
+        status = json.loads(home.cli("status", "--workspace", str(home.workspace), "--json").stdout)
+        assert status["runs"] == {"complete": 2}

@@ -7,7 +7,6 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import pytest
 from servers.openai_server import Fault, OpenAIServer
 from system.household import MODEL, Brain, Home, question
 

@@ -143,7 +143,7 @@ def hear(listening: socket.socket, until: str) -> str:
 
 
 def test_a_service_manager_is_told_of_every_change(home: Home):
-    """systemd hears READY, WATCHDOG pings, RELOADING with its time and READY again, and STOPPING."""
+    """Systemd hears READY, WATCHDOG pings, RELOADING with its time and READY again, and STOPPING."""
     with manager(home.root) as listening:
         home.variables |= {"NOTIFY_SOCKET": str(home.root / "notify"), "WATCHDOG_USEC": "3000000"}
         with home.daemon() as daemon:

@@ -93,6 +93,13 @@ class Desk:
         return sorted(run.path for run in self.office.admissions)
 
 
+async def until(condition):
+    """Wait until *condition* holds."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 (what is waited for has no event)
+            await asyncio.sleep(0.01)
+
+
 def scene(tmp_path, story, **settings):
     """Tell *story* with a desk."""
 
@@ -128,7 +135,7 @@ def test_a_submission_that_came_while_nobody_looked_is_found(tmp_path):
         assert {run.options.get("tokens") for run in desk.office.admissions} == {None, 7}
 
     scene(tmp_path, story)
-    scene(tmp_path, lambda desk: _nothing_new(desk))
+    scene(tmp_path, _nothing_new)
 
 
 async def _nothing_new(desk):
@@ -173,7 +180,7 @@ def test_statuses_of_a_lost_ledger_are_read_once(tmp_path):
 
 
 def test_a_status_of_ours_that_nobody_goes_on_with_is_ended(tmp_path):
-    """A run whose record is lost with the ledger fails in words, so that nobody polls for ever; another host's is left."""
+    """A run whose record is lost fails in words, so that nobody polls for ever; another host's is left."""
 
     async def story(desk):
         status = {"kind": "job", "status": "running", "input_digest": "sha256:x", "input": "jobs/mine.json"}
@@ -198,14 +205,11 @@ def test_half_a_file_waits_for_its_other_half(tmp_path):
         stop = asyncio.Event()
         await desk.inbox.begin()
         working = asyncio.create_task(desk.inbox.run(stop))
-        async with asyncio.timeout(20):
-            while "jobs/slow.json" not in desk.inbox._halves:
-                await asyncio.sleep(0.01)
-            assert not desk.inbox.at_rest
-            with (desk.jobs / "slow.json").open("a") as file:
-                file.write(whole[10:])
-            while not desk.office.admissions:  # no event: it is read again all the same
-                await asyncio.sleep(0.01)
+        await until(lambda: "jobs/slow.json" in desk.inbox._halves)
+        assert not desk.inbox.at_rest
+        with (desk.jobs / "slow.json").open("a") as file:
+            file.write(whole[10:])
+        await until(lambda: desk.office.admissions)  # no event: it is read again all the same
         stop.set()
         await working
         assert [run.prompt for run in desk.office.admissions] == ["what?"]
@@ -269,7 +273,7 @@ def test_a_webhook_that_is_not_allowed_is_left_out_and_said(tmp_path):
 
 
 def test_a_conflict_copy_of_a_submission_is_no_job(tmp_path):
-    """OneDrive's second copy, under the name of a machine, is passed over; the same words under a name of its own are not."""
+    """OneDrive's second copy, under a machine's name, is passed over; the same words under another id are not."""
 
     async def story(desk):
         desk.put("a", TASK)
@@ -425,9 +429,7 @@ def test_a_ledger_that_fails_loses_no_submission(tmp_path, monkeypatch):
         desk.inbox._intake.queue.admit = broken
         stop = asyncio.Event()
         working = asyncio.create_task(desk.inbox.run(stop))
-        async with asyncio.timeout(20):
-            while not desk.office.admissions:
-                await asyncio.sleep(0.01)
+        await until(lambda: desk.office.admissions)
         stop.set()
         await working
         assert len(failures) == 3

@@ -233,3 +233,88 @@ def test_a_run_past_its_time_limit_ends_in_words(tmp_path, seconds):
             )
 
     asyncio.run(scenario())
+
+
+def test_6_what_waits_ends_at_once_when_it_is_cancelled(tmp_path):
+    """A run that waits behind another is cancelled now, its status says so, and it is never asked."""
+
+    async def scenario():
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def reply(_request):
+            asked.set()
+            await go_on.wait()
+            return "first answer"
+
+        async with office(tmp_path, reply) as here:
+            await here.save("a", "first")
+            second = await here.save("a", "second")
+            working = asyncio.create_task(here.supervisor.until_idle())
+            await asked.wait()
+            assert await here.supervisor.end(second.run_id, "enough")
+            assert not await here.supervisor.end(second.run_id, "enough")
+            assert (await here.ledger.get(second.run_id)).status is RunStatus.CANCELLED
+            go_on.set()
+            await working
+            assert len(here.model.requests) == 1
+            assert await here.ledger.unpublished() == []
+
+    asyncio.run(scenario())
+
+
+def test_6_what_is_held_ends_at_once_when_it_is_cancelled(tmp_path):
+    """A run that waits for a person does not come back after it was cancelled."""
+
+    async def scenario():
+        async with office(tmp_path, [WrongKey("the key is not valid", status=401), "never"]) as here:
+            run = await here.save("a", "q")
+            await here.supervisor.until_idle()
+            assert await here.supervisor.end(run.run_id, "enough")
+            await here.supervisor.release_held()
+            await here.supervisor.until_idle()
+            assert (await here.ledger.get(run.run_id)).status is RunStatus.CANCELLED
+            assert len(here.model.requests) == 1
+
+    asyncio.run(scenario())
+
+
+def test_6_a_cancel_that_comes_while_a_run_is_being_claimed_is_not_lost(tmp_path):
+    """Between two steps of its start a run is nowhere to be cancelled, and still it ends, with nothing paid."""
+
+    async def scenario():
+        async with office(tmp_path, ["never"]) as here:
+            run = await here.save("a", "q")
+            claim = here.ledger.claim
+
+            async def slow(run_id, *, now):
+                claimed = await claim(run_id, now=now)
+                assert here.supervisor.cancel(run_id, "enough")
+                return claimed
+
+            here.ledger.claim = slow
+            await here.supervisor.until_idle()
+            ended = await here.ledger.get(run.run_id)
+            assert (ended.status, ended.result.notes) == (RunStatus.CANCELLED, ("enough",))
+            assert here.model.requests == []
+            assert await here.ledger.unpublished() == []
+
+    asyncio.run(scenario())
+
+
+def test_6_a_cancel_while_the_folder_cannot_be_written_to_is_kept(tmp_path):
+    """A run whose conversation waits for its folder ends when it is cancelled, and is published once it can be."""
+
+    async def scenario():
+        async with office(tmp_path, ["never"]) as here:
+            (here.root / "a_output.txt").mkdir()
+            run = await here.save("a", "q")
+            await here.supervisor.until_idle()
+            assert await here.supervisor.end(run.run_id, "enough")
+            (here.root / "a_output.txt").rmdir()
+            here.now += 1000
+            await here.supervisor.until_idle()
+            assert (await here.ledger.get(run.run_id)).status is RunStatus.CANCELLED
+            assert await here.ledger.unpublished() == []
+            assert here.model.requests == []
+
+    asyncio.run(scenario())

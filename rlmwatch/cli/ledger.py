@@ -1,0 +1,79 @@
+"""`rlmwatch ledger`: the ledger of a workspace, as a whole."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from rlmwatch import clock
+from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.config import load, own_name
+from rlmwatch.contract.documents import second
+from rlmwatch.daemon.ledgers import cluster_installed, workspace_name
+from rlmwatch.daemon.place import locate
+from rlmwatch.errors import UsageError
+from rlmwatch.workspace.owner import Lock
+
+app = App(name="ledger", help="The ledger of a workspace: carry it over to a shared one.")
+
+
+@app.command
+def move(
+    workspace: Path | None = None,
+    /,
+    *,
+    to: str | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """
+    Carry the embedded ledger over to a shared one in PostgreSQL, whole or not at all. Stop rlmwatch first.
+
+    The old file stays where it is, under another name. To answer over the shared ledger from then on, set `ledger` in
+    your config.toml.
+
+    Args:
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+        to: postgresql://…; default is `ledger` of your config.toml, or $RLMWATCH_LEDGER.
+        as_json: Print what came over as JSON.
+    """
+    quiet()
+    cluster_installed()
+    from rlmwatch.ledger import move as moving
+    from rlmwatch.ledger.pg_connection import described
+
+    place = locate(workspace)
+    url = to or load(user_dir=place.user_dir, workspace=place.root, environ=os.environ).settings.ledger
+    if url is None:
+        raise UsageError("where to? Name it with --to postgresql://…, or set `ledger` in your config.toml")
+    if not place.ledger.exists():
+        raise UsageError(f"{place.root} has no embedded ledger on this machine: there is nothing to move")
+    host = own_name(place.user_dir, os.environ, socket.gethostname())
+    lock = Lock.acquire(place.state, host=host, pid=os.getpid(), now=clock.utc())
+    try:
+        moved = moving.move(place.ledger, url, workspace_name(place, host))
+        aside = _set_aside(place.ledger)
+    finally:
+        lock.release()
+    if as_json:
+        print_json({"ledger": described(url), **moved.rows, "spent_usd": moved.spent_usd, "old": str(aside)})
+    else:
+        print(f"moved to {described(url)}: " + ", ".join(f"{count} {table}" for table, count in moved.rows.items()))
+        print(f"the old ledger is now {aside}")
+        if to is not None:
+            print(f'to answer over it from now on, set in {place.user_dir / "config.toml"}: ledger = "postgresql://…"')
+    return 0
+
+
+def _set_aside(file: Path) -> Path:
+    """Give the old ledger another name, and what SQLite keeps beside it too."""
+    stamp = second(clock.utc())
+    aside = file.with_name(f"{file.name}.moved-{stamp}Z")
+    for beside in ("-wal", "-shm"):
+        left = file.with_name(file.name + beside)
+        if left.exists():
+            left.rename(aside.with_name(aside.name + beside))
+    return file.rename(aside)

@@ -1,0 +1,86 @@
+"""What the tests of the engine's kinds are made of: a model that writes the code that it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from servers.openai_server import Answer, OpenAIServer, Reply
+
+Body = dict[str, Any]
+
+ROOT, SUB, SYNTHESIS = "You answer by writing Python", "Do what the instruction says", "A run has reached its limit"
+
+
+def py(code: str) -> str:
+    """A reply that is one block of code."""
+    return f"```python\n{code.strip()}\n```"
+
+
+def is_root(body: Body) -> bool:
+    """Whether a request asks an engine's model for its next step."""
+    return body["messages"][0]["content"].startswith(ROOT)
+
+
+def is_sub(body: Body) -> bool:
+    """Whether a request is a sub-call of a cell."""
+    return body["messages"][0]["content"].startswith(SUB)
+
+
+def is_synthesis(body: Body) -> bool:
+    """Whether a request asks for an answer from what was found."""
+    return body["messages"][0]["content"].startswith(SYNTHESIS)
+
+
+def steps_done(body: Body) -> int:
+    """How many replies the request's engine has had."""
+    return sum(message["role"] == "assistant" for message in body["messages"])
+
+
+def opening(body: Body) -> str:
+    """The first user message of a request: question, and the variables in short."""
+    text: str = body["messages"][1]["content"]
+    return text
+
+
+class Coder:
+    """
+    A provider's script: which code the model writes, by the question; for `OpenAIServer`.
+
+    The newest rule whose word is in the question holds; a question that no rule is about gets `answer('re')` at once.
+
+    Attributes:
+        sub: What sub-calls are answered.
+        synthesis: What a run at its limit is answered.
+    """
+
+    def __init__(self) -> None:
+        self._rules: list[tuple[str, Sequence[Answer]]] = []
+        self.sub: Callable[[Body], Answer] = lambda _body: "sub reply"
+        self.synthesis: Answer = "what was found so far"
+
+    def on(self, word: str, *cells: Answer) -> None:
+        """Write *cells*, one a step, for questions that hold *word*; the last one is repeated."""
+        self._rules.insert(0, (word, cells))
+
+    def __call__(self, body: Body) -> Answer:
+        if is_synthesis(body):
+            return self.synthesis
+        if is_sub(body):
+            return self.sub(body)
+        asked = opening(body).rpartition("Now:")[2] if "Now:" in opening(body) else opening(body)
+        for word, cells in self._rules:
+            if word in asked:
+                cell = cells[min(steps_done(body), len(cells) - 1)]
+                return cell if not isinstance(cell, str) else py(cell)
+        return py("answer('re')") if is_root(body) else "re"
+
+
+def roots(server: OpenAIServer) -> list[Body]:
+    """The requests so far that asked for a step."""
+    return [call.body for call in server.calls if is_root(call.body)]
+
+
+def padded(code: str, tokens: int) -> Reply:
+    """A reply that runs *code*, and uses so many output tokens."""
+    return Reply(py(code), usage={"prompt_tokens": 100, "completion_tokens": tokens, "total_tokens": 100 + tokens})

@@ -1,0 +1,230 @@
+"""
+What can happen to a watched folder, under the real daemon: no save is lost, none runs twice, the log says what was done.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from servers.openai_server import OpenAIServer
+from system.household import Daemon, Home, as_an_ordinary_user, question
+
+
+def questions(provider: OpenAIServer) -> Counter[str]:
+    """Return how often each text was asked."""
+    return Counter(question(call.body) for call in provider.calls)
+
+
+def once(*texts: str) -> Counter[str]:
+    return Counter(dict.fromkeys(texts, 1))
+
+
+def still_answers(home: Home, daemon: Daemon, mark: str) -> set[str]:
+    """See that saves are answered as ever; return what was asked for it. What was saved before has been read then."""
+    for number in (1, 2):
+        home.save(f"{mark}_input.txt", f"{mark} {number}")
+        daemon.answered(f"{mark}_output.txt", number)
+    return {f"{mark} 1", f"{mark} 2"}
+
+
+def in_a_mount_namespace(*prepare: str) -> tuple[str, ...]:
+    """Return the command before a daemon's that gives it mounts of its own, and does *prepare*; skip where it may not."""
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", " && ".join([*prepare, 'exec "$@"']), "-"]
+    tried = [*command[:4], "true"]
+    if not shutil.which("unshare") or subprocess.run(tried, capture_output=True, check=False).returncode:
+        pytest.skip("no user namespaces here")
+    return tuple(command)
+
+
+def inside(daemon: Daemon, script: str) -> None:
+    """Run a shell script among the mounts that *daemon* sees."""
+    enter = ["nsenter", f"--target={daemon.pid}", "--user", "--mount", "--preserve-credentials"]
+    subprocess.run([*enter, "sh", "-ec", script], check=True, capture_output=True, timeout=30)
+
+
+def test_events_that_the_kernel_dropped(home: Home, provider: OpenAIServer):
+    """
+    Of 20,000 files that are saved while the daemon stands still every question is answered, each once.
+
+    The kernel keeps some 16,000 events; the daemon says that it lost the others, and walks.
+    """
+    noise, asked = 20_000, 100
+    (home.workspace / "sub").mkdir()
+    with home.daemon() as daemon:
+        os.kill(daemon.pid, signal.SIGSTOP)
+        for number in range(noise):
+            (home.workspace / "sub" / f"{number}.txt").touch()
+        for number in range(asked):
+            home.save(f"sub/{number}_input.txt", f"question {number}")
+        os.kill(daemon.pid, signal.SIGCONT)
+        assert daemon.wait("watch.events_lost")["done"] == "rescan"
+        daemon.wait("watch.walked", reason="overflow", differing=asked)
+        daemon.wait("answer.written", asked)
+        more = still_answers(home, daemon, "later")
+    assert questions(provider) == once(*more, *(f"question {number}" for number in range(asked)))
+
+
+def test_a_workspace_that_goes_and_comes_back(home: Home, provider: OpenAIServer):
+    """
+    A workspace that is moved away, deleted and made anew, or replaced by a copy: the daemon says so, waits, goes on.
+
+    What was saved meanwhile is answered, what was answered before is not.
+    """
+    away = home.root / "away"
+    texts: set[str] = set()
+    home.save("deep/er/note_input.txt", "before")
+    with home.daemon() as daemon:
+        daemon.answered("deep/er/note_output.txt")
+
+        home.workspace.rename(away)
+        assert "missing" in daemon.wait("watch.paused", 1)["reason"]
+        (away / "deep" / "moved_input.txt").write_text("saved while it was away")
+        away.rename(home.workspace)
+        daemon.wait("watch.resumed", 1)
+        daemon.answered("deep/moved_output.txt")
+        texts |= still_answers(home, daemon, "deep/back")
+
+        shutil.copytree(home.workspace, away)
+        shutil.rmtree(home.workspace)
+        daemon.wait("watch.paused", 2)
+        home.save("deep/er/new_input.txt", "in the new folder")
+        daemon.wait("watch.resumed", 2)
+        daemon.answered("deep/er/new_output.txt")
+        assert daemon.seen("workspace.replaced")
+        texts |= still_answers(home, daemon, "deep/anew")
+
+        (away / "deep" / "copy_input.txt").write_text("saved in the copy")
+        home.workspace.rename(home.root / "old")
+        away.rename(home.workspace)
+        daemon.wait("watch.restarted", reason="root_replaced")
+        daemon.answered("deep/copy_output.txt")
+        texts |= still_answers(home, daemon, "deep/copied")
+    expected = {"before", "saved while it was away", "in the new folder", "saved in the copy"}
+    assert questions(provider) == once(*texts, *expected)
+
+
+def test_folders_that_come_at_once(home: Home, provider: OpenAIServer):
+    """A hundred folders made and filled at once, and a tree that is moved in, are answered, and watched from then on."""
+    tree = home.root / "tree"
+    (tree / "a" / "b").mkdir(parents=True)
+    (tree / "a" / "b" / "note_input.txt").write_text("moved in")
+    made = [f"{number}/x/y" for number in range(100)]
+    with home.daemon() as daemon:
+        for path in made:
+            home.save(f"{path}/note_input.txt", f"made in {path}")
+        tree.rename(home.workspace / "tree")
+        daemon.wait("answer.written", 101)
+        for path in ("99/x/y", "0/x", "tree/a/b"):
+            home.save(f"{path}/later_input.txt", f"later in {path}")
+            daemon.answered(f"{path}/later_output.txt")
+        texts = still_answers(home, daemon, "tree/a/b/last")
+    later = {f"later in {path}" for path in ("99/x/y", "0/x", "tree/a/b")}
+    assert questions(provider) == once("moved in", *texts, *later, *(f"made in {path}" for path in made))
+
+
+def test_a_workspace_that_is_mounted_over(home: Home, provider: OpenAIServer):
+    """Where something is mounted over the workspace the daemon goes on with it; what is saved below it waits, unlost."""
+    home.save("note_input.txt", "before")
+    with home.daemon(before=in_a_mount_namespace()) as daemon:
+        daemon.answered("note_output.txt")
+        inside(daemon, f"mount -t tmpfs none {home.workspace}")
+        daemon.wait("watch.restarted", reason="root_replaced")
+        home.save("below_input.txt", "saved below the mount")
+        inside(daemon, f"printf 'saved in the mount' > {home.workspace}/mount_input.txt")
+        daemon.answered("mount_output.txt")
+        inside(daemon, f"umount {home.workspace}")
+        daemon.wait("watch.restarted", 2, reason="root_replaced")
+        # The folder below might be an empty mount point, so its saves wait until the daemon is started on it.
+        assert "not mounted" in daemon.wait("workspace.waiting", path="below_input.txt")["why"]
+    with home.daemon() as daemon:
+        daemon.answered("below_output.txt")
+        texts = still_answers(home, daemon, "last")
+    assert questions(provider) == once("before", "saved below the mount", "saved in the mount", *texts)
+
+
+def test_a_workspace_that_is_unmounted(home: Home, provider: OpenAIServer):
+    """
+    An unmounted workspace is waited for: its empty shell is not it.
+
+    A question that is saved in the shell is not asked before the mount is back.
+    """
+    disk = home.root / "disk"
+    disk.mkdir()
+    mount = f"mount --bind {disk} {home.workspace}"
+    with home.daemon(before=in_a_mount_namespace(f"mount -t tmpfs none {disk}", mount)) as daemon:
+        inside(daemon, f"printf 'on the disk' > {disk}/note_input.txt")
+        daemon.answered("note_output.txt")
+        inside(daemon, f"umount {home.workspace}")
+        daemon.wait("watch.restarted")
+        home.save("shell_input.txt", "in the shell")
+        assert "not mounted" in daemon.wait("workspace.waiting")["why"]
+        assert provider.count == 1
+        inside(daemon, f"printf 'saved on the disk meanwhile' > {disk}/disk_input.txt")
+        inside(daemon, mount)
+        daemon.wait("watch.restarted", 2)
+        daemon.answered("disk_output.txt")
+        daemon.answered("shell_output.txt")
+        inside(daemon, f"grep -qx 're: in the shell' {disk}/shell_output.txt")
+    assert questions(provider) == once("on the disk", "in the shell", "saved on the disk meanwhile")
+
+
+def test_a_folder_that_may_not_be_read(home: Home, provider: OpenAIServer):
+    """A sub-folder that the daemon may not read is named in the log; the others are answered, and it once it may."""
+    home.save("open/note_input.txt", "open")
+    home.save("shut/note_input.txt", "shut")
+    (home.workspace / "shut").chmod(0)
+    with home.daemon(before=as_an_ordinary_user()) as daemon:
+        told = daemon.wait("watch.folder_unreadable")
+        assert (told["path"], told["done"]) == ("shut", "passed over")
+        daemon.answered("open/note_output.txt")
+        (home.workspace / "shut").chmod(0o755)
+        (home.workspace / "shut").rename(home.workspace / "opened")  # as the walk that comes each minute, sooner
+        daemon.answered("opened/note_output.txt")
+        texts = still_answers(home, daemon, "last")
+    assert questions(provider) == once("open", "shut", *texts)
+
+
+def test_a_mount_that_makes_no_events(home: Home, provider: OpenAIServer):
+    """On a file system that changes elsewhere, with no event here, the daemon says that it polls, and answers."""
+    server = home.root / "server"
+    server.mkdir()
+    if not shutil.which("bindfs") or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("no bindfs, or no FUSE here")
+    with home.daemon(before=in_a_mount_namespace(f"bindfs {server} {home.workspace}")) as daemon:
+        told = daemon.wait("watch.remote_mount")
+        assert (told["done"], told["type"].partition(".")[0]) == ("polling", "fuse")
+        (server / "note_input.txt").write_text("changed on the server")
+        daemon.answered("note_output.txt")
+        (server / "note_input.txt").write_text("changed once more")
+        daemon.answered("note_output.txt", 2)
+        assert (server / "note_output.txt").read_text() == "re: changed once more\n"
+    assert questions(provider) == once("changed on the server", "changed once more")
+
+
+def test_a_wall_clock_that_jumps(home: Home, provider: OpenAIServer):
+    """When the wall clock jumps a day ahead and a year back every save runs once, and every answer is kept."""
+    day = 86_400
+    offsets = (0, day, -365 * day, -364 * day, 0)
+    texts = [f"turn {number}, {offset} s" for number, offset in enumerate(offsets)]
+    wall = home.root / "clock"
+    wall.write_text("0")
+    program = [str(Path(__file__).with_name("clock_child.py")), str(home.workspace), str(wall)]
+    with home.daemon(program=program) as daemon:
+        for number, (offset, text) in enumerate(zip(offsets, texts, strict=True), 1):
+            wall.write_text(str(offset))
+            home.save("a/x_input.txt", text)
+            daemon.answered("a/x_output.txt", number)
+        assert not home.exists("a/x_error.txt")
+    with home.daemon() as daemon:
+        more = still_answers(home, daemon, "a/last")
+    assert questions(provider) == once(*texts, *more)
+    assert sorted(home.turns("a/x_state.json")) == texts
+    statuses = [status for status in home.statuses() if status["input"] == "a/x_input.txt"]
+    assert sorted(status["answer"] for status in statuses) == [f"re: {text}" for text in texts]
+    assert {status["status"] for status in statuses} == {"complete"}

@@ -1,0 +1,96 @@
+"""Two machines, one folder: one answers, the other waits for its turn (file contract, 7)."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from servers.openai_server import OpenAIServer
+from system.household import Daemon, Home, question
+
+
+@pytest.fixture
+def laptop(home: Home, provider: OpenAIServer, tmp_path: Path) -> Home:
+    """Another machine's home, whose workspace is the same folder; private state of its own."""
+    root = tmp_path / "laptop"
+    root.mkdir()
+    (root / "workspace").symlink_to(home.workspace)
+    return Home(root, provider)
+
+
+def as_host(home: Home, host: str, *flags: str) -> list[str]:
+    return [str(Path(__file__).with_name("host_child.py")), str(home.workspace), host, *flags]
+
+
+def move(home: Home, host: str) -> None:
+    """Name *host* in the workspace's settings, as a person does."""
+    home.save("rlmwatch.toml", re.sub(r'host = "\w+"', f'host = "{host}"', home.read("rlmwatch.toml")))
+
+
+def hosts(home: Home) -> dict[str, str]:
+    """Return which machine answered each input."""
+    return {status["input"]: status["host"] for status in home.statuses()}
+
+
+def saves(home: Home, daemon: Daemon, *names: str) -> None:
+    """Save some inputs, and wait until *daemon* has answered them."""
+    for name in names:
+        home.save(f"{name}_input.txt", f"question {name}")
+    for name in names:
+        daemon.answered(f"{name}_output.txt")
+
+
+def test_the_host_that_is_named_answers_and_the_other_waits(home: Home, laptop: Home, provider: OpenAIServer):
+    """
+    Of two machines on one folder the one that `rlmwatch.toml` names answers; the other says so and is idle.
+
+    It begins by itself when the host moves, also when it moves back, and no save is ever asked by both.
+    """
+    with (
+        home.daemon(program=as_host(home, "desk")) as desk,
+        laptop.daemon(program=as_host(laptop, "laptop")) as other,
+    ):
+        assert other.wait("host.idle")["answers"] == "desk"
+        saves(home, desk, "a1", "a2")
+        move(home, "laptop")
+        home.save("between_input.txt", "saved while it moves")
+        assert desk.wait("host.moved")["answers"] == "laptop"
+        other.wait("ready")
+        saves(home, other, "b1", "b2")
+        desk.wait("host.idle", answers="laptop")
+        move(home, "desk")
+        other.wait("host.idle", answers="desk")
+        desk.wait("ready", 2)
+        saves(home, desk, "c1", "c2")
+        assert other.seen("save.admitted", path="c1_input.txt") == []
+    names = ("a1", "a2", "b1", "b2", "c1", "c2")
+    expected = sorted(["saved while it moves", *(f"question {name}" for name in names)])
+    assert sorted(question(call.body) for call in provider.calls) == expected
+    answered = hosts(home)
+    assert answered.pop("between_input.txt") in ("desk", "laptop")
+    assert answered == {f"{name}_input.txt": {"a": "desk", "b": "laptop", "c": "desk"}[name[0]] for name in names}
+
+
+def test_take_over_makes_the_other_go_idle(home: Home, laptop: Home, provider: OpenAIServer):
+    """`--take-over` on one machine moves the folder there; the other goes idle by itself, and says who answers."""
+    with home.daemon(program=as_host(home, "desk")) as desk:
+        saves(home, desk, "a1")
+        with laptop.daemon(program=as_host(laptop, "laptop", "--take-over")) as other:
+            assert other.wait("host.taken_over")["before"] == "desk"
+            assert desk.wait("host.idle")["answers"] == "laptop"
+            saves(home, other, "b1")
+    assert provider.count == 2
+    assert hosts(home) == {"a1_input.txt": "desk", "b1_input.txt": "laptop"}
+
+
+def test_the_lock_says_who_holds_it(home: Home):
+    """A second daemon on the same machine ends with status 2 and names process, host and since when."""
+    with home.daemon() as daemon:
+        (lock,) = home.states.glob("rlmwatch/*/lock")
+        held = json.loads(lock.read_text())
+        assert held["pid"] == daemon.pid
+        done = home.cli("run", str(home.workspace))
+        assert done.returncode == 2
+        assert f"process {daemon.pid} on {held['host']}, since {held['since']}" in done.stderr
