@@ -73,19 +73,23 @@ class Price(_Table):
 
 class ModelsSettings(_Table):
     """
-    Models on this machine.
+    How models are found and asked.
 
     Attributes:
         path: A GGUF file to answer with when there is no key; default is the fetched small model.
         detect_local: Whether an Ollama or llama.cpp server on its default loopback port is looked for.
         idle_minutes: After this long without a question the embedded model gives its memory back.
         idle_timeout_s: Seconds without a byte from a provider after which a call counts as dead.
+        requests_per_minute: Calls to the provider, at most, over all runs of this machine; default is what it tells.
+        tokens_per_minute: Tokens sent and asked for, likewise.
     """
 
     path: Path | None = None
     detect_local: bool = True
     idle_minutes: Money = 10
     idle_timeout_s: Money = 120
+    requests_per_minute: PositiveInt | None = None
+    tokens_per_minute: PositiveInt | None = None
 
 
 class WebhookSettings(_Table):

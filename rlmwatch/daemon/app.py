@@ -110,17 +110,26 @@ def build_model(choice: Choice, loaded: Loaded, keys: Mapping[str, Key]) -> Mode
         from rlmwatch.models.embedded import EmbeddedModel
 
         return EmbeddedModel(Path(choice.embedded_path or ""), model=choice.model, idle_s=settings.idle_minutes * 60)
+    from rlmwatch.models.limiter import LimitedModel, Limits
     from rlmwatch.models.openai_api import OpenAIModel, Timeouts
     from rlmwatch.models.openai_dialect import Endpoint
     from rlmwatch.models.prices import Prices
 
     key = keys.get(choice.key_name or "")
     overrides = {name: (price.input, price.output) for name, price in loaded.settings.prices.items()}
-    return OpenAIModel(
+    limits = Limits(
+        clock.monotonic,
+        clock.utc,
+        requests_per_minute=settings.requests_per_minute,
+        tokens_per_minute=settings.tokens_per_minute,
+    )
+    asked = OpenAIModel(
         Endpoint(choice.provider, choice.base_url, key.secret if key else None, choice.key_name),
         prices=Prices(choice.provider, choice.base_url, overrides),
         timeouts=Timeouts(idle_s=settings.idle_timeout_s),
+        on_headers=limits.heard,
     )
+    return LimitedModel(asked, limits)
 
 
 def find_search(keys: Mapping[str, Key], environ: Mapping[str, str]) -> Search | None:

@@ -54,6 +54,9 @@ GIVE_UP_OPEN_S = 60.0
 ASKED_AT_ONCE = 5_000
 """Ids in one question to the ledger: some 10 ms, so that a paid call's reply is not kept waiting."""
 
+SORTED_AT_ONCE = 500
+"""Files of a backlog that are looked at before the loop goes on: some 30 ms, so that new ones are not kept waiting."""
+
 RETRY_S = 2.0
 """After a failure of folder or ledger, whose cause a person or time mends."""
 
@@ -92,7 +95,8 @@ class Inbox:
     _readings: Readings = field(default_factory=Readings)
     _dues: deque[Due] = field(default_factory=deque)
     _halves: dict[str, _Half] = field(default_factory=dict)
-    _strange: set[str] = field(default_factory=set)  # unknown to the ledger, and not read yet
+    _backlog: deque[str] = field(default_factory=deque)  # unknown to the ledger, and not looked at yet
+    _strange: set[str] = field(default_factory=set)  # unknown to the ledger, and no status of an ended run
     _passed: set[str] = field(default_factory=set)  # unknown to the ledger, read, and nothing to us
     _list_soon: bool = True
     _looks: tuple[int, int] = (-1, -2)
@@ -107,8 +111,8 @@ class Inbox:
     @property
     def at_rest(self) -> bool:
         """Whether everything was answered for that was seen so far, and can be (for `run --once`)."""
-        waits = self._settling or self._dues or self._halves or self._list_soon or not self.cancels.at_rest
-        return bool(self._said) or not waits
+        waits = self._settling or self._dues or self._halves or self._backlog or self._list_soon
+        return bool(self._said) or not (waits or not self.cancels.at_rest)
 
     async def until_at_rest(self) -> None:
         """Return as soon as `run` has answered for everything that was seen."""
@@ -157,6 +161,7 @@ class Inbox:
                 await self._patiently("list", self._list)
                 await self._patiently("deleted", self.cancels.end_deleted)
                 await self._read_due(clock.monotonic())
+                await self._sort_backlog()
                 (self._resting.set if self.at_rest else self._resting.clear)()
         finally:
             stopping.cancel()
@@ -172,7 +177,7 @@ class Inbox:
         """Wait for a change, the next timer, or stop."""
         timers = [half.again_at for half in self._halves.values()]
         timers += [due for due in (self._settling.next_due(), self.cancels.next_due()) if due is not None]
-        timers += [0.0] if self._dues or self._list_soon else []
+        timers += [0.0] if self._dues or self._list_soon or self._backlog else []
         least = RETRY_S if self._said else 0.0
         with suppress(TimeoutError):
             async with asyncio.timeout(max(least, min(timers) - clock.monotonic()) if timers else None):
@@ -208,14 +213,23 @@ class Inbox:
             await self.cancels.carry_out(box.cancels)
             self._passed.intersection_update(box.jobs)
             asked = [job for job in box.jobs if job not in self._passed]
+            unknown: set[str] = set()
             for at in range(0, len(asked), ASKED_AT_ONCE):
-                unknown = await self.queue.unknown(asked[at : at + ASKED_AT_ONCE])
-                self._strange |= unknown
-                for path in (f"{JOBS}/{job}.json" for job in sorted(unknown)):
-                    if path not in self._settling and path not in self._halves:
-                        self._settling.writing(path, now=clock.monotonic())
+                unknown |= await self.queue.unknown(asked[at : at + ASKED_AT_ONCE])
+            self._backlog = deque(sorted(unknown))
             self._looks = (box.changed_ns, self._looks[0])
         self._list_soon = False
+
+    async def _sort_backlog(self) -> None:
+        """Tell submissions from the files of ended runs, some of the backlog at a time."""
+        some = [self._backlog.popleft() for _ in range(min(SORTED_AT_ONCE, len(self._backlog)))]
+        passed = await asyncio.to_thread(jobs.ended, self.root.path, some) if some else set()
+        self._passed |= passed
+        for job in (job for job in some if job not in passed):
+            path = f"{JOBS}/{job}.json"
+            self._strange.add(job)
+            if path not in self._settling and path not in self._halves:
+                self._settling.writing(path, now=clock.monotonic())
 
     # Reading
 

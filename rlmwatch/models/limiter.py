@@ -1,9 +1,10 @@
 """
-A model that is asked no faster than its provider allows.
+A provider that is asked no faster than it allows.
 
 All runs of a process share it, so a thousand saves at once wait for their turn
 here, in the order of asking, instead of being refused a thousand times. How fast
 that is, `rates.py` decides; here is only the waiting, and the reading of headers.
+Each model of a provider has its own limits, and its own queue.
 
 Other processes with the same key are not seen; what they use is, in the headers.
 """
@@ -22,7 +23,7 @@ from rlmwatch.errors import ProviderUnavailable
 from rlmwatch.models.base import Model, Reply, Request
 from rlmwatch.models.openai_errors import number_in, seconds_until_reset
 from rlmwatch.models.openai_stream import CHARS_PER_TOKEN
-from rlmwatch.models.rates import Rates, Told, What
+from rlmwatch.models.rates import Rates, Told, What, meters
 
 TOLD_WAIT_S = 1.0
 """A wait below this is not worth a line in the log."""
@@ -33,7 +34,7 @@ log = structlog.get_logger()
 
 class Limiter:
     """
-    The turn-taking of one provider's calls.
+    The turn-taking of the calls to one model.
 
     Attributes:
         rates: What it allows, as far as it is known.
@@ -95,33 +96,69 @@ class Limiter:
             log.info("model.waits", for_s=round(wait_s, 1), waiting=self._waiting, why="the provider's rate limit")
 
 
+class Limits:
+    """
+    The limiters of one provider, one per model.
+
+    Args:
+        monotonic: Asks the monotonic clock.
+        utc: Asks the wall clock; headers may say when, instead of how long.
+        requests_per_minute: As a person set it, over all models; None leaves it to what the provider tells.
+        tokens_per_minute: Likewise.
+    """
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        utc: Callable[[], str],
+        *,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+    ) -> None:
+        self._monotonic = monotonic
+        self._utc = utc
+        self._set = meters(requests=requests_per_minute, tokens=tokens_per_minute, now=monotonic())
+        self._limiters: dict[str, Limiter] = {}
+
+    def of(self, model: str) -> Limiter:
+        """Return the limiter of *model*."""
+        if model not in self._limiters:
+            self._limiters[model] = Limiter(Rates(set_=self._set), self._monotonic, self._utc)
+        return self._limiters[model]
+
+    def heard(self, model: str, headers: Mapping[str, str]) -> None:
+        """Take in what the headers of an answer of *model* tell of limits."""
+        self.of(model).heard(headers)
+
+
 class LimitedModel:
     """
-    A model whose calls take turns (port `Model`).
+    A provider whose calls take turns (port `Model`).
 
     While a call waits it can be cancelled like any other; nothing was sent then.
     """
 
-    def __init__(self, model: Model, limiter: Limiter) -> None:
+    def __init__(self, model: Model, limits: Limits) -> None:
         self.provider = model.provider
         self._model = model
-        self._limiter = limiter
+        self._limits = limits
 
     async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """Make one call, when its turn has come. See the port for the errors."""
+        limiter = self._limits.of(request.model)
         tokens = asked(request)
-        await self._limiter.turn(tokens)
+        await limiter.turn(tokens)
         try:
             reply = await self._model.complete(request, on_text=on_text)
         except ProviderUnavailable as error:
             if error.status == HTTPStatus.TOO_MANY_REQUESTS:
-                self._limiter.refused(error.retry_after_s)
+                limiter.refused(error.retry_after_s)
             raise
         else:
-            self._limiter.answered()
+            limiter.answered()
             return reply
         finally:
-            self._limiter.done(tokens)
+            limiter.done(tokens)
 
     def price(self, model: str) -> tuple[float, float] | None:
         """Return US dollars per (input token, output token) of *model*; None where unknown."""
@@ -139,8 +176,10 @@ def asked(request: Request) -> float:
 
 def told_by(headers: Mapping[str, str], now: datetime) -> dict[What, Told]:
     """
-    Return what *headers* tell of limits: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, or without the last
-    word for requests. What is no number, or has no limit, tells nothing.
+    Return what *headers* tell of limits.
+
+    They are `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, or without the last word for requests. What is no
+    number, or has no limit, tells nothing.
     """
     found: dict[What, Told] = {}
     suffixes: tuple[tuple[What, str], ...] = (("requests", ""), ("requests", "-requests"), ("tokens", "-tokens"))

@@ -77,7 +77,7 @@ class OpenAIModel:
         *,
         prices: Prices | None = None,
         timeouts: Timeouts | None = None,
-        on_headers: Callable[[Mapping[str, str]], None] = lambda _headers: None,
+        on_headers: Callable[[str, Mapping[str, str]], None] = lambda _model, _headers: None,
     ) -> None:
         """
         Prepare; the first call connects.
@@ -86,7 +86,7 @@ class OpenAIModel:
             endpoint: Who is asked.
             prices: What the models cost.
             timeouts: How long silence is borne.
-            on_headers: Is given the headers of each answer, also of a refusal, before the call ends.
+            on_headers: Is given the model and the headers of each answer, also of a refusal, before the call ends.
         """
         self._on_headers = on_headers
         self.provider = endpoint.provider
@@ -151,7 +151,7 @@ class OpenAIModel:
                 if dialect != known:
                     self._dialects[request.model] = dialect
                     log.info("model.dialect_learned", model=request.model, without=sorted(dialect.without))
-                self._on_headers(stream.response.headers)
+                self._on_headers(request.model, stream.response.headers)
                 return stream
             other = None
             if isinstance(failure, APIStatusError) and failure.status_code in _BAD_REQUEST:
@@ -242,7 +242,7 @@ class OpenAIModel:
         from openai import APIConnectionError, APIStatusError, OpenAIError
 
         if isinstance(error, APIStatusError):
-            self._on_headers(error.response.headers)
+            self._on_headers(request.model, error.response.headers)
             return self._by_status(error.status_code, _payload(error.response.text), error.response, request)
         if isinstance(error, APIConnectionError):
             return self._unreachable(error.__cause__ or error)

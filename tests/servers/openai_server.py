@@ -283,7 +283,7 @@ def _chunk(body: dict[str, Any], delta: dict[str, Any], finish_reason: str | Non
 
 
 async def _reply(reply: Reply, body: dict[str, Any], wire: Wire) -> None:
-    while reply.until is not None and not reply.until.is_set():
+    while reply.until is not None and not reply.until.is_set():  # noqa: ASYNC110 (set by another thread)
         await asyncio.sleep(UNTIL_POLL_S)
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     whole = limit is None or math.ceil(len(reply.text) / CHARS_PER_TOKEN) <= limit

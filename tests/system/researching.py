@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from servers.openai_server import Answer, OpenAIServer, Reply
+from servers.openai_server import CHARS_PER_TOKEN, Answer, OpenAIServer
 
 Body = dict[str, Any]
 
@@ -43,6 +43,12 @@ def opening(body: Body) -> str:
     return text
 
 
+def newest_question(body: Body) -> str:
+    """The question of a request alone, without earlier ones and without what the variables hold."""
+    before, now, after = opening(body).partition("\nNow: ")
+    return (after if now else before.partition("Question:\n")[2]).partition("\n\n")[0]
+
+
 class Coder:
     """
     A provider's script: which code the model writes, by the question; for `OpenAIServer`.
@@ -68,11 +74,11 @@ class Coder:
             return self.synthesis
         if is_sub(body):
             return self.sub(body)
-        asked = opening(body).rpartition("Now:")[2] if "Now:" in opening(body) else opening(body)
+        asked = newest_question(body)
         for word, cells in self._rules:
             if word in asked:
                 cell = cells[min(steps_done(body), len(cells) - 1)]
-                return cell if not isinstance(cell, str) else py(cell)
+                return py(cell) if isinstance(cell, str) and not cell.startswith("```") else cell
         return py("answer('re')") if is_root(body) else "re"
 
 
@@ -81,6 +87,7 @@ def roots(server: OpenAIServer) -> list[Body]:
     return [call.body for call in server.calls if is_root(call.body)]
 
 
-def padded(code: str, tokens: int) -> Reply:
-    """A reply that runs *code*, and uses so many output tokens."""
-    return Reply(py(code), usage={"prompt_tokens": 100, "completion_tokens": tokens, "total_tokens": 100 + tokens})
+def padded(code: str, tokens: int) -> str:
+    """A reply that runs *code* and takes so many output tokens, by the provider's count."""
+    reply = py(code)
+    return reply.replace("```python\n", "```python\n#" + "." * (tokens * CHARS_PER_TOKEN - len(reply) - 2) + "\n")

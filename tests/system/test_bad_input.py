@@ -24,7 +24,7 @@ BAD_INPUTS = {
 
 @pytest.mark.parametrize("name", BAD_INPUTS)
 def test_an_unreadable_input_is_explained_and_asks_nothing(shared: Shared, name: str):
-    """The error file says what is wrong with an input, with line and column; no call is made; a mended save is asked."""
+    """The error file says what is wrong with an input, and where; no call is made; a mended save is asked."""
     raw, words = BAD_INPUTS[name]
     before = shared.provider.count
     shared.home.save(f"bad/{name}_input.txt", raw)

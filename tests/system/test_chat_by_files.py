@@ -1,4 +1,4 @@
-"""A chat by files, with the real daemon: which file is asked, what is sent, what is written (file contract, 1 and 3)."""
+"""A chat by files, with the real daemon: which file is asked, what is sent and written (file contract, 1 and 3)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_an_inputs_name_says_where_its_answer_and_memory_are(shared: Shared, pat
 
 
 def test_an_output_holds_the_answer_and_nothing_else(shared: Shared):
-    """The output file is the answer alone, with a final newline, so that it can be piped on; no temporary file stays behind."""
+    """The output file is the answer alone, with a final newline, to be piped on; nothing else stays behind."""
     shared.brain.on("only the answer", "  The answer.\n")
     shared.home.save("only/x_input.txt", "only the answer")
     shared.daemon.answered("only/x_output.txt")
@@ -160,7 +160,7 @@ def test_a_deleted_state_file_starts_afresh(shared: Shared):
 
 
 def test_a_damaged_state_file_is_set_aside_and_the_person_is_told(shared: Shared):
-    """A damaged state file is moved aside, never overwritten; the conversation starts afresh, and the status says so."""
+    """A damaged state file is moved aside, not overwritten; the conversation starts afresh, and the status says so."""
     shared.home.save("hurt_state.json", '{"turns": [')
     shared.home.save("hurt_input.txt", "is it damaged?")
     shared.daemon.answered("hurt_output.txt")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from pathlib import Path
 from typing import Any
 
 from servers.openai_server import Fault, OpenAIServer
@@ -216,22 +215,26 @@ def test_the_workspace_is_found_by_variable_and_by_the_current_folder(home: Home
 
 
 def test_doctor_finds_what_is_wrong_and_says_what_to_do(home: Home, provider: OpenAIServer):
-    """`doctor` ends with 0 where all is well and with 1 where not; each wrong line says what to do; --ask proves the key."""
-    lines = {line["what"]: line for line in printed(home, "doctor", str(home.workspace))}
+    """`doctor` ends with 0 where all is well and with 1 where not; wrong lines say what to do; --ask proves the key."""
+    folder = str(home.workspace)
+    good, proved, lost = home.cli_side_by_side(
+        ("doctor", folder, "--json"), ("doctor", folder, "--ask", "--json"), ("doctor", str(home.root / "nowhere"))
+    )
+    lines = {line["what"]: line for line in json.loads(good.stdout)}
     for what in ("workspace", "OPENAI_API_KEY", "provider", "reachable", "inotify", "local model", "daemon"):
         assert lines[what]["mark"] != "wrong", lines[what]
-    assert provider.count == 0
-    assert printed(home, "doctor", "--ask", str(home.workspace))[-1]["what"] == "answers"
+    assert good.returncode == 0
+    assert "answers" not in lines
+    assert json.loads(proved.stdout)[-1]["what"] == "answers"
     assert provider.count == 1
+    assert lost.returncode == 1
+    assert "rlmwatch init" in lost.stdout
     home.key = None
     home.save("rlmwatch.toml", "host = 5\n")
     done = home.cli("doctor", str(home.workspace))
     assert done.returncode == 1
     assert "wrong" in done.stdout
     assert "→" in done.stdout
-    done = home.cli("doctor", str(Path(home.root / "nowhere")))
-    assert done.returncode == 1
-    assert "rlmwatch init" in done.stdout
 
 
 def test_model_where_says_that_it_is_not_there(home: Home):

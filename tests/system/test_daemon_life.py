@@ -37,7 +37,7 @@ def test_after_a_kill_the_folder_is_free_at_once(home: Home):
 
 
 def test_a_folder_of_many_inputs_that_is_no_workspace_is_asked_about(home: Home, provider: OpenAIServer):
-    """More than 20 unanswered inputs and no `rlmwatch.toml`: status 2, nothing asked, nothing written; --yes goes on."""
+    """More than 20 unanswered inputs and no `rlmwatch.toml`: status 2, nothing asked or written; --yes goes on."""
     for number in range(21):
         home.save(f"{number}_input.txt", f"question {number}")
     before = sorted(home.workspace.iterdir())
@@ -102,17 +102,10 @@ def test_take_over_moves_the_folder_to_this_machine(home: Home):
     assert home.read("rlmwatch.toml") == f'# mine\nhost = "{socket.gethostname()}"\n\n[chat]\ntokens = 9 # few\n'
 
 
-def test_the_first_daemon_names_its_host(home: Home):
-    """A workspace without a host gets the name of the machine that answers first."""
-    with home.daemon() as daemon:
-        daemon.wait("ready")
-        assert f'host = "{socket.gethostname()}"' in home.read("rlmwatch.toml")
-
-
 def test_old_status_files_and_what_a_killed_writer_left_are_removed(home: Home):
     """Status files of runs that ended more than 30 days ago go, and temporary files of a killed daemon; others stay."""
-    young = home.status(ended_days_ago=29)
-    old = home.status(ended_days_ago=31)
+    young = home.put_status(ended_days_ago=29)
+    old = home.put_status(ended_days_ago=31)
     left = home.workspace / "sub" / ".syncthing.rlmwatch-0123abcd.tmp"
     home.save("sub/.syncthing.rlmwatch-0123abcd.tmp", "half an ans")
     home.save(".mine.tmp", "not the daemon's")
@@ -158,7 +151,7 @@ def test_a_service_manager_is_told_of_every_change(home: Home):
 
 
 def test_an_idle_daemon_of_another_host_is_ready_and_alive_for_its_manager(home: Home):
-    """A daemon that idles for another host is up: systemd hears READY with the reason, and its status line stays true."""
+    """A daemon that idles for another host is up: systemd hears READY with the reason, and STOPPING at the end."""
     home.save("rlmwatch.toml", 'host = "laptop"\n')
     with manager(home.root) as listening:
         home.variables |= {"NOTIFY_SOCKET": str(home.root / "notify"), "WATCHDOG_USEC": "30000000"}
@@ -168,11 +161,12 @@ def test_an_idle_daemon_of_another_host_is_ready_and_alive_for_its_manager(home:
             hear(listening, "STOPPING=1")
 
 
-def test_the_ledger_is_private_and_never_in_the_workspace(home: Home):
-    """The ledger lies in the user's state folder, readable by nobody else; the workspace holds no database."""
+def test_what_a_first_start_leaves(home: Home):
+    """The first daemon names its host; its ledger is in the user's own state folder, private, not in the workspace."""
     home.save("a_input.txt", "hello")
     with home.daemon() as daemon:
         daemon.answered("a_output.txt")
+        assert f'host = "{socket.gethostname()}"' in home.read("rlmwatch.toml")
         assert home.ledger.parent.stat().st_mode & 0o077 == 0
     assert [file for file in home.workspace.rglob("*") if "sqlite" in file.name or file.name == "lock"] == []
 

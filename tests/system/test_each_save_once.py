@@ -59,7 +59,9 @@ def test_several_saves_during_a_run_are_answered_in_order_and_other_conversation
     assert not shared.home.exists("order/a_output.txt")
     go_on.set()
     shared.daemon.answered("order/a_output.txt", 3)
-    assert [call.body["messages"][-1]["content"] for call in shared.asked("order ")] == [f"order {n}" for n in (1, 2, 3)]
+    assert [call.body["messages"][-1]["content"] for call in shared.asked("order ")] == [
+        f"order {n}" for n in (1, 2, 3)
+    ]
     assert shared.home.turns("order/a_state.json") == ["order 1", "order 2", "order 3"]
     assert shared.home.read("order/a_output.txt") == "re: order 3\n"
 
@@ -202,7 +204,9 @@ def test_a_stop_lets_a_running_call_end(home: Home, provider: OpenAIServer, brai
     assert home.status_of("a_input.txt")["status"] == "complete"
 
 
-def test_a_run_that_is_under_way_at_the_stop_goes_on_at_the_next_start(home: Home, provider: OpenAIServer, brain: Brain):
+def test_a_run_that_is_under_way_at_the_stop_goes_on_at_the_next_start(
+    home: Home, provider: OpenAIServer, brain: Brain
+):
     """A second Ctrl+C does not wait: the connection closes, and the same run is answered at the next start."""
     brain.on("long", Reply("never", until=threading.Event()), "now")
     home.save("a_input.txt", "a long one")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 from servers.openai_server import Answer, Fault, OpenAIServer, Reply
 from system.conftest import Shared
@@ -32,7 +30,7 @@ FAILS: dict[str, tuple[Answer, str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def troubled(shared: Shared) -> Iterator[Shared]:
+def troubled(shared: Shared) -> Shared:
     """All troubles at once, side by side, so that each test only waits for its own."""
     for name, answers in RETRIED.items():
         shared.brain.on(f"please {name}.", *answers)
@@ -42,7 +40,7 @@ def troubled(shared: Shared) -> Iterator[Shared]:
         shared.home.save(f"{name}_input.txt", f"---\nmax_seconds: 3\n---\nplease {name}.")
     shared.brain.on("half and silence", Fault.stall("Half an answer"))
     shared.home.save("half_input.txt", "---\nmax_seconds: 3\n---\nhalf and silence")
-    yield shared
+    return shared
 
 
 @pytest.mark.parametrize("name", RETRIED)
@@ -90,31 +88,29 @@ WRONG_KEY = Fault.status(401, {"error": {"message": f"Incorrect API key provided
 NO_MODEL = Fault.status(404, {"error": {"message": "The model `gpt-9` does not exist", "code": "model_not_found"}})
 
 
-def held(home: Home, brain: Brain, answer: Answer, word: str) -> None:
-    """Save a question that is held for *answer*; the error file names *word*."""
-    brain.on("held question", answer, "at last")
-    home.save("a_input.txt", "held question")
+def test_a_wrong_key_or_model_holds_the_save_until_the_restart(home: Home, provider: OpenAIServer, brain: Brain):
+    """A wrong key or an unknown model is named in the error file; the saves run after a restart, not saved again."""
+    words = {"wrong key": "OPENAI_API_KEY", "unknown model": "gpt-9"}
+    brain.on("wrong key", WRONG_KEY, "at last")
+    brain.on("unknown model", NO_MODEL, "at last")
+    for name in words:
+        home.save(f"{name}_input.txt", f"held: {name}")
     with home.daemon() as daemon:
-        daemon.wait("run.held", path="a_input.txt")
+        for name, word in words.items():
+            daemon.wait("run.held", path=f"{name}_input.txt")
+            assert word in home.appears(f"{name}_error.txt", "save is kept")
+            status = home.status_of(f"{name}_input.txt")
+            assert status["status"] in ("pending", "running")
+            assert word in status["error"]
         home.save("b_input.txt", "another one")
         daemon.answered("b_output.txt")
-        assert word in home.appears("a_error.txt", "save is kept")
-        status = home.status_of("a_input.txt")
-        assert status["status"] in ("pending", "running")
-        assert word in status["error"]
-
-
-@pytest.mark.parametrize(("answer", "word"), [(WRONG_KEY, "OPENAI_API_KEY"), (NO_MODEL, "gpt-9")], ids=["401", "404"])
-def test_a_wrong_key_or_model_holds_the_save_until_the_restart(
-    home: Home, provider: OpenAIServer, brain: Brain, answer: Answer, word: str
-):
-    """A wrong key or an unknown model is named in the error file; the save runs after a restart, not saved again."""
-    held(home, brain, answer, word)
     with home.daemon() as daemon:
-        daemon.answered("a_output.txt")
-    assert home.read("a_output.txt") == "at last\n"
-    assert not home.exists("a_error.txt")
-    assert len(asked(provider, "held question")) == 2
+        for name in words:
+            daemon.answered(f"{name}_output.txt")
+    for name in words:
+        assert home.read(f"{name}_output.txt") == "at last\n"
+        assert not home.exists(f"{name}_error.txt")
+    assert len(asked(provider, "held: ")) == 4
 
 
 def test_a_key_that_is_mended_takes_effect_with_a_reload(home: Home, provider: OpenAIServer, brain: Brain):
@@ -147,24 +143,15 @@ def test_a_later_success_ends_a_held_save_of_its_conversation(home: Home, brain:
         home.save("b_input.txt", "after the restart")
         daemon.answered("b_output.txt")
         assert daemon.seen("run.started", path="a_input.txt") == []
-    assert [status["status"] for status in home.statuses() if status["input"] == "a_input.txt"] == ["failed", "complete"]
+    assert [status["status"] for status in home.statuses() if status["input"] == "a_input.txt"] == [
+        "failed",
+        "complete",
+    ]
 
 
-def nothing_to_ask(home: Home) -> None:
+def test_with_no_key_and_no_model_the_ways_out_are_named(home: Home, provider: OpenAIServer):
+    """With no key and no model the save is kept and the ways out are named; a later provider answers it."""
     home.key = None
-    home.provider = None
-
-
-def unset_base_url(home: Home) -> None:
-    home.key = None
-
-
-@pytest.mark.parametrize("without", [nothing_to_ask, unset_base_url])
-def test_with_no_key_and_no_model_the_ways_out_are_named(
-    home: Home, provider: OpenAIServer, without: Callable[[Home], None]
-):
-    """With no key and no model the save is kept and the ways out are named; a provider that is set up later answers it."""
-    without(home)
     home.save("a_input.txt", "who answers?")
     with home.daemon() as daemon:
         daemon.wait("model.none")
@@ -180,10 +167,9 @@ def test_with_no_key_and_no_model_the_ways_out_are_named(
     assert provider.calls[0].body["model"] == "test-model"
 
 
-def test_the_order_in_which_a_provider_was_chosen_is_in_the_log(home: Home):
+def test_the_order_in_which_a_provider_was_chosen_is_in_the_log(shared: Shared):
     """The log says which provider answers and why it is that one."""
-    with home.daemon() as daemon:
-        chosen = daemon.wait("model.chosen")
+    chosen = shared.daemon.wait("model.chosen")
     assert chosen["provider"] == "openai"
     assert "OPENAI_API_KEY" in chosen["why"]
     assert "OPENROUTER_API_KEY" in chosen["why"]

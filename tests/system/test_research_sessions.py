@@ -46,7 +46,7 @@ def test_a_follow_up_sees_the_earlier_exchanges(home: Home, coder: Coder, provid
     with home.daemon() as daemon:
         ask(home, daemon, "When was it built?")
         ask(home, daemon, "By whom was it built?", 2)
-    assert home.read("research_output.txt") == "40 Question: When was it built?\nAn\n"
+    assert home.read("research_output.txt") == "40 Question: When was it built?\nA\n"
     asked = opening(roots(provider)[1])
     assert "Q: When was it built?\nA: The lighthouse was built in 1811." in asked
     assert "Now: By whom was it built?" in asked
@@ -64,7 +64,7 @@ def test_a_follow_up_sees_the_earlier_exchanges(home: Home, coder: Coder, provid
             {"research_data/a.txt": "1", "research_data/deep/b.md": "2"},
             "",
             "answer(','.join(f'{k}={v}' for k, v in sorted(context.items())))",
-            "a.txt=1,deep/b.md=2",
+            "research_data/a.txt=1,research_data/deep/b.md=2",
         ),
         ({"notes/x.txt": "from notes"}, "---\ncontext: notes/x.txt\n---\n", "answer(context)", "from notes"),
     ],
@@ -104,14 +104,14 @@ def test_a_budget_that_runs_out_ends_in_a_synthesis_and_the_next_question_in_wor
 ):
     """1,200 tokens: the run that uses them up still answers; the next one makes no call and says how to go on."""
     coder.on("First", padded("print('a clue')", 400))
-    coder.synthesis = Reply("Found: a clue.", usage={"prompt_tokens": 9, "completion_tokens": 300, "total_tokens": 309})
+    coder.synthesis = found = ("Found: a clue. " * 80).strip()
     with home.daemon() as daemon:
         ask(home, daemon, "First question")
         status = home.status_of("research_prompt.txt")
         assert (status["outcome"], status["partial"]) == ("token_limit", True)
-        assert home.read("research_output.txt") == "Found: a clue.\n"
+        assert home.read("research_output.txt") == f"{found}\n"
         spent = home.state("research_session.json")["spent"]["output_tokens"]
-        assert 1100 <= spent <= 1200
+        assert 1200 - 16 < spent <= 1200
         calls = provider.count
 
         home.save("research_prompt.txt", "Second question")
@@ -120,10 +120,9 @@ def test_a_budget_that_runs_out_ends_in_a_synthesis_and_the_next_question_in_wor
         assert f"max_tokens is 1200, {spent} used" in said
         assert f"    max_tokens: {spent + 1200}\n" in said
         assert f"    max_tokens = {spent + 1200}\n" in said
-        assert "session_budget" not in said
         assert home.status_of("research_prompt.txt")["outcome"] == "budget_exceeded"
         assert provider.count == calls, "a spent session made a call"
-        assert home.read("research_output.txt") == "Found: a clue.\n", "the last good output stays"
+        assert home.read("research_output.txt") == f"{found}\n", "the last good output stays"
 
         # The very line that the error names, where it says.
         line = next(line.strip() for line in said.splitlines() if line.startswith("    max_tokens:"))
@@ -153,6 +152,7 @@ def test_a_cap_raised_in_the_workspaces_settings_lets_a_spent_session_go_on(home
 
 def test_a_cap_in_money_ends_a_session_too(home: Home, coder: Coder, provider: OpenAIServer):
     """0.05 USD spent: no call, and the error names used, cap and the line to write."""
+    home.set(f'[prices."{MODEL}"]\ninput = 0.4\noutput = 1.6\n')
     usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20, "cost": 0.0499999}
     coder.on("First", Reply(py("answer('dear')"), usage=usage))
     with home.daemon() as daemon:
@@ -278,7 +278,7 @@ def test_a_script_raises_the_caps_for_the_daemon_too(home: Home, coder: Coder, m
         daemon.wait("run.failed", path="research_prompt.txt")
         assert home.provider.count == calls
         session.raise_caps(max_tokens=3000)
-        ask(home, daemon, "The daemon asks once more")
+        ask(home, daemon, "The daemon goes on")
         assert home.read("research_output.txt") == "re\n"
         session.clear()
         assert (session.remaining_tokens, session.max_tokens) == (3000, 3000)

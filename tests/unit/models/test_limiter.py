@@ -1,0 +1,172 @@
+"""A provider that is asked no faster than it allows: the waiting, and the headers."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlmwatch import clock
+from rlmwatch.errors import ProviderUnavailable
+from rlmwatch.models.base import Message, Model, Reply, Request
+from rlmwatch.models.limiter import LimitedModel, Limits, asked, told_by
+from rlmwatch.models.rates import FIRST_WINDOW, Told
+from rlmwatch.models.scripted import ScriptedModel
+
+NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
+
+
+def request(text: str = "q", model: str = "m") -> Request:
+    return Request(model, (Message("user", text),), 10)
+
+
+def limited(model: ScriptedModel, **limits: float) -> tuple[LimitedModel, Limits]:
+    made = Limits(clock.monotonic, clock.utc, **limits)
+    return LimitedModel(model, made), made
+
+
+def test_a_thousand_calls_at_once_are_no_thousand_refusals():
+    """Of a thousand calls that begin at once, a provider that refuses the first ones refuses no more than these."""
+    seen = 0
+
+    def answer(_: Request) -> str | ProviderUnavailable:
+        nonlocal seen
+        seen += 1
+        return ProviderUnavailable("slow down", status=429, retry_after_s=0.05) if seen <= 200 else "ok"
+
+    async def insisting(model: Model, n: int) -> int:
+        refusals = 0
+        while True:
+            try:
+                await model.complete(request(str(n)))
+            except ProviderUnavailable:
+                refusals += 1
+                limits.heard("m", {"x-ratelimit-limit-requests": "60000", "x-ratelimit-remaining-requests": "60000"})
+            else:
+                return refusals
+
+    async def run() -> None:
+        refused = sum(await asyncio.gather(*(insisting(model, n) for n in range(300))))
+        assert refused == 200  # what it refused, it refused: none is lost or doubled
+        assert len(script.requests) == 500
+
+    script = ScriptedModel(answer)
+    model, limits = limited(script)
+    asyncio.run(run())
+
+
+def test_while_nothing_is_known_few_go_at_once():
+    """Before the provider has told or shown its limits, no more than a batch of calls is in flight."""
+
+    async def run() -> None:
+        go_on, at_once = asyncio.Event(), 0
+
+        async def answer(_: Request) -> str:
+            nonlocal at_once
+            at_once += 1
+            await go_on.wait()
+            return "ok"
+
+        model, _ = limited(ScriptedModel(answer))
+        calls = [asyncio.ensure_future(model.complete(request(str(n)))) for n in range(200)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert at_once <= FIRST_WINDOW
+        go_on.set()
+        await asyncio.gather(*calls)
+        assert at_once == 200
+
+    asyncio.run(run())
+
+
+def test_calls_go_in_the_order_of_asking():
+    """Who asked first goes first, however long all wait; who gives up while waiting was never sent."""
+
+    async def run() -> None:
+        script = ScriptedModel(lambda r: r.messages[0].content)
+        model, _ = limited(script, requests_per_minute=6000)
+        calls = [asyncio.ensure_future(model.complete(request(str(n)))) for n in range(640)]
+        await asyncio.sleep(0)
+        calls[630].cancel()
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        sent = [int(r.messages[0].content) for r in script.requests]
+        assert sent == [n for n in range(640) if n != 630]
+        assert isinstance(done[630], asyncio.CancelledError)
+
+    asyncio.run(run())
+
+
+def test_a_call_that_fails_or_is_cancelled_gives_its_place_back():
+    """Whatever becomes of a call, another may go in its place."""
+
+    async def run() -> None:
+        async def answer(r: Request) -> str | ProviderUnavailable:
+            if "hang" in r.messages[0].content:
+                await asyncio.Event().wait()
+            return ProviderUnavailable("down", status=503)
+
+        model, _ = limited(ScriptedModel(answer))
+        hanging = [asyncio.ensure_future(model.complete(request("hang"))) for _ in range(FIRST_WINDOW)]
+        await asyncio.sleep(0)
+        waiting = asyncio.ensure_future(model.complete(request("fail")))
+        for call in hanging:
+            call.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        with pytest.raises(ProviderUnavailable):
+            await waiting
+        for _ in range(FIRST_WINDOW * 2):
+            with pytest.raises(ProviderUnavailable):
+                await model.complete(request("fail"))
+
+    asyncio.run(run())
+
+
+def test_models_do_not_wait_for_each_other():
+    """The limit of one model holds up no call to another."""
+
+    async def run() -> None:
+        model, limits = limited(ScriptedModel(lambda _: "ok"))
+        limits.heard("busy", {"x-ratelimit-limit": "10", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "3600"})
+        waits = asyncio.ensure_future(model.complete(request(model="busy")))
+        reply: Reply = await model.complete(request(model="free"))
+        assert reply.text == "ok"
+        assert not waits.done()
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_headers_are_understood():
+    """OpenAI's six headers and OpenRouter's three are read; what is no number tells nothing."""
+    openai = {
+        "x-ratelimit-limit-requests": "500",
+        "x-ratelimit-remaining-requests": "499",
+        "x-ratelimit-reset-requests": "120ms",
+        "x-ratelimit-limit-tokens": "30000",
+        "x-ratelimit-remaining-tokens": "29000",
+        "x-ratelimit-reset-tokens": "2s",
+    }
+    assert told_by(openai, NOW) == {"requests": Told(500, 499, 0.12), "tokens": Told(30000, 29000, 2.0)}
+    reset_ms = str(int(NOW.timestamp() * 1000) + 30_000)
+    openrouter = {"x-ratelimit-limit": "20", "x-ratelimit-remaining": "5", "x-ratelimit-reset": reset_ms}
+    assert told_by(openrouter, NOW) == {"requests": Told(20, 5, pytest.approx(30.0))}
+    for bad in ({"x-ratelimit-limit": "20"}, {"x-ratelimit-limit": "a", "x-ratelimit-remaining": "b"}):
+        assert told_by(bad, NOW) == {}
+
+
+@given(st.dictionaries(st.sampled_from([f"x-ratelimit-{a}{b}" for a in ("limit", "remaining", "reset")
+                                        for b in ("", "-requests", "-tokens")]), st.text(max_size=12) | st.floats().map(str)))  # fmt: skip
+def test_no_header_can_stop_all_calls(headers):
+    """Whatever headers say, a meter's wait is a number of seconds, and no call waits for ever with nothing in flight."""
+    for told in told_by(headers, NOW).values():
+        assert told.per_s() > 0
+        assert told.limit >= told.remaining >= 0
+
+
+def test_what_is_asked_is_what_is_sent_and_what_may_come():
+    """Providers count the request's own max_tokens against the limit, not what comes in the end."""
+    assert asked(request("x" * 400)) == 110
