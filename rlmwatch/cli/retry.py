@@ -13,7 +13,7 @@ from rlmwatch.cli.output import quiet
 from rlmwatch.cli.submit import Flag, handed_in
 from rlmwatch.client import Client
 from rlmwatch.contract.names import input_name
-from rlmwatch.daemon.ledgers import ledger_of
+from rlmwatch.daemon.ledgers import ledger_if_any
 from rlmwatch.daemon.place import Place, locate
 from rlmwatch.errors import UsageError
 from rlmwatch.runs.model import Outcome, Run, RunStatus
@@ -69,9 +69,9 @@ def _refuse(run: Run, job_id: str) -> None:
 
 
 async def _find(place: Place, job_id: str) -> Run | None:
-    if not place.ledger.exists() and not place.state.exists():
+    ledger = ledger_if_any(place)
+    if ledger is None:
         return None
-    ledger = ledger_of(place)
     try:
         return await ledger.find(job_id)
     finally:

@@ -80,7 +80,7 @@ async def _find(place: Place, run_id: str) -> Shown:
     if ledger is None:
         raise UsageError(f"{place.root} has no ledger on this machine: nothing was answered here")
     try:
-        run = await ledger.get(run_id) or await _by_beginning(ledger, run_id)
+        run = await ledger.find(run_id) or await _by_beginning(ledger, run_id)
         return Shown(run, await ledger.steps(run.run_id), await ledger.entries(run.run_id))
     finally:
         await ledger.aclose()

@@ -36,9 +36,9 @@ class _How:
 
 
 def submit(  # noqa: PLR0913 (the flags of a command line)
-    *task: str,
+    *task: Annotated[str, Parameter(allow_leading_hyphen=True)],
     file: Path | None = None,
-    data: str | None = None,
+    data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     model: str | None = None,
     tokens: int | None = None,
     max_steps: int | None = None,
@@ -144,6 +144,10 @@ def _nobody(place: Place) -> str | None:
 def _task(words: tuple[str, ...], file: Path | None, data: str | None) -> str:
     if bool(words) == (file is not None):
         raise UsageError("what is to be done? Give the task as arguments, `-` for standard input, or --file FILE")
+    # A word may be `-`, so the parser takes whatever begins with it for a word.
+    unknown = next((word for word in words if word.startswith("-") and word != STDIN), None)
+    if unknown is not None:
+        raise UsageError(f"{unknown}: no such option; a task with such words goes through `-` or --file")
     if file is not None:
         return _text(file)
     if words == (STDIN,):

@@ -20,12 +20,14 @@ from rlmwatch.config import WORKSPACE_FILE
 from rlmwatch.daemon.app import App
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.errors import ConfigError, RlmwatchError, UsageError, WorkspaceError
+from rlmwatch.runs.model import Signature
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.owner import Theirs, host_rule, take_over
+from rlmwatch.workspace.snapshot import look
 from rlmwatch.workspace.status import prune
 
 TICK_S = 1.0
-"""As often as a status file may be rewritten (file contract, section 5), and as the host is looked up; some 0.2 ms."""
+"""As often as a status file may be rewritten (file contract, 5), and as the host is looked up; costs some 0.3 ms."""
 HANDOVER_S = 3 * TICK_S
 """An idle host begins this much after its turn has come: the one before has seen it by then, and has stopped."""
 PRUNE_EVERY_S = 6 * 3600.0
@@ -111,10 +113,11 @@ def only_here(app: App) -> None:
 
 async def _until_ours(app: App, stop: asyncio.Event, manager: Manager) -> bool:
     """Wait until this host answers here, or *stop*; return whether another did meanwhile."""
+    turn = _Turn(app)
     said: str | None = None
     ours_at: float | None = None
     while not stop.is_set():
-        rule, now = _rule(app), clock.monotonic()
+        rule, now = turn.other(), clock.monotonic()
         if rule is None:
             ours_at = ours_at or now + (HANDOVER_S if said else 0.0)
             if now >= ours_at:
@@ -129,6 +132,24 @@ async def _until_ours(app: App, stop: asyncio.Event, manager: Manager) -> bool:
         await _tick(stop, TICK_S)
         manager.ping()
     return said is not None
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Whose turn it is. The file that says so is read only where it looks other than before: that takes 1 ms."""
+
+    app: App
+    _looked: bool = False
+    _seen: Signature | None = None
+    _other: str | None = None
+
+    def other(self) -> str | None:
+        """Return the other host that answers here; None where it is this one."""
+        root = self.app.place.root
+        seen = look(root, WORKSPACE_FILE)
+        if not self._looked or seen != self._seen:
+            self._looked, self._seen, self._other = True, seen, _rule(self.app)
+        return self._other
 
 
 def _rule(app: App) -> str | None:
@@ -163,11 +184,12 @@ async def _work(app: App, stop: asyncio.Event, manager: Manager) -> None:
 
 async def _keep_house(app: App, stop: asyncio.Event, manager: Manager) -> None:
     """Return when *stop* is set or another host answers."""
+    turn = _Turn(app)
     prune_at = clock.monotonic()
     while not await _tick(stop, TICK_S):
         manager.ping()
         await app.desk.flush()
-        if other := _rule(app):
+        if other := turn.other():
             log.warning("host.moved", answers=other, me=app.host)
             return
         if clock.monotonic() >= prune_at:

@@ -3,7 +3,7 @@ Shows the answer so far of a run with `stream: true`, in `…_output.partial.txt
 
 1. Only a plain call's text is shown, as it comes: a chat's, and that of a job without material. An answer of the
    engine is made by code and comes in one piece, after its citations were checked, so nothing is shown of it.
-2. At most once in `EVERY_S`: a sync tool carries every rewrite. Writing happens in a worker thread, atomically.
+2. At most once a second (`EVERY_S`): a sync tool carries every rewrite. Writing happens in a worker thread, atomically.
 3. When a call breaks off and is made again, the text begins anew.
 4. Once closed it writes nothing more, so that publishing, which removes the file, is not overtaken.
 5. A folder that cannot take it is no fault of the run: it is logged, once.
@@ -33,10 +33,12 @@ class Stream:
     Attributes:
         write: Puts the text so far into the workspace. Blocks.
         run_id: For the log.
+        every_s: Seconds between two writes.
     """
 
     write: Callable[[str], None]
     run_id: str
+    every_s: float = EVERY_S
     _pieces: list[str] = field(default_factory=list)
     _shown: int = 0
     _writing: asyncio.Task[None] | None = None
@@ -73,5 +75,5 @@ class Stream:
                 log.warning("stream.not_written", run=self.run_id, why=str(error))
                 self._closed = True
                 break
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(self.every_s)
         self._writing = None

@@ -262,8 +262,10 @@ class Webhooks:
             return
         last = delivery.attempts >= len(WAITS_S) or heard.status == GONE
         due_at = None if last else _later(self.utc(), WAITS_S[delivery.attempts])
-        event = "webhook.given_up" if last else "webhook.failed"
-        log.warning(event, **facts, why=heard.said, again_at=due_at)
+        if last:
+            log.warning("webhook.given_up", **facts, why=heard.said)
+        else:
+            log.warning("webhook.failed", **facts, why=heard.said, again_at=due_at)
         await self.ledger.tried(run.run_id, heard.said, due_at=due_at, now=self.utc())
 
     async def _post(self, delivery: Delivery, run: Run, settings: WebhookSettings) -> _Heard:

@@ -106,7 +106,10 @@ class Replay:
 
 def booked(entry: JournalEntry) -> Usage:
     """Return what counts as used: a reply as reported, a lost call as reserved."""
-    return entry.usage or Usage(0, entry.call.reserved_tokens, entry.call.reserved_usd, 1)
+    call = entry.call
+    if call.what == "search":
+        return entry.usage or Usage(cost_usd=call.reserved_usd, searches=1)
+    return entry.usage or Usage(0, call.reserved_tokens, call.reserved_usd, 1)
 
 
 def between(before: Usage, after: Usage) -> Usage:

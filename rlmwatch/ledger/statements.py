@@ -117,10 +117,13 @@ HOLD = Statement("""
 """)
 
 RELEASE_HELD = Statement("""
-    UPDATE runs SET status = 'pending', held_for = NULL
+    UPDATE runs SET status = 'pending', held_for = NULL,
+        pinned = CASE WHEN EXISTS (SELECT 1 FROM calls WHERE calls.run_id = runs.run_id AND calls.state = 'done')
+                      THEN pinned END
     WHERE {mine}completed_at IS NULL AND status = 'held'
     RETURNING *
 """)
+"""What was pinned goes where nothing was paid for yet: it may hold the very model's name that the person has mended."""
 
 ADOPT = Statement("""
     UPDATE runs SET status = 'pending'

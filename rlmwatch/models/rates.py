@@ -13,8 +13,8 @@ A call may go when all of this holds:
    do not learn of a limit by a thousand refusals.
 
 Where a provider refuses and tells no limit, what it had let pass in the last
-minute becomes the limit, and is raised by a quarter for each minute without
-another refusal.
+minute becomes the limit, if that was anything, and is raised by half for each
+minute without another refusal.
 
 A meter is a bucket: it holds `size`, fills at `per_s`, and a call takes its share.
 Promised: in any span of s seconds no more than `size` + s * `per_s` passes, and one
@@ -36,7 +36,9 @@ LONGEST_PAUSE_S = 60.0
 BURST_S = 6.0
 """Of a limit that a person sets, this many seconds' worth may go at once: providers look at parts of the minute too."""
 MINUTE_S = 60.0
-RAISE = 1.25
+RAISE = 1.5
+ROUNDING = 1e-6
+"""Of a bucket that is as good as full; a wait that is too short to pass would be waited for ever."""
 
 What = Literal["requests", "tokens"]
 
@@ -73,7 +75,7 @@ class Meter:
     def wait_s(self, amount: float, *, now: float) -> float:
         """Return the seconds until *amount* may pass; a larger one than the bucket passes when that is full."""
         lacks = min(amount, self.size) - self.level_at(now)
-        return 0.0 if lacks <= 0 else lacks / self.per_s if self.per_s > 0 else inf
+        return 0.0 if lacks <= ROUNDING else lacks / self.per_s if self.per_s > 0 else inf
 
     def take(self, amount: float, *, now: float) -> None:
         """Let *amount* pass."""
@@ -142,6 +144,7 @@ class Rates:
 
     def begin(self, tokens: float, *, now: float) -> None:
         """Let a call of *tokens* go."""
+        self._raise_guess(now)
         self._in_flight += 1
         self._tokens_in_flight += tokens
         for meters in (self.set_, self.told):
@@ -173,8 +176,8 @@ class Rates:
         self._not_before = now + pause_s
         if self.window < inf:
             self.window = max(1.0, min(self.window, float(self._in_flight)) // 2)
-        if "requests" not in self.told:
-            rate = max(1, len(self._passed)) / MINUTE_S
+        if "requests" not in self.told and self._passed:
+            rate = len(self._passed) / MINUTE_S
             if self._guess is not None:
                 rate = min(rate, self._guess.per_s)
             self._guess = Meter(rate, 1.0, 0.0, now)

@@ -101,7 +101,11 @@ class Queue(Protocol):
         ...
 
     async def release_held(self, *, now: str) -> list[Run]:
-        """Make every HELD run pending again (a restart or a reload may have mended the cause)."""
+        """
+        Make every HELD run pending again (a restart or a reload may have mended the cause).
+
+        What it has pinned goes where no reply is in its journal: it may name the very model that was mended.
+        """
         ...
 
     async def finish(self, run_id: str, attempt: int, result: Result, *, now: str) -> Run | None:

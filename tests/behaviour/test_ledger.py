@@ -322,6 +322,20 @@ class LedgerSuite:
         assert await ledger.pending() == [released]
 
     @story
+    async def test_what_was_pinned_goes_with_the_release_unless_something_was_paid(self, ledger):
+        """A model that a person mends is asked in place of the pinned one, but where replies of that were paid for."""
+        for number, (paid, kept) in enumerate(((False, None), (True, {"model": "gone"}))):
+            run = await running(ledger, "1", f"{number}_input.txt")
+            await ledger.pin(run.run_id, 1, {"model": "gone"})
+            if paid:
+                await ledger.intend(run.run_id, 1, a_call(), ceilings=NO_CEILING, now=at(2))
+                await ledger.record(run.run_id, a_call().key, {"text": "x"}, Usage(1, 1, 0.0, 1), now=at(2))
+            await ledger.hold(run.run_id, 1, "no such model", now=at(3))
+            [released] = await ledger.release_held(now=at(4))
+            assert released.pinned == kept
+            await ledger.claim(run.run_id, now=at(5))
+
+    @story
     async def test_a_slower_twin_writes_nothing(self, ledger):
         """An attempt that was taken over can neither pay, hold nor finish."""
         run = await running(ledger)

@@ -7,11 +7,14 @@ import shutil
 import signal
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from servers.openai_server import OpenAIServer
-from system.household import Daemon, Home, as_an_ordinary_user, question
+from system.household import Brain, Daemon, Home, as_an_ordinary_user, question
+from system.together import Scenario, begin, name
 
 
 def questions(provider: OpenAIServer) -> Counter[str]:
@@ -46,7 +49,7 @@ def inside(daemon: Daemon, script: str) -> None:
     subprocess.run([*enter, "sh", "-ec", script], check=True, capture_output=True, timeout=30)
 
 
-def test_events_that_the_kernel_dropped(home: Home, provider: OpenAIServer):
+def events_that_the_kernel_dropped(home: Home, provider: OpenAIServer, _brain: Brain) -> None:
     """
     Of 20,000 files that are saved while the daemon stands still every question is answered, each once.
 
@@ -68,7 +71,7 @@ def test_events_that_the_kernel_dropped(home: Home, provider: OpenAIServer):
     assert questions(provider) == once(*more, *(f"question {number}" for number in range(asked)))
 
 
-def test_a_workspace_that_goes_and_comes_back(home: Home, provider: OpenAIServer):
+def a_workspace_that_goes_and_comes_back(home: Home, provider: OpenAIServer, _brain: Brain) -> None:
     """
     A workspace that is moved away, deleted and made anew, or replaced by a copy: the daemon says so, waits, goes on.
 
@@ -107,7 +110,7 @@ def test_a_workspace_that_goes_and_comes_back(home: Home, provider: OpenAIServer
     assert questions(provider) == once(*texts, *expected)
 
 
-def test_folders_that_come_at_once(home: Home, provider: OpenAIServer):
+def folders_that_come_at_once(home: Home, provider: OpenAIServer, _brain: Brain) -> None:
     """A hundred folders made and filled at once, and a tree that is moved in, are answered, and watched afterwards."""
     tree = home.root / "tree"
     (tree / "a" / "b").mkdir(parents=True)
@@ -126,7 +129,7 @@ def test_folders_that_come_at_once(home: Home, provider: OpenAIServer):
     assert questions(provider) == once("moved in", *texts, *later, *(f"made in {path}" for path in made))
 
 
-def test_a_workspace_that_is_mounted_over(home: Home, provider: OpenAIServer):
+def a_workspace_that_is_mounted_over(home: Home, provider: OpenAIServer, _brain: Brain) -> None:
     """Where something is mounted over the workspace the daemon goes on with it; what is saved below waits, unlost."""
     home.save("note_input.txt", "before")
     with home.daemon(before=in_a_mount_namespace()) as daemon:
@@ -146,7 +149,7 @@ def test_a_workspace_that_is_mounted_over(home: Home, provider: OpenAIServer):
     assert questions(provider) == once("before", "saved below the mount", "saved in the mount", *texts)
 
 
-def test_a_workspace_that_is_unmounted(home: Home, provider: OpenAIServer):
+def a_workspace_that_is_unmounted(home: Home, provider: OpenAIServer, _brain: Brain) -> None:
     """
     An unmounted workspace is waited for: its empty shell is not it.
 
@@ -172,7 +175,7 @@ def test_a_workspace_that_is_unmounted(home: Home, provider: OpenAIServer):
     assert questions(provider) == once("on the disk", "in the shell", "saved on the disk meanwhile")
 
 
-def test_a_folder_that_may_not_be_read(home: Home, provider: OpenAIServer):
+def a_folder_that_may_not_be_read(home: Home, provider: OpenAIServer, _brain: Brain) -> None:
     """A sub-folder that the daemon may not read is named in the log; the others are answered, and it once it may."""
     home.save("open/note_input.txt", "open")
     home.save("shut/note_input.txt", "shut")
@@ -188,7 +191,7 @@ def test_a_folder_that_may_not_be_read(home: Home, provider: OpenAIServer):
     assert questions(provider) == once("open", "shut", *texts)
 
 
-def test_a_mount_that_makes_no_events(home: Home, provider: OpenAIServer):
+def a_mount_that_makes_no_events(home: Home, provider: OpenAIServer, _brain: Brain) -> None:
     """On a file system that changes elsewhere, with no event here, the daemon says that it polls, and answers."""
     server = home.root / "server"
     server.mkdir()
@@ -203,7 +206,7 @@ def test_a_mount_that_makes_no_events(home: Home, provider: OpenAIServer):
     assert questions(provider) == once("changed on the server")
 
 
-def test_a_wall_clock_that_jumps(home: Home, provider: OpenAIServer):
+def a_wall_clock_that_jumps(home: Home, provider: OpenAIServer, _brain: Brain) -> None:
     """When the wall clock jumps a day ahead and a year back every save runs once, and every answer is kept."""
     day = 86_400
     offsets = (0, day, -365 * day, -364 * day, 0)
@@ -224,3 +227,28 @@ def test_a_wall_clock_that_jumps(home: Home, provider: OpenAIServer):
     statuses = [status for status in home.statuses() if status["input"] == "a/x_input.txt"]
     assert sorted(status["answer"] for status in statuses) == [f"re: {text}" for text in texts]
     assert {status["status"] for status in statuses} == {"complete"}
+
+
+FAULTS = (
+    events_that_the_kernel_dropped,
+    a_workspace_that_goes_and_comes_back,
+    folders_that_come_at_once,
+    a_workspace_that_is_mounted_over,
+    a_workspace_that_is_unmounted,
+    a_folder_that_may_not_be_read,
+    a_mount_that_makes_no_events,
+    a_wall_clock_that_jumps,
+)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Scenario, Future[None]]]:
+    """All of them at once: they mostly wait."""
+    with begin(FAULTS, tmp_path_factory.mktemp("faults")) as futures:
+        yield futures
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=name)
+def test_no_save_is_lost_and_none_runs_twice(begun: dict[Scenario, Future[None]], fault: Scenario):
+    """Whatever happens to the folder, each save runs once, and the log says what happened and what was done."""
+    begun[fault].result()

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from servers.openai_server import OpenAIServer
-from system.household import Daemon, Home, question
+from system.household import Brain, Daemon, Home, question
+from system.together import Scenario, begin, name
 
 
-@pytest.fixture
-def laptop(home: Home, provider: OpenAIServer, tmp_path: Path) -> Home:
-    """Another machine's home, whose workspace is the same folder; private state of its own."""
-    root = tmp_path / "laptop"
+def laptop_of(home: Home) -> Home:
+    """Return another machine's home, whose workspace is the same folder; private state of its own."""
+    root = home.root / "laptop"
     root.mkdir()
     (root / "workspace").symlink_to(home.workspace)
-    return Home(root, provider)
+    return Home(root, home.provider)
 
 
 def as_host(home: Home, host: str, *flags: str) -> list[str]:
@@ -36,18 +38,19 @@ def hosts(home: Home) -> dict[str, str]:
 
 def saves(home: Home, daemon: Daemon, *names: str) -> None:
     """Save some inputs, and wait until *daemon* has answered them."""
-    for name in names:
-        home.save(f"{name}_input.txt", f"question {name}")
-    for name in names:
-        daemon.answered(f"{name}_output.txt")
+    for each in names:
+        home.save(f"{each}_input.txt", f"question {each}")
+    for each in names:
+        daemon.answered(f"{each}_output.txt")
 
 
-def test_the_host_that_is_named_answers_and_the_other_waits(home: Home, laptop: Home, provider: OpenAIServer):
+def the_host_that_is_named_answers_and_the_other_waits(home: Home, provider: OpenAIServer, _brain: Brain) -> None:
     """
     Of two machines on one folder the one that `rlmwatch.toml` names answers; the other says so and is idle.
 
     It begins by itself when the host moves, also when it moves back, and no save is ever asked by both.
     """
+    laptop = laptop_of(home)
     with (
         home.daemon(program=as_host(home, "desk")) as desk,
         laptop.daemon(program=as_host(laptop, "laptop")) as other,
@@ -73,8 +76,9 @@ def test_the_host_that_is_named_answers_and_the_other_waits(home: Home, laptop: 
     assert answered == {f"{name}_input.txt": {"a": "desk", "b": "laptop", "c": "desk"}[name[0]] for name in names}
 
 
-def test_take_over_makes_the_other_go_idle(home: Home, laptop: Home, provider: OpenAIServer):
+def take_over_makes_the_other_go_idle(home: Home, provider: OpenAIServer, _brain: Brain) -> None:
     """`--take-over` on one machine moves the folder there; the other goes idle by itself, and says who answers."""
+    laptop = laptop_of(home)
     with home.daemon(program=as_host(home, "desk")) as desk:
         saves(home, desk, "a1")
         with laptop.daemon(program=as_host(laptop, "laptop", "--take-over")) as other:
@@ -85,7 +89,7 @@ def test_take_over_makes_the_other_go_idle(home: Home, laptop: Home, provider: O
     assert hosts(home) == {"a1_input.txt": "desk", "b1_input.txt": "laptop"}
 
 
-def test_the_lock_says_who_holds_it(home: Home):
+def the_lock_says_who_holds_it(home: Home, _provider: OpenAIServer, _brain: Brain) -> None:
     """A second daemon on the same machine ends with status 2 and names process, host and since when."""
     with home.daemon() as daemon:
         (lock,) = home.states.glob("rlmwatch/*/lock")
@@ -94,3 +98,23 @@ def test_the_lock_says_who_holds_it(home: Home):
         done = home.cli("run", str(home.workspace))
         assert done.returncode == 2
         assert f"process {daemon.pid} on {held['host']}, since {held['since']}" in done.stderr
+
+
+SCENARIOS = (
+    the_host_that_is_named_answers_and_the_other_waits,
+    take_over_makes_the_other_go_idle,
+    the_lock_says_who_holds_it,
+)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Scenario, Future[None]]]:
+    """All of them at once: they mostly wait."""
+    with begin(SCENARIOS, tmp_path_factory.mktemp("machines")) as futures:
+        yield futures
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=name)
+def test_one_machine_answers(begun: dict[Scenario, Future[None]], scenario: Scenario):
+    """Of all daemons that share a folder one answers, and the others say who."""
+    begun[scenario].result()

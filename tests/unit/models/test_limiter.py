@@ -158,10 +158,14 @@ def test_headers_are_understood():
         assert told_by(bad, NOW) == {}
 
 
-@given(st.dictionaries(st.sampled_from([f"x-ratelimit-{a}{b}" for a in ("limit", "remaining", "reset")
-                                        for b in ("", "-requests", "-tokens")]), st.text(max_size=12) | st.floats().map(str)))  # fmt: skip
+NAMES = [
+    f"x-ratelimit-{word}{what}" for word in ("limit", "remaining", "reset") for what in ("", "-requests", "-tokens")
+]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=12) | st.floats().map(str)))
 def test_no_header_can_stop_all_calls(headers):
-    """Whatever headers say, a meter's wait is a number of seconds, and no call waits for ever with nothing in flight."""
+    """Whatever headers say, what is left comes back at some speed."""
     for told in told_by(headers, NOW).values():
         assert told.per_s() > 0
         assert told.limit >= told.remaining >= 0

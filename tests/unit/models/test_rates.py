@@ -80,7 +80,9 @@ def test_a_limit_that_is_told_is_kept(limit, calls, takes_s, whole):
     provider = Provider(limit, limit if whole else max(1.0, limit / 60), tells=True)
     took = carried_out(Rates(), provider, calls, takes_s)
     assert provider.refused <= FIRST_WINDOW
-    assert took <= (calls / limit * MINUTE_S + takes_s) * 1.5 + calls / FIRST_WINDOW * takes_s + 10
+    # With a bucket of few calls, what was told is old when it is heard: one call's time late, at worst for each.
+    slack = calls / FIRST_WINDOW * takes_s if whole else calls * takes_s
+    assert took <= (calls / limit * MINUTE_S + takes_s) * 1.5 + slack + 10
 
 
 @given(limit=st.floats(20, 3000), calls=st.integers(1, 300), takes_s=st.floats(0.05, 5))
@@ -166,7 +168,7 @@ def test_rule_3_the_window_grows_with_replies_and_is_halved_by_a_refusal():
 
 
 def test_what_is_found_by_refusals_is_raised_again():
-    """What a provider let pass in a minute becomes its limit, and grows by a quarter for each quiet minute."""
+    """What a provider let pass in a minute becomes its limit, and grows by half for each quiet minute."""
     rates = Rates()
     for n in range(30):
         rates.answered(now=float(n))
@@ -176,6 +178,7 @@ def test_what_is_found_by_refusals_is_raised_again():
     assert rates.wait_s(1, now=32.0) == 2.0  # 30 a minute
     late = 30.0 + 2 * MINUTE_S + 1
     rates.begin(1, now=late)
+    rates.end(1)
     assert abs(rates.wait_s(1, now=late) - 2.0 / RAISE**2) < 1e-9
 
 

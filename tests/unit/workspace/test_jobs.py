@@ -83,3 +83,22 @@ def test_the_digest_is_that_of_the_whole_file(tmp_path, box):
     (box / "a.json").write_bytes(b"x" * 3_000_000)
     assert jobs.digest_of(tmp_path, "a") == digest(b"x" * 3_000_000)
     assert jobs.digest_of(tmp_path, "b") is None
+
+
+def test_files_of_ended_runs_are_told_from_the_rest(tmp_path, box):
+    """Of many files those are named that are the status of an ended run; what is half or asks is not among them."""
+    ended = '{"status": "%s", "input_digest": "sha256:x"}'
+    for name, text in {
+        "done": ended % "complete",
+        "failed": ended % "failed",
+        "runs": ended % "running",
+        "asks": '{"status": "pending", "task": "x"}',
+        "lies": '{"status": "complete", "task": "x"}',
+        "half": '{"status": "comp',
+        "list": "[1]",
+    }.items():
+        (box / f"{name}.json").write_text(text)
+    assert jobs.ended(tmp_path, ["done", "failed", "runs", "asks", "lies", "half", "list", "gone"]) == {
+        "done",
+        "failed",
+    }
