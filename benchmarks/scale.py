@@ -21,7 +21,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from servers.openai_server import OpenAIServer
-from system.household import Brain, Daemon, Home
+from system.daemon import Daemon
+from system.household import Brain, Home
 
 MB = 1024
 PATIENCE_S = 600.0

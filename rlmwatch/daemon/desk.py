@@ -189,7 +189,8 @@ class Desk:
             run = replace(run, result=replace(result, error=self.redact(result.error)))
         self._look()
         with self._held_session(run):
-            report = publish(self.root, run, by=self.board.by, now=self.utc())
+            came = self.board.progress_of(run.run_id)
+            report = publish(self.root, run, by=self.board.by, now=self.utc(), progress=came)
         for warning in report.warnings:
             log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
         self._log_end(run)

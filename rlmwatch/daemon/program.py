@@ -28,7 +28,7 @@ from rlmwatch.daemon.bench import BenchMaker, Terms
 from rlmwatch.daemon.ending import Hold, ended_by
 from rlmwatch.daemon.heard import Heard
 from rlmwatch.daemon.keys import Key, find_all
-from rlmwatch.errors import RunTimeout
+from rlmwatch.errors import ProviderError, RunTimeout
 from rlmwatch.handlers.base import Handler
 from rlmwatch.ledger.sqlite import SqliteLedger
 from rlmwatch.models.base import Model
@@ -104,7 +104,8 @@ class Hands:
         """
         if self.kept is not None:
             spent = Used(output_tokens=result.usage.output_tokens, cost_usd=result.usage.cost_usd or 0.0)
-            await asyncio.to_thread(self.kept.book, run.run_id, spent, _turn(run, result), now=clock.utc())
+            turn = None if result.answer is None else _turn(run, result, result.answer)
+            await asyncio.to_thread(self.kept.book, run.run_id, spent, turn, now=clock.utc())
 
     def _session(self) -> SessionFile:
         if self.kept is None:
@@ -112,13 +113,13 @@ class Hands:
         return self.kept
 
 
-def _turn(run: Run, result: Result) -> Turn:
+def _turn(run: Run, result: Result, answer: str) -> Turn:
     return Turn(
         run_id=run.run_id,
         at=run.created_at,
         model=result.model,
         input=run.prompt,
-        answer=result.answer or "",
+        answer=answer,
         input_digest=run.digest,
         partial=True if result.partial else None,
         reason=result.outcome.value if result.partial else None,
@@ -249,6 +250,8 @@ class Program:
             await self.ledger.finish(run.run_id, run.attempt, result, now=clock.utc())
             await self.ledger.published(run.run_id)
             await hands.conclude(run, result)
+        if result.status is RunStatus.FAILED:
+            raise ProviderError(result.error or str(result.outcome))
         return run, result
 
     async def _failed(self, run: Run, error: Exception, heard: Heard) -> Result:

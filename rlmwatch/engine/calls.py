@@ -176,12 +176,12 @@ class Calls:
                 self.budget.release(held)
         raise AssertionError("a retry context returns or raises")  # pragma: no cover
 
-    def tries(self) -> AsyncIterator[stamina.Attempt]:
+    def tries(self, at_most: int | None = None) -> AsyncIterator[stamina.Attempt]:
         """Return the tries of one call: what may work later is tried again, with back-off, until the deadline."""
         return aiter(
             stamina.retry_context(
                 on=self._wait_before_retry,
-                attempts=None,
+                attempts=at_most,
                 timeout=max(0.0, self.frame.deadline - self.frame.monotonic()),
                 wait_initial=FIRST_WAIT_S,
                 wait_max=LONGEST_WAIT_S,

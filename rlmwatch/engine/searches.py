@@ -29,6 +29,8 @@ from rlmwatch.search.base import Page, Search, SearchQuery, SearchReply
 from rlmwatch.search.citations import Fetched
 from rlmwatch.search.numbers import numbered
 
+TRIES = 4
+"""Of one search: over some 4 s, or as long as Exa asks. After that the code is told, which can go on without it."""
 AT_ONCE = 8
 """Searches of a run in flight together: Exa's default limit is 10 a second (exa.ai/docs, November 2026)."""
 
@@ -108,7 +110,7 @@ class Searches:
         key = self.calls.name(asdict(query), at)
         if (earlier := self.calls.replay.take(key)) is not None:
             return SearchReply.kept(earlier.reply or {}), earlier.ended_at or earlier.started_at
-        async for attempt in self.calls.tries():
+        async for attempt in self.calls.tries(TRIES):
             with attempt:
                 found = await self._once(key, query)
                 self.calls.trouble = None

@@ -55,8 +55,8 @@ class Limiter:
             self.rates.heard(what, told, now=self._monotonic())
         self._changed.set()
 
-    async def turn(self, tokens: float) -> None:
-        """Wait until a call of *tokens* may go, and let it; `done` is to be called when it has ended."""
+    async def turn(self, tokens: float) -> int:
+        """Wait until a call of *tokens* may go, and let it; what is returned is to be given to `done`."""
         self._waiting += 1
         try:
             async with self._gate:
@@ -64,7 +64,7 @@ class Limiter:
                     self._tell(wait_s)
                     self._changed.clear()
                     await self._change_within(wait_s)
-                self.rates.begin(tokens, now=self._monotonic())
+                return self.rates.begin(tokens, now=self._monotonic())
         finally:
             self._waiting -= 1
 
@@ -77,9 +77,9 @@ class Limiter:
         pause_s = self.rates.refused(retry_after_s, now=self._monotonic())
         log.info("model.refused", pause_s=round(pause_s, 1), waiting=self._waiting)
 
-    def done(self, tokens: float) -> None:
+    def done(self, tokens: float, began: int) -> None:
         """Note that a call has ended, however it did."""
-        self.rates.end(tokens)
+        self.rates.end(tokens, began)
         self._changed.set()
 
     async def _change_within(self, seconds: float) -> None:
@@ -147,7 +147,7 @@ class LimitedModel:
         """Make one call, when its turn has come. See the port for the errors."""
         limiter = self._limits.of(request.model)
         tokens = asked(request)
-        await limiter.turn(tokens)
+        began = await limiter.turn(tokens)
         try:
             reply = await self._model.complete(request, on_text=on_text)
         except ProviderUnavailable as error:
@@ -158,7 +158,7 @@ class LimitedModel:
             limiter.answered()
             return reply
         finally:
-            limiter.done(tokens)
+            limiter.done(tokens, began)
 
     def price(self, model: str) -> tuple[float, float] | None:
         """Return US dollars per (input token, output token) of *model*; None where unknown."""

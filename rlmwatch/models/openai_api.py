@@ -22,12 +22,13 @@ from rlmwatch.models.base import Reply, Request
 from rlmwatch.models.openai_dialect import Dialect, Endpoint
 from rlmwatch.models.openai_errors import by_status, status_of, words_of
 from rlmwatch.models.openai_stream import Answer, estimate
-from rlmwatch.models.prices import Prices, is_loopback
+from rlmwatch.models.prices import Prices
 from rlmwatch.runs.model import Usage
 
 if TYPE_CHECKING:
     import httpx2
-    from openai import APIError, AsyncOpenAI, AsyncStream
+
+    from rlmwatch.models.openai_http import Connections
 
 log = structlog.get_logger()
 
@@ -40,7 +41,6 @@ IDLE_TIMEOUT_S = 120.0
 LAST_CHUNK_TIMEOUT_S = 10.0
 """Wait for the usage once the text is whole: an answer is not lost because its bill does not come."""
 
-_NO_KEY = "none"  # the SDK insists on a key, and would look for one in the environment
 _BAD_REQUEST = (400, 422)
 _DOCUMENT_TYPES = ("application/json", "text/html", "text/plain")
 
@@ -95,7 +95,7 @@ class OpenAIModel:
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._is_openrouter = endpoint.provider == "openrouter"
         self._dialects: dict[str, Dialect] = {}
-        self._client: AsyncOpenAI | None = None
+        self._client: Connections | None = None
 
     def price(self, model: str) -> tuple[float, float] | None:
         """Return US dollars per (input token, output token) of *model*, at most; None where unknown."""
@@ -109,16 +109,16 @@ class OpenAIModel:
         are then estimated.
         """
         answer = Answer()
-        stream = await self._open(request)
+        response = await self._open(request)
         try:
-            if _is_document(stream.response):
-                await self._whole(stream.response, request, answer)
+            if _is_document(response):
+                await self._whole(response, request, answer)
                 if on_text is not None:
                     on_text(answer.text)
             else:
-                await self._streamed(stream, request, answer, on_text)
+                await self._streamed(response, request, answer, on_text)
         finally:
-            await stream.close()
+            await response.aclose()
         if answer.finish_reason in (None, "error"):
             raise self._cut_off("the stream ended before the answer did", answer)
         return self._reply(request, answer)
@@ -127,59 +127,63 @@ class OpenAIModel:
         """Close the connections. Idempotent."""
         client, self._client = self._client, None
         if client is not None:
-            await client.close()
+            await client.aclose()
 
-    async def _open(self, request: Request) -> AsyncStream[object]:
-        """Send the request and return its stream, learning the model's dialect from refusals (they are not billed)."""
-        import httpx2
-        from openai import APIError, APIStatusError, AsyncStream
-
-        client = self._connect()
+    async def _open(self, request: Request) -> httpx2.Response:
+        """Send the request, learning the model's dialect from refusals (they are not billed); return the answer."""
         known = dialect = self._dialects.get(request.model) or Dialect.of(self._endpoint.base_url)
         while True:
             body = dialect.body(request)
             if self._is_openrouter:
                 body["usage"] = {"include": True}
-            failure: APIError | httpx2.HTTPError
-            try:
-                stream = await client.post(
-                    "/chat/completions", body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object]
-                )
-            except (APIError, httpx2.HTTPError) as error:  # the latter while the body of a refusal is read
-                failure = error
-            else:
+            response, refusal = await self._sent(body)
+            self._on_headers(request.model, response.headers)
+            if refusal is None:
                 if dialect != known:
                     self._dialects[request.model] = dialect
                     log.info("model.dialect_learned", model=request.model, without=sorted(dialect.without))
-                self._on_headers(request.model, stream.response.headers)
-                return stream
+                return response
             other = None
-            if isinstance(failure, APIStatusError) and failure.status_code in _BAD_REQUEST:
-                other = dialect.after_refusal(body, f"{failure.param} {words_of(failure.body)}")
+            if response.status_code in _BAD_REQUEST:
+                other = dialect.after_refusal(body, _named(refusal))
             if other is None:
-                # Raised outside of `except`: the SDK's error carries the request, with the key, into tracebacks.
-                raise self._failure(failure, request)
+                raise self._by_status(response.status_code, refusal, response, request)
             dialect = other
+
+    async def _sent(self, body: Mapping[str, Any]) -> tuple[httpx2.Response, object | None]:
+        """Send *body*; return the answer, and where it is a refusal what that says."""
+        import httpx2
+
+        try:
+            response = await self._connect().post(body)
+            if response.is_success:
+                return response, None
+            return response, _payload((await response.aread()).decode("utf-8", "replace"))
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            failure = self._unreachable(error)
+        # Outside of `except`: the error of httpx2 carries the request, with the key, into tracebacks.
+        raise failure
 
     async def _streamed(
         self,
-        stream: AsyncStream[object],
+        response: httpx2.Response,
         request: Request,
         answer: Answer,
         on_text: Callable[[str], None] | None,
     ) -> None:
         """Fill *answer* from the stream; failures are mapped here, those of *on_text* are its own."""
-        from openai import APIConnectionError, APIError
+        import httpx2
+
+        from rlmwatch.models.openai_http import events
 
         failure: ProviderError
+        chunks = events(response)
         while True:
             try:
                 async with asyncio.timeout(self._timeouts.last_chunk_s if answer.finish_reason else None):
-                    chunk = await anext(stream, None)
-            except APIConnectionError as error:
-                failure = self._failure(error, request)
-            except APIError as error:
-                failure = self._said(error.body, error.message, stream.response, request)
+                    chunk = await anext(chunks, None)
+            except (httpx2.HTTPError, OSError) as error:
+                failure = self._unreachable(error)
             except TimeoutError:
                 failure = ProviderUnavailable("no usage came")
             except ValueError as error:  # JSON and UTF-8 alike
@@ -188,10 +192,12 @@ class OpenAIModel:
             else:
                 if chunk is None:
                     return
-                piece = answer.take(chunk)
-                if piece and on_text is not None:
-                    on_text(piece)
-                continue
+                if not isinstance(chunk, Mapping) or not chunk.get("error"):
+                    piece = answer.take(chunk)
+                    if piece and on_text is not None:
+                        on_text(piece)
+                    continue
+                failure = self._said(chunk["error"], response, request)
             if answer.finish_reason not in (None, "error"):
                 log.info("model.usage_missing", provider=self.provider, model=request.model, reason=str(failure))
                 return
@@ -211,7 +217,7 @@ class OpenAIModel:
             except ValueError:
                 payload = None
             if isinstance(payload, dict) and payload.get("error"):
-                failure = self._said(payload["error"], "", response, request)
+                failure = self._said(payload["error"], response, request)
             else:
                 answer.take(payload)
                 if answer.finish_reason is not None:
@@ -237,19 +243,6 @@ class OpenAIModel:
             estimated=counted is None,
         )
 
-    def _failure(self, error: APIError | httpx2.HTTPError, request: Request) -> ProviderError:
-        """Return the SDK's *error* in our terms."""
-        from openai import APIConnectionError, APIStatusError, OpenAIError
-
-        if isinstance(error, APIStatusError):
-            self._on_headers(request.model, error.response.headers)
-            return self._by_status(error.status_code, _payload(error.response.text), error.response, request)
-        if isinstance(error, APIConnectionError):
-            return self._unreachable(error.__cause__ or error)
-        if not isinstance(error, OpenAIError):
-            return self._unreachable(error)
-        return ProviderUnavailable(self._endpoint.caller.text(error.message), may_be_billed=True)
-
     def _unreachable(self, cause: BaseException) -> ProviderUnavailable:
         """Return the error for a connection that was not made, broke, or fell silent."""
         import httpx2
@@ -263,13 +256,12 @@ class OpenAIModel:
             self._endpoint.caller.text(words), may_be_billed=not isinstance(cause, before_sending)
         )
 
-    def _said(self, error: object, message: str, response: httpx2.Response, request: Request) -> ProviderError:
+    def _said(self, error: object, response: httpx2.Response, request: Request) -> ProviderError:
         """Return the error that a provider put into an answer with status 200."""
         status = status_of(error)
         if status is not None:
             return self._by_status(status, {"error": error}, response, request)
-        words = words_of(error) if error else message
-        return ProviderUnavailable(self._endpoint.caller.text(words), may_be_billed=True)
+        return ProviderUnavailable(self._endpoint.caller.text(words_of(error)), may_be_billed=True)
 
     def _by_status(self, status: int, payload: object, response: httpx2.Response, request: Request) -> ProviderError:
         return by_status(
@@ -285,31 +277,13 @@ class OpenAIModel:
         text = words if words.startswith(f"{self.provider}: ") else self._endpoint.caller.text(words)
         return ProviderCutOff(text, text_so_far=answer.text)
 
-    def _connect(self) -> AsyncOpenAI:
-        """Return the client, made at the first call."""
+    def _connect(self) -> Connections:
+        """Return the connections, prepared at the first call."""
         if self._client is None:
-            import httpx2
-            from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Omit, Timeout
+            from rlmwatch.models.openai_http import Connections
 
-            local = is_loopback(self._endpoint.base_url)
-            key = self._endpoint.api_key
-            timeout = Timeout(self._timeouts.idle_s, connect=self._timeouts.connect_s)
-            # Whose key it is, the SDK takes from the environment: that is for OpenAI alone.
-            whose: dict[str, Any] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
-            self._client = AsyncOpenAI(
-                api_key=key.get_secret_value() if key is not None else _NO_KEY,
-                base_url=self._endpoint.base_url,
-                max_retries=0,
-                timeout=timeout,
-                default_headers=None if self.provider == "openai" else whose,
-                http_client=DefaultAsyncHttpxClient(
-                    timeout=timeout,
-                    # A proxy from the environment has no way back to this machine's own loopback. Connections
-                    # cost nothing there, and llama.cpp closes kept ones just as the next request is sent.
-                    trust_env=not local,
-                    limits=httpx2.Limits(max_keepalive_connections=0 if local else None),
-                ),
-            )
+            patience = self._timeouts
+            self._client = Connections(self._endpoint, connect_s=patience.connect_s, idle_s=patience.idle_s)
         return self._client
 
 
@@ -324,3 +298,10 @@ def _payload(text: str) -> object:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _named(refusal: object) -> str:
+    """Return the words of a refusal that may name a parameter."""
+    error = refusal.get("error", refusal) if isinstance(refusal, Mapping) else refusal
+    parameter = error.get("param") if isinstance(error, Mapping) else None
+    return f"{parameter} {words_of(error)}"

@@ -97,6 +97,33 @@ class Answer:
         return cost
 
 
+@dataclass(slots=True)
+class Events:
+    """
+    Server-sent events: bytes in, as they come, the data of each whole event out.
+
+    1. An event ends with an empty line; what has none at the end of the stream is no event.
+    2. Its data are its lines `data: …`, joined by line breaks; all other lines are passed over.
+    3. Lines end with LF or CRLF, wherever the bytes were cut.
+    """
+
+    _line: bytes = b""
+    _data: list[bytes] = field(default_factory=list)
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Take in *piece*, and return the events that it ends."""
+        whole: list[bytes] = []
+        *lines, self._line = (self._line + piece).split(b"\n")
+        for ended in lines:
+            line = ended.removesuffix(b"\r")
+            if line.startswith(b"data:"):
+                self._data.append(line[len(b"data:") :].removeprefix(b" "))
+            elif not line and self._data:
+                whole.append(b"\n".join(self._data))
+                self._data = []
+        return whole
+
+
 def estimate(messages: Iterable[Message], text: str) -> Tokens:
     """Return the tokens of a call whose provider counted none: `CHARS_PER_TOKEN` characters each, rounded up."""
     sent = sum(len(message.content) for message in messages)

@@ -3,18 +3,22 @@ How fast a provider may be asked: pure arithmetic, `now` in seconds of any stead
 
 A call may go when all of this holds:
 
-1. No refusal (429) asks to wait any longer: as long as the provider says, or
-   twice as long after each refusal running, from `FIRST_PAUSE_S` on.
+1. The pause after a refusal (429) is over: `FIRST_PAUSE_S`, and twice as long
+   after each refusal running, but no longer than the provider asks for. The call
+   that was refused waits as long as it was told; the others may be luckier (a
+   limit of one upstream, of one size of request), so a few try earlier.
 2. Each meter that is known has room: requests and tokens a minute, as they were
    set, and as the provider's headers tell them.
 3. Fewer calls are in flight than the window allows. It begins with
-   `FIRST_WINDOW`, grows by one with each reply, so twofold from one round of calls
-   to the next, and is halved by a refusal. So a thousand calls that begin at once
-   do not learn of a limit by a thousand refusals.
+   `FIRST_WINDOW`, and grows by one with each reply, so twofold from one round of
+   calls to the next; above `WIDE_WINDOW` by `STEP` a round. After a refusal it is
+   `PROBES`, and calls from before do not count: one that hangs must not hold up
+   all others. So a thousand calls that begin at once do not learn of a limit by a
+   thousand refusals: at most those in flight are refused.
 
-Where a provider refuses and tells no limit, what it had let pass in the last
-minute becomes the limit, if that was anything, and is raised by half for each
-minute without another refusal.
+Where a provider refuses and tells no limit, what it had let pass, by the time that
+took, becomes the limit. Each further refusal halves it, each minute without one
+raises it by half.
 
 A meter is a bucket: it holds `size`, fills at `per_s`, and a call takes its share.
 Promised: in any span of s seconds no more than `size` + s * `per_s` passes, and one
@@ -30,6 +34,11 @@ from typing import Literal
 
 FIRST_WINDOW = 16
 """As many calls as one batch of an engine makes at once."""
+WIDE_WINDOW = 4 * FIRST_WINDOW
+STEP = 8
+"""From 64 to 256 calls in flight in 24 rounds, about a minute; more at once is no way to find a limit."""
+PROBES = 2
+"""One that hangs leaves the other."""
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 """Limits are per minute: after one, some of it is there again."""
@@ -124,16 +133,19 @@ class Rates:
     set_: dict[What, Meter] = field(default_factory=dict)
     told: dict[What, Meter] = field(default_factory=dict)
     _in_flight: int = 0
+    _since_refusal: int = 0
+    _refusals: int = 0
     _tokens_in_flight: float = 0.0
     _not_before: float = -inf
     _pause_s: float = FIRST_PAUSE_S
     _passed: deque[float] = field(default_factory=deque)
+    _first_at: float = inf
     _guess: Meter | None = None
     _raise_at: float = inf
 
     def wait_s(self, tokens: float, *, now: float) -> float:
         """Return the seconds until a call of *tokens* may go; infinite until one in flight has ended."""
-        if self._in_flight >= self.window:
+        if self._since_refusal >= self.window:
             return inf
         self._raise_guess(now)
         amounts: dict[What, float] = {"requests": 1.0, "tokens": tokens}
@@ -142,25 +154,29 @@ class Rates:
             meters.append((self._guess, 1.0))
         return max(0.0, self._not_before - now, *(meter.wait_s(amount, now=now) for meter, amount in meters))
 
-    def begin(self, tokens: float, *, now: float) -> None:
-        """Let a call of *tokens* go."""
+    def begin(self, tokens: float, *, now: float) -> int:
+        """Let a call of *tokens* go; what is returned is to be given to `end`."""
         self._raise_guess(now)
+        self._first_at = min(self._first_at, now)
         self._in_flight += 1
+        self._since_refusal += 1
         self._tokens_in_flight += tokens
         for meters in (self.set_, self.told):
             for what, meter in meters.items():
                 meter.take(1.0 if what == "requests" else tokens, now=now)
         if self._guess is not None:
             self._guess.take(1.0, now=now)
+        return self._refusals
 
-    def end(self, tokens: float) -> None:
+    def end(self, tokens: float, began: int) -> None:
         """Note that a call of *tokens* has ended, however it did; `answered` or `refused` may have come before."""
         self._in_flight -= 1
+        self._since_refusal -= began == self._refusals
         self._tokens_in_flight -= tokens
 
     def answered(self, *, now: float) -> None:
         """Note a reply."""
-        self.window += 1
+        self.window += 1 if self.window < WIDE_WINDOW else STEP / self.window
         self._pause_s = FIRST_PAUSE_S
         self._passed.append(now)
         self._forget(now)
@@ -169,17 +185,18 @@ class Rates:
         """Note a refusal (429); return the seconds for which all calls wait. Of several at once the first counts."""
         self._forget(now)
         if now < self._not_before:  # sent before the first refusal was known
-            self._not_before = max(self._not_before, now + (retry_after_s or 0.0))
             return self._not_before - now
-        pause_s = retry_after_s if retry_after_s is not None else self._pause_s
+        pause_s = self._pause_s if retry_after_s is None else min(self._pause_s, retry_after_s)
         self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2)
         self._not_before = now + pause_s
-        if self.window < inf:
-            self.window = max(1.0, min(self.window, float(self._in_flight)) // 2)
+        self.window = PROBES
+        self._refusals += 1
+        self._since_refusal = 0
         if "requests" not in self.told and self._passed:
-            rate = len(self._passed) / MINUTE_S
+            took_s = min(MINUTE_S, max(1.0, now - self._first_at))
+            rate = len(self._passed) / took_s
             if self._guess is not None:
-                rate = min(rate, self._guess.per_s)
+                rate = min(rate, self._guess.per_s / 2)
             self._guess = Meter(rate, 1.0, 0.0, now)
             self._raise_at = now + MINUTE_S
         return pause_s

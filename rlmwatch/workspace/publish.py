@@ -25,7 +25,7 @@ from pathlib import PurePosixPath
 
 import structlog
 
-from rlmwatch.contract.documents import StatusFile, Turn, UsageSoFar, read_status, second, well_formed
+from rlmwatch.contract.documents import Progress, StatusFile, Turn, UsageSoFar, read_status, second, well_formed
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import Used
@@ -61,9 +61,16 @@ class PublishReport:
     superseded: bool = False
 
 
-def publish(root: Root, run: Run, *, by: status.Writer, now: str) -> PublishReport:
+def publish(root: Root, run: Run, *, by: status.Writer, now: str, progress: Progress | None = None) -> PublishReport:
     """
     Write answer, memory, error file and status of the ended *run*. Idempotent, and repeated after any crash.
+
+    Args:
+        root: The workspace.
+        run: With how it ended.
+        by: Who writes.
+        now: RFC 3339.
+        progress: How far it came, where its status does not say so yet.
 
     Raises:
         WorkspaceError: Something cannot be stored, or the workspace is not there; some files may be written.
@@ -76,7 +83,7 @@ def publish(root: Root, run: Run, *, by: status.Writer, now: str) -> PublishRepo
     name = input_name(run.path)
     report = PublishReport() if name is None else _beside(root, run, result, name, now=now)
     changed = list(report.changed)
-    if status.end(root, run, warnings=report.warnings, by=by, now=now):
+    if status.end(root, run, warnings=report.warnings, by=by, now=now, progress=progress):
         changed.append(f"{JOBS}/{status.job_id(run)}.json")
     root.check()  # had it been unmounted in between, all this lay in an empty shell
     return PublishReport(tuple(changed), report.warnings, report.superseded)

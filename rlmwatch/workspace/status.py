@@ -133,6 +133,11 @@ class StatusBoard:
         """Whether something waits for its second: asked once a second, so it takes no lock."""
         return any(said.waiting is not None for said in list(self._said.values()))
 
+    def progress_of(self, run_id: str) -> Progress | None:
+        """Return how far a run is, where that waits for its second; None where its file says it already."""
+        said = self._said.get(run_id)
+        return said.waiting.progress if said is not None and said.waiting is not None else None
+
     def update(self, run: Run, live: Live | None = None, *, now: str) -> bool:
         """
         Say where *run* is; False where that waits for its second (see `flush`), or may not be said (rules 1, 3, 4).
@@ -185,12 +190,22 @@ class StatusBoard:
         return _store(self.root, status)
 
 
-def end(root: Root, run: Run, *, warnings: tuple[str, ...], by: Writer, now: str) -> bool:
+def end(
+    root: Root, run: Run, *, warnings: tuple[str, ...], by: Writer, now: str, progress: Progress | None = None
+) -> bool:
     """
     Write the status of the ended *run*; False where it stands there already, or rule 3 forbids.
 
     Budget and progress are taken over from what stands there. The ledger is the truth: another ended status is
     overwritten. Repeated by another process it leaves the file alone.
+
+    Args:
+        root: The workspace.
+        run: With how it ended.
+        warnings: What the person is to be told.
+        by: Who writes.
+        now: RFC 3339.
+        progress: How far it came, where that was not written before.
 
     Raises:
         WorkspaceError: It cannot be stored.
@@ -205,6 +220,8 @@ def end(root: Root, run: Run, *, warnings: tuple[str, ...], by: Writer, now: str
         if standing is not None and standing.input_digest == status.input_digest:
             kept = {"budget": standing.budget, "progress": standing.progress, "model": status.model or standing.model}
             status = status.model_copy(update=kept)
+            if progress is not None and not standing.status.ended:
+                status = status.model_copy(update={"progress": progress})
             if standing.status.ended:
                 told = [note for note in standing.notes if note not in status.notes]
                 same = {"pid": standing.pid, "host": standing.host, "notes": (*status.notes, *told)}

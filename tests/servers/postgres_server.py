@@ -4,7 +4,8 @@ A Postgres of the tests' own: in a temporary folder, on a unix socket, run by an
     with PostgresServer() as server:
         url = server.database()      # a new, empty one
 
-It refuses to run as root, so as root it is started as `nobody`. Nothing is durable here: it is as fast as it can be.
+It refuses to run as root, so as root it is started as `nobody`. Nothing is durable here, unless asked for: it is as
+fast as it can be.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ def why_not() -> str | None:
 
 
 class PostgresServer:
-    """The server; a context manager."""
+    """The server; a context manager. *durable* makes it as slow as a real one, for measurements."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
         self._folder = Path(tempfile.mkdtemp(prefix="rlmwatch-pg-", dir="/tmp"))  # a socket's path is short
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count()
@@ -77,10 +79,9 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it (again), and wait until it takes connections."""
-        settings = {
-            "listen_addresses": "", "unix_socket_directories": str(self._folder), "fsync": "off",
-            "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200",
-        }  # fmt: skip
+        settings = {"listen_addresses": "", "unix_socket_directories": str(self._folder), "max_connections": "200"}
+        if not self._durable:
+            settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

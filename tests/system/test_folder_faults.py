@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from servers.openai_server import OpenAIServer
-from system.household import Brain, Daemon, Home, as_an_ordinary_user, question
+from system.daemon import Daemon
+from system.household import Brain, Home, as_an_ordinary_user, question
 from system.together import Scenario, begin, name
 
 
@@ -195,9 +196,12 @@ def a_mount_that_makes_no_events(home: Home, provider: OpenAIServer, _brain: Bra
     """On a file system that changes elsewhere, with no event here, the daemon says that it polls, and answers."""
     server = home.root / "server"
     server.mkdir()
-    if not shutil.which("bindfs") or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+    if not shutil.which("bindfs") or not shutil.which("setpriv") or not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("no bindfs, or no FUSE here")
-    with home.daemon(before=in_a_mount_namespace(f"bindfs {server} {home.workspace}")) as daemon:
+    # Left to itself it would go into the background, and keep its name space alive for ever.
+    serve = f"setpriv --pdeathsig KILL bindfs -f {server} {home.workspace} </dev/null >/dev/null 2>&1 &"
+    mounted = f"while ! mountpoint -q {home.workspace}; do sleep 0.02; done"
+    with home.daemon(before=in_a_mount_namespace(f"{serve} {mounted}")) as daemon:
         told = daemon.wait("watch.remote_mount")
         assert (told["done"], told["type"].partition(".")[0]) == ("polling", "fuse")
         (server / "note_input.txt").write_text("changed on the server")
@@ -216,7 +220,9 @@ def a_wall_clock_that_jumps(home: Home, provider: OpenAIServer, _brain: Brain) -
     program = [str(Path(__file__).with_name("clock_child.py")), str(home.workspace), str(wall)]
     with home.daemon(program=program) as daemon:
         for number, (offset, text) in enumerate(zip(offsets, texts, strict=True), 1):
-            wall.write_text(str(offset))
+            # In one rename: the daemon asks the time at any moment.
+            wall.with_suffix(".new").write_text(str(offset))
+            wall.with_suffix(".new").replace(wall)
             home.save("a/x_input.txt", text)
             daemon.answered("a/x_output.txt", number)
         assert not home.exists("a/x_error.txt")

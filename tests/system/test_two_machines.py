@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from servers.openai_server import OpenAIServer
-from system.household import Brain, Daemon, Home, question
+from system.daemon import Daemon
+from system.household import Brain, Home, question
 from system.together import Scenario, begin, name
 
 

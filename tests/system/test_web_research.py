@@ -372,6 +372,19 @@ def test_a_failure_that_passes_is_tried_again(home: Home, coder: Coder, web: Web
     assert home.status_of("exa_input.txt")["notes"] == []
 
 
+def test_a_failure_that_does_not_pass_reaches_the_code(home: Home, coder: Coder, web: Web, exa: ExaServer):
+    """Where Exa stays down a search is tried four times; then the code is told in Exa's words, and goes on without."""
+    web.on("down", Fault.status(503, {"requestId": "r", "error": "We are down for maintenance", "tag": "DOWN"}))
+    coder.on(
+        "Try", "try:\n    research('down')\nexcept Error as e:\n    answer(research('up')[0].title + ': ' + str(e))"
+    )
+    with home.daemon() as daemon:
+        home.save("exa_input.txt", "Try")
+        daemon.answered("exa_output.txt")
+    assert home.read("exa_output.txt").startswith("up: exa: HTTP 503: We are down for maintenance")
+    assert [call.body["query"] for call in exa.calls] == ["down"] * 4 + ["up"]
+
+
 def test_silence_of_exa_ends_with_the_runs_time_limit_in_words(home: Home, coder: Coder, web: Web):
     """Exa says nothing: the run ends at its own time limit, and the person is told."""
     web.on("", Fault.stall())

@@ -103,3 +103,9 @@ def test_what_was_used_in_between():
     """The use of a step is the difference of what was visible; an unknown price stays unknown."""
     assert between(Usage(1, 2, None, 1), Usage(4, 6, None, 3)) == Usage(3, 4, None, 2)
     assert between(Usage(1, 2, None, 1), Usage(4, 6, 0.5, 3, 1)) == Usage(3, 4, 0.5, 2, 1)
+
+
+def test_a_search_in_flight_counts_as_a_search():
+    """A search that was under way at a kill counts as one search at its highest price, and as no model call."""
+    call = PaidCall("/1/a/1", "search", "exa", {}, 0, 0.007)
+    assert booked(JournalEntry(call, INTENT, 1, "now")) == Usage(cost_usd=0.007, searches=1)

@@ -176,6 +176,15 @@ def test_3_submission_that_waits_is_never_overwritten(board, root):
     assert (root.path / "jobs" / "mine.json").read_bytes() == again
 
 
+def test_4_end_tells_how_far_a_run_came_that_ended_within_its_second(board, root):
+    """A run of four steps that ends before its last word was due still says that it made four."""
+    board.update(RUNNING, Live(Progress(step=1, max_steps=4)), now=at(1))
+    board.update(RUNNING, Live(Progress(step=4, max_steps=4)), now=at(1))
+    came = board.progress_of(RUNNING.run_id)
+    end(root, DONE, warnings=(), by=ME, now=at(1), progress=came)
+    assert said(root)["progress"]["step"] == 4
+
+
 def test_4_end_keeps_budget_and_progress_and_carries_the_warnings(board, root):
     """The last status still says which caps held and how far it came; what the person must know is in `notes`."""
     board.update(RUNNING, Live(Progress(step=3), UsageSoFar(), Caps(max_cost_usd=0.05)), now=at(1))
