@@ -35,7 +35,13 @@ QUESTION = "What is the code word?"
 WORDS = {
     "ours": ("context", "llm_query(p)", "llm_batch(ps)", "answer({})", "python"),
     "floor": ("context", "llm_query(p)", "llm_batch(ps)", "answer({})", "python"),
-    "rlms": ("context", "llm_query(p)", "llm_query_batched(ps)", 'answer["content"] = {}\nanswer["ready"] = True', "repl"),
+    "rlms": (
+        "context",
+        "llm_query(p)",
+        "llm_query_batched(ps)",
+        'answer["content"] = {}\nanswer["ready"] = True',
+        "repl",
+    ),
     "recursive-llm": (
         "context",
         "llm_query(p)",

@@ -9,9 +9,9 @@ from pathlib import Path
 from rlmwatch.cli.files import place_of
 from rlmwatch.cli.output import quiet, say
 from rlmwatch.contract.names import input_name
+from rlmwatch.daemon.ledgers import ledger_of
 from rlmwatch.daemon.place import Place
 from rlmwatch.errors import UsageError
-from rlmwatch.daemon.ledgers import ledger_of
 from rlmwatch.runs.queue import Known
 from rlmwatch.workspace.owner import holder
 

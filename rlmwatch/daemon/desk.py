@@ -193,7 +193,8 @@ class Desk:
             report = publish(self.root, run, by=self.board.by, now=self.utc(), progress=came)
         for warning in report.warnings:
             log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
-        self._log_end(run)
+        if not report.superseded:  # that was said by the publisher
+            self._log_end(run)
 
     @contextmanager
     def _held_session(self, run: Run) -> Iterator[None]:

@@ -167,7 +167,14 @@ def recent(db: Db, limit: int, conversation: str | None) -> list[Run]:
 
 
 def _insert(db: Db, save: Save, *, predecessor: str, now: str) -> Run | None:
-    """Make the run of *save*, ended at once where it has a problem; None if its identity is there already."""
+    """
+    Make the run of *save*, ended at once where it has a problem; None if its identity is there already.
+
+    Times rise within a conversation, also where the wall clock was set back: the workspace tells by them which answer
+    is the newer one.
+    """
+    newest = first(db, statements.NEWEST_IN, {"conversation": save.conversation})
+    now = now if newest is None else max(now, newest["created_at"])
     bad = save.problem is not None
     result = Result(RunStatus.FAILED, Outcome.BAD_INPUT, error=save.problem) if bad else None
     values = {

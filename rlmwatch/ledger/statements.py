@@ -85,6 +85,8 @@ RECENT = Statement("SELECT * FROM runs{ours} ORDER BY seq DESC LIMIT :limit")
 
 RECENT_IN = Statement("SELECT * FROM runs WHERE {mine}conversation = :conversation ORDER BY seq DESC LIMIT :limit")
 
+NEWEST_IN = Statement("SELECT created_at FROM runs WHERE {mine}conversation = :conversation ORDER BY seq DESC LIMIT 1")
+
 COUNT = Statement("SELECT status, runs FROM tally{ours}")
 
 # Runs that come and move

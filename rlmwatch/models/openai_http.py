@@ -27,9 +27,11 @@ KEPT_IDLE_S = 5.0
 """A kept connection that was idle longer is closed: many proxies and servers close theirs after some more seconds."""
 KEPT = 100
 _DRAIN_S = 0.1
+_CLOSERS = ("llama.cpp", "llamafile")
+"""Servers that promise to keep a connection and then close it, just as the next request may be on its way."""
 _DONE = b"[DONE]"
 # Who is billed, where a key belongs to more than one; OpenAI's own variables.
-_WHOSE = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+_WHOSE = {b"OpenAI-Organization": "OPENAI_ORG_ID", b"OpenAI-Project": "OPENAI_PROJECT_ID"}
 
 
 class Connections:
@@ -91,13 +93,14 @@ async def events(response: httpx2.Response) -> AsyncIterator[object]:
     async for piece in pieces:
         for data in found.feed(piece):
             if data.startswith(_DONE):
-                await _drain(pieces)
+                if not response.headers.get("server", "").startswith(_CLOSERS):
+                    await _drain(pieces)
                 return
             yield json.loads(data)
 
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:
-    """Read what is left, if it comes at once: only then can the connection be used again."""
+    """Read what is left, if it comes at once: the connection of an answer that was not read whole is not used again."""
     import httpx2
 
     with suppress(TimeoutError, httpx2.HTTPError):
@@ -106,14 +109,14 @@ async def _drain(pieces: AsyncIterator[bytes]) -> None:
                 pass
 
 
-def _headers(endpoint: Endpoint) -> dict[str, str | bytes]:
-    headers: dict[str, str | bytes] = {
-        "Accept": "application/json, text/event-stream",
-        "Content-Type": "application/json",
-        "User-Agent": f"rlmwatch/{rlmwatch.__version__}",
+def _headers(endpoint: Endpoint) -> dict[bytes, bytes]:
+    headers = {
+        b"Accept": b"application/json, text/event-stream",
+        b"Content-Type": b"application/json",
+        b"User-Agent": f"rlmwatch/{rlmwatch.__version__}".encode(),
     }
     if endpoint.api_key is not None:
-        headers["Authorization"] = f"Bearer {endpoint.api_key.get_secret_value()}".encode()
+        headers[b"Authorization"] = f"Bearer {endpoint.api_key.get_secret_value()}".encode()
     if endpoint.provider == "openai":
-        headers |= {name: os.environ[variable] for name, variable in _WHOSE.items() if os.environ.get(variable)}
+        headers |= {name: os.environ[key].encode() for name, key in _WHOSE.items() if os.environ.get(key)}
     return headers

@@ -137,6 +137,14 @@ class LedgerSuite:
     def make(self, folder: Path) -> SqliteLedger:
         raise NotImplementedError
 
+    @story
+    async def test_a_clock_that_is_set_back_does_not_make_a_later_save_older(self, ledger):
+        """Within a conversation times rise, so that the newer answer is known as such."""
+        await admitted(ledger, "q1", second=50)
+        later = await admitted(ledger, "q2", second=10)
+        assert later.created_at == at(50)
+        assert (await admitted(ledger, "q", path="other_input.txt", second=10)).created_at == at(10)
+
     # The trajectory
 
     @story
