@@ -13,9 +13,9 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import rlmwatch
 from rlmwatch.models.openai_dialect import Endpoint
 from rlmwatch.models.openai_stream import Events
 from rlmwatch.models.prices import is_loopback
@@ -113,7 +113,7 @@ def _headers(endpoint: Endpoint) -> dict[bytes, bytes]:
     headers = {
         b"Accept": b"application/json, text/event-stream",
         b"Content-Type": b"application/json",
-        b"User-Agent": f"rlmwatch/{rlmwatch.__version__}".encode(),
+        b"User-Agent": f"rlmwatch/{version('rlmwatch')}".encode(),
     }
     if endpoint.api_key is not None:
         headers[b"Authorization"] = f"Bearer {endpoint.api_key.get_secret_value()}".encode()

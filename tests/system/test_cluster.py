@@ -265,7 +265,7 @@ def test_a_database_that_restarts_in_the_middle_loses_nothing(tmp_path):
 
 
 def test_a_worker_that_was_only_slow_writes_nothing(tmp_path, postgres: PostgresServer):  # noqa: F811
-    """A worker that was stopped for longer than its lease comes back to a run that is another's, and leaves it alone."""
+    """A worker that was stopped for longer than its lease comes back to another's run, and leaves it alone."""
     url = postgres.database()
     first, second = threading.Event(), threading.Event()
     answers = [Reply("old", until=first), Reply("new", until=second)]
