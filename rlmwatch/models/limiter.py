@@ -187,6 +187,6 @@ def told_by(headers: Mapping[str, str], now: datetime) -> dict[What, Told]:
         limit = number_in(headers.get(f"x-ratelimit-limit{suffix}"))
         remaining = number_in(headers.get(f"x-ratelimit-remaining{suffix}"))
         reset = headers.get(f"x-ratelimit-reset{suffix}")
-        if limit is not None and remaining is not None and 0 <= remaining <= limit and 0 < limit < inf:
+        if limit is not None and remaining is not None and 0 <= remaining <= limit and 1 <= limit < inf:
             found[what] = Told(limit, remaining, None if reset is None else seconds_until_reset(reset, now))
     return found

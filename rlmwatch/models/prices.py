@@ -17,6 +17,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ PRICE_WINDOW_H = 24
 _LOCAL_NAMES = ("localhost", "localhost.localdomain")
 
 
+@cache
 def is_loopback(base_url: str) -> bool:
     """Return whether *base_url* names this machine's loopback interface."""
     host = (urlsplit(base_url).hostname or "").rstrip(".")

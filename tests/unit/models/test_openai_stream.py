@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlmwatch.models.base import Message
-from rlmwatch.models.openai_stream import Answer, estimate
+from rlmwatch.models.openai_stream import Answer, Events, estimate
 from rlmwatch.models.prices import Tokens
 
 json_values = st.recursive(
@@ -109,3 +111,15 @@ def test_the_cost_is_what_the_reply_reports(usage, cost):
 def test_an_estimate_is_four_characters_a_token_rounded_up():
     """Where nobody counted, four characters are a token."""
     assert estimate((Message("system", "abc"), Message("user", "de")), "x" * 9) == Tokens(2, 3)
+
+
+EVENTS = b': a comment\r\nevent: message\r\ndata: {"a": 1}\r\n\r\ndata:{"b":\ndata: 2}\n\n\n\nid: 7\n\ndata: [DONE]\n\ndata: cut off'
+
+
+@given(st.lists(st.integers(0, len(EVENTS)), max_size=8))
+def test_events_are_the_same_wherever_the_bytes_are_cut(cuts):
+    """A stream says the same however the network cuts it; comments, names and an event without its end say nothing."""
+    places = [0, *sorted(cuts), len(EVENTS)]
+    events = Events()
+    found = [data for one, two in pairwise(places) for data in events.feed(EVENTS[one:two])]
+    assert found == [b'{"a": 1}', b'{"b":\n2}', b"[DONE]"]
