@@ -21,6 +21,7 @@ import random
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from math import exp
 from statistics import median, quantiles
 
 SETTLE_S = 0.05
@@ -52,6 +53,8 @@ TAKE_S, FETCH_POLL_S = 0.0023, 0.002
 LEASE_S = 6.0
 """Until a dead worker's runs go on: the lease of 5 s and up to one sweep."""
 BACK_OFF_S = 1.0
+CALL_SPREAD = 0.5
+"""Of the logarithm of a call's time: the slowest of twenty takes 2.3 times the median."""
 AT_ONCE = 16
 """Runs of one worker."""
 
@@ -80,7 +83,7 @@ class Plan:
         return SHARED_TURN_S + ROUND_TRIPS_A_TURN * rtt, SHARED_VERB_S + ROUND_TRIPS_A_VERB * rtt
 
 
-Step = Generator[tuple, None, None]
+Step = Generator[tuple, None, float | None]
 
 
 class Simulation:
@@ -226,13 +229,14 @@ def simulate(plan: Plan, seconds: float, seed: int = 7) -> Found:
     daemon, ledger = Server(sim), Ledger(sim, *plan.turn())
     gate, slots = Gate(sim, plan.requests_per_minute), Slots(sim, plan.workers * plan.at_once)
     cpus = [Server(sim) for _ in range(plan.workers)] if plan.shared else [daemon]
+    numbers = itertools.count()
     warm_s = plan.think_s + 5 * plan.call_s
     waits: list[float] = []
-    numbers = itertools.count()
 
     def answered_by(worker: int) -> Step:
-        """One attempt's work beyond its calls, then the calls; 1 + *worker* is its program."""
+        """Work on one run, and return the seconds that its calls took."""
         program = 1 + worker if plan.shared else 0
+        called = 0.0
         yield ledger, program, 3  # claim, pin, how far it is
         yield cpus[worker], WORKER_S if plan.shared else EMBEDDED_ANSWER_S
         for n in range(plan.calls):
@@ -241,22 +245,20 @@ def simulate(plan: Plan, seconds: float, seed: int = 7) -> Found:
             while True:
                 yield ledger, program, 1  # intend
                 yield (gate,)
-                call_s = chance.lognormvariate(0.0, 0.5) * plan.call_s / 1.133
-                spent[0] += call_s
+                call_s = chance.lognormvariate(0.0, CALL_SPREAD) * plan.call_s / exp(CALL_SPREAD**2 / 2)
+                called += call_s
                 yield (call_s,)
                 yield ledger, program, 1  # record, or release
                 if chance.random() >= plan.failures:
                     break
                 yield (BACK_OFF_S,)
         yield ledger, program, 1  # finish
-
-    spent = [0.0]
+        return called
 
     def conversation() -> Step:
         yield (chance.random() * plan.think_s,)
         while True:
             saved = sim.now
-            called = 0.0
             yield (SETTLE_S,)
             yield daemon, SHARED_INTAKE_S if plan.shared else EMBEDDED_INTAKE_S
             yield ledger, 0, 2 if plan.shared else 1  # admit, hand out
@@ -264,15 +266,9 @@ def simulate(plan: Plan, seconds: float, seed: int = 7) -> Found:
                 yield (TAKE_S + FETCH_POLL_S,)
             yield (slots,)
             taken = sim.now
-            worker = next(numbers) % len(cpus)
             if plan.worker_dies_every_s and chance.random() < plan.call_s / plan.worker_dies_every_s:
-                yield (plan.call_s / 2 + LEASE_S,)
-            before = spent[0]
-            for step in answered_by(worker):
-                if len(step) == 1 and isinstance(step[0], float) and step[0] != BACK_OFF_S:
-                    called += step[0]
-                yield step
-            del before
+                yield (plan.call_s / 2 + LEASE_S,)  # the attempt that died in the middle of its call
+            called = yield from answered_by(next(numbers) % len(cpus))
             slots.leave(sim.now - taken)
             yield daemon, SHARED_PUBLISH_S if plan.shared else EMBEDDED_PUBLISH_S
             yield ledger, 0, 1  # published
@@ -297,3 +293,101 @@ def simulate(plan: Plan, seconds: float, seed: int = 7) -> Found:
         busy["workers' CPU"] = used[4] / len(cpus)
     late = quantiles(waits, n=20)[-1] if len(waits) > 1 else 0.0
     return Found(len(waits) / seconds * 60, median(waits or [0.0]), late, busy)
+
+
+def ends_at(plan: Plan) -> dict[str, float]:
+    """Return how many runs a minute each part carries by itself."""
+    turn_s, verb_s = plan.turn()
+    verbs = (3 if plan.shared else 2) + 4 + 2 * plan.calls
+    daemon_s = (
+        SHARED_INTAKE_S + SHARED_PUBLISH_S
+        if plan.shared
+        else EMBEDDED_INTAKE_S + EMBEDDED_ANSWER_S + EMBEDDED_PUBLISH_S + (plan.calls - 1) * FURTHER_CALL_S
+    )
+    found = {
+        "daemon (watch, publish)": 60 / daemon_s,
+        "Postgres" if plan.shared else "ledger": 60 / (verbs * (verb_s + turn_s / 8)),
+        "rate limit": plan.requests_per_minute / plan.calls / (1 + plan.failures),
+        "workers (places)": 60 * plan.workers * plan.at_once / (plan.calls * plan.call_s),
+    }
+    if plan.shared:
+        found["workers (CPU)"] = 60 * plan.workers / (WORKER_S + (plan.calls - 1) * FURTHER_CALL_S)
+    return found
+
+
+def show(title: str, plans: list[tuple[str, Plan]], seconds: float) -> None:
+    print(f"\n{title}\n")
+    print("| | answered a minute | wait beyond the calls, median s | slowest of 20, s | daemon | ledger | provider |"
+          " workers | bottleneck |")  # fmt: skip
+    print("| --- " * 9 + "|")
+    for name, plan in plans:
+        found = simulate(plan, seconds)
+        busy = found.busy
+        ledger = busy["Postgres" if plan.shared else "ledger"]
+        shares = " | ".join(f"{share:.0%}" for share in (busy["daemon"], ledger, busy["rate limit"], busy["workers"]))
+        print(
+            f"| {name} | {found.per_minute:,.0f} | {found.wait_median_s:.2f} | {found.wait_late_s:.2f} | {shares} "
+            f"| {found.bottleneck} |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--rtt-ms", type=float, default=0.3, help="between a program and Postgres")
+    parser.add_argument("--think", type=float, default=60.0, help="seconds between an answer and the next question")
+    parser.add_argument("--call", type=float, default=4.0, help="seconds of one call, on average")
+    given = parser.parse_args()
+    base = Plan(100, 1, shared=False, call_s=given.call, think_s=given.think, rtt_s=given.rtt_ms / 1000)
+    shared = replace(base, shared=True)
+
+    print("What each part carries by itself, in runs a minute (one call of", f"{given.call:g} s each)\n")
+    print("| part | one machine, workers = 4 | one machine, workers = 64 | Postgres, 8 workers of 16 |")
+    print("| --- | --- | --- | --- |")
+    three = [ends_at(replace(base, at_once=4)), ends_at(replace(base, at_once=64)), ends_at(replace(shared, workers=8))]
+    for part in three[2] | {"ledger": 0.0}:
+        cells = [f"{ends[part]:,.0f}" if part in ends else "" for ends in three]
+        print(f"| {part} | {' | '.join(cells)} |")
+
+    many = (30, 100, 300, 1000, 3000)
+    show(
+        "One machine, embedded ledger, workers = 4 (the default)",
+        [(f"{m} conversations", replace(base, conversations=m, at_once=4)) for m in many[:3]],
+        given.seconds,
+    )
+    show(
+        "One machine, embedded ledger, workers = 64",
+        [(f"{m} conversations", replace(base, conversations=m, at_once=64)) for m in many],
+        given.seconds,
+    )
+    show(
+        "Postgres, one daemon, 3,000 conversations, workers of 16",
+        [(f"{n} workers", replace(shared, conversations=3000, workers=n)) for n in (2, 4, 8, 16, 32)],
+        given.seconds,
+    )
+    show(
+        "Postgres, 16 workers, engine runs of 8 calls",
+        [(f"{m} conversations", replace(shared, conversations=m, workers=16, calls=8)) for m in (100, 300, 1000)],
+        given.seconds,
+    )
+    show(
+        "Postgres, 16 workers, 2,000 conversations: the provider's limit, the distance, failures",
+        [
+            (f"{name}", replace(shared, conversations=2000, workers=16, **change))
+            for name, change in (
+                ("500 requests a minute", {"requests_per_minute": 500}),
+                ("2,000 requests a minute", {"requests_per_minute": 2000}),
+                ("10,000 requests a minute", {}),
+                ("5 ms to Postgres", {"rtt_s": 0.005}),
+                ("20 ms to Postgres", {"rtt_s": 0.020}),
+                ("one call in five fails", {"failures": 0.2}),
+                ("each worker dies every 10 minutes", {"worker_dies_every_s": 600.0}),
+            )
+        ],
+        given.seconds,
+    )
+
+
+if __name__ == "__main__":
+    main()

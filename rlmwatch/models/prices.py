@@ -17,8 +17,8 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 

@@ -113,7 +113,10 @@ def test_an_estimate_is_four_characters_a_token_rounded_up():
     assert estimate((Message("system", "abc"), Message("user", "de")), "x" * 9) == Tokens(2, 3)
 
 
-EVENTS = b': a comment\r\nevent: message\r\ndata: {"a": 1}\r\n\r\ndata:{"b":\ndata: 2}\n\n\n\nid: 7\n\ndata: [DONE]\n\ndata: cut off'
+EVENTS = (
+    b': a comment\r\nevent: message\r\ndata: {"a": 1}\r\n\r\ndata:{"b":\ndata: 2}\n\n\n\n'
+    b"id: 7\n\ndata: [DONE]\n\ndata: cut off"
+)
 
 
 @given(st.lists(st.integers(0, len(EVENTS)), max_size=8))
