@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # Machines are noisy: a slow example is no failure.
@@ -16,3 +17,10 @@ def no_real_keys(monkeypatch):
     for name in [*os.environ]:
         if name.startswith(("RLMWATCH_", "OPENAI_", "OPENROUTER_", "EXA_")) and name != "RLMWATCH_TEST_CACHE":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def own_log():
+    """A test that sets up the log does so for itself alone."""
+    yield
+    structlog.reset_defaults()

@@ -168,7 +168,8 @@ class Home:
 
     def status_of(self, path: str) -> dict[str, Any]:
         """Return the newest status of the input *path*."""
-        return [status for status in self.statuses() if status["input"] == path][-1]
+        # By time: the ids of one second are in no order.
+        return max((s for s in self.statuses() if s["input"] == path), key=lambda status: status["created_at"])
 
     def put_status(self, *, ended_days_ago: int) -> Path:
         """Put there the status file of a run that ended so long ago, and return it."""
