@@ -15,14 +15,13 @@ Not modelled: the network beyond its round trip, Postgres' own disk falling behi
 from __future__ import annotations
 
 import argparse
-import heapq
 import itertools
 import random
-from collections import defaultdict, deque
-from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from math import exp
 from statistics import median, quantiles
+
+from queueing.sim import Gate, Ledger, Server, Simulation, Slots, Step
 
 SETTLE_S = 0.05
 """From the end of an atomic save to its admission begun; benchmarks/saves.py, benchmarks/daemon.py."""
@@ -40,14 +39,10 @@ FURTHER_CALL_S = 0.004
 """CPU of whoever answers, per further call of the engine; cells not counted (they run in processes of their own)."""
 EMBEDDED_TURN_S, EMBEDDED_VERB_S = 0.0003, 0.0001
 """Of the embedded ledger's writer: a transaction with its fsync, and each verb in it; benchmarks/ledger.py."""
-SHARED_TURN_S, SHARED_VERB_S = 0.0007, 0.0006
-"""
-Of Postgres over a unix socket: benchmarks/shared_ledger.py has 1,500 verbs a second from one program that has 16 waiting
-and 900 from eight (2 cores, with the programs themselves on them).
-"""
-ROUND_TRIPS_A_TURN, ROUND_TRIPS_A_VERB = 2, 4
-VERBS_A_GROUP = 256
-"""As the writer's GROUP_MAX."""
+SHARED_TURN_S, SHARED_VERB_S = 0.0005, 0.0005
+"""Of Postgres over a unix socket: benchmarks/shared_ledger.py has 1,400 verbs a second, from one program or eight."""
+ROUND_TRIPS_A_TURN, ROUND_TRIPS_A_VERB = 1, 1.5
+"""The commit; a statement, and in some verbs a second one."""
 TAKE_S, FETCH_POLL_S = 0.0023, 0.002
 """The engine (procrastinate) per run: offered, taken, ended; and the wait for a notification."""
 LEASE_S = 6.0
@@ -67,6 +62,7 @@ class Plan:
     workers: int
     shared: bool
     at_once: int = AT_ONCE
+    daemons: int = 1
     calls: int = 1
     call_s: float = 4.0
     think_s: float = 60.0
@@ -83,130 +79,6 @@ class Plan:
         return SHARED_TURN_S + ROUND_TRIPS_A_TURN * rtt, SHARED_VERB_S + ROUND_TRIPS_A_VERB * rtt
 
 
-Step = Generator[tuple, None, float | None]
-
-
-class Simulation:
-    """Virtual time. A process is a generator that yields what it waits for: a delay, or a place and what it does there."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._numbers = itertools.count()
-
-    def at(self, when: float, event: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (when, next(self._numbers), event))
-
-    def go_on(self, process: Step) -> None:
-        """Carry *process* to its next wait."""
-        try:
-            wait, *what = next(process)
-        except StopIteration:
-            return
-        if isinstance(wait, float):
-            self.at(self.now + wait, lambda: self.go_on(process))
-        else:
-            wait.enter(process, *what)
-
-    def run(self, until: float) -> None:
-        while self._events and self._events[0][0] <= until:
-            self.now, _, event = heapq.heappop(self._events)
-            event()
-
-
-class Server:
-    """Something that serves *places* processes at a time, each for the seconds that it asks for; first in, first out."""
-
-    def __init__(self, sim: Simulation, places: int = 1) -> None:
-        self.sim, self.free, self.places, self.busy_s = sim, places, places, 0.0
-        self._queue: deque[tuple[Step, float]] = deque()
-
-    def enter(self, process: Step, seconds: float) -> None:
-        self._queue.append((process, seconds))
-        self._serve()
-
-    def _serve(self) -> None:
-        while self.free and self._queue:
-            process, seconds = self._queue.popleft()
-            self.free -= 1
-            self.busy_s += seconds
-            self.sim.at(self.sim.now + seconds, lambda p=process: self._served(p))
-
-    def _served(self, process: Step) -> None:
-        self.free += 1
-        self._serve()
-        self.sim.go_on(process)
-
-
-class Slots(Server):
-    """Places that are held until they are given back."""
-
-    def enter(self, process: Step, _seconds: float = 0.0) -> None:
-        self._queue.append((process, 0.0))
-        self._serve()
-
-    def _serve(self) -> None:
-        while self.free and self._queue:
-            process, _ = self._queue.popleft()
-            self.free -= 1
-            self.sim.at(self.sim.now, lambda p=process: self.sim.go_on(p))
-
-    def leave(self, held_s: float) -> None:
-        self.free += 1
-        self.busy_s += held_s
-        self._serve()
-
-
-class Ledger:
-    """One transaction at a time; a program's next one carries all its verbs that wait."""
-
-    def __init__(self, sim: Simulation, turn_s: float, verb_s: float) -> None:
-        self.sim, self.turn_s, self.verb_s, self.busy_s = sim, turn_s, verb_s, 0.0
-        self._waiting: dict[int, deque[tuple[Step, int]]] = defaultdict(deque)
-        self._turns: deque[int] = deque()
-        self._busy = False
-
-    def enter(self, process: Step, program: int, verbs: int) -> None:
-        if not self._waiting[program]:
-            self._turns.append(program)
-        self._waiting[program].append((process, verbs))
-        if not self._busy:
-            self._next()
-
-    def _next(self) -> None:
-        self._busy = bool(self._turns)
-        if not self._busy:
-            return
-        program = self._turns.popleft()
-        queue, group, verbs = self._waiting[program], [], 0
-        while queue and verbs < VERBS_A_GROUP:
-            process, some = queue.popleft()
-            group.append(process)
-            verbs += some
-        if queue:
-            self._turns.append(program)
-        takes = self.turn_s + verbs * self.verb_s
-        self.busy_s += takes
-        self.sim.at(self.sim.now + takes, lambda: self._done(group))
-
-    def _done(self, group: list[Step]) -> None:
-        self._next()
-        for process in group:
-            self.sim.go_on(process)
-
-
-class Gate:
-    """The provider's rate limit, kept by the limiter: calls go at its pace, first in, first out."""
-
-    def __init__(self, sim: Simulation, per_minute: float) -> None:
-        self.sim, self.every_s, self.free_at, self.passed = sim, 60 / per_minute, 0.0, 0
-
-    def enter(self, process: Step) -> None:
-        self.free_at = max(self.sim.now, self.free_at) + self.every_s
-        self.passed += 1
-        self.sim.at(self.free_at, lambda: self.sim.go_on(process))
-
-
 @dataclass
 class Found:
     """What a simulation showed."""
@@ -218,79 +90,100 @@ class Found:
 
     @property
     def bottleneck(self) -> str:
-        what, share = max(self.busy.items(), key=lambda each: each[1])
-        return what if share > 0.85 else "-"
+        full = [what for what, share in self.busy.items() if share > 0.93]
+        # Places are held while other parts are waited for: they are the bottleneck only where nothing else is.
+        return next((what for what in full if what != "workers"), full[0] if full else "-")
 
 
-def simulate(plan: Plan, seconds: float, seed: int = 7) -> Found:
-    """Run *plan* for *seconds* after a warm-up, and return what was answered and how long it waited beyond its calls."""
-    chance = random.Random(seed)  # noqa: S311 (a model's dice)
-    sim = Simulation()
-    daemon, ledger = Server(sim), Ledger(sim, *plan.turn())
-    gate, slots = Gate(sim, plan.requests_per_minute), Slots(sim, plan.workers * plan.at_once)
-    cpus = [Server(sim) for _ in range(plan.workers)] if plan.shared else [daemon]
-    numbers = itertools.count()
-    warm_s = plan.think_s + 5 * plan.call_s
-    waits: list[float] = []
+class Model:
+    """The parts of a plan, and the processes that queue for them."""
 
-    def answered_by(worker: int) -> Step:
+    def __init__(self, plan: Plan, seed: int = 7) -> None:
+        self.plan, self.chance = plan, random.Random(seed)  # noqa: S311 (a model's dice)
+        self.sim = sim = Simulation()
+        self.daemons = [Server(sim) for _ in range(plan.daemons)]
+        self.ledger = Ledger(sim, *plan.turn())
+        self.gate = Gate(sim, plan.requests_per_minute)
+        self.slots = Slots(sim, plan.workers * plan.at_once)
+        self.cpus = [Server(sim) for _ in range(plan.workers)] if plan.shared else self.daemons
+        self.next_worker = itertools.cycle(range(len(self.cpus)))
+        self.waits: list[float] = []
+
+    def used(self) -> list[float]:
+        cpu_s = sum(cpu.busy_s for cpu in self.cpus)
+        daemon_s = sum(daemon.busy_s for daemon in self.daemons) / len(self.daemons)
+        return [daemon_s, self.ledger.busy_s, self.gate.passed, self.slots.busy_s, cpu_s]
+
+    def call(self, program: int) -> Step:
+        """Make one call, again where it fails, and return the seconds that it took."""
+        took_s = 0.0
+        while True:
+            yield self.ledger, program, 1  # intend
+            yield (self.gate,)
+            spread = self.chance.lognormvariate(0.0, CALL_SPREAD) / exp(CALL_SPREAD**2 / 2)
+            took_s += spread * self.plan.call_s
+            yield (spread * self.plan.call_s,)
+            yield self.ledger, program, 1  # record, or release
+            if self.chance.random() >= self.plan.failures:
+                return took_s
+            yield (BACK_OFF_S,)
+
+    def answered_by(self, worker: int) -> Step:
         """Work on one run, and return the seconds that its calls took."""
-        program = 1 + worker if plan.shared else 0
-        called = 0.0
-        yield ledger, program, 3  # claim, pin, how far it is
-        yield cpus[worker], WORKER_S if plan.shared else EMBEDDED_ANSWER_S
+        plan, called_s = self.plan, 0.0
+        program = plan.daemons + worker if plan.shared else 0
+        if plan.worker_dies_every_s and self.chance.random() < plan.call_s / plan.worker_dies_every_s:
+            yield (plan.call_s / 2 + LEASE_S,)  # the attempt that died in the middle of its call
+        yield self.ledger, program, 3  # claim, pin, how far it is
+        yield self.cpus[worker], WORKER_S if plan.shared else EMBEDDED_ANSWER_S
         for n in range(plan.calls):
             if n:
-                yield cpus[worker], FURTHER_CALL_S
-            while True:
-                yield ledger, program, 1  # intend
-                yield (gate,)
-                call_s = chance.lognormvariate(0.0, CALL_SPREAD) * plan.call_s / exp(CALL_SPREAD**2 / 2)
-                called += call_s
-                yield (call_s,)
-                yield ledger, program, 1  # record, or release
-                if chance.random() >= plan.failures:
-                    break
-                yield (BACK_OFF_S,)
-        yield ledger, program, 1  # finish
-        return called
+                yield self.cpus[worker], FURTHER_CALL_S
+            called_s += yield from self.call(program)
+        yield self.ledger, program, 1  # finish
+        return called_s
 
-    def conversation() -> Step:
-        yield (chance.random() * plan.think_s,)
+    def conversation(self, of: int) -> Step:
+        """Save in the folder *of* a daemon, read the answer, think, for ever."""
+        plan, sim, daemon = self.plan, self.sim, self.daemons[of]
+        yield (self.chance.random() * plan.think_s,)
         while True:
             saved = sim.now
             yield (SETTLE_S,)
             yield daemon, SHARED_INTAKE_S if plan.shared else EMBEDDED_INTAKE_S
-            yield ledger, 0, 2 if plan.shared else 1  # admit, hand out
+            yield self.ledger, of, 2 if plan.shared else 1  # admit, hand out
             if plan.shared:
                 yield (TAKE_S + FETCH_POLL_S,)
-            yield (slots,)
+            yield (self.slots,)
             taken = sim.now
-            if plan.worker_dies_every_s and chance.random() < plan.call_s / plan.worker_dies_every_s:
-                yield (plan.call_s / 2 + LEASE_S,)  # the attempt that died in the middle of its call
-            called = yield from answered_by(next(numbers) % len(cpus))
-            slots.leave(sim.now - taken)
+            called_s = yield from self.answered_by(next(self.next_worker))
+            self.slots.leave(sim.now - taken)
             yield daemon, SHARED_PUBLISH_S if plan.shared else EMBEDDED_PUBLISH_S
-            yield ledger, 0, 1  # published
-            if sim.now >= warm_s:
-                waits.append(sim.now - saved - called)
-            yield (chance.expovariate(1 / plan.think_s),)
+            yield self.ledger, of, 1  # published
+            self.waits.append(sim.now - saved - called_s)
+            yield (self.chance.expovariate(1 / plan.think_s),)
 
-    for _ in range(plan.conversations):
-        sim.go_on(conversation())
-    sim.run(warm_s)
-    at_start = (daemon.busy_s, ledger.busy_s, gate.passed, slots.busy_s, sum(cpu.busy_s for cpu in cpus))
-    sim.run(warm_s + seconds)
-    at_end = (daemon.busy_s, ledger.busy_s, gate.passed, slots.busy_s, sum(cpu.busy_s for cpu in cpus))
-    used = [(end - start) / seconds for start, end in zip(at_start, at_end, strict=True)]
+
+def simulate(plan: Plan, seconds: float) -> Found:
+    """Run *plan* for *seconds* after a warm-up; return what was answered, and how long it waited beyond its calls."""
+    model = Model(plan)
+    for n in range(plan.conversations):
+        model.sim.go_on(model.conversation(n % plan.daemons))
+    warm_s = 2 * plan.think_s + 5 * plan.call_s * plan.calls
+    model.sim.run(warm_s)
+    before = model.used()
+    model.waits.clear()
+    model.sim.run(warm_s + seconds)
+    daemon, ledger, calls, held, cpu = ((b - a) / seconds for a, b in zip(before, model.used(), strict=True))
     busy = {
-        "daemon": used[0],
-        "Postgres" if plan.shared else "ledger": used[1],
-        "rate limit": used[2] * 60 / plan.requests_per_minute,
-        "workers": used[3] / slots.places,
+        "daemon": daemon,
+        "Postgres" if plan.shared else "ledger": ledger,
+        "rate limit": calls * 60 / plan.requests_per_minute,
+        "workers": held / model.slots.places,
     }
     if plan.shared:
-        busy["workers' CPU"] = used[4] / len(cpus)
+        busy["workers' CPU"] = cpu / len(model.cpus)
+    waits = model.waits
     late = quantiles(waits, n=20)[-1] if len(waits) > 1 else 0.0
     return Found(len(waits) / seconds * 60, median(waits or [0.0]), late, busy)
 
@@ -305,7 +198,7 @@ def ends_at(plan: Plan) -> dict[str, float]:
         else EMBEDDED_INTAKE_S + EMBEDDED_ANSWER_S + EMBEDDED_PUBLISH_S + (plan.calls - 1) * FURTHER_CALL_S
     )
     found = {
-        "daemon (watch, publish)": 60 / daemon_s,
+        "daemon (watch, publish)": 60 * plan.daemons / daemon_s,
         "Postgres" if plan.shared else "ledger": 60 / (verbs * (verb_s + turn_s / 8)),
         "rate limit": plan.requests_per_minute / plan.calls / (1 + plan.failures),
         "workers (places)": 60 * plan.workers * plan.at_once / (plan.calls * plan.call_s),
@@ -324,7 +217,9 @@ def show(title: str, plans: list[tuple[str, Plan]], seconds: float) -> None:
         found = simulate(plan, seconds)
         busy = found.busy
         ledger = busy["Postgres" if plan.shared else "ledger"]
-        shares = " | ".join(f"{share:.0%}" for share in (busy["daemon"], ledger, busy["rate limit"], busy["workers"]))
+        shares = " | ".join(
+            f"{min(share, 1):.0%}" for share in (busy["daemon"], ledger, busy["rate limit"], busy["workers"])
+        )
         print(
             f"| {name} | {found.per_minute:,.0f} | {found.wait_median_s:.2f} | {found.wait_late_s:.2f} | {shares} "
             f"| {found.bottleneck} |",
@@ -334,7 +229,7 @@ def show(title: str, plans: list[tuple[str, Plan]], seconds: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rtt-ms", type=float, default=0.3, help="between a program and Postgres")
     parser.add_argument("--think", type=float, default=60.0, help="seconds between an answer and the next question")
     parser.add_argument("--call", type=float, default=4.0, help="seconds of one call, on average")
@@ -362,8 +257,19 @@ def main() -> None:
         given.seconds,
     )
     show(
-        "Postgres, one daemon, 3,000 conversations, workers of 16",
-        [(f"{n} workers", replace(shared, conversations=3000, workers=n)) for n in (2, 4, 8, 16, 32)],
+        "Postgres, one daemon, 6,000 conversations, workers of 16",
+        [(f"{n} workers", replace(shared, conversations=6000, workers=n)) for n in (2, 4, 8, 16, 32)],
+        given.seconds,
+    )
+    show(
+        "Postgres, four daemons, 20,000 conversations, 64 workers: what a higher limit of the provider leaves",
+        [
+            (
+                f"{rpm:,} requests a minute",
+                replace(shared, conversations=20_000, workers=64, daemons=4, requests_per_minute=rpm),
+            )
+            for rpm in (3_000, 10_000)
+        ],
         given.seconds,
     )
     show(
@@ -379,8 +285,8 @@ def main() -> None:
                 ("500 requests a minute", {"requests_per_minute": 500}),
                 ("2,000 requests a minute", {"requests_per_minute": 2000}),
                 ("10,000 requests a minute", {}),
+                ("2 ms to Postgres", {"rtt_s": 0.002}),
                 ("5 ms to Postgres", {"rtt_s": 0.005}),
-                ("20 ms to Postgres", {"rtt_s": 0.020}),
                 ("one call in five fails", {"failures": 0.2}),
                 ("each worker dies every 10 minutes", {"worker_dies_every_s": 600.0}),
             )

@@ -9,9 +9,9 @@ a commit to disk before and after each call, budgets, trajectory. The floor is p
 
 Peers are installed from the package index into environments of their own, under a temporary folder; one that cannot be
 is left out, with the reason. On a shared machine, read the least times and the processor times: `cpu` is what the
-engine's own process used (ours has a sandbox's process beside it, recursive-llm a worker's). Engines take turns, so that
-a busy minute is nobody's alone. Memory is the most that the engine's processes held together (proportional shares of
-what they share), sampled in a run of its own.
+engine's own process used (ours has a sandbox's process beside it, recursive-llm a worker's). Engines take turns, so
+that a busy minute is nobody's alone. Memory is the most that the engine's processes held together (proportional shares
+of what they share), sampled in a run of its own.
 """
 
 from __future__ import annotations
@@ -97,9 +97,7 @@ def main() -> None:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=given.state)))
         pythons = installed(given.engines, given.peers or temporary / "peers")
         url = stack.enter_context(provider())
-        print(
-            f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; fsync of the ledger's disk {fsync_ms(temporary):.2f} ms"
-        )
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; one fsync takes {fsync_ms(temporary):.2f} ms")
         starts: dict[str, tuple[float, float]] = {}
         for scenario in given.scenarios:
             compare(scenario, pythons, url, temporary / scenario, given.runs, starts)
@@ -145,14 +143,26 @@ def compare(
         if name in failed or name not in found:
             print(f"| {name} | failed: {failed.get(name, '')[-200:]} |")
             continue
-        walls, last = [one["wall_s"] for one in found[name]], found[name][-1]
-        middle = statistics.median(walls)
-        print(
-            f"| {name} | {middle:.3f} | {min(walls):.3f} | {'' if ours is None else f'{middle / ours:.1f}×'} "
-            f"| {min(one['cpu_s'] for one in found[name]):.3f} | {last['requests']} | {last['bytes'] / 1000:.1f} "
-            f"| {last['at_once']} | {memory[name]:.0f} | {'yes' if last['right'] else 'no: ' + repr(last['found'][:60])} |",
-            flush=True,
-        )
+        print(row(name, found[name], ours, memory[name]), flush=True)
+
+
+def row(name: str, runs: list[dict[str, object]], ours: float | None, peak_mb: float) -> str:
+    """Return an engine's line of a table."""
+    walls, last = [one["wall_s"] for one in runs], runs[-1]
+    middle = statistics.median(walls)
+    cells = [
+        name,
+        f"{middle:.3f}",
+        f"{min(walls):.3f}",
+        f"{middle / ours:.1f}" if ours else "",
+        f"{min(one['cpu_s'] for one in runs):.3f}",
+        str(last["requests"]),
+        f"{last['bytes'] / 1000:.1f}",
+        str(last["at_once"]),
+        f"{peak_mb:.0f}",
+        "yes" if all(one["right"] for one in runs) else f"no: {last['found'][:60]!r}",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def installed(names: list[str], folder: Path) -> dict[str, str]:

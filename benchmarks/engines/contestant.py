@@ -28,27 +28,24 @@ MODEL = "gpt-4o-mini"
 NEEDLE = "needle-4711"
 FILLER = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. "
 LARGE_CHARS = 100_000_000
+READY = 40
+"""Runs that an engine can do which has to be constructed for each."""
 QUESTION = "What is the code word?"
 
+READY_ANSWER = 'answer["content"] = {}\nanswer["ready"] = True'
 # How each writes the same cell: the text's name, a sub-call, many of them, the end, the fence.
 WORDS = {
     "ours": ("context", "llm_query(p)", "llm_batch(ps)", "answer({})", "python"),
     "floor": ("context", "llm_query(p)", "llm_batch(ps)", "answer({})", "python"),
-    "rlms": (
-        "context",
-        "llm_query(p)",
-        "llm_query_batched(ps)",
-        'answer["content"] = {}\nanswer["ready"] = True',
-        "repl",
-    ),
-    "recursive-llm": (
-        "context",
-        "llm_query(p)",
-        "llm_query_batched(ps)",
-        'answer["content"] = {}\nanswer["ready"] = True',
+    "rlms": ("context", "llm_query(p)", "llm_query_batched(ps)", READY_ANSWER, "repl"),
+    "recursive-llm": ("context", "llm_query(p)", "llm_query_batched(ps)", READY_ANSWER, "python"),
+    "minrlm": (
+        "input_0",
+        "sub_llm(p)",
+        "sub_llm_batch([(p, '') for p in ps])",
+        "seen = input_0[:1]\nFINAL({})",
         "python",
     ),
-    "minrlm": ("input_0", "sub_llm(p)", "sub_llm_batch([(p, '') for p in ps])", "FINAL({})", "python"),
     "enzu": ("context[1]", "llm_query(p)", "llm_batch(ps)", "FINAL({})", "python"),
 }
 
@@ -190,6 +187,7 @@ def rlms(url: str, _folder: Path) -> Once:
 
 
 def recursive_llm(url: str, _folder: Path) -> Once:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the network for one, and waits
     from rlm import RLM
 
     engine = RLM(
@@ -197,8 +195,7 @@ def recursive_llm(url: str, _folder: Path) -> Once:
         api_base=url,
         api_key="made-up",
         max_iterations=12,
-        repl_timeout=60,
-        max_concurrent_subcalls=AT_ONCE,
+        repl_timeout=60,  # four sub-calls at once, its default: with sixteen it stands still on two cores
     )
     return lambda context: engine.complete(QUESTION, context)
 
@@ -206,19 +203,32 @@ def recursive_llm(url: str, _folder: Path) -> Once:
 def minrlm(url: str, _folder: Path) -> Once:
     from minrlm import RLM
 
-    engine = RLM(MODEL, api_key="made-up", base_url=url, max_iterations=12, max_sub_llm_calls=CALLS + 1)
-    return lambda context: engine.completion(QUESTION, context).response
+    def new() -> RLM:
+        return RLM(MODEL, api_key="made-up", base_url=url, max_iterations=12, max_sub_llm_calls=CALLS + 1)
+
+    # Its batches fail from the second one on: each has an event loop of its own, their connections are kept.
+    ready = [new() for _ in range(READY)]
+    return lambda context: ready.pop().completion(QUESTION, context).response
 
 
 def enzu(url: str, _folder: Path) -> Once:
-    os.environ["OPENAI_API_KEY"] = "made-up"
-    from enzu import run
-    from enzu.api import OpenAICompatProvider
+    os.environ["ENZU_TELEMETRY_STDERR"] = "0"
+    sys.modules["tiktoken"] = None  # it would ask the network for its tables at each call; enzu does without it
+    from enzu import RLMEngine
+    from enzu.models import Budget, SuccessCriteria, TaskSpec
+    from enzu.providers.openai_compat import OpenAICompatProvider
 
+    # A sub-call is one plain call, as in the others; by default it would be three.
+    engine = RLMEngine(max_steps=12, recursive_subcalls=False)
     provider = OpenAICompatProvider(name="openai", api_key="made-up", base_url=url)
-    return lambda context: run(
-        QUESTION, model=MODEL, provider=provider, data=context, mode="rlm", max_steps=12, tokens=100_000
+    task = TaskSpec(
+        task_id="one",
+        input_text=QUESTION,
+        model=MODEL,
+        budget=Budget(max_tokens=100_000),
+        success_criteria=SuccessCriteria(goal=QUESTION),
     )
+    return lambda context: engine.run(task, provider, data=context).answer
 
 
 ENGINES = {

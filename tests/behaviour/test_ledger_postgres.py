@@ -161,6 +161,7 @@ def test_a_server_that_was_restarted_is_found_again(migrated):
 def test_a_program_that_stands_still_holds_nobody_up_for_long(shared):
     """A program that stops in the middle of a transaction loses it, and the others go on."""
     from rlmwatch.ledger.pg_connection import Server
+    from rlmwatch.ledger.statement import Statement
 
     async def tell() -> None:
         ledger = opened(shared)
@@ -168,7 +169,7 @@ def test_a_program_that_stands_still_holds_nobody_up_for_long(shared):
         still = Server(shared, "w", standstill_s=1)
         db = still.open(create=False)
         still.begin(db, writes=True)
-        assert db.execute("SELECT 1") is not None
+        assert db.execute(Statement("SELECT 1 AS one")).fetchone() == {"one": 1}
         assert (await ledger.claim(run.run_id, now=at(1))).attempt == 1
         still.close(db)
         await ledger.aclose()

@@ -190,6 +190,11 @@ def test_what_a_worker_needs_of_the_folder_travels(tmp_path, postgres: PostgresS
         status = home.status_of("big_job_input.txt")
         assert (status["status"], status["attempt"], status["usage"]["llm_calls"]) == ("complete", 1, 1)
         assert status["budget"]["max_tokens"] == 555
+        home.save("old_research_prompt.txt", "what is it?")
+        daemon.answered("old_research_output.txt")
+        session = home.state("old_research_session.json")
+        assert [turn["input"] for turn in session["turns"]] == ["what is it?"]
+        assert session["spent"]["output_tokens"] > 0
         home.save("ask_job_input.txt", "---\ncontext: [../outside.txt]\n---\nread it")
         daemon.wait("run.failed", path="ask_job_input.txt")
         assert "no such file" in home.read("ask_job_error.txt")

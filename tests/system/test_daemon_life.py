@@ -12,6 +12,8 @@ from pathlib import Path
 from servers.openai_server import OpenAIServer
 from system.household import DEADLINE_S, Home
 
+from rlmwatch import clock
+
 
 def test_a_second_daemon_says_who_holds_the_folder(home: Home, provider: OpenAIServer):
     """Of two daemons on one folder the second ends with status 2 and names the process that answers."""
@@ -129,8 +131,10 @@ def manager(folder: Path) -> Iterator[socket.socket]:
 
 def hear(listening: socket.socket, until: str) -> str:
     """Return all that is said up to the first message with *until*."""
-    heard = []
+    heard: list[str] = []
+    give_up = clock.monotonic() + DEADLINE_S
     while not heard or until not in heard[-1]:
+        assert clock.monotonic() < give_up, f"no {until} in {heard}"  # pings go on coming
         heard.append(listening.recv(4096).decode())
     return "\n".join(heard)
 

@@ -31,13 +31,17 @@ FAILS: dict[str, tuple[Answer, str, str]] = {
 
 @pytest.fixture(scope="module")
 def troubled(shared: Shared) -> Shared:
-    """All troubles at once, side by side, so that each test only waits for its own."""
+    """
+    All troubles at once, side by side, so that each test only waits for its own.
+
+    Each has a model of its own: a model that refuses for its rate limit is asked less often, by all runs.
+    """
     for name, answers in RETRIED.items():
         shared.brain.on(f"please {name}.", *answers)
-        shared.home.save(f"{name}_input.txt", f"please {name}.")
+        shared.home.save(f"{name}_input.txt", f"---\nmodel: {name}\n---\nplease {name}.")
     for name, (answer, _, _) in FAILS.items():
         shared.brain.on(f"please {name}.", answer)
-        shared.home.save(f"{name}_input.txt", f"---\nmax_seconds: 3\n---\nplease {name}.")
+        shared.home.save(f"{name}_input.txt", f"---\nmodel: {name}\nmax_seconds: 3\n---\nplease {name}.")
     shared.brain.on("half and silence", Fault.stall("Half an answer"))
     shared.home.save("half_input.txt", "---\nmax_seconds: 3\n---\nhalf and silence")
     return shared

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
+from rlmwatch.engine.calls import plain
 from rlmwatch.engine.replay import Replay, between, booked
+from rlmwatch.models.base import Message, Request
 from rlmwatch.runs.model import CallState, JournalEntry, PaidCall, Usage
 
 DONE, LOST, RELEASED, INTENT = CallState.DONE, CallState.LOST, CallState.RELEASED, CallState.INTENT
@@ -109,3 +114,9 @@ def test_a_search_in_flight_counts_as_a_search():
     """A search that was under way at a kill counts as one search at its highest price, and as no model call."""
     call = PaidCall("/1/a/1", "search", "exa", {}, 0, 0.007)
     assert booked(JournalEntry(call, INTENT, 1, "now")) == Usage(cost_usd=0.007, searches=1)
+
+
+def test_the_name_of_a_call_is_made_of_the_whole_request():
+    """Whatever a request has counts for its name in the journal, so that a replay tells requests apart."""
+    request = Request("m", (Message("system", "a"), Message("user", "b")), 7, 0.5, 3)
+    assert json.dumps(plain(request)) == json.dumps(asdict(request))

@@ -7,6 +7,7 @@ import itertools
 from dataclasses import dataclass, field
 from math import inf
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from rlmwatch.models.rates import (
     FIRST_PAUSE_S,
     FIRST_WINDOW,
     LONGEST_PAUSE_S,
+    MARGIN,
     MINUTE_S,
     PROBES,
     RAISE,
@@ -148,7 +150,18 @@ def test_rule_2_tokens_count_too():
     told = Rates()
     told.begin(100, now=0.0)
     told.heard("tokens", Told(30_000, 0, 30.0), now=0.0)
-    assert told.wait_s(900, now=0.0) == 1.0, "the call in flight may not be counted yet"
+    assert told.wait_s(900, now=0.0) == pytest.approx(1.0 / MARGIN), "the call in flight may not be counted yet"
+
+
+def test_rule_2_of_a_limit_per_day_the_person_hears_in_the_providers_words():
+    """Where the headers would have all wait for hours, one call a minute goes all the same."""
+    rates = Rates()
+    rates.begin(10, now=0.0)
+    rates.heard("requests", Told(100, 0, 36_000.0), now=1.0)
+    assert rates.wait_s(10, now=1.0) == LONGEST_PAUSE_S - 1.0
+    assert rates.wait_s(10, now=LONGEST_PAUSE_S) == 0.0
+    rates.begin(10, now=LONGEST_PAUSE_S)
+    assert rates.wait_s(10, now=LONGEST_PAUSE_S) == LONGEST_PAUSE_S
 
 
 def test_rule_3_the_window_grows_with_replies_and_closes_by_a_refusal():

@@ -1,0 +1,1 @@
+"""A small kernel for discrete-event models."""
