@@ -15,13 +15,14 @@ from cyclopts import Parameter
 from rlmwatch import __version__, clock
 from rlmwatch.cli.output import print_json, quiet
 from rlmwatch.config import USER_FILE, Loaded, load
-from rlmwatch.daemon.app import find_model
+from rlmwatch.daemon.app import build_sandbox, find_model
 from rlmwatch.daemon.keys import KEYS, Key, find_all
 from rlmwatch.daemon.place import Place, locate
 from rlmwatch.errors import NoProvider, ProviderError, RlmwatchError, UsageError
 from rlmwatch.models import weights
 from rlmwatch.models.base import Message, Model, Request
 from rlmwatch.models.select import Choice
+from rlmwatch.sandbox.base import Report
 from rlmwatch.watch.scan import Closed, Scan
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.owner import holder, named_host
@@ -31,6 +32,8 @@ REACH_TIMEOUT_S = 20.0
 INOTIFY = Path("/proc/sys/fs/inotify")
 SPARE_WATCHES = 1000
 """Other programs of the same user, editors and sync tools, watch folders too."""
+
+HELD = "until then research, exa, and jobs with data are held; chats need no sandbox"
 
 Mark = Literal["ok", "warning", "wrong"]
 
@@ -58,7 +61,7 @@ def doctor(
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """
-    Check keys, provider, workspace, limits and the local model. Exit status 1 where something is wrong.
+    Check keys, provider, workspace, limits, sandbox and the local model. Exit status 1 where something is wrong.
 
     Args:
         workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
@@ -104,6 +107,8 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
         yield Line("wrong", "settings", str(error), "mend the named file; until then the last good settings hold")
         return
     yield Line("ok", "settings", _origins(loaded, user_dir))
+    for line in sandbox_lines(await build_sandbox(loaded).probe()):
+        yield line
     yield _weights()
     async for line in _provider(loaded, keys, ask=ask):
         yield line
@@ -156,6 +161,25 @@ def _keys(keys: dict[str, Key]) -> list[Line]:
 def _origins(loaded: Loaded, user_dir: Path) -> str:
     set_keys = [f"{key} ({origin})" for key, origin in loaded.origins.items()]
     return "; ".join(set_keys) or f"all defaults; yours would be in {user_dir / USER_FILE}"
+
+
+def sandbox_lines(report: Report) -> list[Line]:
+    """
+    Return what is told of the sandbox, layer by layer, as *report* found it by trying.
+
+    A layer that this machine lacks and a session goes without is a warning. Where one is refused there is no sandbox:
+    that is wrong, and so is a report without a line.
+    """
+    lines = []
+    for layer in report.lines:
+        name = f"sandbox, {layer.layer}"
+        if layer.state == "on":
+            lines.append(Line("ok", name, layer.text))
+        elif layer.state == "refused":
+            lines.append(Line("wrong", name, layer.text, f"{layer.cure} {HELD}".strip()))
+        else:
+            lines.append(Line("warning" if layer.state == "missing" else "ok", name, layer.text, layer.cure))
+    return lines or [Line("wrong", "sandbox", "the probe said nothing", HELD)]
 
 
 def _weights() -> Line:

@@ -244,9 +244,8 @@ class Program:
             except TimeoutError:
                 late = RunTimeout(f"no answer within {heard.max_seconds:g} seconds (max_seconds)")
                 result = await self._failed(run, late, heard)
-            except Exception as error:
-                await self._failed(run, error, heard)
-                raise
+            except Exception as error:  # noqa: BLE001 (it is raised again, unless some text had come)
+                result = await self._failed(run, error, heard)
             await self.ledger.finish(run.run_id, run.attempt, result, now=clock.utc())
             await self.ledger.published(run.run_id)
             await hands.conclude(run, result)
@@ -263,6 +262,8 @@ class Program:
             return end
         await self.ledger.finish(run.run_id, run.attempt, end, now=clock.utc())
         await self.ledger.published(run.run_id)
+        if isinstance(error, RunTimeout) and end.error:
+            raise RunTimeout(end.error) from error  # with the provider's words, where it kept failing
         raise error
 
 

@@ -1,0 +1,292 @@
+"""Jobs by files, with the real daemon: plain or with the engine, material, trajectories, limits, and a kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from servers.openai_server import Answer, Fault, OpenAIServer, Reply
+from system.household import KEY, Daemon, Home
+from system.researching import Body, Coder, is_root, is_sub, is_synthesis, roots
+
+BATCH = 8
+WHOLE = "found = llm_batch([f'upper part {n}' for n in range(8)])\nprint(len(found))"
+NESTED = "half = rlm_query('the nested half', context)\nprint(half)"
+ENDS = "answer('+'.join(found) + ' | ' + half)"
+INNER = "below = llm_batch([f'lower part {n}' for n in range(8)])\nprint(len(below))"
+INNER_ENDS = "answer('+'.join(below) + f' of {len(context)}')"
+WANTED = "+".join(f"U{n}" for n in range(BATCH)) + " | " + "+".join(f"L{n}" for n in range(BATCH)) + " of 5000"
+
+
+class Talker(Coder):
+    """A coder that is also asked plainly: it answers `re: <question>`."""
+
+    def __call__(self, body: Body) -> Answer:
+        engine = is_root(body) or is_sub(body) or is_synthesis(body)
+        return super().__call__(body) if engine else f"re: {body['messages'][-1]['content'][:60]}"
+
+
+@dataclass
+class Office:
+    """A home in which a daemon works on jobs."""
+
+    home: Home
+    coder: Talker
+    provider: OpenAIServer
+    daemon: Daemon
+
+    def job(self, name: str, text: str) -> str:
+        """Save a job, wait for its answer, and return that."""
+        self.home.save(f"{name}_job_input.txt", text)
+        self.daemon.answered(f"{name}_job_output.txt")
+        return self.home.read(f"{name}_job_output.txt")
+
+    def bodies(self, word: str) -> list[Body]:
+        """The requests so far that speak of *word*."""
+        return [call.body for call in self.provider.calls if word in str(call.body["messages"])]
+
+    def status(self, name: str) -> dict[str, Any]:
+        return self.home.status_of(f"{name}_job_input.txt")
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    """One daemon for all tests that need none of their own."""
+    coder = Talker()
+    with OpenAIServer(coder) as provider:
+        home = Home(tmp_path_factory.mktemp("office") / "home", provider)
+        home.set("workers = 8\n")
+        with home.daemon() as daemon:
+            yield Office(home, coder, provider, daemon)
+
+
+@pytest.fixture
+def coder() -> Talker:
+    """What the model writes, where a test has a daemon of its own."""
+    return Talker()
+
+
+@pytest.fixture
+def provider(coder: Talker) -> Iterator[OpenAIServer]:
+    """A provider whose model is *coder*."""
+    with OpenAIServer(coder) as server:
+        yield server
+
+
+# Plain or engine
+
+
+def test_a_job_alone_is_one_plain_call(office: Office):
+    """`job_input.txt` with nothing to work on is one request, answered in `job_output.txt`."""
+    office.home.save("job_input.txt", "Translate hello")
+    office.daemon.answered("job_output.txt")
+    assert office.home.read("job_output.txt") == "re: Translate hello\n"
+    status = office.home.status_of("job_input.txt")
+    assert (status["kind"], status["status"], status["outcome"]) == ("job", "complete", "success")
+    assert status["usage"]["llm_calls"] == len(office.bodies("Translate hello")) == 1
+
+
+def test_a_data_file_is_worked_on_by_code_and_stays_out_of_the_prompt(office: Office):
+    """`<name>_data.txt` becomes `context`: the answer is counted by code, the text is in no request."""
+    office.home.save("sums_data.txt", "7\n" * 50_000 + "needle\n")
+    office.coder.on("add up", "print(len(context))", "answer(sum(int(x) for x in context.split() if x != 'needle'))")
+    assert office.job("sums", "Please add up the numbers") == "350000\n"
+    assert max(len(str(body)) for body in office.bodies("add up the numbers")) < 5_000
+    status = office.status("sums")
+    assert (status["progress"]["step"], status["progress"]["max_steps"], status["partial"]) == (2, 8, False)
+
+
+def test_a_folder_is_a_mapping_of_path_to_text(office: Office):
+    """`<name>_data/` becomes a mapping, sub-folders with their path."""
+    for path, text in {"a.txt": "one", "deep/b.md": "two", ".env": "SECRET=1"}.items():
+        office.home.save(f"minutes_data/{path}", text)
+    office.coder.on("list them", "answer(sorted(context.items()))")
+    answer = json.loads(office.job("minutes", "list them, please"))
+    assert answer == [["a.txt", "one"], ["deep/b.md", "two"]]
+
+
+def test_the_front_matter_names_the_material(office: Office):
+    """`context:` takes any paths of the workspace, and what lies outside is refused in words."""
+    office.home.save("notes/n.txt", "from the notes")
+    office.coder.on("what notes", "answer(context)")
+    assert office.job("named", "---\ncontext: notes/n.txt\n---\nwhat notes?") == "from the notes\n"
+    office.home.save("outside_job_input.txt", "---\ncontext: ../../secret.txt\n---\nwhat notes?")
+    office.daemon.wait("error.written", path="outside_job_error.txt")
+    assert "secret.txt" in office.home.read("outside_job_error.txt")
+
+
+def test_the_mode_says_otherwise(office: Office):
+    """`mode: rlm` runs code without material; `mode: chat` with material is an error before any call."""
+    office.coder.on("six times", "answer(6 * 7)")
+    assert office.job("calc", "---\nmode: rlm\n---\nsix times seven?") == "42\n"
+    office.home.save("plain_data.txt", "material")
+    office.home.save("plain_job_input.txt", "---\nmode: chat\n---\nQuestion of a plain kind")
+    office.daemon.wait("error.written", path="plain_job_error.txt")
+    assert "mode: chat" in office.home.read("plain_job_error.txt")
+    assert office.bodies("Question of a plain kind") == []
+
+
+# Trajectory
+
+
+def test_show_prints_the_trajectory(office: Office):
+    """`rlmwatch show RUN` tells question, code, output, sub-engines, answer and what it used; `--json` all of it."""
+    office.home.save("tour_data.txt", "abc" * 100)
+    office.coder.on(
+        "grand tour", "print(len(context))", "x = rlm_query('small tour', 'hi')\nprint(x)", "answer(x + '!')"
+    )
+    office.coder.on("small tour", "answer(context.upper())")
+    assert office.job("tour", "the grand tour") == "HI!\n"
+    run = office.status("tour")["job_id"]
+    shown = office.home.cli("show", run, "-w", str(office.home.workspace))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    places = [
+        shown.stdout.index(text) for text in ("the grand tour", "step 1", "print(len(context))", "300", "success")
+    ]
+    assert places == sorted(places)
+    assert "sub-engine" in shown.stdout
+    assert "answer: HI!" in shown.stdout
+    told = json.loads(office.home.cli("show", run, "--json", "-w", str(office.home.workspace)).stdout)
+    assert [(bool(step["path"]), step["step"], step["ended"]) for step in told["steps"]] == [
+        (False, 1, "ok"),
+        (True, 1, "answered"),
+        (False, 2, "ok"),
+        (False, 3, "answered"),
+    ]
+    assert [step["shown"] for step in told["steps"]][0] == "300"
+    assert {call["state"] for call in told["calls"]} == {"done"}
+    assert len(told["calls"]) == 4
+    assert told["run"]["result"]["answer"] == "HI!"
+
+
+# Limits
+
+
+def test_code_that_never_ends_does_not_pass_the_time_limit(office: Office):
+    """A cell of `while True` is stopped, again and again, and the run ends at its own limit with what was found."""
+    office.home.save("spin_data.txt", "material")
+    office.coder.on("spin", "print('a first clue')", "while True: pass")
+    office.coder.synthesis = "what was found so far"
+    assert office.job("spin", "---\nmax_seconds: 4\nmax_steps: 100\n---\nspin") == "what was found so far\n"
+    status = office.status("spin")
+    assert (status["outcome"], status["partial"]) == ("timeout", True)
+
+
+def test_a_sub_call_that_says_nothing_does_not_pass_the_time_limit(office: Office):
+    """A provider that falls silent in a sub-call is left at the run's limit, and the connection is closed."""
+    office.home.save("mute_data.txt", "material")
+    office.coder.on("mute", "llm_batch(['are you there? ' + str(n) for n in range(3)])")
+    office.coder.sub = lambda _body: Fault.stall()
+    try:
+        assert office.job("mute", "---\nmax_seconds: 4\n---\nmute") == "what was found so far\n"
+    finally:
+        office.coder.sub = lambda _body: "sub reply"
+    assert office.status("mute")["outcome"] == "timeout"
+    left = [call for call in office.provider.wait_for_hang_ups(3) if "are you there" in str(call.body)]
+    assert len(left) == 3
+
+
+def test_a_cap_holds_in_a_batch_and_the_answer_is_partial(office: Office):
+    """A hundred sub-calls of 1,000 tokens under `max_tokens: 5000` use at most that; the status says why it is partial."""
+    office.home.save("cap_data.txt", "material")
+    office.coder.on("cap it", "found = llm_batch([f'full {n}' for n in range(100)])\nprint(found[0])")
+    office.coder.sub = lambda _body: "word " * 2_000
+    try:
+        answer = office.job("cap", "---\nmax_tokens: 5000\ntokens: 1000\n---\ncap it")
+    finally:
+        office.coder.sub = lambda _body: "sub reply"
+    assert answer == "what was found so far\n"
+    status = office.status("cap")
+    assert (status["outcome"], status["partial"]) == ("token_limit", True)
+    assert 4_000 < status["usage"]["output_tokens"] <= 5_000
+
+
+# What must never be
+
+
+def test_the_key_is_in_no_file(office: Office):
+    """The key stands in no file of the home but where the person put it: no answer, status, ledger or log."""
+    office.home.save("keys_data.txt", "material")
+    office.coder.on("keys, please", "import os\nprint(dict(os.environ))", "answer(str(dict(os.environ)))")
+    assert KEY not in office.job("keys", "keys, please")
+    files = [file for file in office.home.root.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert any(file.name == "ledger.sqlite3" for file in files)
+    assert [file for file in files if KEY.encode() in file.read_bytes()] == []
+    assert KEY not in office.daemon.said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root's rights away")
+def test_where_there_is_no_sandbox_the_job_is_held_and_says_why(home: Home, coder: Talker, provider: OpenAIServer):
+    """No code runs outside the sandbox: the job waits, with layer and cure, no call is made, and chats go on."""
+    setpriv = shutil.which("setpriv") or pytest.skip("there is no setpriv")
+    bound = (setpriv, "--bounding-set=-setuid,-setgid", "--inh-caps=-setuid,-setgid")
+    home.save("held_data.txt", "material")
+    home.save("held_job_input.txt", "count it")
+    coder.on("count it", "answer(len(context))")
+    with home.daemon(before=bound) as daemon:
+        told = home.appears("held_job_error.txt", "identity", "root")
+        home.save("chat_input.txt", "Hello")
+        daemon.answered("chat_output.txt")
+    assert "held" in told or "kept" in told
+    assert home.status_of("held_job_input.txt")["status"] == "pending"
+    assert roots(provider) == []
+    with home.daemon() as daemon:  # the cause is mended: the same save runs
+        daemon.answered("held_job_output.txt")
+    assert home.read("held_job_output.txt") == "8\n"
+    assert not home.exists("held_job_error.txt")
+
+
+# Kill
+
+
+@pytest.mark.parametrize("answered", [3, BATCH + 3], ids=["in a batch", "in a nested engine's batch"])
+def test_after_a_kill_9_nothing_that_was_answered_is_paid_again(
+    home: Home, coder: Talker, provider: OpenAIServer, answered: int
+):
+    """Killed with sub-calls in flight side by side, a run goes on: same answer, only what was in flight asked again."""
+    go_on, waits = threading.Event(), threading.Semaphore(answered)
+
+    def sub(body: Body) -> Answer:
+        words = body["messages"][-1]["content"].split()
+        text = words[0][0].upper() + words[-1]
+        return Reply(text) if waits.acquire(blocking=False) else Reply(text, until=go_on)
+
+    coder.sub = sub
+    coder.on("everything", WHOLE, NESTED, ENDS)
+    coder.on("nested half", INNER, INNER_ENDS)
+    home.save("all_data.txt", "x" * 5000)
+    home.save("all_job_input.txt", "everything")
+    nested = answered > BATCH
+    in_flight = (2 * BATCH if nested else BATCH) - answered
+    before = answered + in_flight + (3 if nested else 1)
+    with home.daemon() as daemon:
+        provider.wait_for_calls(before)
+        run = home.status_of("all_job_input.txt")["job_id"]
+        journalled(home, run, before - in_flight)
+        daemon.kill()
+    done = journalled(home, run, before - in_flight)
+    go_on.set()
+    with home.daemon() as daemon:
+        daemon.answered("all_job_output.txt")
+    assert home.read("all_job_output.txt") == f"{WANTED}\n"
+    again = [call.body["messages"] for call in provider.calls[before:]]
+    assert [messages for messages in again if messages in done] == []
+    assert provider.count == 2 * BATCH + 5 + in_flight
+    status = home.status_of("all_job_input.txt")
+    assert (status["attempt"], status["outcome"], status["notes"] if "notes" in status else []) == (2, "success", [])
+
+
+def journalled(home: Home, run: str, wanted: int) -> list[Any]:
+    """Wait until *wanted* replies of a run are in the journal, and return what they were asked."""
+    for _ in range(100):
+        told = home.cli("show", run, "--json", "-w", str(home.workspace))
+        done = [call["call"]["request"]["messages"] for call in json.loads(told.stdout)["calls"] if call["reply"]]
+        if len(done) >= wanted:
+            return done
+    raise AssertionError(f"{len(done)} replies of {wanted} in the journal")
