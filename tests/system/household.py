@@ -163,13 +163,13 @@ class Home:
         return [turn["input"] for turn in self.state(path)["turns"]] if self.exists(path) else []
 
     def statuses(self) -> list[dict[str, Any]]:
-        """Return every status file, oldest first."""
-        return [json.loads(file.read_text("utf-8")) for file in sorted(self.workspace.glob("jobs/*.json"))]
+        """Return every status file, oldest first: by time, since the ids of one second are in no order."""
+        found = [json.loads(file.read_text("utf-8")) for file in self.workspace.glob("jobs/*.json")]
+        return sorted(found, key=lambda status: status.get("created_at") or "")
 
     def status_of(self, path: str) -> dict[str, Any]:
         """Return the newest status of the input *path*."""
-        # By time: the ids of one second are in no order.
-        return max((s for s in self.statuses() if s["input"] == path), key=lambda status: status["created_at"])
+        return [status for status in self.statuses() if status["input"] == path][-1]
 
     def put_status(self, *, ended_days_ago: int) -> Path:
         """Put there the status file of a run that ended so long ago, and return it."""

@@ -93,8 +93,8 @@ def test_a_job_alone_is_one_plain_call(office: Office):
 
 
 def test_a_data_file_is_worked_on_by_code_and_stays_out_of_the_prompt(office: Office):
-    """`<name>_data.txt` becomes `context`: the answer is counted by code, the text is in no request."""
-    office.home.save("sums_data.txt", "7\n" * 50_000 + "needle\n")
+    """`<name>_job_data.txt` becomes `context`: the answer is counted by code, the text is in no request."""
+    office.home.save("sums_job_data.txt", "7\n" * 50_000 + "needle\n")
     office.coder.on("add up", "print(len(context))", "answer(sum(int(x) for x in context.split() if x != 'needle'))")
     assert office.job("sums", "Please add up the numbers") == "350000\n"
     assert max(len(str(body)) for body in office.bodies("add up the numbers")) < 5_000
@@ -103,12 +103,12 @@ def test_a_data_file_is_worked_on_by_code_and_stays_out_of_the_prompt(office: Of
 
 
 def test_a_folder_is_a_mapping_of_path_to_text(office: Office):
-    """`<name>_data/` becomes a mapping, sub-folders with their path."""
+    """`<name>_job_data/` becomes a mapping of each file's path in the workspace to its text; secrets are left out."""
     for path, text in {"a.txt": "one", "deep/b.md": "two", ".env": "SECRET=1"}.items():
-        office.home.save(f"minutes_data/{path}", text)
+        office.home.save(f"minutes_job_data/{path}", text)
     office.coder.on("list them", "answer(sorted(context.items()))")
     answer = json.loads(office.job("minutes", "list them, please"))
-    assert answer == [["a.txt", "one"], ["deep/b.md", "two"]]
+    assert answer == [["minutes_job_data/a.txt", "one"], ["minutes_job_data/deep/b.md", "two"]]
 
 
 def test_the_front_matter_names_the_material(office: Office):
@@ -117,18 +117,16 @@ def test_the_front_matter_names_the_material(office: Office):
     office.coder.on("what notes", "answer(context)")
     assert office.job("named", "---\ncontext: notes/n.txt\n---\nwhat notes?") == "from the notes\n"
     office.home.save("outside_job_input.txt", "---\ncontext: ../../secret.txt\n---\nwhat notes?")
-    office.daemon.wait("error.written", path="outside_job_error.txt")
-    assert "secret.txt" in office.home.read("outside_job_error.txt")
+    office.home.appears("outside_job_error.txt", "secret.txt")
 
 
 def test_the_mode_says_otherwise(office: Office):
     """`mode: rlm` runs code without material; `mode: chat` with material is an error before any call."""
     office.coder.on("six times", "answer(6 * 7)")
     assert office.job("calc", "---\nmode: rlm\n---\nsix times seven?") == "42\n"
-    office.home.save("plain_data.txt", "material")
+    office.home.save("plain_job_data.txt", "material")
     office.home.save("plain_job_input.txt", "---\nmode: chat\n---\nQuestion of a plain kind")
-    office.daemon.wait("error.written", path="plain_job_error.txt")
-    assert "mode: chat" in office.home.read("plain_job_error.txt")
+    office.home.appears("plain_job_error.txt", "mode: chat")
     assert office.bodies("Question of a plain kind") == []
 
 
@@ -137,7 +135,7 @@ def test_the_mode_says_otherwise(office: Office):
 
 def test_show_prints_the_trajectory(office: Office):
     """`rlmwatch show RUN` tells question, code, output, sub-engines, answer and what it used; `--json` all of it."""
-    office.home.save("tour_data.txt", "abc" * 100)
+    office.home.save("tour_job_data.txt", "abc" * 100)
     office.coder.on(
         "grand tour", "print(len(context))", "x = rlm_query('small tour', 'hi')\nprint(x)", "answer(x + '!')"
     )
@@ -159,7 +157,7 @@ def test_show_prints_the_trajectory(office: Office):
         (False, 2, "ok"),
         (False, 3, "answered"),
     ]
-    assert [step["shown"] for step in told["steps"]][0] == "300"
+    assert told["steps"][0]["shown"] == "300"
     assert {call["state"] for call in told["calls"]} == {"done"}
     assert len(told["calls"]) == 4
     assert told["run"]["result"]["answer"] == "HI!"
@@ -170,7 +168,7 @@ def test_show_prints_the_trajectory(office: Office):
 
 def test_code_that_never_ends_does_not_pass_the_time_limit(office: Office):
     """A cell of `while True` is stopped, again and again, and the run ends at its own limit with what was found."""
-    office.home.save("spin_data.txt", "material")
+    office.home.save("spin_job_data.txt", "material")
     office.coder.on("spin", "print('a first clue')", "while True: pass")
     office.coder.synthesis = "what was found so far"
     assert office.job("spin", "---\nmax_seconds: 4\nmax_steps: 100\n---\nspin") == "what was found so far\n"
@@ -180,7 +178,7 @@ def test_code_that_never_ends_does_not_pass_the_time_limit(office: Office):
 
 def test_a_sub_call_that_says_nothing_does_not_pass_the_time_limit(office: Office):
     """A provider that falls silent in a sub-call is left at the run's limit, and the connection is closed."""
-    office.home.save("mute_data.txt", "material")
+    office.home.save("mute_job_data.txt", "material")
     office.coder.on("mute", "llm_batch(['are you there? ' + str(n) for n in range(3)])")
     office.coder.sub = lambda _body: Fault.stall()
     try:
@@ -193,8 +191,8 @@ def test_a_sub_call_that_says_nothing_does_not_pass_the_time_limit(office: Offic
 
 
 def test_a_cap_holds_in_a_batch_and_the_answer_is_partial(office: Office):
-    """A hundred sub-calls of 1,000 tokens under `max_tokens: 5000` use at most that; the status says why it is partial."""
-    office.home.save("cap_data.txt", "material")
+    """A hundred sub-calls of 1,000 tokens under `max_tokens: 5000` use at most that; the status says what ended it."""
+    office.home.save("cap_job_data.txt", "material")
     office.coder.on("cap it", "found = llm_batch([f'full {n}' for n in range(100)])\nprint(found[0])")
     office.coder.sub = lambda _body: "word " * 2_000
     try:
@@ -212,7 +210,7 @@ def test_a_cap_holds_in_a_batch_and_the_answer_is_partial(office: Office):
 
 def test_the_key_is_in_no_file(office: Office):
     """The key stands in no file of the home but where the person put it: no answer, status, ledger or log."""
-    office.home.save("keys_data.txt", "material")
+    office.home.save("keys_job_data.txt", "material")
     office.coder.on("keys, please", "import os\nprint(dict(os.environ))", "answer(str(dict(os.environ)))")
     assert KEY not in office.job("keys", "keys, please")
     files = [file for file in office.home.root.rglob("*") if file.is_file() and not file.is_symlink()]
@@ -226,7 +224,7 @@ def test_where_there_is_no_sandbox_the_job_is_held_and_says_why(home: Home, code
     """No code runs outside the sandbox: the job waits, with layer and cure, no call is made, and chats go on."""
     setpriv = shutil.which("setpriv") or pytest.skip("there is no setpriv")
     bound = (setpriv, "--bounding-set=-setuid,-setgid", "--inh-caps=-setuid,-setgid")
-    home.save("held_data.txt", "material")
+    home.save("held_job_data.txt", "material")
     home.save("held_job_input.txt", "count it")
     coder.on("count it", "answer(len(context))")
     with home.daemon(before=bound) as daemon:
@@ -234,7 +232,7 @@ def test_where_there_is_no_sandbox_the_job_is_held_and_says_why(home: Home, code
         home.save("chat_input.txt", "Hello")
         daemon.answered("chat_output.txt")
     assert "held" in told or "kept" in told
-    assert home.status_of("held_job_input.txt")["status"] == "pending"
+    assert home.status_of("held_job_input.txt")["completed_at"] is None
     assert roots(provider) == []
     with home.daemon() as daemon:  # the cause is mended: the same save runs
         daemon.answered("held_job_output.txt")
@@ -260,7 +258,7 @@ def test_after_a_kill_9_nothing_that_was_answered_is_paid_again(
     coder.sub = sub
     coder.on("everything", WHOLE, NESTED, ENDS)
     coder.on("nested half", INNER, INNER_ENDS)
-    home.save("all_data.txt", "x" * 5000)
+    home.save("all_job_data.txt", "x" * 5000)
     home.save("all_job_input.txt", "everything")
     nested = answered > BATCH
     in_flight = (2 * BATCH if nested else BATCH) - answered
@@ -279,7 +277,7 @@ def test_after_a_kill_9_nothing_that_was_answered_is_paid_again(
     assert [messages for messages in again if messages in done] == []
     assert provider.count == 2 * BATCH + 5 + in_flight
     status = home.status_of("all_job_input.txt")
-    assert (status["attempt"], status["outcome"], status["notes"] if "notes" in status else []) == (2, "success", [])
+    assert (status["attempt"], status["outcome"], status.get("notes", [])) == (2, "success", [])
 
 
 def journalled(home: Home, run: str, wanted: int) -> list[Any]:
