@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -24,11 +25,15 @@ WORKER = ["-m", "rlmwatch", "worker", "--log-format", "json"]
 CHATS = [f"talk{n:02}_input.txt" for n in range(14)]
 JOBS = [f"task{n:02}_job_input.txt" for n in range(6)]
 STOPPED_S = 20.0
+AT_ONCE = 4
+"""Runs that a worker answers at the same time."""
+EASY = 5
+"""Calls that are answered before the trouble begins."""
 CALLS_OF_A_JOB = 3
 """Two by the engine and one by its code."""
 
 
-def think(body: dict[str, Any]) -> Answer:
+def think(body: dict[str, Any]) -> Reply:
     """Answer as a model that takes its time: chats in words, jobs in code that asks a sub-call, then answers."""
     last = question(body)
     if last.startswith("sub "):
@@ -61,7 +66,7 @@ def cluster(
         others = []
         for n in range(workers):
             machine = Home(folder / f"machine{n}", provider)
-            machine.set(f'ledger = "{url}"\nworkers = 4\n')
+            machine.set(f'ledger = "{url}"\nworkers = {AT_ONCE}\n')
             machine.workspace.rmdir()
             others.append(stack.enter_context(machine.daemon(program=WORKER)))
         yield home, daemon, others
@@ -75,9 +80,19 @@ def save_all(home: Home, daemon: Daemon, turn: int) -> None:
         daemon.wait("save.admitted", turn, path=path)
 
 
-def busy(worker: Daemon) -> bool:
-    """Whether *worker* is at work on something."""
-    return len(worker.seen("run.started")) > len(worker.seen("run.answered"))
+class Held:
+    """A model that answers the first calls at once, and keeps every later one waiting until `go_on` is set."""
+
+    def __init__(self, first: int) -> None:
+        self.go_on = threading.Event()
+        self._left = first
+        self._lock = threading.Lock()
+
+    def __call__(self, body: dict[str, Any]) -> Answer:
+        answer = think(body)
+        with self._lock:
+            self._left -= 1
+            return answer if self._left >= 0 else replace(answer, until=self.go_on)
 
 
 def entries(url: str) -> list[dict[str, Any]]:
@@ -97,17 +112,15 @@ def test_sixty_runs_outlive_a_killed_and_a_stopped_worker(tmp_path, postgres: Po
     A call that was in flight at the kill is made again, and only such a one.
     """
     url = postgres.database()
+    think = Held(EASY)
     with OpenAIServer(think) as provider, cluster(tmp_path, provider, url, 3) as (home, daemon, workers):
         killed, stopped, steady = workers
         save_all(home, daemon, 1)
         save_all(home, daemon, 2)
-        daemon.wait("answer.written", 5)
-        for worker in (killed, stopped):
-            worker.wait("run.started")
-        assert busy(killed)
-        assert busy(stopped)
+        provider.wait_for_calls(EASY + 3 * AT_ONCE)  # each worker has as many calls in flight as it may
         killed.kill()
         stopped.process.send_signal(signal.SIGSTOP)
+        think.go_on.set()
         since = clock.monotonic()
         daemon.wait("answer.written", 40, timeout=60)  # the third one does all that is left
         sleep(max(0.0, since + STOPPED_S - clock.monotonic()))  # what is tested is this time itself
