@@ -7,8 +7,8 @@ Prints one table for each scenario. A figure is of one whole run, after imports,
 what is loaded late; those stand in a table of their own. Ours is as delivered: locked-down sandbox, SQLite journal with
 a commit to disk before and after each call, budgets, trajectory. The floor is plain HTTP and `exec` in one process.
 
-Peers are installed from the package index into environments of their own, under a temporary folder; one that cannot be
-is left out, with the reason. On a shared machine, read the least times and the processor times: `cpu` is what the
+Peers are installed from the package index into environments of their own, under a temporary folder; one that cannot
+be is left out, with the reason. On a shared machine, read the least times and the processor times: `cpu` is what the
 engine's own process used (ours has a sandbox's process beside it, recursive-llm a worker's). Engines take turns, so
 that a busy minute is nobody's alone. Memory is the most that the engine's processes held together (proportional shares
 of what they share), sampled in a run of its own.
@@ -219,9 +219,10 @@ def family(pid: int) -> list[int]:
     """Return *pid* and all processes below it."""
     found, seen = [pid], 0
     while seen < len(found):
-        for thread in Path(f"/proc/{found[seen]}/task").glob("*/children"):
-            with suppress(OSError):
-                found += map(int, thread.read_text().split())
+        with suppress(OSError):  # it has ended meanwhile
+            for thread in Path(f"/proc/{found[seen]}/task").glob("*/children"):
+                with suppress(OSError):
+                    found += map(int, thread.read_text().split())
         seen += 1
     return found
 

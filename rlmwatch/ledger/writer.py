@@ -200,17 +200,23 @@ class Writer(Generic[D]):
         db = self._db
         self._committing = False
         self._store.begin(db, writes=any(asked.writes for asked in group))
+        alone = len(group) == 1  # then the transaction itself is all that there is to undo
         outcomes = []
         for asked in group:
-            db.execute("SAVEPOINT verb")
+            if not alone:
+                db.execute("SAVEPOINT verb")
             try:
                 outcomes.append(_Outcome(value=asked.verb(db)))
             except self._store.failures:
                 raise
             except Exception as error:  # noqa: BLE001 (it belongs to the caller, who gets it; the thread must live on)
+                if alone:
+                    db.execute("ROLLBACK")
+                    return [_Outcome(error=error)]
                 db.execute("ROLLBACK TO verb")
                 outcomes.append(_Outcome(error=error))
-            db.execute("RELEASE verb")
+            if not alone:
+                db.execute("RELEASE verb")
         self._committing = True
         db.execute("COMMIT")
         return outcomes
