@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from rlmwatch import __version__
+from rlmwatch.addresses import proxy_to
 from rlmwatch.config import WebhookSettings, webhook_key
 from rlmwatch.errors import LedgerError
 from rlmwatch.runs.deliveries import Deliveries, Delivery
@@ -37,7 +38,7 @@ from rlmwatch.runs.model import Run
 from rlmwatch.workspace.status import job_id
 
 if TYPE_CHECKING:
-    import httpx2
+    import aiohttp
 
 TIMEOUT_S = 15.0
 """Of one attempt; Standard Webhooks recommends 15 to 30 seconds."""
@@ -171,7 +172,7 @@ class Webhooks:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _under_way: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _at: Counter[str] = field(default_factory=Counter)
-    _client: httpx2.AsyncClient | None = None
+    _client: aiohttp.ClientSession | None = None
 
     def published(self, _run: Run) -> None:
         """Note that a run's files are written: there may be something to tell."""
@@ -236,7 +237,7 @@ class Webhooks:
         await asyncio.gather(*tasks, return_exceptions=True)
         client, self._client = self._client, None
         if client is not None:
-            await client.aclose()
+            await client.close()
 
     async def _tell(self, delivery: Delivery) -> None:
         try:
@@ -269,11 +270,11 @@ class Webhooks:
         await self.ledger.tried(run.run_id, heard.said, due_at=due_at, now=self.utc())
 
     async def _post(self, delivery: Delivery, run: Run, settings: WebhookSettings) -> _Heard:
-        import httpx2
+        import aiohttp
 
         if self._client is None:
-            # Proxies and certificates of the environment hold here too; logins in a .netrc do not.
-            self._client = httpx2.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False)
+            timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+            self._client = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
         key = None if settings.secret is None else webhook_key(settings.secret)
         if key is None:
             raise AssertionError("refused before")
@@ -283,16 +284,15 @@ class Webhooks:
             "user-agent": f"rlmwatch/{__version__}",
             **signed(f"msg_{run.run_id}", body, key, now=self.utc()),
         }
+        proxy = proxy_to(delivery.url)
+        sending = self._client.post(delivery.url, data=body, headers=headers, proxy=proxy, allow_redirects=False)
         try:
-            async with (
-                asyncio.timeout(TIMEOUT_S),
-                self._client.stream("POST", delivery.url, content=body, headers=headers) as response,
-            ):
+            async with sending as response:
                 # What it says is not read: it may be endless.
-                return _Heard(f"HTTP {response.status_code}", response.status_code)
+                return _Heard(f"HTTP {response.status}", response.status)
         except TimeoutError:
             return _Heard(f"no answer within {TIMEOUT_S:g} s")
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             return _Heard(self.redact(f"{type(error).__name__}: {error}"))
 
 

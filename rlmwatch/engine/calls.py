@@ -9,9 +9,12 @@ For every call, in this order:
    on who was first. Alone it takes what is left, or is refused;
 2. commit the intent to the journal; a reply that an earlier attempt paid for is
    handed out instead, and no request is made;
-3. make the call; what may work later is tried again, with back-off, until the
-   run's deadline; each try has an intent of its own;
-4. commit the reply, settle the reservation.
+3. make the call, once all that was to be kept before is durable; what may work
+   later is tried again, with back-off, until the run's deadline; each try has an
+   intent of its own;
+4. settle the reservation, commit the reply. The engine gets it while it is
+   being committed (`Place.early`): nothing that comes of it leaves this process
+   before it is durable, since the next call waits for it, and so does the end.
 
 A call that is cancelled in the middle is booked with the text that had come.
 """
@@ -22,7 +25,7 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -77,6 +80,7 @@ class Place:
             (the time). Only an engine's own call has one: if it is new while replies of the engine still wait to be
             handed out again, the replay has diverged.
         held: A reservation that was made for this call before; the call uses it up in any case.
+        early: Hand the reply on while it is being committed. Whoever asks for that waits for `Calls.kept` in the end.
     """
 
     path: str = ""
@@ -84,6 +88,7 @@ class Place:
     least: int = 1
     naming: Request | None = None
     held: Reservation | None = None
+    early: bool = False
 
 
 ROOT = Place()
@@ -121,6 +126,7 @@ class Calls:
     _nth: Counter[str] = field(default_factory=Counter)
     _in_flight: int = 0
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _keeping: set[asyncio.Future[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.start = self.budget.left()
@@ -170,7 +176,7 @@ class Calls:
             async for attempt in self.tries():
                 with attempt:
                     granted, held = held, None
-                    return self._heard(await self._made(key, request, at.least, granted, on_text))
+                    return self._heard(await self._made(key, request, at, granted, on_text))
         finally:
             if held is not None:
                 self.budget.release(held)
@@ -188,16 +194,37 @@ class Calls:
             )
         )
 
+    def keep(self, verb: Coroutine[Any, Any, None]) -> None:
+        """Begin to carry out *verb*, which makes something durable; no call is made before it has."""
+        keeping = asyncio.ensure_future(verb)
+        keeping.add_done_callback(lambda kept: kept.cancelled() or kept.exception())  # `kept` raises it, if asked
+        self._keeping.add(keeping)
+
+    async def kept(self, verbs: frozenset[asyncio.Future[None]] | None = None) -> None:
+        """
+        Wait until all that was to be kept is durable, or only *verbs* of it.
+
+        Raises:
+            LedgerError: Some of it could not be kept.
+        """
+        verbs = frozenset(self._keeping) if verbs is None else verbs
+        if under_way := [verb for verb in verbs if not verb.done()]:
+            await asyncio.wait(under_way)  # unlike `gather`, it leaves them alone when it is cancelled
+        self._keeping -= verbs
+        for verb in verbs:
+            verb.result()
+
     async def _made(
-        self, key: str, request: Request, least: int, held: Reservation | None, on_text: Callable[[str], None] | None
+        self, key: str, request: Request, at: Place, held: Reservation | None, on_text: Callable[[str], None] | None
     ) -> Reply:
         """Make one try, as soon as it fits under the caps and ceilings or no call in flight could leave more."""
         price = price_of(self.model, request)
         while True:
-            wanted = request.max_tokens if self._in_flight else least
+            wanted = request.max_tokens if self._in_flight else at.least
             try:
                 granted, held = held or self.budget.reserve(request.max_tokens, price, least=wanted), None
-                return await self._once(key, replace(request, max_tokens=granted.tokens), granted, on_text)
+                sent = replace(request, max_tokens=granted.tokens)
+                return await self._once(key, sent, at, granted, on_text)
             except BudgetExceeded:
                 if not self._in_flight:
                     raise
@@ -215,28 +242,22 @@ class Calls:
         # A wait that ends past the deadline is no use: say so now, in the provider's words.
         return error.retry_after_s if self.frame.monotonic() + error.retry_after_s < self.frame.deadline else False
 
-    async def _once(self, key: str, sent: Request, held: Reservation, on_text: Callable[[str], None] | None) -> Reply:
+    async def _once(
+        self, key: str, sent: Request, at: Place, held: Reservation, on_text: Callable[[str], None] | None
+    ) -> Reply:
         """Make *sent* under the reservation *held*, which it uses up."""
         self._in_flight += 1
         try:
-            return await self._try(key, sent, held, on_text)
+            return await self._try(key, sent, at, held, on_text)
         finally:
             self._in_flight -= 1
             self._settled.set()
 
-    async def _try(self, key: str, sent: Request, held: Reservation, on_text: Callable[[str], None] | None) -> Reply:
-        call = PaidCall(key, "llm", sent.model, plain(sent), held.tokens, held.usd)
-        try:
-            done = await self.journal.intend(
-                self.frame.run_id, self.frame.attempt, call, ceilings=self.frame.ceilings, now=self.frame.utc()
-            )
-        except BaseException:
-            self.budget.release(held)
-            raise
-        if done is not None:
-            self.budget.release(held)
-            return _reply_of(done)
-        self.crash_at("call.intended")
+    async def _try(
+        self, key: str, sent: Request, at: Place, held: Reservation, on_text: Callable[[str], None] | None
+    ) -> Reply:
+        if (earlier := await self._intend(key, sent, held)) is not None:
+            return earlier
         pieces: list[str] = []
 
         def hear(piece: str) -> None:
@@ -264,11 +285,37 @@ class Calls:
             raise
         self.crash_at("call.replied")
         self.book(held, reply.usage)
-        await asyncio.shield(
-            self.journal.record(self.frame.run_id, key, asdict(reply), reply.usage, now=self.frame.utc())
-        )
-        self.crash_at("call.recorded")
+        if at.early:
+            self.keep(self._record(key, reply))
+        else:
+            await asyncio.shield(self._record(key, reply))
         return reply
+
+    async def _intend(self, key: str, sent: Request, held: Reservation) -> Reply | None:
+        """Commit the intent, and see that all before it is durable; or return the reply that is there already."""
+        call = PaidCall(key, "llm", sent.model, plain(sent), held.tokens, held.usd)
+        before = frozenset(self._keeping)
+        try:
+            done = await self.journal.intend(
+                self.frame.run_id, self.frame.attempt, call, ceilings=self.frame.ceilings, now=self.frame.utc()
+            )
+        except BaseException:
+            self.budget.release(held)
+            raise
+        if done is not None:
+            self.budget.release(held)
+            return _reply_of(done)
+        try:
+            await self.kept(before)
+        except BaseException:
+            await self.give_back(key, held)
+            raise
+        self.crash_at("call.intended")
+        return None
+
+    async def _record(self, key: str, reply: Reply) -> None:
+        await self.journal.record(self.frame.run_id, key, _plain_reply(reply), reply.usage, now=self.frame.utc())
+        self.crash_at("call.recorded")
 
     async def give_back(self, key: str, held: Reservation) -> None:
         """Release *held*: the provider refused before any work."""
@@ -324,6 +371,17 @@ def plain(request: Request) -> dict[str, Any]:
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
         "seed": request.seed,
+    }
+
+
+def _plain_reply(reply: Reply) -> dict[str, Any]:
+    """Return *reply* as JSON values, as `_reply_of` reads them; as fast as `plain`."""
+    return {
+        "text": reply.text,
+        "finish_reason": reply.finish_reason,
+        "usage": asdict(reply.usage),
+        "model": reply.model,
+        "estimated": reply.estimated,
     }
 
 

@@ -88,6 +88,7 @@ async def run_engine(task: Task, kit: Kit) -> EngineResult:
                 raise
             end = End(Outcome.TIMEOUT)
         value = await engine.value_of(end)
+        await kit.calls.kept()
     finally:
         engine.last_call.let_go()
     log.info("engine.ended", run=kit.calls.frame.run_id, outcome=end.outcome, steps=engine.step)
@@ -176,7 +177,7 @@ class Engine:
                 reply = await self._ask()
                 cell = read_reply(reply.text, cut=reply.finish_reason == CUT)
                 ran, shown = await self._run(cell)
-                await self._record(cell, ran, shown, began)
+                self._record(cell, ran, shown, began)
                 if ran.answer is not None:
                     return End(Outcome.SUCCESS, ran.answer)
                 if self._has_stopped_coding(cell):
@@ -215,7 +216,7 @@ class Engine:
         request = Request(kit.model, transcript.messages(), kit.tokens, kit.options.temperature)
         naming = replace(request, messages=transcript.messages(naming=True))
         least = min(kit.tokens, LEAST_REPLY_TOKENS)
-        reply = await kit.calls.llm(request, Place(self.path, self.step, least, naming))
+        reply = await kit.calls.llm(request, Place(self.path, self.step, least, naming, early=True))
         transcript.replied(reply.text)
         self.model = reply.model
         return reply
@@ -238,7 +239,7 @@ class Engine:
             return ran, known.shown  # where the limit strikes is chance
         return ran, observation(ran.seen, self.kit.prompts.notices)
 
-    async def _record(self, cell: Cell, ran: Ran, shown: str, began: _Began) -> None:
+    def _record(self, cell: Cell, ran: Ran, shown: str, began: _Began) -> None:
         calls, known = self.kit.calls, self.shared.earlier.get((self.path, self.step))
         if known is not None and (known.code, known.shown) == (cell.code, shown):
             return
@@ -255,7 +256,7 @@ class Engine:
             cell_s=ran.cell_s,
             calls_s=ran.calls_s,
         )
-        await self.kit.trajectory.step(calls.frame.run_id, record)
+        calls.keep(self.kit.trajectory.step(calls.frame.run_id, record))
 
     def _has_stopped_coding(self, cell: Cell) -> bool:
         self._codeless = self._codeless + 1 if cell.code is None and not cell.cut else 0
@@ -285,7 +286,7 @@ class Engine:
             engine.last_call.let_go()
 
     def _place(self) -> Place:
-        return Place(self.path, self.step, tools.LEAST_SUB_TOKENS)
+        return Place(self.path, self.step, tools.LEAST_SUB_TOKENS, early=True)
 
     def _left(self) -> Left:
         """Return what is left for work, as it is shown."""

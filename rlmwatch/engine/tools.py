@@ -24,6 +24,11 @@ from rlmwatch.sandbox.base import CellError, Failure, HostFunction, JsonValue, P
 
 AT_ONCE = 16
 """Sub-calls of a run in flight together (design, section 6): providers' limits for small accounts hold that many."""
+APART_S = 0.002
+"""
+Between the first calls of a batch: calls that begin at the same moment are answered at the same moment, and then each
+waits until all of them are dealt with, round after round.
+"""
 LEAST_SUB_TOKENS = 16
 """Fewer output tokens than this hold no reply worth its price."""
 SPENT, REFUSED = "BudgetExceeded", "ProviderError"
@@ -69,7 +74,8 @@ class SubCalls:
     async def ask_all(self, at: Place, prompts: Sequence[str]) -> list[str | Failure]:
         """Make many sub-calls side by side; results in order, a failed one is a `Failure` in its place."""
 
-        async def one(prompt: str) -> str | Failure:
+        async def one(nth: int, prompt: str) -> str | Failure:
+            await asyncio.sleep(min(nth, AT_ONCE) * APART_S)
             try:
                 return await self.ask(at, prompt)
             except Exception as error:
@@ -79,7 +85,7 @@ class SubCalls:
                 return Failure(told.name, told.text)
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(prompt)) for prompt in prompts]
+            tasks = [group.create_task(one(nth, prompt)) for nth, prompt in enumerate(prompts)]
         return [task.result() for task in tasks]
 
 

@@ -30,7 +30,12 @@ def first(db: Db, statement: str, values: Mapping[str, Any]) -> Row | None:
 
 
 def intend(db: Db, run_id: str, attempt: int, call: PaidCall, *, ceilings: Ceilings, now: str) -> JournalEntry | None:
-    """See `Journal.intend`. The insert itself checks fence, reply and ceilings; its refusal is explained after it."""
+    """
+    See `Journal.intend`.
+
+    The insert itself checks fence, earlier entries and ceilings. Mostly it is all that there is to do; what stood
+    against it is looked for after it.
+    """
     reserved_nano = 0 if call.reserved_usd is None else to_nano(call.reserved_usd)
     values = {
         "run_id": run_id,
@@ -48,8 +53,9 @@ def intend(db: Db, run_id: str, attempt: int, call: PaidCall, *, ceilings: Ceili
         "month": now[:MONTH],
         "now": now,
     }
-    db.execute(statements.LOSE_EARLIER, values)
     if first(db, statements.INTEND, values) is not None:
+        return None
+    if first(db, statements.LOSE_EARLIER, values) is not None and first(db, statements.INTEND, values) is not None:
         return None
     run = first(db, statements.GET, values)
     if run is None or run["status"] != RunStatus.RUNNING or run["attempt"] != attempt:

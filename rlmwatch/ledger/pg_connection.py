@@ -34,7 +34,7 @@ STANDSTILL_S = 5
 PATIENCE_S = 30
 """For one statement, the wait for its turn included: six times `STANDSTILL_S`, so a hang-up ends in words."""
 
-COMMIT = "COMMIT"
+_ENDS = ("COMMIT", "ROLLBACK")
 
 Connection = psycopg.Connection[DictRow]
 
@@ -59,8 +59,8 @@ class SharedDb:
     """
     A connection inside a transaction, for the rows of one workspace (port `Db`).
 
-    Words on the transaction itself (BEGIN, SAVEPOINT, RELEASE, ROLLBACK TO) travel with the statement that follows
-    them, and the last ones with COMMIT: a verb of one statement costs one round trip, while others wait.
+    BEGIN travels with the statement that follows it: a transaction of one statement costs two round trips, while
+    others wait.
 
     Attributes:
         connection: What it speaks over.
@@ -70,19 +70,18 @@ class SharedDb:
     def __init__(self, connection: Connection, workspace: str | None) -> None:
         self.connection = connection
         self.workspace = workspace
-        self._words: list[str] = []
+        self._begin = ""
 
     def execute(self, statement: str, values: Mapping[str, Any] | None = None, /) -> Rows:
         """Carry out *statement*. Postgres cannot keep a NUL in a text: what is no JSON has U+FFFD in its place."""
+        begin, self._begin = self._begin, ""
         if not isinstance(statement, Statement):
-            self._words.append(statement)
-            if statement != COMMIT:
+            if statement not in _ENDS:
+                self._begin = statement
                 return _NOTHING
-        words, self._words = self._words, []
-        if not isinstance(statement, Statement):
-            return self.connection.execute("; ".join(words).encode())
+            return _NOTHING if begin else self.connection.execute(statement.encode())  # what has not begun needs no end
         asked = {name: _plain(value) for name, value in (values or {}).items()}
-        text = "; ".join([*words, statement.shared])
+        text = f"{begin}; {statement.shared}" if begin else statement.shared
         cursor = self.connection.execute(text.encode(), {**asked, "workspace": self.workspace})
         while cursor.nextset():  # the last result is the statement's
             pass

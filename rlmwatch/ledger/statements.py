@@ -46,8 +46,6 @@ GET = Statement("SELECT * FROM runs WHERE run_id = :run_id")
 
 GET_OURS = Statement("SELECT * FROM runs WHERE {mine}run_id = :run_id")
 
-GET_OURS = Statement("SELECT * FROM runs WHERE {mine}run_id = :run_id")
-
 PENDING = Statement("SELECT * FROM runs WHERE {mine}completed_at IS NULL AND status = 'pending' ORDER BY seq")
 
 OPEN_BEFORE = Statement("""
@@ -180,6 +178,7 @@ DONE = Statement(
 LOSE_EARLIER = Statement("""
     UPDATE calls SET state = 'lost', ended_at = :now
     WHERE run_id = :run_id AND key = :key AND state IN ('intent', 'done') AND state = 'intent'
+    RETURNING id
 """)
 
 INTEND = Statement("""

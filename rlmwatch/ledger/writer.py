@@ -6,10 +6,10 @@ A verb is a function of the connection. Rules
 1. Verbs are carried out in the order in which they were asked, and each returns
    when what it did is durable.
 2. Verbs that wait at the same moment share one transaction, so they share one
-   fsync; each stands in a savepoint of its own, so one that raises undoes
-   nothing but itself.
-3. Where a shared transaction fails as a whole (disk full, I/O error), each of
-   its verbs is tried once more alone: one that is too large fails no other.
+   fsync.
+3. Where one of them raises, or the transaction fails as a whole (disk full, I/O
+   error), nothing has happened, and each is carried out once more alone: it
+   fails no other. That is rare, and cheaper than a savepoint around each verb.
 4. A connection that failed is not used again. The next verb opens a new one, so
    the ledger works again as soon as the disk or the server does. Where the
    connection to a server was lost before the commit, nothing had happened, and
@@ -186,40 +186,37 @@ class Writer(Generic[D]):
             if lost and again and not self._committing:
                 return self._carry_out(group, again=False)
             if len(group) > 1 and not lost and not self._store.is_busy(error):  # busy has waited long enough for all
-                return [outcome for asked in group for outcome in self._carry_out([asked])]
+                return self._each_alone(group)
             return [_Outcome(error=self._store.explain(error))] * len(group)
-        except Exception as error:  # noqa: BLE001 (rule 5)
-            self._drop_connection()
-            return [_Outcome(error=error)] * len(group)
+        except Exception as error:  # noqa: BLE001 (it belongs to the caller, who gets it; rule 5)
+            if not self._rolled_back():
+                self._drop_connection()
+            return self._each_alone(group) if len(group) > 1 else [_Outcome(error=error)]
+
+    def _each_alone(self, group: list[_Asked]) -> list[_Outcome]:
+        return [outcome for asked in group for outcome in self._carry_out([asked])]
 
     def _transact(self, group: list[_Asked]) -> list[_Outcome]:
-        """Carry out *group* in one transaction; every failure of the store ends it as a whole."""
+        """Carry out *group* in one transaction; whatever is raised ends it as a whole."""
         if self._db is None:
             # Never made anew: an empty ledger in place of a lost one would end runs that are under way unseen.
             self._db = self._store.open(create=False)
         db = self._db
         self._committing = False
         self._store.begin(db, writes=any(asked.writes for asked in group))
-        alone = len(group) == 1  # then the transaction itself is all that there is to undo
-        outcomes = []
-        for asked in group:
-            if not alone:
-                db.execute("SAVEPOINT verb")
-            try:
-                outcomes.append(_Outcome(value=asked.verb(db)))
-            except self._store.failures:
-                raise
-            except Exception as error:  # noqa: BLE001 (it belongs to the caller, who gets it; the thread must live on)
-                if alone:
-                    db.execute("ROLLBACK")
-                    return [_Outcome(error=error)]
-                db.execute("ROLLBACK TO verb")
-                outcomes.append(_Outcome(error=error))
-            if not alone:
-                db.execute("RELEASE verb")
+        outcomes = [_Outcome(value=asked.verb(db)) for asked in group]
         self._committing = True
         db.execute("COMMIT")
         return outcomes
+
+    def _rolled_back(self) -> bool:
+        """Undo the transaction that is open; return whether the connection is as good as before."""
+        try:
+            if self._db is not None:
+                self._db.execute("ROLLBACK")
+        except self._store.failures:
+            return False
+        return True
 
     def _drop_connection(self) -> None:
         """Close the connection; a transaction that is open is rolled back."""

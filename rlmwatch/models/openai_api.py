@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -26,9 +27,7 @@ from rlmwatch.models.prices import Prices
 from rlmwatch.runs.model import Usage
 
 if TYPE_CHECKING:
-    import httpx2
-
-    from rlmwatch.models.openai_http import Connections
+    from rlmwatch.models.openai_http import Broken, Connections, Response
 
 log = structlog.get_logger()
 
@@ -65,7 +64,7 @@ class OpenAIModel:
     """
     A provider behind the OpenAI chat protocol (port `Model`).
 
-    Belongs to the event loop of its first call. The openai package is loaded by that call.
+    Belongs to the event loop of its first call.
 
     Attributes:
         provider: Short name for people.
@@ -118,7 +117,7 @@ class OpenAIModel:
             else:
                 await self._streamed(response, request, answer, on_text)
         finally:
-            await response.aclose()
+            response.close()
         if answer.finish_reason in (None, "error"):
             raise self._cut_off("the stream ended before the answer did", answer)
         return self._reply(request, answer)
@@ -129,7 +128,7 @@ class OpenAIModel:
         if client is not None:
             await client.aclose()
 
-    async def _open(self, request: Request) -> httpx2.Response:
+    async def _open(self, request: Request) -> Response:
         """Send the request, learning the model's dialect from refusals (they are not billed); return the answer."""
         known = dialect = self._dialects.get(request.model) or Dialect.of(self._endpoint.base_url)
         while True:
@@ -144,46 +143,41 @@ class OpenAIModel:
                     log.info("model.dialect_learned", model=request.model, without=sorted(dialect.without))
                 return response
             other = None
-            if response.status_code in _BAD_REQUEST:
+            if response.status in _BAD_REQUEST:
                 other = dialect.after_refusal(body, _named(refusal))
             if other is None:
-                raise self._by_status(response.status_code, refusal, response, request)
+                raise self._by_status(response.status, refusal, response, request)
             dialect = other
 
-    async def _sent(self, body: Mapping[str, Any]) -> tuple[httpx2.Response, object | None]:
+    async def _sent(self, body: Mapping[str, Any]) -> tuple[Response, object | None]:
         """Send *body*; return the answer, and where it is a refusal what that says."""
-        import httpx2
+        from rlmwatch.models.openai_http import Broken
 
         try:
             response = await self._connect().post(body)
-            if response.is_success:
+            if response.status < HTTPStatus.MULTIPLE_CHOICES:
                 return response, None
-            return response, _payload((await response.aread()).decode("utf-8", "replace"))
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            failure = self._unreachable(error)
-        # Outside of `except`: the error of httpx2 carries the request, with the key, into tracebacks.
-        raise failure
+            return response, _payload(await response.text())
+        except Broken as broken:
+            raise self._unreachable(broken) from None
 
     async def _streamed(
         self,
-        response: httpx2.Response,
+        response: Response,
         request: Request,
         answer: Answer,
         on_text: Callable[[str], None] | None,
     ) -> None:
         """Fill *answer* from the stream; failures are mapped here, those of *on_text* are its own."""
-        import httpx2
-
-        from rlmwatch.models.openai_http import events
+        from rlmwatch.models.openai_http import Broken
 
         failure: ProviderError
-        chunks = events(response)
+        chunks = response.events()
         while True:
             try:
-                async with asyncio.timeout(self._timeouts.last_chunk_s if answer.finish_reason else None):
-                    chunk = await anext(chunks, None)
-            except (httpx2.HTTPError, OSError) as error:
-                failure = self._unreachable(error)
+                chunk = await self._next(chunks, answer)
+            except Broken as broken:
+                failure = self._unreachable(broken)
             except TimeoutError:
                 failure = ProviderUnavailable("no usage came")
             except ValueError as error:  # JSON and UTF-8 alike
@@ -203,14 +197,21 @@ class OpenAIModel:
                 return
             raise self._cut_off(str(failure), answer) if answer.pieces else failure
 
-    async def _whole(self, response: httpx2.Response, request: Request, answer: Answer) -> None:
+    async def _next(self, chunks: AsyncIterator[object], answer: Answer) -> object:
+        """Return the next chunk, None after the last. Once the text is whole, it is not waited for long."""
+        if answer.finish_reason is None:
+            return await anext(chunks, None)
+        async with asyncio.timeout(self._timeouts.last_chunk_s):
+            return await anext(chunks, None)
+
+    async def _whole(self, response: Response, request: Request, answer: Answer) -> None:
         """Fill *answer* from one that is no stream: a whole reply, an error with status 200, or something else."""
-        import httpx2
+        from rlmwatch.models.openai_http import Broken
 
         try:
-            text = (await response.aread()).decode("utf-8", "replace")
-        except httpx2.HTTPError as error:
-            failure: ProviderError = self._unreachable(error)
+            text = await response.text()
+        except Broken as broken:
+            failure: ProviderError = self._unreachable(broken)
         else:
             try:
                 payload = json.loads(text)
@@ -243,27 +244,22 @@ class OpenAIModel:
             estimated=counted is None,
         )
 
-    def _unreachable(self, cause: BaseException) -> ProviderUnavailable:
+    def _unreachable(self, broken: Broken) -> ProviderUnavailable:
         """Return the error for a connection that was not made, broke, or fell silent."""
-        import httpx2
-
-        if isinstance(cause, httpx2.ReadTimeout):
+        if broken.silent:
             words = f"said nothing for {self._timeouts.idle_s:g} s"
         else:
-            words = f"no connection to {self._endpoint.base_url}: {str(cause) or type(cause).__name__}"
-        before_sending = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
-        return ProviderUnavailable(
-            self._endpoint.caller.text(words), may_be_billed=not isinstance(cause, before_sending)
-        )
+            words = f"no connection to {self._endpoint.base_url}: {broken}"
+        return ProviderUnavailable(self._endpoint.caller.text(words), may_be_billed=broken.sent)
 
-    def _said(self, error: object, response: httpx2.Response, request: Request) -> ProviderError:
+    def _said(self, error: object, response: Response, request: Request) -> ProviderError:
         """Return the error that a provider put into an answer with status 200."""
         status = status_of(error)
         if status is not None:
             return self._by_status(status, {"error": error}, response, request)
         return ProviderUnavailable(self._endpoint.caller.text(words_of(error)), may_be_billed=True)
 
-    def _by_status(self, status: int, payload: object, response: httpx2.Response, request: Request) -> ProviderError:
+    def _by_status(self, status: int, payload: object, response: Response, request: Request) -> ProviderError:
         return by_status(
             self._endpoint.caller,
             status,
@@ -287,7 +283,7 @@ class OpenAIModel:
         return self._client
 
 
-def _is_document(response: httpx2.Response) -> bool:
+def _is_document(response: Response) -> bool:
     """Return whether the answer is one document and no stream of events."""
     return response.headers.get("content-type", "").lower().startswith(_DOCUMENT_TYPES)
 

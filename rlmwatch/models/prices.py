@@ -13,16 +13,14 @@ A cost that the provider reports wins over all of these; that is the model's bus
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from rlmwatch import clock
+from rlmwatch.addresses import is_loopback
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
@@ -32,20 +30,6 @@ PER_MILLION = 1e-6
 
 PRICE_WINDOW_H = 24
 """Hours ahead over which the upper bound must hold: some prices depend on the time of day, and runs take time."""
-
-_LOCAL_NAMES = ("localhost", "localhost.localdomain")
-
-
-@cache
-def is_loopback(base_url: str) -> bool:
-    """Return whether *base_url* names this machine's loopback interface."""
-    host = (urlsplit(base_url).hostname or "").rstrip(".")
-    if host in _LOCAL_NAMES:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)

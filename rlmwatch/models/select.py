@@ -13,12 +13,12 @@ In this order, the first that is there:
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
+from rlmwatch.addresses import is_loopback
 from rlmwatch.errors import ConfigError, NoProvider
 
 OPENROUTER_KEY = "OPENROUTER_API_KEY"
@@ -145,7 +145,7 @@ def _at_base_url(facts: Facts, base_url: str) -> Choice:
         raise ConfigError(f"base_url = {base_url!r} is no http or https address. Write, say, http://127.0.0.1:8080/v1")
     if facts.provider == "embedded":
         raise ConfigError("provider = 'embedded' takes no base_url. Remove one of the two from config.toml")
-    provider = facts.provider or _provider_at(parts.hostname)
+    provider = facts.provider or _provider_at(base_url, parts.hostname)
     key_name: str | None = OPENROUTER_KEY if provider == "openrouter" else OPENAI_KEY
     if key_name not in facts.keys or (provider == "local" and facts.provider is None):
         key_name = None  # a key goes to this machine's own servers only where `provider` says whose it is
@@ -160,17 +160,12 @@ def _at_base_url(facts: Facts, base_url: str) -> Choice:
     )
 
 
-def _provider_at(host: str) -> str:
+def _provider_at(base_url: str, host: str) -> str:
     if host == "openrouter.ai" or host.endswith(".openrouter.ai"):
         return "openrouter"
     if host == "openai.com" or host.endswith(".openai.com"):
         return "openai"
-    if host == "localhost":
-        return "local"
-    try:
-        return "local" if ipaddress.ip_address(host).is_loopback else host
-    except ValueError:
-        return host
+    return "local" if is_loopback(base_url) else host
 
 
 _NEEDS = {

@@ -27,12 +27,13 @@ import structlog
 from pydantic import SecretStr
 
 from rlmwatch import clock
+from rlmwatch.addresses import is_loopback
 from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, WrongKey
 from rlmwatch.runs.model import Usage
 from rlmwatch.search.base import Page, SearchQuery, SearchReply
 from rlmwatch.search.exa_errors import ADDRESS_NAME, KEY_NAME, Answered, Caller
 from rlmwatch.search.pages import clean, tidy
-from rlmwatch.search.urls import is_loopback, is_web
+from rlmwatch.search.urls import is_web
 
 if TYPE_CHECKING:
     import httpx

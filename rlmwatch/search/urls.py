@@ -14,7 +14,6 @@ The order of parameters counts, and so does the case of the path.
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 _TRACKING = frozenset(
@@ -45,15 +44,6 @@ def same(url: str) -> str:
 def is_web(url: str) -> bool:
     """Return whether *url* is an http or https address that can be written as one word."""
     return bool(same(url)) and url.isprintable() and not any(sign.isspace() or sign in '<>"' for sign in url)
-
-
-def is_loopback(url: str) -> bool:
-    """Return whether *url* points at this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _tracks(name: str) -> bool:

@@ -8,6 +8,7 @@ import traceback
 from datetime import date, timedelta
 from typing import Any
 
+import exa_py  # noqa: F401 (the time that it takes to load belongs to no time limit here)
 import pytest
 from pydantic import SecretStr
 from servers.exa_server import INJECTED, ExaServer, Fault, Found, exa_fault, result

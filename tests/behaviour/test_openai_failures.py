@@ -38,8 +38,17 @@ def complete(
     on_text: Callable[[str], None] | None = None,
     **options: Any,
 ) -> ModelReply:
+    return ask(Endpoint(provider, server.url, SecretStr(KEY), "TEST_API_KEY"), request, on_text, **options)
+
+
+def ask(
+    endpoint: Endpoint,
+    request: Request = REQUEST,
+    on_text: Callable[[str], None] | None = None,
+    **options: Any,
+) -> ModelReply:
     async def one() -> ModelReply:
-        model = OpenAIModel(Endpoint(provider, server.url, SecretStr(KEY), "TEST_API_KEY"), **options)
+        model = OpenAIModel(endpoint, **options)
         try:
             return await model.complete(request, on_text=on_text)
         finally:
@@ -119,7 +128,7 @@ def test_nobody_listening_is_not_billed():
         taken.bind(("127.0.0.1", 0))
         endpoint = Endpoint("test", f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
         with pytest.raises(ProviderUnavailable, match="no connection to") as caught:
-            asyncio.run(OpenAIModel(endpoint).complete(REQUEST))
+            ask(endpoint)
     assert not caught.value.may_be_billed
 
 
@@ -385,7 +394,7 @@ def test_the_keys_of_the_environment_go_nowhere_by_themselves(monkeypatch):
     for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.setenv(name, "leak-me")
     with OpenAIServer() as server:
-        asyncio.run(OpenAIModel(Endpoint("local", server.url)).complete(REQUEST))
+        ask(Endpoint("local", server.url))
         assert "leak-me" not in str(server.calls[0].headers)
 
 

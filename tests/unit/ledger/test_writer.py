@@ -86,7 +86,7 @@ def test_rule_2_verbs_that_wait_share_a_transaction(tmp_path):
     with_writer(tmp_path / "ledger.db", tell)
 
 
-def test_rule_2_a_verb_that_raises_undoes_only_itself(tmp_path):
+def test_rule_3_a_verb_that_raises_undoes_only_itself(tmp_path):
     """What a refused verb had written is undone, and nothing that was asked together with it."""
 
     def refused(db: sqlite3.Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("openai", "httpx", "httpx2", "genai_prices", "xllamacpp")
+HEAVY = ("openai", "httpx", "aiohttp", "genai_prices", "xllamacpp")
 
 
 def test_the_modules_of_models_load_nothing_heavy():

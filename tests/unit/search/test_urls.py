@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlmwatch.search.urls import is_loopback, is_web, same
+from rlmwatch.search.urls import is_web, same
 
 PAGE = "https://example.org/a/B?x=1&y="
 
@@ -58,9 +58,3 @@ def test_an_address_is_one_word():
     assert is_web("https://a.example/b")
     for bad in ("https://a.example/b c", "https://a.example/<b", "https://a.example/\x1b", 'https://a.example/"'):
         assert not is_web(bad)
-
-
-def test_loopback_is_known():
-    """Addresses of this machine need no proxy."""
-    assert all(is_loopback(url) for url in ("http://127.0.0.1:1", "http://localhost/x", "http://[::1]:8"))
-    assert not any(is_loopback(url) for url in ("https://api.exa.ai", "http://127.0.0.1.example"))

@@ -1,0 +1,33 @@
+"""Where an address leads: to this machine, or through a proxy."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import cache
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+
+@cache
+def is_loopback(url: str) -> bool:
+    """Return whether *url* points at this machine's own loopback interface."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host in ("localhost", "localhost.localdomain") or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def proxy_to(url: str) -> str | None:
+    """
+    Return the proxy that the environment names for *url* (`https_proxy`, `all_proxy`, `no_proxy`, in either case).
+
+    Clients that read the environment by themselves may also take a login from a `.netrc`, in place of a key.
+    """
+    parts = urlsplit(url)
+    if is_loopback(url) or proxy_bypass(parts.netloc.rpartition("@")[2]):  # a proxy's loopback is not this machine's
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
