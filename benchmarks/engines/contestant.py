@@ -27,6 +27,7 @@ SUB_S = 0.05
 MODEL = "gpt-4o-mini"
 NEEDLE = "needle-4711"
 FILLER = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. "
+LONG_CHARS = 100_000
 LARGE_CHARS = 100_000_000
 READY = 40
 """Runs that an engine can do which has to be constructed for each."""
@@ -55,8 +56,10 @@ def cells(engine: str, scenario: str) -> list[str]:
     text, ask, batch, end, fence = WORDS[engine]
     prompts = f"ps = ['q' + '7f3a ' + str(n) for n in range({CALLS})]"
     done = end.format("str(len(got))")
+    steps = [f"x = len({text}) + {n}\nprint(x)" for n in range(9)] + [end.format("str(x)")]
     codes = {
-        "steps": [f"x = len({text}) + {n}\nprint(x)" for n in range(9)] + [end.format("str(x)")],
+        "steps": steps,
+        "long": steps,
         "sequential": [f"{prompts}\ngot = []\nfor p in ps:\n    got.append({ask})\n{done}"],
         "batch": [f"{prompts}\ngot = {batch}\n{done}"],
         "large": [
@@ -69,11 +72,14 @@ def cells(engine: str, scenario: str) -> list[str]:
 
 def wanted(scenario: str) -> str:
     """Return the right answer."""
-    return {"steps": str(len(FILLER) + 8), "large": NEEDLE}.get(scenario, str(CALLS))
+    last_step = str(len(material(scenario)) + 8)
+    return {"steps": last_step, "long": last_step, "large": NEEDLE}.get(scenario, str(CALLS))
 
 
 def material(scenario: str) -> str:
     """Return the text that is asked about."""
+    if scenario == "long":
+        return (FILLER * LONG_CHARS)[:LONG_CHARS]
     if scenario != "large":
         return FILLER
     return (FILLER * (LARGE_CHARS // len(FILLER) + 1))[: LARGE_CHARS - len(NEEDLE)] + NEEDLE
@@ -246,14 +252,14 @@ def main() -> None:
     told = sys.stdout
     sys.stdout = sys.stderr  # some print as they go
     once = ENGINES[engine](url, Path(folder))
-    control, context = Control(url), material(scenario)
+    control, context, right_answer = Control(url), material(scenario), wanted(scenario)
     print("{}", file=told, flush=True)
     for _ in sys.stdin:
         control.begin(cells(engine, scenario), SUB_S if scenario == "batch" else 0.0)
         began, worked = time.perf_counter(), time.process_time()
         found = once(context)
         wall, cpu = time.perf_counter() - began, time.process_time() - worked
-        right = str(found) == wanted(scenario)
+        right = str(found) == right_answer
         line = {"wall_s": wall, "cpu_s": cpu, "right": right, "found": str(found)[:200], **control.told()}
         print(json.dumps(line), file=told, flush=True)
 
