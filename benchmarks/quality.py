@@ -27,8 +27,9 @@ from rlmwatch import clock
 from rlmwatch.budget import Budget, Caps
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
-from rlmwatch.engine.calls import Calls, Frame
+from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.loop import run_engine
+from rlmwatch.engine.place import Frame
 from rlmwatch.engine.prompts import current_prompts
 from rlmwatch.engine.task import EngineResult, Kit, Task
 from rlmwatch.ledger.sqlite import SqliteLedger
@@ -113,9 +114,9 @@ async def solve(
 
 async def provider(name: str) -> tuple[Model, str]:
     """Return the provider that the configuration names, and the model to ask."""
-    from rlmwatch.config import load, user_config_dir
-    from rlmwatch.daemon.app import find_model
     from rlmwatch.daemon.keys import find_all
+    from rlmwatch.daemon.vendors import find_model
+    from rlmwatch.sources import load, user_config_dir
 
     where = user_config_dir()
     loaded = load(user_dir=where, workspace=None, environ=os.environ)

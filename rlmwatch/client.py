@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from pydantic import JsonValue, ValidationError
 
@@ -29,6 +29,7 @@ from rlmwatch.contract.documents import JobStatus, Progress, StatusFile, Submiss
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import JOBS, classify
 from rlmwatch.contract.names import Submission as JobFile
+from rlmwatch.contract.options import Keywords
 from rlmwatch.errors import InputError, UsageError
 from rlmwatch.workspace import jobs as box
 from rlmwatch.workspace import polling
@@ -42,7 +43,7 @@ LOOKS = 3
 """Where no file is there, it is looked for again: some mounts take a file's name away for a moment to replace it."""
 
 
-class Options(TypedDict, total=False):
+class Options(Keywords, total=False):
     """
     What may be said of a job beside its task; each has the meaning of the front matter's key, see `RunOptions`.
 
@@ -53,20 +54,8 @@ class Options(TypedDict, total=False):
 
     data_path: str | None
     webhook: str | None
-    model: str | None
-    sub_model: str | None
-    tokens: int | None
-    max_steps: int | None
-    max_tokens: int | None
-    max_cost_usd: float | None
-    max_seconds: float | None
-    max_searches: int | None
-    temperature: float | None
-    system: str | None
     handler: str | None
     context: str | Sequence[str] | None
-    tools: str | Sequence[str] | None
-    mode: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ from cyclopts import Parameter
 
 from rlmwatch import __version__, clock
 from rlmwatch.cli.output import print_json, quiet
-from rlmwatch.config import USER_FILE, Loaded, load
-from rlmwatch.daemon.app import build_sandbox, find_model
 from rlmwatch.daemon.keys import KEYS, Key, find_all
 from rlmwatch.daemon.place import Place, locate
+from rlmwatch.daemon.vendors import build_sandbox, find_model
 from rlmwatch.errors import NoProvider, ProviderError, RlmwatchError, UsageError
 from rlmwatch.models import weights
 from rlmwatch.models.base import Message, Model, Request
 from rlmwatch.models.select import Choice
 from rlmwatch.sandbox.base import Report
+from rlmwatch.sources import USER_FILE, Loaded, load
 from rlmwatch.watch.scan import Closed, Scan
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.owner import holder, named_host
@@ -95,7 +95,7 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
         for line in _workspace(place):
             yield line
         yield await asyncio.to_thread(_inotify, place)
-    from rlmwatch.config import user_config_dir
+    from rlmwatch.sources import user_config_dir
 
     user_dir = place.user_dir if place else user_config_dir()
     keys = find_all(os.environ, user_dir)

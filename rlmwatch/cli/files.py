@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rlmwatch.config import WORKSPACE_FILE
 from rlmwatch.daemon.place import Place, locate
 from rlmwatch.errors import UsageError
+from rlmwatch.sources import WORKSPACE_FILE
 from rlmwatch.workspace.find import WORKSPACE_VARIABLE
 
 

@@ -11,11 +11,11 @@ from cyclopts import App, Parameter
 
 from rlmwatch import clock
 from rlmwatch.cli.output import print_json, quiet
-from rlmwatch.config import load, own_name
 from rlmwatch.contract.documents import second
 from rlmwatch.daemon.ledgers import cluster_installed, workspace_name
 from rlmwatch.daemon.place import locate
 from rlmwatch.errors import UsageError
+from rlmwatch.sources import load, own_name
 from rlmwatch.workspace.owner import Lock
 
 app = App(name="ledger", help="The ledger of a workspace: carry it over to a shared one.")

@@ -10,10 +10,10 @@ from cyclopts import Parameter
 
 from rlmwatch import clock
 from rlmwatch.cli.output import print_json, quiet
-from rlmwatch.config import load
 from rlmwatch.daemon.ledgers import ledger_if_any
 from rlmwatch.daemon.place import Place, locate
 from rlmwatch.errors import UsageError
+from rlmwatch.sources import load
 from rlmwatch.workspace.owner import holder, named_host
 from rlmwatch.workspace.polling import status as read_one
 

@@ -16,13 +16,13 @@ from cyclopts import Parameter
 from rlmwatch.cli.output import print_json, quiet, say
 from rlmwatch.cli.waiting import job_values, print_ended, until_ended
 from rlmwatch.client import Client, Job, Options
-from rlmwatch.config import own_name
 from rlmwatch.contract.text import decode
 from rlmwatch.daemon.app import App
 from rlmwatch.daemon.log import Redactor, configure
 from rlmwatch.daemon.once import answer_job
 from rlmwatch.daemon.place import Place, locate
 from rlmwatch.errors import ConfigError, InputError, NoProvider, UsageError, WorkspaceBusy
+from rlmwatch.sources import own_name
 from rlmwatch.workspace.owner import holder, named_host
 
 STDIN = "-"

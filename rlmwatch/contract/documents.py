@@ -1,14 +1,12 @@
 """
-The documents that the daemon and people exchange: status file, submission, chat state.
+The documents that the daemon and programs exchange: status file and submission.
 
-Pure: text in, values out. Three degrees of strictness, by who writes:
+Pure: text in, values out. Two degrees of strictness, by who writes; what people edit has a third (`memory.py`).
 
 1. StatusFile: only we write it. Unknown fields are ignored when reading (a newer daemon may have written it) and
    never produced.
 2. Submission: anybody writes it, once. An unknown key is an error for the person: a mistyped cap must not be a
    missing cap.
-3. ChatState: we write it and people edit it. Only `input` and `answer` of a turn are needed, keys that a person
-   adds are kept, but a value of the wrong type is damage: guessing would change what the model is told.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
-from rlmwatch.errors import InputError, WorkspaceError
+from rlmwatch.errors import InputError
 
 SCHEMA_VERSION: Final = 1
 
@@ -162,59 +160,6 @@ class Submission(RunOptions):
         return RunOptions.model_validate({name: getattr(self, name) for name in RunOptions.model_fields})
 
 
-class _Edited(BaseModel):
-    """A part of a document that people edit: what they add is kept, wrong types are refused."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-
-class Turn(_Edited):
-    """
-    One question and its answer.
-
-    Attributes:
-        run_id: Run that answered; a run adds at most one turn. None in a turn written by hand.
-        at: When the question was saved (not when it was answered: runs of one conversation queue), RFC 3339.
-        file: Base name of the input: `.txt` and `.md` inputs of one conversation share a state file.
-        input: The prompt.
-        input_digest: `sha256:<hex>` of the input file's bytes.
-        partial: The answer was cut short; `reason` says by what.
-        usage: What the run used.
-    """
-
-    run_id: str | None = None
-    at: str | None = None
-    model: str | None = None
-    file: str | None = None
-    input: str
-    answer: str
-    input_digest: str | None = None
-    partial: bool | None = None
-    reason: str | None = None
-    usage: UsageSoFar | None = None
-
-
-class ChatState(_Edited):
-    """The memory of one chat, oldest turn first. A person may delete turns, edit texts and add keys."""
-
-    schema_version: int = SCHEMA_VERSION
-    conversation: str = ""
-    turns: Annotated[tuple[Turn, ...], Field(strict=False)] = ()
-
-    def with_turn(self, turn: Turn) -> ChatState:
-        """
-        Return this state with *turn* in its place by time; unchanged where its run already has a turn.
-
-        It is unchanged also when a person edited that turn: what a person wrote wins over a repeated publish.
-        """
-        if any(had.run_id == turn.run_id for had in self.turns if had.run_id is not None):
-            return self
-        at = len(self.turns)
-        while at and turn.at is not None and (self.turns[at - 1].at or "") > turn.at:
-            at -= 1
-        return self.model_copy(update={"turns": (*self.turns[:at], turn, *self.turns[at:])})
-
-
 def dump(document: BaseModel, *, nulls: bool = True) -> bytes:
     """
     Return *document* as JSON for people and programs: UTF-8, indented, with a final newline.
@@ -248,7 +193,7 @@ def read_status(raw: bytes, *, job_id: str) -> StatusFile:
     Raises:
         InputError: It is no status file.
     """
-    return _validate(StatusFile, {"kind": Kind.JOB.value, **_object(raw), "job_id": job_id})
+    return validated(StatusFile, {"kind": Kind.JOB.value, **json_object(raw), "job_id": job_id})
 
 
 def read_submission(raw: bytes, *, job_id: str) -> Submission | None:
@@ -258,69 +203,24 @@ def read_submission(raw: bytes, *, job_id: str) -> Submission | None:
     Raises:
         InputError: It asks for something, and not as it should; names every wrong key.
     """
-    values = _object(raw)
+    values = json_object(raw)
     if values.get("status") != "pending" or values.get("input_digest"):
         if "task" not in values:
             return None
         raise InputError('`status` must be "pending" in a submission')
-    submission = _validate(Submission, values)
+    submission = validated(Submission, values)
     if submission.job_id not in (None, job_id):
         raise InputError(f"`job_id` is {submission.job_id!r}, but the file is named {job_id}.json: leave it out")
     return submission
 
 
-def read_chat(raw: bytes) -> ChatState:
+def json_object(raw: bytes) -> dict[str, Any]:
     """
-    Return the chat state in *raw*.
+    Return the JSON object in *raw*, which may begin with a BOM.
 
     Raises:
-        InputError, WorkspaceError: As `read_edited`.
+        InputError: There is none; line and column where known.
     """
-    return read_edited(raw, ChatState)
-
-
-def read_edited(raw: bytes, model: type[Document]) -> Document:
-    """
-    Return the document in *raw*, which people may have edited, as a *model*.
-
-    Raises:
-        InputError: It is damaged; line and column where known.
-        WorkspaceError: A newer rlmwatch wrote it: it is sound, and must not be touched.
-    """
-    values = _object(raw)
-    version = values.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise WorkspaceError(
-            f"was written by a newer rlmwatch (schema {version}, this one knows {SCHEMA_VERSION}): "
-            "update rlmwatch, or move the file away to start afresh"
-        )
-    return _validate(model, values)
-
-
-def last_digest(raw: bytes, *, file: str) -> tuple[str, str] | None:
-    """
-    Return digest and time of the latest turn that answered the input *file*, in the state file of any kind.
-
-    It looks at `turns` alone and forgives everything else: a damaged file is somebody else's to report.
-
-    Args:
-        raw: The state file.
-        file: Base name of the input; turns that name no file count for each.
-    """
-    try:
-        turns = _object(raw).get("turns")
-    except InputError:
-        return None
-    found = [
-        (str(turn["input_digest"]), str(turn.get("at") or ""))
-        for turn in (turns if isinstance(turns, list) else [])
-        if isinstance(turn, dict) and turn.get("input_digest") and turn.get("file") in (None, file)
-    ]
-    return max(found, key=lambda pair: pair[1], default=None)
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object in *raw*, which may begin with a BOM."""
     try:
         values = json.loads(raw.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
@@ -334,8 +234,13 @@ def _object(raw: bytes) -> dict[str, Any]:
     return values
 
 
-def _validate(model: type[Document], values: dict[str, Any]) -> Document:
-    """Return *values* as a *model*, or raise InputError with every fault in words."""
+def validated(model: type[Document], values: dict[str, Any]) -> Document:
+    """
+    Return *values* as a *model*.
+
+    Raises:
+        InputError: They are none; every fault in words.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:

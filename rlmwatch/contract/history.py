@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from rlmwatch.contract.documents import Turn
+from rlmwatch.contract.memory import Turn
 
 LIMIT_CHARS = 8_000
 """Of all texts together; some 2,000 tokens, which a small local model still has room for (design, section 11)."""

@@ -7,7 +7,8 @@ Every field is optional: None means "not said here". Layers are merged by
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -71,3 +72,20 @@ class RunOptions(BaseModel):
         """Return these options laid over *below*: what is said here wins, the rest is taken from below."""
         said = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
         return self.model_copy(update={**dict(below), **said})
+
+
+class Keywords(TypedDict, total=False):
+    """What Python callers may set of `RunOptions` as keyword arguments, whatever they ask for; None says nothing."""
+
+    model: str | None
+    sub_model: str | None
+    tokens: int | None
+    max_steps: int | None
+    max_tokens: int | None
+    max_cost_usd: float | None
+    max_seconds: float | None
+    max_searches: int | None
+    temperature: float | None
+    system: str | None
+    tools: str | Sequence[str] | None
+    mode: str | None

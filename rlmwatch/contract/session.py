@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from rlmwatch.contract.documents import SCHEMA_VERSION, Turn
+from rlmwatch.contract.documents import SCHEMA_VERSION
+from rlmwatch.contract.memory import Edited, Turn
 
 KNOWN_RUNS = 20
 SHORT_QUESTION_CHARS = 200
@@ -27,20 +28,14 @@ SHORT_EXCHANGES = 3
 """What a prompt tells of earlier exchanges: some 500 tokens; all of them are the variable `history`."""
 
 
-class _Edited(BaseModel):
-    """A part that people edit: what they add is kept, wrong types are refused."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-
-class Used(_Edited):
+class Used(Edited):
     """Output tokens, reasoning included, and US dollars."""
 
     output_tokens: Annotated[int, Field(ge=0)] = 0
     cost_usd: Annotated[float, Field(ge=0)] = 0.0
 
 
-class SessionState(_Edited):
+class SessionState(Edited):
     """
     One research session.
 
@@ -56,7 +51,7 @@ class SessionState(_Edited):
     conversation: str = ""
     turns: Annotated[tuple[Turn, ...], Field(strict=False)] = ()
     spent: Used = Used()
-    runs: dict[str, Used] = {}
+    runs: dict[str, Used] = Field(default_factory=dict)
     max_tokens: Annotated[int, Field(gt=0)] | None = None
     max_cost_usd: Annotated[float, Field(gt=0)] | None = None
 

@@ -19,15 +19,15 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import structlog
 from pydantic import SecretStr, ValidationError
 
 from rlmwatch import clock
-from rlmwatch.config import DEFAULTS, state_dir
+from rlmwatch.config import DEFAULTS
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.options import RunOptions
+from rlmwatch.contract.options import Keywords, RunOptions
 from rlmwatch.contract.session import SessionState
 from rlmwatch.daemon.bench import SESSION_POLL_S
 from rlmwatch.daemon.keys import Key
@@ -38,6 +38,7 @@ from rlmwatch.handlers.job import job
 from rlmwatch.handlers.research import research
 from rlmwatch.runs.model import Outcome, Usage
 from rlmwatch.runs.trajectory import StepRecord
+from rlmwatch.sources import state_dir
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.session import SessionFile, SessionLock
 
@@ -50,7 +51,7 @@ Data = str | Mapping[str, str] | None
 """What a run works on: a text, or texts by name."""
 
 
-class Options(TypedDict, total=False):
+class Options(Keywords, total=False):
     """
     What a caller may set; each has the meaning of the front matter's key, see `RunOptions`.
 
@@ -61,18 +62,6 @@ class Options(TypedDict, total=False):
         on_step: Is told of each step of the engine.
     """
 
-    model: str | None
-    sub_model: str | None
-    tokens: int | None
-    max_steps: int | None
-    max_tokens: int | None
-    max_cost_usd: float | None
-    max_seconds: float | None
-    max_searches: int | None
-    temperature: float | None
-    tools: tuple[str, ...]
-    mode: str | None
-    system: str | None
     provider: str | None
     base_url: str | None
     api_key: str | None

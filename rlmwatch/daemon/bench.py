@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlmwatch.budget import Budget, Caps
-from rlmwatch.config import Loaded
 from rlmwatch.contract.documents import Caps as StatusCaps
 from rlmwatch.contract.documents import Progress, UsageSoFar
 from rlmwatch.contract.kinds import Kind
@@ -23,7 +22,8 @@ from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.daemon.heard import Heard
 from rlmwatch.daemon.streaming import Stream
-from rlmwatch.engine.calls import Calls, Frame
+from rlmwatch.engine.calls import Calls
+from rlmwatch.engine.place import Frame
 from rlmwatch.engine.searches import Searches
 from rlmwatch.errors import NoProvider, UnknownPrice, WorkspaceBusy
 from rlmwatch.handlers.base import Bench
@@ -34,6 +34,7 @@ from rlmwatch.runs.queue import Queue
 from rlmwatch.runs.trajectory import Trajectory
 from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.search.base import Search
+from rlmwatch.sources import Loaded
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
 from rlmwatch.workspace.status import Live

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from rlmwatch.contract.documents import ChatState
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.memory import ChatState
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.daemon.streaming import Stream

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from rlmwatch.config import Settings, load, own_name
+from rlmwatch.config import Settings
 from rlmwatch.daemon.place import Place
 from rlmwatch.errors import ConfigError
 from rlmwatch.ledger.sqlite import SqliteLedger
 from rlmwatch.ledger.verbs import Verbs
+from rlmwatch.sources import load, own_name
 
 if TYPE_CHECKING:
     from rlmwatch.ledger.postgres import PostgresLedger

@@ -16,7 +16,7 @@ from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.app import App
 from rlmwatch.daemon.bench import NO_SEARCH, searches_the_web
 from rlmwatch.daemon.service import How, begin, only_here
-from rlmwatch.engine.calls import price_of
+from rlmwatch.engine.kept import price_of
 from rlmwatch.engine.task import DEFAULT_STEPS
 from rlmwatch.errors import RlmwatchError, UsageError
 from rlmwatch.handlers import chat, job

@@ -20,7 +20,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlmwatch.contract.documents import ChatState
+from rlmwatch.contract.memory import ChatState
 from rlmwatch.contract.session import SessionState
 from rlmwatch.errors import InputError, RlmwatchError
 from rlmwatch.workspace.context import Context

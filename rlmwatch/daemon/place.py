@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlmwatch.config import state_dir, user_config_dir
+from rlmwatch.sources import state_dir, user_config_dir
 from rlmwatch.workspace.find import find
 from rlmwatch.workspace.owner import workspace_id
 

@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from rlmwatch import clock
-from rlmwatch.config import load, state_dir, user_config_dir
-from rlmwatch.contract.documents import Turn, UsageSoFar
+from rlmwatch.contract.documents import UsageSoFar
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.memory import Turn
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
-from rlmwatch.daemon.app import build_sandbox, find_model, find_search
 from rlmwatch.daemon.bench import BenchMaker, Terms
 from rlmwatch.daemon.ending import Hold, ended_by
 from rlmwatch.daemon.heard import Heard
 from rlmwatch.daemon.keys import Key, find_all
+from rlmwatch.daemon.vendors import build_sandbox, find_model, find_search
 from rlmwatch.errors import ProviderError, RunTimeout
 from rlmwatch.handlers.base import Handler
 from rlmwatch.ledger.sqlite import SqliteLedger
@@ -36,6 +36,7 @@ from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save, Usage
 from rlmwatch.runs.queue import OnNewSave
 from rlmwatch.runs.trajectory import StepRecord, Trajectory
 from rlmwatch.sandbox.base import Sandbox
+from rlmwatch.sources import load, state_dir, user_config_dir
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
 from rlmwatch.workspace.session import SessionFile, SessionLock

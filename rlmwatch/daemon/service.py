@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import structlog
 
 from rlmwatch import clock
-from rlmwatch.config import WORKSPACE_FILE
 from rlmwatch.daemon.app import App
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.errors import ConfigError, RlmwatchError, UsageError, WorkspaceError
 from rlmwatch.runs.model import Signature
+from rlmwatch.sources import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.owner import Theirs, host_rule, take_over
 from rlmwatch.workspace.snapshot import look

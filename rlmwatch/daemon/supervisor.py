@@ -11,7 +11,7 @@ What it holds to:
    published stays in the ledger and is tried again; no new call is made.
 4. What a person can mend (key, model, ceiling) holds a run; it runs after a
    restart or a reload, without saving again.
-5. On stop, running calls get `GRACE_S` to end; then their connections are
+5. On stop, running calls get `grace_s` to end; then their connections are
    closed, and the runs go on at the next start.
 6. A cancelled run ends, wherever it is: waiting, held, being claimed, or in the
    middle of a call, whose connection closes at once.
@@ -76,6 +76,7 @@ class Supervisor:
         utc: Asks the wall clock.
         crash_at: Is told the named points at which a crash must lose nothing.
         on_published: Is told of each ended run whose files are written.
+        grace_s: Seconds that running calls get to end on a stop.
     """
 
     queue: Queue
@@ -87,6 +88,7 @@ class Supervisor:
     utc: Callable[[], str]
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
     on_published: Callable[[Run], None] = field(default=lambda _run: None)
+    grace_s: float = GRACE_S
     ended: list[Run] = field(default_factory=list)
     _waiting: dict[str, Run] = field(default_factory=dict)
     _active: dict[str, _Active] = field(default_factory=dict)
@@ -197,8 +199,8 @@ class Supervisor:
         """Give running calls a moment to end, then close their connections. Their runs go on at the next start."""
         tasks = [active.task for active in self._active.values()]
         if tasks:
-            log.info("stopping", running=len(tasks), grace_s=GRACE_S)
-            _, late = await asyncio.wait(tasks, timeout=GRACE_S)
+            log.info("stopping", running=len(tasks), grace_s=self.grace_s)
+            _, late = await asyncio.wait(tasks, timeout=self.grace_s)
             for task in late:
                 task.cancel()
         await asyncio.gather(*tasks, *self._tellings, return_exceptions=True)

@@ -15,17 +15,17 @@ from typing import Any
 
 import structlog
 
-from rlmwatch.config import load, user_config_dir
 from rlmwatch.daemon.answering import Answering
-from rlmwatch.daemon.app import build_sandbox, find_model, find_search, handlers
 from rlmwatch.daemon.bench import Terms
 from rlmwatch.daemon.cluster import Cluster
 from rlmwatch.daemon.keys import find_all
 from rlmwatch.daemon.ledgers import open_shared
 from rlmwatch.daemon.log import Redactor
 from rlmwatch.daemon.systemd import Manager
+from rlmwatch.daemon.vendors import build_sandbox, find_model, find_search, handlers
 from rlmwatch.errors import ConfigError
 from rlmwatch.ledger.pg_connection import described
+from rlmwatch.sources import load, user_config_dir
 
 TICK_S = 1.0
 

@@ -27,71 +27,25 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import stamina
 
-from rlmwatch.budget import Budget, Left, Price, Reservation
+from rlmwatch.budget import Budget, Left, Reservation
+from rlmwatch.engine.kept import plain, plain_reply, price_of, reply_of
+from rlmwatch.engine.place import ROOT, Frame, Place
 from rlmwatch.engine.replay import Replay, booked
 from rlmwatch.errors import BudgetExceeded, ProviderCutOff, ProviderError, ProviderUnavailable
 from rlmwatch.models.base import Model, Reply, Request
-from rlmwatch.runs.journal import Ceilings, Journal
-from rlmwatch.runs.model import CallState, JournalEntry, PaidCall, Usage
+from rlmwatch.runs.journal import Journal
+from rlmwatch.runs.model import CallState, PaidCall, Usage
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 """Back-off between tries: doubles from the first to the longest; a provider's Retry-After goes before it."""
 CHARS_PER_TOKEN = 4
 """Rule of thumb for English text, for what was received when no usage was reported."""
-TOKENS_PER_MESSAGE = 16
-"""More than any chat template adds to a message, for the upper bound of a request's input."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """
-    Which run and attempt calls, under which limits.
-
-    Attributes:
-        deadline: Monotonic seconds after which nothing is tried again.
-        monotonic: Asks the monotonic clock.
-        utc: Asks the wall clock, RFC 3339.
-    """
-
-    run_id: str
-    attempt: int
-    ceilings: Ceilings
-    deadline: float
-    monotonic: Callable[[], float]
-    utc: Callable[[], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """
-    Where in a run a call is made.
-
-    Attributes:
-        path: Which sub-engine; the run itself is `""`.
-        step: The step of that engine.
-        least: Fewer output tokens than this are no use: refuse instead.
-        naming: What names the call in the journal, where the request itself holds what differs between attempts
-            (the time). Only an engine's own call has one: if it is new while replies of the engine still wait to be
-            handed out again, the replay has diverged.
-        held: A reservation that was made for this call before; the call uses it up in any case.
-        early: Hand the reply on while it is being committed. Whoever asks for that waits for `Calls.kept` in the end.
-    """
-
-    path: str = ""
-    step: int = 0
-    least: int = 1
-    naming: Request | None = None
-    held: Reservation | None = None
-    early: bool = False
-
-
-ROOT = Place()
 
 
 @dataclass(slots=True)
@@ -170,7 +124,7 @@ class Calls:
         held = at.held
         try:
             if (earlier := self.replay.take(key)) is not None:
-                return self._heard(_reply_of(earlier))
+                return self._heard(reply_of(earlier))
             if at.naming is not None and self.replay.waits_for(at.path):
                 self.replay.diverge()
             async for attempt in self.tries():
@@ -304,7 +258,7 @@ class Calls:
             raise
         if done is not None:
             self.budget.release(held)
-            return _reply_of(done)
+            return reply_of(done)
         try:
             await self.kept(before)
         except BaseException:
@@ -314,7 +268,7 @@ class Calls:
         return None
 
     async def _record(self, key: str, reply: Reply) -> None:
-        await self.journal.record(self.frame.run_id, key, _plain_reply(reply), reply.usage, now=self.frame.utc())
+        await self.journal.record(self.frame.run_id, key, plain_reply(reply), reply.usage, now=self.frame.utc())
         self.crash_at("call.recorded")
 
     async def give_back(self, key: str, held: Reservation) -> None:
@@ -361,43 +315,3 @@ class Calls:
         stem = f"{at.path}/{at.step}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         self._nth[stem] += 1
         return f"{stem}/{self._nth[stem]}"
-
-
-def plain(request: Request) -> dict[str, Any]:
-    """Return *request* as JSON values; what `asdict` returns, in a tenth of its time."""
-    return {
-        "model": request.model,
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        "seed": request.seed,
-    }
-
-
-def _plain_reply(reply: Reply) -> dict[str, Any]:
-    """Return *reply* as JSON values, as `_reply_of` reads them; as fast as `plain`."""
-    return {
-        "text": reply.text,
-        "finish_reason": reply.finish_reason,
-        "usage": asdict(reply.usage),
-        "model": reply.model,
-        "estimated": reply.estimated,
-    }
-
-
-def price_of(model: Model, request: Request) -> Price | None:
-    """
-    Return the upper bound of what *request* may cost; None where the price is unknown.
-
-    A token is at least one byte of UTF-8 in every byte-level vocabulary, so bytes bound the input from above.
-    """
-    per_token = model.price(request.model)
-    if per_token is None:
-        return None
-    size = sum(len(m.content.encode()) + TOKENS_PER_MESSAGE for m in request.messages)
-    return Price(size * per_token[0], per_token[1])
-
-
-def _reply_of(entry: JournalEntry) -> Reply:
-    kept: dict[str, Any] = dict(entry.reply or {})
-    return Reply(**{**kept, "usage": Usage(**kept["usage"])})

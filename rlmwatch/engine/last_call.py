@@ -11,8 +11,9 @@ import asyncio
 from dataclasses import dataclass
 
 from rlmwatch.budget import Left, Price, Reservation
-from rlmwatch.engine.calls import TOKENS_PER_MESSAGE, Place
+from rlmwatch.engine.kept import TOKENS_PER_MESSAGE
 from rlmwatch.engine.limits import LEAST_TOKENS, Kept
+from rlmwatch.engine.place import Place
 from rlmwatch.engine.task import Kit
 from rlmwatch.engine.transcript import Transcript
 from rlmwatch.errors import BudgetExceeded, ProviderError, SessionBudgetExceeded

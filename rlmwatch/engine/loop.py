@@ -28,10 +28,11 @@ import structlog
 
 from rlmwatch.budget import Left
 from rlmwatch.engine import tools
-from rlmwatch.engine.calls import Calls, Place
+from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.cells import Cells, Ran, cell_limit_s
 from rlmwatch.engine.last_call import LastCall
 from rlmwatch.engine.limits import Hours, is_short, less, outcome_of
+from rlmwatch.engine.place import Place
 from rlmwatch.engine.replay import between
 from rlmwatch.engine.reply import Cell, read_reply
 from rlmwatch.engine.task import End, EngineResult, Kit, Task

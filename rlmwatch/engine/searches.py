@@ -20,7 +20,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rlmwatch.budget import Reservation
-from rlmwatch.engine.calls import Calls, Place
+from rlmwatch.engine.calls import Calls
+from rlmwatch.engine.place import Place
 from rlmwatch.engine.tools import Tool
 from rlmwatch.errors import ProviderError, ProviderUnavailable
 from rlmwatch.runs.model import PaidCall, Usage

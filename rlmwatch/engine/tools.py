@@ -17,7 +17,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rlmwatch.engine.calls import Calls, Place
+from rlmwatch.engine.calls import Calls
+from rlmwatch.engine.place import Place
 from rlmwatch.errors import BudgetExceeded, ProviderError, UnknownModel, WrongKey
 from rlmwatch.models.base import Message, Request
 from rlmwatch.sandbox.base import CellError, Failure, HostFunction, JsonValue, Parameter

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rlmwatch.contract.documents import ChatState
 from rlmwatch.contract.history import history
+from rlmwatch.contract.memory import ChatState
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import InputError
 from rlmwatch.handlers import plain

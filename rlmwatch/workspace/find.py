@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from rlmwatch.config import WORKSPACE_FILE
 from rlmwatch.errors import UsageError
+from rlmwatch.sources import WORKSPACE_FILE
 
 WORKSPACE_VARIABLE = "RLMWATCH_WORKSPACE"
 

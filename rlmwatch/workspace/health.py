@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -34,11 +35,13 @@ class Root:
         path: Absolute, links resolved.
         identity: Device and inode.
         is_mount: Whether it was a mount point itself: its empty shell is then not the workspace.
+        status_lock: Held from reading a status file to writing it (see `status.py`).
     """
 
     path: Path
     identity: tuple[int, int]
     is_mount: bool
+    status_lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -18,17 +18,20 @@ from pathlib import Path
 MAX_BYTES = 256 * 1024 * 1024
 """Of a state or status file: some 25 turns with inputs of the largest size that is taken (10 MB)."""
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
+_PASS = getattr(os, "O_PATH", os.O_RDONLY)
+"""Asks for no right to list a folder, only to pass through it."""
 
 
 @contextmanager
-def folder(path: Path, *, within: Path | None = None) -> Iterator[int]:
+def folder(path: Path, *, within: Path | None = None, listed: bool = True) -> Iterator[int]:
     """
     Hold the folder *path* open as a descriptor.
 
     Args:
         path: The folder.
         within: Folder at or above *path*, below which no link is followed; None follows the links of *path*.
+        listed: Whether it can be listed and made durable by its descriptor; else only what has a name in it be opened.
 
     Raises:
         OSError: ENOTDIR where a link or a file is in the way, ENOENT where nothing is.
@@ -37,10 +40,11 @@ def folder(path: Path, *, within: Path | None = None) -> Iterator[int]:
     parts = path.relative_to(within).parts if within is not None else ()
     if ".." in parts:
         raise ValueError(f"{path} leads out of {within}")
-    fd = os.open(within if within is not None else path, _FOLDER)
+    how = _FOLDER | (os.O_RDONLY if listed else _PASS)
+    fd = os.open(within if within is not None else path, how)
     try:
         for part in parts:
-            above, fd = fd, os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
+            above, fd = fd, os.open(part, how | os.O_NOFOLLOW, dir_fd=fd)
             os.close(above)
         yield fd
     finally:

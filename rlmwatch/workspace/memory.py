@@ -13,18 +13,9 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
-from rlmwatch.contract.documents import (
-    ChatState,
-    Document,
-    JobStatus,
-    Turn,
-    dump,
-    last_digest,
-    read_edited,
-    second,
-    well_formed,
-)
+from rlmwatch.contract.documents import Document, JobStatus, dump, second, well_formed
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.memory import ChatState, Turn, last_digest, read_edited
 from rlmwatch.contract.names import JOBS, InputName
 from rlmwatch.errors import InputError, WorkspaceError
 from rlmwatch.workspace import atomic, inside

@@ -25,8 +25,9 @@ from pathlib import PurePosixPath
 
 import structlog
 
-from rlmwatch.contract.documents import Progress, StatusFile, Turn, UsageSoFar, read_status, second, well_formed
+from rlmwatch.contract.documents import Progress, StatusFile, UsageSoFar, read_status, second, well_formed
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.memory import Turn
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import Used
 from rlmwatch.errors import InputError

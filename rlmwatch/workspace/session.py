@@ -23,7 +23,8 @@ from typing import Self
 
 import structlog
 
-from rlmwatch.contract.documents import Turn, dump
+from rlmwatch.contract.documents import dump
+from rlmwatch.contract.memory import Turn
 from rlmwatch.contract.names import InputName
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.errors import WorkspaceBusy, WorkspaceError

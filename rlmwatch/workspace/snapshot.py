@@ -24,9 +24,7 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 
 from rlmwatch.runs.model import Signature
-
-_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
-"""O_PATH asks for no right to list the folder, only to pass through it."""
+from rlmwatch.workspace import inside
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -196,18 +194,11 @@ def _probe(fd: int) -> Writer:
 @contextmanager
 def _parent(root: Path, path: str) -> Iterator[tuple[int, str]]:
     """Open the folder of *path* and yield it with the file's name; it is closed at the end."""
-    *folders, name = PurePosixPath(path).parts
-    if path.startswith("/") or ".." in (*folders, name):
+    inner = PurePosixPath(path)
+    if inner.is_absolute() or ".." in inner.parts:
         raise ValueError(f"{path!r} is not a path inside the workspace")
-    fd = os.open(root, _FOLDER)
-    try:
-        for folder in folders:
-            below = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
-            os.close(fd)
-            fd = below
-        yield fd, name
-    finally:
-        os.close(fd)
+    with inside.folder(root / inner.parent, within=root, listed=False) as fd:
+        yield fd, inner.name
 
 
 def _read(folder: int, name: str, max_bytes: int) -> Snapshot:

@@ -8,13 +8,13 @@ The status file of each run, `jobs/<id>.json` (file contract, section 5).
 3. A submission that somebody put there and that this run does not answer is never overwritten: the same id may be
    used again while we look away.
 4. An ended status is written only by `end`, after all else of the run (see `publish`).
+5. A status is read and written under the root's lock: a late update must not come down on an ended one.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -39,9 +39,6 @@ EVERY_S = 1.0
 
 _BEGINS_WITH_TIME = re.compile(r"\d{8}T\d{6}")
 """How a run's id, and so its file's name, begins: with the second of its save."""
-
-_writing = threading.Lock()
-"""Held from reading a status to writing it: a late update must not come down on an ended one."""
 
 log = structlog.get_logger()
 
@@ -145,7 +142,7 @@ class StatusBoard:
         Raises:
             WorkspaceError: It cannot be stored.
         """
-        with _writing:
+        with self.root.status_lock:
             if run.status.ended:
                 self._said.pop(run.run_id, None)
                 return False
@@ -169,7 +166,7 @@ class StatusBoard:
         """
         written = 0
         at = datetime.fromisoformat(now)
-        with _writing:
+        with self.root.status_lock:
             for run_id, said in [each for each in self._said.items() if _due(each[1], at)]:
                 if said.waiting is None:
                     del self._said[run_id]  # its next update is due at once, if there is one
@@ -210,7 +207,7 @@ def end(
     Raises:
         WorkspaceError: It cannot be stored.
     """
-    with _writing:
+    with root.status_lock:
         status = build(run, live=Live(), by=by, now=now)
         standing = _standing(root, status)
         if isinstance(standing, _Strange):
@@ -237,7 +234,7 @@ def lost(root: Root, status: StatusFile, *, why: str, now: str) -> bool:
         WorkspaceError: It cannot be stored.
     """
     ended = {"status": JobStatus.FAILED, "outcome": "error", "error": why, "completed_at": now, "updated_at": now}
-    with _writing:
+    with root.status_lock:
         standing = _standing(root, status)
         if isinstance(standing, _Strange) or standing is None or standing.status.ended:
             return False

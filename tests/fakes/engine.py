@@ -13,8 +13,9 @@ from fakes.memory import Kill, Killed, MemoryJournal, MemoryTrajectory
 from rlmwatch import clock
 from rlmwatch.budget import Budget, Caps
 from rlmwatch.contract.options import RunOptions
-from rlmwatch.engine.calls import Calls, Frame
+from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.loop import run_engine
+from rlmwatch.engine.place import Frame
 from rlmwatch.engine.prompts import Prompts, current_prompts
 from rlmwatch.engine.task import EngineResult, Kit, Task
 from rlmwatch.models.base import Request

@@ -255,8 +255,11 @@ async def _play(sandbox: ProcessSandbox, laid: Lures, attempt: Attempt) -> Verdi
         leaked = "LEAK" in result.stdout if "output" not in attempt.name else len(result.stdout) > 1 << 20
         verdict = Verdict(leaked, "killed" if result.killed else "result", told=_last(result.error or result.stdout))
         if session.alive:
-            after = await session.run_cell("print(6 * 7, context)", timeout_s=30, functions=OFFERED)
-            if after.stdout != "42 hello\n" and attempt.group not in ("disturbing", "frames"):
+            may_be_broken = attempt.group in ("disturbing", "frames")  # it breaks no session but its own
+            after = await session.run_cell(
+                "print(6 * 7, context)", timeout_s=2 if may_be_broken else 30, functions=OFFERED
+            )
+            if after.stdout != "42 hello\n" and not may_be_broken:
                 verdict = dataclasses.replace(verdict, harmed=f"the session: {after.stdout} {after.error}")
     except RlmwatchError as error:
         verdict = Verdict(False, type(error).__name__, told=getattr(error, "reason", ""))

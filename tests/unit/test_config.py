@@ -2,10 +2,11 @@
 
 import pytest
 
-from rlmwatch.config import Settings, load
+from rlmwatch.config import Settings
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import ConfigError
+from rlmwatch.sources import load
 
 
 @pytest.fixture

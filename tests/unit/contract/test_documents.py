@@ -8,20 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlmwatch.contract.documents import (
-    ChatState,
-    JobStatus,
-    StatusFile,
-    Turn,
-    dump,
-    last_digest,
-    read_chat,
-    read_status,
-    read_submission,
-    second,
-    well_formed,
-)
+from rlmwatch.contract.documents import JobStatus, StatusFile, dump, read_status, read_submission, second, well_formed
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.memory import ChatState, Turn, last_digest, read_chat
 from rlmwatch.errors import InputError, WorkspaceError
 
 FIELDS_OF_THE_CONTRACT = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlmwatch.contract.documents import Turn
 from rlmwatch.contract.history import LEAST_CHARS, history, shortened
+from rlmwatch.contract.memory import Turn
 
 said = st.text(alphabet="ab ", max_size=900)
 chats = st.lists(st.builds(Turn, input=said, answer=said), max_size=12)

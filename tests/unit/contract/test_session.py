@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlmwatch.contract.documents import Turn, dump, read_edited
+from rlmwatch.contract.documents import dump
+from rlmwatch.contract.memory import Turn, read_edited
 from rlmwatch.contract.session import KNOWN_RUNS, SHORT_ANSWER_CHARS, SessionState, Used
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlmwatch.config import CeilingSettings, Settings
-from rlmwatch.contract.documents import ChatState, Turn
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.memory import ChatState, Turn
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState
 from rlmwatch.daemon.parcel import Parcel, pack, unpack

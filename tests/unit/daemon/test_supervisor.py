@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from rlmwatch import clock
-from rlmwatch.config import Loaded, Settings
+from rlmwatch.config import Settings
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.daemon.bench import BenchMaker, Terms
 from rlmwatch.daemon.desk import Desk
@@ -22,6 +22,7 @@ from rlmwatch.ledger.sqlite import SqliteLedger
 from rlmwatch.models.scripted import ScriptedModel
 from rlmwatch.runs.model import Outcome, Result, RunStatus, Save
 from rlmwatch.runs.queue import OnNewSave
+from rlmwatch.sources import Loaded
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.status import StatusBoard, Writer
 
@@ -160,9 +161,8 @@ def test_4_a_held_run_goes_on_when_its_cause_is_mended(tmp_path):
     asyncio.run(scenario())
 
 
-def test_5_a_stop_leaves_the_run_to_the_next_start(tmp_path, monkeypatch):
+def test_5_a_stop_leaves_the_run_to_the_next_start(tmp_path):
     """What was running when the daemon was stopped is answered by the next one."""
-    monkeypatch.setattr("rlmwatch.daemon.supervisor.GRACE_S", 0.0)
 
     async def first_life():
         asked = asyncio.Event()
@@ -173,6 +173,7 @@ def test_5_a_stop_leaves_the_run_to_the_next_start(tmp_path, monkeypatch):
 
         async with office(tmp_path, never) as here:
             await here.save("a", "q")
+            here.supervisor.grace_s = 0.0
             stop = asyncio.Event()
             running = asyncio.create_task(here.supervisor.run(stop))
             await asked.wait()

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlmwatch.contract.documents import ChatState, Turn
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.memory import ChatState, Turn
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import InputError, NoProvider
 from rlmwatch.handlers import plain

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from rlmwatch.contract.documents import JobStatus, StatusFile, Turn, dump
+from rlmwatch.contract.documents import JobStatus, StatusFile, dump
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.memory import Turn
 from rlmwatch.contract.names import input_name
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.workspace.memory import SETTLE_S, Answered, append_turn, load_chat

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rlmwatch.contract.documents import Turn
+from rlmwatch.contract.memory import Turn
 from rlmwatch.contract.session import Used
 from rlmwatch.errors import WorkspaceBusy, WorkspaceError
 from rlmwatch.workspace.session import SessionFile, SessionLock

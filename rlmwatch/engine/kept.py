@@ -1,0 +1,54 @@
+"""Requests and replies as the journal keeps them, and what a request may cost. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rlmwatch.budget import Price
+from rlmwatch.models.base import Model, Reply, Request
+from rlmwatch.runs.model import JournalEntry, Usage
+
+TOKENS_PER_MESSAGE = 16
+"""More than any chat template adds to a message, for the upper bound of a request's input."""
+
+
+def plain(request: Request) -> dict[str, Any]:
+    """Return *request* as JSON values; what `asdict` returns, in a tenth of its time."""
+    return {
+        "model": request.model,
+        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "seed": request.seed,
+    }
+
+
+def plain_reply(reply: Reply) -> dict[str, Any]:
+    """Return *reply* as JSON values, as `reply_of` reads them; as fast as `plain`."""
+    return {
+        "text": reply.text,
+        "finish_reason": reply.finish_reason,
+        "usage": asdict(reply.usage),
+        "model": reply.model,
+        "estimated": reply.estimated,
+    }
+
+
+def price_of(model: Model, request: Request) -> Price | None:
+    """
+    Return the upper bound of what *request* may cost; None where the price is unknown.
+
+    A token is at least one byte of UTF-8 in every byte-level vocabulary, so bytes bound the input from above.
+    """
+    per_token = model.price(request.model)
+    if per_token is None:
+        return None
+    size = sum(len(m.content.encode()) + TOKENS_PER_MESSAGE for m in request.messages)
+    return Price(size * per_token[0], per_token[1])
+
+
+def reply_of(entry: JournalEntry) -> Reply:
+    """Return the reply that a DONE *entry* keeps."""
+    kept: dict[str, Any] = dict(entry.reply or {})
+    return Reply(**{**kept, "usage": Usage(**kept["usage"])})
