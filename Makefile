@@ -15,7 +15,7 @@ run: .venv/.run
 	@exec $(BIN)/rlmwatch run sample_workspace
 
 test: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(PYTEST_ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check

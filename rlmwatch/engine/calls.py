@@ -7,14 +7,14 @@ For every call, in this order:
    While other calls of the run are in flight, one that does not fit whole waits
    for them to settle: what they leave may do, and who is refused does not depend
    on who was first. Alone it takes what is left, or is refused;
-2. commit the intent to the journal; a reply that an earlier attempt paid for is
-   handed out instead, and no request is made;
-3. make the call, once all that was to be kept before is durable; what may work
-   later is tried again, with back-off, until the run's deadline; each try has an
-   intent of its own;
+2. commit the intent to the journal, once all earlier replies are durable; a
+   reply that an earlier attempt paid for is handed out instead, and no request
+   is made;
+3. make the call, once all steps are durable; what may work later is tried again,
+   with back-off, until the run's deadline; each try has an intent of its own;
 4. settle the reservation, commit the reply. The engine gets it while it is
-   being committed (`Place.early`): nothing that comes of it leaves this process
-   before it is durable, since the next call waits for it, and so does the end.
+   being committed (`Place.early`): by 2 and 3, and since the end of a run waits
+   too (`kept`), nothing that comes of it leaves this process before that.
 
 A call that is cancelled in the middle is booked with the text that had come.
 """
@@ -80,6 +80,7 @@ class Calls:
     _nth: Counter[str] = field(default_factory=Counter)
     _in_flight: int = 0
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _replies: set[asyncio.Future[None]] = field(default_factory=set)
     _keeping: set[asyncio.Future[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -149,24 +150,18 @@ class Calls:
         )
 
     def keep(self, verb: Coroutine[Any, Any, None]) -> None:
-        """Begin to carry out *verb*, which makes something durable; no call is made before it has."""
-        keeping = asyncio.ensure_future(verb)
-        keeping.add_done_callback(lambda kept: kept.cancelled() or kept.exception())  # `kept` raises it, if asked
-        self._keeping.add(keeping)
+        """Begin to carry out *verb*, which makes something durable; no request is sent before it has."""
+        _begin(verb, self._keeping)
 
-    async def kept(self, verbs: frozenset[asyncio.Future[None]] | None = None) -> None:
+    async def kept(self) -> None:
         """
-        Wait until all that was to be kept is durable, or only *verbs* of it.
+        Wait until all that was to be kept is durable.
 
         Raises:
             LedgerError: Some of it could not be kept.
         """
-        verbs = frozenset(self._keeping) if verbs is None else verbs
-        if under_way := [verb for verb in verbs if not verb.done()]:
-            await asyncio.wait(under_way)  # unlike `gather`, it leaves them alone when it is cancelled
-        self._keeping -= verbs
-        for verb in verbs:
-            verb.result()
+        await _finish(self._replies)
+        await _finish(self._keeping)
 
     async def _made(
         self, key: str, request: Request, at: Place, held: Reservation | None, on_text: Callable[[str], None] | None
@@ -240,16 +235,17 @@ class Calls:
         self.crash_at("call.replied")
         self.book(held, reply.usage)
         if at.early:
-            self.keep(self._record(key, reply))
+            _begin(self._record(key, reply), self._replies)
         else:
             await asyncio.shield(self._record(key, reply))
         return reply
 
     async def _intend(self, key: str, sent: Request, held: Reservation) -> Reply | None:
-        """Commit the intent, and see that all before it is durable; or return the reply that is there already."""
+        """Commit the intent, with all that goes before it; or return the reply that is there already."""
         call = PaidCall(key, "llm", sent.model, plain(sent), held.tokens, held.usd)
-        before = frozenset(self._keeping)
         try:
+            # Not beside the intent: a kill between the two would count this call as one that was in flight.
+            await _finish(self._replies)
             done = await self.journal.intend(
                 self.frame.run_id, self.frame.attempt, call, ceilings=self.frame.ceilings, now=self.frame.utc()
             )
@@ -260,7 +256,7 @@ class Calls:
             self.budget.release(held)
             return reply_of(done)
         try:
-            await self.kept(before)
+            await _finish(self._keeping)
         except BaseException:
             await self.give_back(key, held)
             raise
@@ -315,3 +311,19 @@ class Calls:
         stem = f"{at.path}/{at.step}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         self._nth[stem] += 1
         return f"{stem}/{self._nth[stem]}"
+
+
+def _begin(verb: Coroutine[Any, Any, None], under_way: set[asyncio.Future[None]]) -> None:
+    future = asyncio.ensure_future(verb)
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # raised by `_finish`, if that comes
+    under_way.add(future)
+
+
+async def _finish(under_way: set[asyncio.Future[None]]) -> None:
+    """Wait for what is *under_way* now, and raise what one of them raised."""
+    waited_for = frozenset(under_way)
+    if any(not future.done() for future in waited_for):
+        await asyncio.wait(waited_for)  # unlike `gather`, it leaves them alone when it is cancelled
+    under_way -= waited_for
+    for future in waited_for:
+        future.result()

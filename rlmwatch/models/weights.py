@@ -234,9 +234,11 @@ def _still_running(process: subprocess.Popen[bytes]) -> bool:
 def _largest(folder: Path) -> int:
     """Return the size of the largest wheel under *folder*, wherever pip keeps it while it downloads."""
     largest = 0
-    for path in folder.rglob("*.whl"):
-        with suppress(OSError):  # pip has moved it meanwhile
-            largest = max(largest, path.stat().st_size)
+    for inner, _, names in os.walk(folder):  # which passes over folders that pip has removed meanwhile
+        for name in names:
+            if name.endswith(".whl"):
+                with suppress(OSError):  # likewise a file
+                    largest = max(largest, Path(inner, name).stat().st_size)
     return largest
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -11,25 +10,19 @@ from fakes.engine import Bench, is_root, play, py
 from fakes.memory import MemoryJournal
 
 from rlmwatch.errors import LedgerError
-from rlmwatch.runs.model import CallState, JournalEntry
+from rlmwatch.runs.model import CallState
+from rlmwatch.sandbox.base import HostFunction
 
-ASKS_TWICE = [py("said = llm_query('one')\nprint(said)"), py("answer(llm_query('two'))")]
+ASKS_TWICE = [py("began()\nprint(llm_query('one'))"), py("answer(llm_query('two'))")]
 
 
 class Slow(MemoryJournal):
     """A journal whose disk takes its time to keep a reply, or has no room for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, full: bool = False) -> None:
         super().__init__()
         self.go_on = asyncio.Event()
-        self.both_intended = asyncio.Event()
-        self.full = False
-
-    async def intend(self, *args: Any, **kwargs: Any) -> JournalEntry | None:
-        earlier = await super().intend(*args, **kwargs)
-        if len(self.rows) == 2:
-            self.both_intended.set()
-        return earlier
+        self.full = full
 
     async def record(self, *args: Any, **kwargs: Any) -> None:
         await self.go_on.wait()
@@ -41,63 +34,90 @@ class Slow(MemoryJournal):
         return [row.state for row in self.rows]
 
 
-@dataclass
-class Played:
-    """What the provider was asked, and how the journal stood then."""
+class Watched:
+    """A run whose journal is looked at whenever the provider is asked, and whose cell says that it began."""
 
-    journal: Slow
-    roots: list[list[CallState]] = field(default_factory=list)
-    subs: list[list[CallState]] = field(default_factory=list)
+    def __init__(self, journal: Slow) -> None:
+        self.journal = journal
+        self.asked: list[list[CallState]] = []
+        self.began = asyncio.Event()
+        self.bench = Bench(self._answer, journal=journal, tools={"began": self._tool})
 
-    def __call__(self, request):
-        (self.roots if is_root(request) else self.subs).append(self.journal.states())
+    def _answer(self, request):
+        self.asked.append(self.journal.states())
         return play(ASKS_TWICE)(request)
+
+    def _tool(self, _place) -> HostFunction:
+        async def began() -> None:
+            self.began.set()
+
+        return HostFunction("began", began, doc="began(): say that the code runs")
 
 
 def test_a_cell_runs_while_its_reply_is_kept_and_asks_nobody_before_that():
-    """The code of a reply begins at once; what it asks is sent when the reply is durable."""
+    """The code of a reply begins at once; what it asks is intended and sent when the reply is durable."""
 
-    async def run() -> Played:
-        played = Played(Slow())
-        bench = Bench(played, journal=played.journal)
-        running = asyncio.create_task(bench.attempt())
-        await played.journal.both_intended.wait()  # the cell has run up to its sub-call
+    async def run() -> None:
+        watched = Watched(Slow())
+        running = asyncio.create_task(watched.bench.attempt())
+        await watched.began.wait()
         for _ in range(20):
             await asyncio.sleep(0)
-        assert (len(played.roots), len(played.subs)) == (1, 0)
-        played.journal.go_on.set()
+        assert watched.journal.states() == [CallState.INTENT]
+        watched.journal.go_on.set()
         assert (await running).answer == "sub reply"
-        return played
+        # Whenever the provider was asked, all but that call were durable.
+        assert watched.asked == [[CallState.DONE] * n + [CallState.INTENT] for n in range(4)]
+        assert watched.journal.states() == [CallState.DONE] * 4
 
-    played = asyncio.run(run())
-    # Whenever the provider was asked, all but that call were durable.
-    for states in played.roots + played.subs:
-        assert states[:-1] == [CallState.DONE] * (len(states) - 1)
-    assert played.journal.states() == [CallState.DONE] * 4
+    asyncio.run(run())
+
+
+def test_a_step_is_durable_before_the_next_request():
+    """What the model was shown is kept before it is asked again: a replay tells it the same."""
+
+    async def run() -> None:
+        watched = Watched(Slow())
+        watched.journal.go_on.set()
+        bench, shown = watched.bench, []
+        keep, answer = bench.trajectory.step, watched.bench.script
+
+        async def slow_step(*args: Any) -> None:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            await keep(*args)
+
+        def count(request):
+            shown.append((is_root(request), len(bench.trajectory.rows)))
+            return answer(request)
+
+        bench.trajectory.step, bench.script = slow_step, count
+        assert (await bench.attempt()).answer == "sub reply"
+        assert [rows for root, rows in shown if root] == [0, 1]
+        assert len(bench.trajectory.rows) == 2
+
+    asyncio.run(run())
 
 
 def test_a_reply_that_cannot_be_kept_ends_the_run_before_anything_more_is_paid():
-    """With a full disk the run fails; the call that was to come next is given back unsent."""
+    """With a full disk the run fails; the call that was to come next is not even intended."""
 
-    async def run() -> Played:
-        played = Played(Slow())
-        played.journal.full = True
-        played.journal.go_on.set()
+    async def run() -> None:
+        watched = Watched(Slow(full=True))
+        watched.journal.go_on.set()
         with pytest.raises(LedgerError, match="no room"):
-            await Bench(played, journal=played.journal).attempt()
-        return played
+            await watched.bench.attempt()
+        assert watched.asked == [[CallState.INTENT]]
+        assert watched.journal.states() == [CallState.INTENT]
 
-    played = asyncio.run(run())
-    assert (len(played.roots), len(played.subs)) == (1, 0)
-    assert played.journal.states() == [CallState.INTENT, CallState.RELEASED]
+    asyncio.run(run())
 
 
 def test_a_run_whose_last_reply_cannot_be_kept_has_no_answer():
     """The end waits for the last reply too: an answer that is published has a journal that is whole."""
 
     async def run() -> None:
-        journal = Slow()
-        journal.full = True
+        journal = Slow(full=True)
         journal.go_on.set()
         with pytest.raises(LedgerError, match="no room"):
             await Bench(play([py("answer(1)")]), journal=journal).attempt()

@@ -199,3 +199,19 @@ def test_weights_can_be_removed(tmp_path, index, tiny):
 def test_the_published_weights_have_the_name_that_the_choice_knows():
     """The file is called the same where it is fetched and where it is chosen."""
     assert SMOLLM2.name == EMBEDDED_FILE
+
+
+def test_what_pip_removes_while_it_is_looked_at_does_no_harm(tmp_path, monkeypatch):
+    """Pip makes and removes folders of its own in the scratch folder all the time; that is no error of the disk."""
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "large.whl").write_bytes(b"x" * 9)
+    (tmp_path / "tracker").mkdir()
+    listed = os.scandir
+
+    def removed_in_between(folder):
+        if Path(folder).name == "tracker":
+            raise FileNotFoundError(folder)
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", removed_in_between)
+    assert weights._largest(tmp_path) == 9
