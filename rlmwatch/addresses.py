@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from functools import cache
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 
 @cache
@@ -26,6 +25,8 @@ def proxy_to(url: str) -> str | None:
 
     Clients that read the environment by themselves may also take a login from a `.netrc`, in place of a key.
     """
+    from urllib.request import getproxies, proxy_bypass  # takes 17 ms to load, and the first call has more to load
+
     parts = urlsplit(url)
     if is_loopback(url) or proxy_bypass(parts.netloc.rpartition("@")[2]):  # a proxy's loopback is not this machine's
         return None
