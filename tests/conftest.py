@@ -6,9 +6,11 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-# Machines are noisy: a slow example is no failure.
-settings.register_profile("rlmwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("rlmwatch")
+# Machines are noisy: a slow example is no failure. The same examples each time, so that a change is judged by itself;
+# `HYPOTHESIS_PROFILE=explore make test` looks for new ones.
+settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("explore", settings.get_profile("same"), derandomize=False, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(autouse=True)
