@@ -3,7 +3,7 @@ What becomes of a run when its handler raises: one table of classes.
 
     the error says                              the run is
     a key, a model's name, no provider          held until a restart or a reload
-    the day's or month's ceiling                held likewise
+    the day's or month's ceiling                held until then, or until a run has ended or a new day begins
     a state file that cannot be used            held likewise
     its budget, an unknown price                failed, `budget_exceeded`
     the provider's own words                    failed, `provider_error`
@@ -44,13 +44,24 @@ log = structlog.get_logger()
 HOLDS = (WrongKey, UnknownModel, NoProvider, CeilingReached, SandboxUnavailable, WorkspaceError)
 """What a person mends outside the input, so that the save is kept and runs afterwards."""
 AFTERWARDS = "The save is kept: it runs when this is mended and rlmwatch is restarted or reloaded."
+BY_ITSELF = (
+    "The save is kept: it is tried again by itself when another run has ended or a new day (UTC) begins, and when you "
+    "have raised the ceiling and restarted or reloaded rlmwatch."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The run waits for a person; `reason` says for what."""
+    """
+    The run waits, for a person or for what else can mend it.
+
+    Attributes:
+        reason: What for.
+        may_pass: Whether it may end without a person: what others had reserved is given back, a day ends.
+    """
 
     reason: str
+    may_pass: bool = False
 
 
 OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
@@ -66,6 +77,8 @@ def ended_by(error: Exception, bench: Bench | None) -> Result | Hold | None:
     """Return what becomes of a run that ended with *error*; None leaves it to the attempt that owns it."""
     if isinstance(error, Fenced):
         return None
+    if isinstance(error, CeilingReached):
+        return Hold(f"{error}\n{BY_ITSELF}", may_pass=True)
     if isinstance(error, HOLDS):
         return Hold(f"{error}\n{AFTERWARDS}")
     used = bench.calls.used if bench else Usage()

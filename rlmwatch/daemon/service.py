@@ -185,16 +185,24 @@ async def _work(app: App, stop: asyncio.Event, manager: Manager) -> None:
 async def _keep_house(app: App, stop: asyncio.Event, manager: Manager) -> None:
     """Return when *stop* is set or another host answers."""
     turn = _Turn(app)
-    prune_at = clock.monotonic()
+    prune_at, day = clock.monotonic(), _day()
     while not await _tick(stop, TICK_S):
         manager.ping()
         await app.desk.flush()
+        if _day() != day:  # what a ceiling stopped may go on
+            day = _day()
+            await app.supervisor.try_held_again()
         if other := turn.other():
             log.warning("host.moved", answers=other, me=app.host)
             return
         if clock.monotonic() >= prune_at:
             prune_at = clock.monotonic() + PRUNE_EVERY_S
             await _prune(app)
+
+
+def _day() -> str:
+    """Return the day in UTC."""
+    return clock.utc().partition("T")[0]
 
 
 async def _prune(app: App) -> None:

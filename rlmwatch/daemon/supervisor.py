@@ -10,7 +10,8 @@ What it holds to:
 3. An outcome is committed to the ledger first, then published. What cannot be
    published stays in the ledger and is tried again; no new call is made.
 4. What a person can mend (key, model, ceiling) holds a run; it runs after a
-   restart or a reload, without saving again.
+   restart or a reload, without saving again. One that a ceiling holds is tried
+   again when a run has ended, which may have reserved more than it used.
 5. On stop, running calls get `grace_s` to end; then their connections are
    closed, and the runs go on at the next start.
 6. A cancelled run ends, wherever it is: waiting, held, being claimed, or in the
@@ -29,6 +30,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.daemon.desk import Desk
 from rlmwatch.daemon.ending import Hold, ended_by
 from rlmwatch.daemon.heard import Benches, Heard
+from rlmwatch.daemon.parked import Parked, parked
 from rlmwatch.errors import LedgerError, RunCancelled, RunTimeout, WorkspaceError
 from rlmwatch.handlers.base import Handler
 from rlmwatch.runs.model import Result, Run
@@ -37,9 +39,6 @@ from rlmwatch.runs.schedule import startable
 
 GRACE_S = 5.0
 """A short answer takes about this long; systemd kills 90 s after its own stop signal."""
-FIRST_RETRY_S = 2.0
-LONGEST_RETRY_S = 60.0
-"""A folder that cannot be written to is asked again after this, doubling: a person mends it in minutes."""
 
 log = structlog.get_logger()
 
@@ -50,15 +49,6 @@ class _Active:
     run: Run
     cancelled_for: str | None = None
     answering: bool = False
-
-
-@dataclass(slots=True)
-class _Parked:
-    """A conversation that waits for its folder."""
-
-    retry_at: float
-    wait_s: float
-    run: Run
 
 
 @dataclass(slots=True)
@@ -92,8 +82,9 @@ class Supervisor:
     ended: list[Run] = field(default_factory=list)
     _waiting: dict[str, Run] = field(default_factory=dict)
     _active: dict[str, _Active] = field(default_factory=dict)
-    _parked: dict[str, _Parked] = field(default_factory=dict)
+    _parked: dict[str, Parked] = field(default_factory=dict)
     _tellings: set[asyncio.Task[None]] = field(default_factory=set)
+    _some_may_pass: bool = False
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def recover(self) -> None:
@@ -113,6 +104,13 @@ class Supervisor:
             log.info("run.released", run=run.run_id, path=run.path)
             self._waiting[run.run_id] = run
         self._wake.set()
+
+    async def try_held_again(self) -> None:
+        """Do as `release_held`; where the ledger fails now, they wait for the next time."""
+        try:
+            await self.release_held()
+        except LedgerError as error:
+            log.warning("run.not_released", why=str(error))
 
     def admitted(self, admission: Admission) -> None:
         """Take in a new run, end those that it replaced, cancel those that it cancels."""
@@ -175,8 +173,8 @@ class Supervisor:
     @property
     def idle(self) -> bool:
         """Whether nothing waits, runs or is being published; held and parked runs wait for a person."""
-        parked = {parked.run.conversation for parked in self._parked.values()}
-        return not self._active and all(run.conversation in parked for run in self._waiting.values())
+        waiting = {each.run.conversation for each in self._parked.values()}
+        return not self._active and all(run.conversation in waiting for run in self._waiting.values())
 
     async def until_idle(self) -> None:
         """Start what may start, until nothing is left that could."""
@@ -214,7 +212,7 @@ class Supervisor:
     async def _woken(self) -> None:
         """Wait until something happened, or a parked conversation is due."""
         taken = {active.run.conversation for active in self._active.values()}
-        waits = (parked.retry_at for conversation, parked in self._parked.items() if conversation not in taken)
+        waits = (each.retry_at for conversation, each in self._parked.items() if conversation not in taken)
         due = min(waits, default=None)
         timeout = None if due is None else max(0.0, due - self.monotonic())
         try:
@@ -227,10 +225,10 @@ class Supervisor:
     def _start(self) -> None:
         """Start every run that may start now."""
         now = self.monotonic()
-        for parked in [p for p in self._parked.values() if p.retry_at <= now]:
-            if parked.run.status.ended and parked.run.run_id not in self._active:
-                self._begin(parked.run, self._publish(parked.run))
-        blocked = {conversation for conversation, parked in self._parked.items() if parked.retry_at > now}
+        for run in [each.run for each in self._parked.values() if each.retry_at <= now]:
+            if run.status.ended and run.run_id not in self._active:
+                self._begin(run, self._publish(run))
+        blocked = {conversation for conversation, each in self._parked.items() if each.retry_at > now}
         ready = [run for run in self._waiting.values() if run.conversation not in blocked]
         for run in startable(ready, [active.run for active in self._active.values()], self.workers):
             del self._waiting[run.run_id]
@@ -266,21 +264,29 @@ class Supervisor:
         self.crash_at("run.claimed")
         end = await self._answered(claimed)
         if isinstance(end, Hold):
-            held = await self.queue.hold(claimed.run_id, claimed.attempt, end.reason, now=self.utc())
-            if held is not None:
-                log.warning("run.held", run=held.run_id, path=held.path, why=end.reason)
-                await self.desk.tell(held)
-                await asyncio.to_thread(self.desk.explain, held, end.reason)
-                await self._cancelled_meanwhile(held)
-            return
-        if end is None:
-            return
-        finished = await self.queue.finish(claimed.run_id, claimed.attempt, end, now=self.utc())
+            await self._hold(claimed, end)
+        elif end is not None:
+            await self._finish(claimed, end)
+
+    async def _hold(self, run: Run, end: Hold) -> None:
+        held = await self.queue.hold(run.run_id, run.attempt, end.reason, now=self.utc())
+        if held is not None:
+            self._some_may_pass |= end.may_pass
+            log.warning("run.held", run=held.run_id, path=held.path, why=end.reason)
+            await self.desk.tell(held)
+            await asyncio.to_thread(self.desk.explain, held, end.reason)
+            await self._cancelled_meanwhile(held)
+
+    async def _finish(self, run: Run, end: Result) -> None:
+        finished = await self.queue.finish(run.run_id, run.attempt, end, now=self.utc())
         if finished is None:
-            log.warning("run.fenced", run=claimed.run_id, attempt=claimed.attempt)
+            log.warning("run.fenced", run=run.run_id, attempt=run.attempt)
             return
         self.crash_at("run.finished")
         self._active[run.run_id].run = finished
+        if self._some_may_pass:
+            self._some_may_pass = False
+            await self.try_held_again()
         await self._publish(finished)
 
     async def _cancelled_meanwhile(self, run: Run) -> bool:
@@ -334,8 +340,7 @@ class Supervisor:
 
     def _park(self, run: Run, error: WorkspaceError) -> None:
         before = self._parked.get(run.conversation)
-        wait_s = min(LONGEST_RETRY_S, before.wait_s * 2) if before else FIRST_RETRY_S
-        self._parked[run.conversation] = _Parked(self.monotonic() + wait_s, wait_s, run)
+        self._parked[run.conversation] = parked(run, before, now=self.monotonic())
         if before is None:
             log.error("workspace.waiting", run=run.run_id, path=run.path, why=str(error))
             self._tell(asyncio.to_thread(self.desk.explain, run, str(error)))

@@ -119,3 +119,24 @@ def test_a_ceiling_that_a_person_set_holds_where_the_price_is_not_known(home: Ho
         daemon.wait("run.failed", path="a_input.txt", outcome="budget_exceeded")
         assert "[prices]" in home.appears("a_error.txt", "nobody-knows-this-model")
     assert provider.count == 0
+
+
+def test_a_run_that_a_ceiling_held_goes_on_the_next_day(home: Home, provider: OpenAIServer, brain: Brain):
+    """Nobody needs to restart the daemon: when the day of UTC has ended, what the ceiling held is answered."""
+    home.set(DEAR + "[ceilings]\nmax_cost_usd_per_day = 4\n")
+    brain.on("spend much", "word " * 100)
+    wall = home.root / "clock"
+    wall.write_text("0")
+    program = [str(Path(__file__).with_name("clock_child.py")), str(home.workspace), str(wall)]
+    with home.daemon(program=program) as daemon:
+        home.save("a_input.txt", "spend much")
+        daemon.answered("a_output.txt")
+        home.save("b_input.txt", "one more")
+        daemon.wait("run.held", path="b_input.txt")
+        assert "a new day (UTC)" in home.appears("b_error.txt", "tried again by itself")
+        assert provider.count == 1
+        wall.with_suffix(".new").write_text("86400")
+        wall.with_suffix(".new").replace(wall)
+        daemon.wait("run.released", path="b_input.txt")
+        daemon.answered("b_output.txt")
+    assert not home.exists("b_error.txt")

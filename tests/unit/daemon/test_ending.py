@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlmwatch.daemon.ending import AFTERWARDS, Hold, ended_by
+from rlmwatch.daemon.ending import AFTERWARDS, BY_ITSELF, Hold, ended_by
 from rlmwatch.errors import (
     BudgetExceeded,
     CeilingReached,
@@ -33,14 +33,19 @@ def bench(text="", trouble=None):
         WrongKey("bad key", status=401),
         UnknownModel("no such model", status=404),
         NoProvider("nothing to answer with"),
-        CeilingReached("the day's ceiling", cap="max_cost_usd_per_day", limit=1, used=1),
     ],
 )
 def test_what_a_person_can_mend_holds_the_run(error):
     """The save is kept, and the person reads what to mend and that it will run then."""
     end = ended_by(error, bench())
     assert isinstance(end, Hold)
-    assert end.reason == f"{error}\n{AFTERWARDS}"
+    assert end == Hold(f"{error}\n{AFTERWARDS}")
+
+
+def test_a_ceiling_may_pass_by_itself():
+    """What others had reserved is given back, and a day ends."""
+    error = CeilingReached("the day's ceiling", cap="max_cost_usd_per_day", limit=1, used=1)
+    assert ended_by(error, bench()) == Hold(f"{error}\n{BY_ITSELF}", may_pass=True)
 
 
 @pytest.mark.parametrize(

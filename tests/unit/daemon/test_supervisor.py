@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from rlmwatch import clock
-from rlmwatch.config import Settings
+from rlmwatch.config import CeilingSettings, Settings
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.daemon.bench import BenchMaker, Terms
 from rlmwatch.daemon.desk import Desk
@@ -46,12 +46,19 @@ class Office:
             clock.monotonic,
             clock.utc,
         )
+        self.benches = benches
         self.supervisor = Supervisor(
             ledger, self.desk, {Kind.CHAT: chat}, benches, 4, self.monotonic, clock.utc, self.points.append
         )
 
     def monotonic(self):
         return self.now
+
+    def spend(self, usd_per_token, *, per_day_usd):
+        """Let output cost something, under a ceiling."""
+        self.model.price = lambda _model: (0.0, usd_per_token)
+        settings = Settings(ceilings=CeilingSettings(max_cost_usd_per_day=per_day_usd))
+        self.benches.terms = Terms(Loaded(settings, {}), self.model, "m")
 
     async def save(self, conversation, prompt, *, on_new_save=OnNewSave.QUEUE):
         save = Save(f"{conversation}_input.txt", Kind.CHAT, conversation, prompt, {}, f"sha256:{prompt}")
@@ -157,6 +164,60 @@ def test_4_a_held_run_goes_on_when_its_cause_is_mended(tmp_path):
             await here.supervisor.until_idle()
             assert here.output("a") == "now it works\n"
             assert not (here.root / "a_error.txt").exists()
+
+    asyncio.run(scenario())
+
+
+def test_4_what_others_had_reserved_holds_a_run_no_longer_than_they_last(tmp_path):
+    """A ceiling that only reservations reach stops a run until one of them is settled; nobody needs to do anything."""
+
+    async def scenario():
+        asked, held, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def reply(request):
+            if request.messages[-1].content == "first":
+                asked.set()
+                await go_on.wait()
+            return "short"
+
+        async with office(tmp_path, reply) as here:
+            hold = here.ledger.hold
+
+            async def told(*args, **kwargs):
+                run = await hold(*args, **kwargs)
+                held.set()
+                return run
+
+            here.ledger.hold = told
+            here.spend(0.001, per_day_usd=0.4)  # 300 tokens are 0.30, the answer is one token
+            await here.save("a", "first")
+            ended = asyncio.create_task(here.supervisor.until_idle())
+            await asked.wait()
+            await here.save("b", "second")
+            await held.wait()
+            assert len(here.model.requests) == 1
+            go_on.set()
+            await ended
+            assert (here.output("a"), here.output("b")) == ("short\n", "short\n")
+            assert not (here.root / "b_error.txt").exists()
+
+    asyncio.run(scenario())
+
+
+def test_4_a_ceiling_that_is_spent_is_not_tried_for_ever(tmp_path):
+    """Where money is spent, a held run is tried again once for each run that ends, and no request is made for it."""
+
+    async def scenario():
+        async with office(tmp_path, ["fine"]) as here:
+            here.spend(0.001, per_day_usd=0.4)
+            await here.save("a", "first")
+            await here.supervisor.until_idle()
+            here.spend(0.001, per_day_usd=0.0001)
+            for name in ("b", "c", "d"):
+                await here.save(name, "later")
+            await here.supervisor.until_idle()
+            assert len(here.model.requests) == 1
+            assert {run.attempt for run in await here.ledger.recent(9)} == {1}
 
     asyncio.run(scenario())
 
