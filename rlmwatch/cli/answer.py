@@ -20,6 +20,7 @@ from rlmwatch.daemon.once import answer as answer_one
 from rlmwatch.daemon.place import Place
 from rlmwatch.errors import UsageError, WorkspaceBusy
 from rlmwatch.runs.model import Run, RunStatus
+from rlmwatch.workspace.owner import holder, is_served
 from rlmwatch.workspace.polling import statuses
 
 POLL_S = 0.25
@@ -34,6 +35,8 @@ def answer(file: Path, /) -> int:
     """
     Answer one input file now and print the answer. Needs no daemon; where one runs, it answers.
 
+    Several at once in one workspace come one after the other.
+
     At a terminal, a line on standard error says meanwhile how far it is.
 
     Args:
@@ -42,10 +45,18 @@ def answer(file: Path, /) -> int:
     place, path = place_of(file)
     if input_name(path) is None:  # said at once, whoever holds the workspace
         raise UsageError(f"{path} is not an input: its name must end in _input.txt, _input.md or the like")
-    try:
-        return asyncio.run(_here(place, path))
-    except WorkspaceBusy:
-        return asyncio.run(_by_the_daemon(place, path))
+    told = False
+    while True:
+        try:
+            return asyncio.run(_here(place, path))
+        except WorkspaceBusy:
+            if not told:
+                who = "a daemon" if is_served(place.state) else "another command"
+                say(f"{who} answers here already: waiting for it")
+                told = True
+            ended = asyncio.run(_by_another(place, path))
+        if ended is not None:
+            return ended
 
 
 async def _here(place: Place, path: str) -> int:
@@ -79,9 +90,8 @@ def _print(run: Run, *, heard: bool) -> int:
     return 1
 
 
-async def _by_the_daemon(place: Place, path: str) -> int:
-    """Wait for the answer of the daemon that holds the workspace."""
-    say("a daemon answers here already: waiting for its answer")
+async def _by_another(place: Place, path: str) -> int | None:
+    """Wait for the answer of who holds the workspace, and print it; None once nobody holds it any more."""
     wanted = digest((place.root / path).read_bytes())
     give_up = clock.monotonic() + SEEN_WITHIN_S
     with LiveLine() as line:
@@ -91,9 +101,11 @@ async def _by_the_daemon(place: Place, path: str) -> int:
                 break
             if found is not None:
                 line.tell(found.progress, found.usage)
-            elif clock.monotonic() > give_up:
-                raise UsageError(f"the daemon did not take up {path}; its log says why")
             await asyncio.sleep(POLL_S)
+            if holder(place.state) is None:
+                return None
+            if found is None and clock.monotonic() > give_up and is_served(place.state):
+                raise UsageError(f"the daemon did not take up {path}; its log says why")
     if found.answer is not None:
         print(found.answer)
         return 0

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from rlmwatch.cli.output import print_json, say
-from rlmwatch.daemon.app import App
+from rlmwatch.daemon.app import App, Role
 from rlmwatch.daemon.log import Format, Redactor, configure
 from rlmwatch.daemon.once import Sketch, once, sketches
 from rlmwatch.daemon.place import Place, locate
@@ -66,27 +66,27 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     return asyncio.run(_once(flags) if once else _serve(flags))
 
 
-def _app(flags: _Flags, *, lock: bool = True) -> App:
+def _app(flags: _Flags, role: Role) -> App:
     redactor = Redactor()
-    configure(flags.form, redactor, level=logging.INFO if lock else logging.WARNING)
-    return App(flags.place, flags=flags.settings, redactor=redactor, lock=lock)
+    configure(flags.form, redactor, level=logging.WARNING if role is Role.LOOKS else logging.INFO)
+    return App(flags.place, flags=flags.settings, redactor=redactor, role=role)
 
 
 async def _serve(flags: _Flags) -> int:
-    async with _app(flags) as app:
+    async with _app(flags, Role.SERVES) as app:
         await serve(app, asyncio.Event(), how=flags.how, manager=Manager.of(os.environ, os.getpid()))
     return 0
 
 
 async def _once(flags: _Flags) -> int:
-    async with _app(flags) as app:
+    async with _app(flags, Role.ANSWERS) as app:
         tally = await once(app, flags.how)
     say(f"{tally.answered} answered, {tally.failed} failed, {tally.waiting} waiting")
     return 1 if tally.failed or tally.waiting else 0
 
 
 async def _dry_run(flags: _Flags, *, as_json: bool) -> int:
-    async with _app(flags, lock=False) as app:
+    async with _app(flags, Role.LOOKS) as app:
         found = await sketches(app)
     if as_json:
         print_json([asdict(sketch) for sketch in found])

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,8 @@ from rlmwatch.sources import own_name
 from rlmwatch.workspace.owner import holder, named_host
 
 STDIN = "-"
+LOOK_EVERY_S = 1.0
+"""How often it is looked whether somebody still answers, while waiting."""
 Flag = Parameter(negative=())
 
 
@@ -105,26 +108,33 @@ def handed_in(place: Place, client: Client, job: Job, *, wait: bool, as_json: bo
 
 
 async def _wait(place: Place, client: Client, job: Job) -> Job:
-    """Return *job* once it has ended: answered by the daemon, or here where none runs."""
-    where = _nobody(place)
-    if where is None:
-        return await until_ended(client, job.job_id)
-    say(f"rlmwatch: {where} It is answered here.")
+    """Return *job* once it has ended: answered by whoever answers in the workspace, or here where nobody does."""
+    telling = asyncio.create_task(until_ended(client, job.job_id))
+    try:
+        while True:
+            if (where := _nobody(place)) is not None:
+                say(f"rlmwatch: {where} It is answered here.")
+                with suppress(WorkspaceBusy):  # somebody has begun meanwhile
+                    await _answered_here(place, job)
+                    return await asyncio.to_thread(client.status, job.job_id)
+            ended, _ = await asyncio.wait({telling}, timeout=LOOK_EVERY_S)
+            if ended:
+                return await telling
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+
+
+async def _answered_here(place: Place, job: Job) -> None:
     redactor = Redactor()
     configure("text", redactor, level=logging.WARNING)
-    telling = asyncio.create_task(until_ended(client, job.job_id))
     try:
         async with App(place, redactor=redactor) as app:
             await answer_job(app, job.job_id)
-    except WorkspaceBusy:  # a daemon has begun meanwhile
-        return await telling
+    except WorkspaceBusy:
+        raise
     except (UsageError, NoProvider) as error:
         raise UsageError(f"{error}\n{job.job_id} is handed in, and is answered when rlmwatch runs here") from error
-    finally:
-        if not telling.done():
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
-    return await asyncio.to_thread(client.status, job.job_id)
 
 
 def _nobody(place: Place) -> str | None:

@@ -18,6 +18,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
@@ -79,6 +80,19 @@ class Parts:
     host: str | None = None
 
 
+class Role(Enum):
+    """
+    What a program does in its workspace.
+
+    SERVES answers whatever is saved, ANSWERS what it was started for; of these there is one at a time. LOOKS answers
+    nothing.
+    """
+
+    SERVES = "serves"
+    ANSWERS = "answers"
+    LOOKS = "looks"
+
+
 class App:
     """
     One workspace's running program. An asynchronous context manager: entering takes the lock and opens the ledger.
@@ -107,15 +121,26 @@ class App:
         flags: Mapping[str, Any] | None = None,
         parts: Parts | None = None,
         redactor: Redactor | None = None,
-        lock: bool = True,
+        role: Role = Role.ANSWERS,
     ) -> None:
+        """
+        Prepare; entering composes.
+
+        Args:
+            place: The workspace and where its private state is.
+            environ: Where variables are looked up.
+            flags: Settings of the command line, over all others.
+            parts: In place of the real ones.
+            redactor: Takes secrets out of the log.
+            role: What it is to do.
+        """
         self.place = place
         self.parts = parts or Parts()
         self._environ = os.environ if environ is None else environ
         self.host = self.parts.host or own_name(place.user_dir, self._environ, socket.gethostname())
         self._flags = flags
         self._redactor = redactor or Redactor()
-        self._lock = lock
+        self._role = role
         self._stack = AsyncExitStack()
         self.sharing = None
 
@@ -128,8 +153,9 @@ class App:
         """
         try:
             loaded = self._load()
-            if self._lock:
-                lock = Lock.acquire(self.place.state, host=self.host, pid=os.getpid(), now=clock.utc())
+            if self._role is not Role.LOOKS:
+                serves = self._role is Role.SERVES
+                lock = Lock.acquire(self.place.state, host=self.host, pid=os.getpid(), now=clock.utc(), serves=serves)
                 self._stack.callback(lock.release)
             root = Root.open(self.place.root)
             self.ledger = open_ledger(self.place, loaded.settings, self.host)
@@ -139,7 +165,7 @@ class App:
             self.root = root
             self.sandbox = build_sandbox(loaded)
             self._stack.push_async_callback(self.sandbox.aclose)
-            if loaded.settings.ledger is not None and self._lock:
+            if loaded.settings.ledger is not None and self._role is not Role.LOOKS:
                 self.sharing = await self._share(loaded.settings.ledger, loaded.settings.workers)
             self.compose()
         except BaseException:

@@ -48,9 +48,16 @@ class Lock:
         self._fd = fd
 
     @classmethod
-    def acquire(cls, state_folder: Path, *, host: str, pid: int, now: str) -> Self:
+    def acquire(cls, state_folder: Path, *, host: str, pid: int, now: str, serves: bool = False) -> Self:
         """
         Take the lock in *state_folder* (made where it is missing, for this user alone) and write who has it.
+
+        Args:
+            state_folder: Of the workspace.
+            host: This machine.
+            pid: This process.
+            now: RFC 3339.
+            serves: Whether it answers whatever is saved, until it is stopped; else it does one thing and ends.
 
         Raises:
             WorkspaceBusy: Another process has it; the text says which.
@@ -65,7 +72,7 @@ class Lock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps({"pid": pid, "host": host, "since": now}).encode() + b"\n", 0)
+            os.pwrite(fd, json.dumps({"pid": pid, "host": host, "since": now, "serves": serves}).encode() + b"\n", 0)
         except BlockingIOError:
             holder = os.pread(fd, 1000, 0)
             os.close(fd)
@@ -99,8 +106,23 @@ def _describe(holder: bytes) -> str:
 
 
 def holder(state_folder: Path) -> str | None:
+    """Return who holds the lock in *state_folder*, for people; None where nobody does."""
+    written = _held(state_folder)
+    return None if written is None else _describe(written)
+
+
+def is_served(state_folder: Path) -> bool:
+    """Whether who holds the lock in *state_folder* answers whatever is saved; False where nobody holds it."""
+    written = _held(state_folder)
+    try:
+        return written is not None and bool(json.loads(written)["serves"])
+    except (ValueError, KeyError, TypeError):  # it has the lock and has not written yet
+        return False
+
+
+def _held(state_folder: Path) -> bytes | None:
     """
-    Return who holds the lock in *state_folder*, for people; None where nobody does.
+    Return what the holder of the lock in *state_folder* wrote; None where nobody holds it.
 
     Asks the kernel's own list, so that looking never gets in the way of somebody who takes the lock.
     """
@@ -113,7 +135,7 @@ def holder(state_folder: Path) -> str | None:
         return None
     # `1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> 0 EOF`, the device in hexadecimal (proc_locks(5)).
     device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    return _describe(written) if any(" FLOCK " in line and device in line.split() for line in held) else None
+    return written if any(" FLOCK " in line and device in line.split() for line in held) else None
 
 
 def named_host(root: Path) -> str | None:

@@ -150,6 +150,16 @@ def test_answer_beside_a_daemon_waits_for_its_answer(home: Home, provider: OpenA
     assert provider.count == 1
 
 
+def test_answers_at_the_same_time_come_one_after_the_other(home: Home, provider: OpenAIServer):
+    """Two `answer` in one workspace both answer; of the same file the question is asked once."""
+    for name in ("a", "b"):
+        home.save(f"{name}_input.txt", f"hello {name}")
+    calls = [("answer", str(home.workspace / f"{name}_input.txt")) for name in ("a", "b", "a")]
+    done = home.cli_side_by_side(*calls)
+    assert [(each.returncode, each.stdout) for each in done] == [(0, f"re: hello {name}\n") for name in "aba"]
+    assert sorted(question(call.body) for call in provider.calls) == ["hello a", "hello b"]
+
+
 def test_again_asks_the_same_text_once_more(home: Home, provider: OpenAIServer):
     """`again FILE` has the same text asked once more: now where a daemon runs, else at its next start."""
     file = str(home.workspace / "a_input.txt")

@@ -10,7 +10,7 @@ import tomllib
 import pytest
 
 from rlmwatch.errors import ConfigError, WorkspaceBusy, WorkspaceError
-from rlmwatch.workspace.owner import Lock, Mine, Theirs, host_rule, take_over, workspace_id
+from rlmwatch.workspace.owner import Lock, Mine, Theirs, holder, host_rule, is_served, take_over, workspace_id
 
 NOW = "2026-11-23T09:15:02.000Z"
 
@@ -34,6 +34,18 @@ def test_second_daemon_is_told_who_is_first(tmp_path):
         pytest.raises(WorkspaceBusy, match=r"process 4242 on here, since 2026-11-23T09:15:02"),
     ):
         _acquire(tmp_path / "state", host="there")
+
+
+def test_who_serves_is_told_from_who_does_one_thing(tmp_path):
+    """Others wait for a daemon's answer, but only for a command's end."""
+    assert not is_served(tmp_path)
+    with _acquire(tmp_path):
+        assert (holder(tmp_path) is None, is_served(tmp_path)) == (False, False)
+    with Lock.acquire(tmp_path, host="here", pid=1, now=NOW, serves=True):
+        assert is_served(tmp_path)
+        (tmp_path / "lock").write_bytes(b"")
+        assert not is_served(tmp_path)
+    assert (holder(tmp_path), is_served(tmp_path)) == (None, False)
 
 
 def test_released_lock_can_be_taken(tmp_path):
