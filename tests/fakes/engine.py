@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from fakes.memory import Kill, Killed, MemoryJournal, MemoryTrajectory
@@ -23,6 +24,16 @@ from rlmwatch.models.scripted import Script, ScriptedModel
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.sandbox.process import ProcessSandbox
+
+
+@cache
+def shared_sandbox() -> ProcessSandbox:
+    """
+    Return the one sandbox of this process, with which it ends.
+
+    To start one takes longer than most runs; each attempt has a session of its own.
+    """
+    return ProcessSandbox()
 
 
 def py(code: str) -> str:
@@ -71,7 +82,8 @@ class Bench:
     ceilings: Ceilings = field(default_factory=lambda: Ceilings(per_day_usd=None))
     tools: dict[str, Any] = field(default_factory=dict)
     max_depth: int = 1
-    sandbox: Callable[[], Sandbox] = ProcessSandbox
+    sandbox: Callable[[], Sandbox] | None = None
+    """In place of the one that all benches share."""
     prompts: Prompts = field(default_factory=current_prompts)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     trajectory: MemoryTrajectory = field(init=False)
@@ -93,7 +105,7 @@ class Bench:
         self.budget = Budget("run", self.caps, parent=self.session)
         self.calls = Calls(frame, self.journal, self.model, self.budget, crash_at=self.journal.kill)
         await self.calls.resume()
-        sandbox = self.sandbox()
+        sandbox = self.sandbox() if self.sandbox is not None else shared_sandbox()
         try:
             kit = Kit(
                 options,
@@ -107,7 +119,8 @@ class Bench:
             )
             return await run_engine(Task(question, context, **task), kit)
         finally:
-            await sandbox.aclose()
+            if self.sandbox is not None:
+                await sandbox.aclose()
 
     def run(self, *args: Any, **task: Any) -> EngineResult:
         return asyncio.run(self.attempt(*args, **task))
