@@ -1,7 +1,7 @@
 """
 The connections to one endpoint: chat requests out, the events of its answers in.
 
-aiohttp, whose parser is written in C: a call takes a quarter of the processor time that it takes through httpx2, and a
+aiohttp, whose parser is written in C: a call takes a third of the processor time that it takes through httpx2, and a
 sixth of what the openai package takes (`benchmarks/engine.py`), and a batch of sub-calls is mostly that. It is loaded
 by the first call. What goes wrong leaves here as `Broken`, which knows nothing of the request: aiohttp's own errors
 carry its headers, and with them the key.
