@@ -200,6 +200,7 @@ class Answering:
             return ended_by(error, heard.bench)
         finally:
             await heard.closing.aclose()
+            heard.until_published.close()
 
     async def _commit(self, run: Run, end: Result | Hold) -> None:
         if isinstance(end, Hold):

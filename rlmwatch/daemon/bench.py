@@ -228,7 +228,7 @@ class BenchMaker:
                 if self.monotonic() >= give_up:
                     raise
                 await asyncio.sleep(SESSION_POLL_S)
-        heard.closing.callback(lock.release)
+        heard.until_published.callback(lock.release)
         return await self.desk.session(run)
 
     async def _book(self, run: Run, calls: Calls) -> None:

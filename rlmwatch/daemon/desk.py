@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -31,6 +32,19 @@ from rlmwatch.workspace.status import Live, StatusBoard
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class SessionHold:
+    """A session's lock that a run holds, and who is to know when it is given back."""
+
+    lock: SessionLock
+    forget: Callable[[], None]
+
+    def release(self) -> None:
+        """Give the lock back. Idempotent."""
+        self.forget()
+        self.lock.release()
+
+
 @dataclass(slots=True)
 class Desk:
     """
@@ -47,6 +61,7 @@ class Desk:
     utc: Callable[[], str]
     redact: Callable[[str], str]
     _notes: set[asyncio.Task[None]] = field(default_factory=set)
+    _sessions: set[str] = field(default_factory=set)
 
     def ready_for(self, run: Run) -> None:
         """
@@ -129,14 +144,16 @@ class Desk:
         log.info("run.context", run=run.run_id, context=describe(found))
         return found
 
-    def session_lock(self, run: Run) -> SessionLock:
+    def session_lock(self, run: Run) -> SessionHold:
         """
-        Take the lock of the session of *run*. Blocks no longer than a look.
+        Take the lock of the session of *run*; *run* may be published under it. Blocks no longer than a look.
 
         Raises:
             WorkspaceBusy: Another run uses it now.
         """
-        return SessionLock.acquire(self.state, self._session_file(run).path)
+        lock = SessionLock.acquire(self.state, self._session_file(run).path)
+        self._sessions.add(run.run_id)
+        return SessionHold(lock, partial(self._sessions.discard, run.run_id))
 
     async def session(self, run: Run) -> SessionState:
         """Return the session of *run*; a damaged file is moved aside first."""
@@ -199,12 +216,14 @@ class Desk:
     @contextmanager
     def _held_session(self, run: Run) -> Iterator[None]:
         """Hold the session of a research run, whose file is read and written."""
-        lock = self.session_lock(run) if run.kind is Kind.RESEARCH else None
+        if run.kind is not Kind.RESEARCH or run.run_id in self._sessions:
+            yield
+            return
+        held = self.session_lock(run)
         try:
             yield
         finally:
-            if lock is not None:
-                lock.release()
+            held.release()
 
     def _log_end(self, run: Run) -> None:
         result = run.result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,9 +34,11 @@ class Heard:
         live: What its status file says beside the ledger's row.
         max_seconds: Its time limit.
         closing: What is to be given back when its handler has ended.
+        until_published: What is held until its files are written: who comes next reads them.
     """
 
     bench: Bench | None = None
     live: Live | None = None
     max_seconds: float | None = None
     closing: AsyncExitStack = field(default_factory=AsyncExitStack)
+    until_published: ExitStack = field(default_factory=ExitStack)

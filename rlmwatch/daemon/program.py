@@ -235,6 +235,7 @@ class Program:
             raise AssertionError(f"{save.path} is not new")
         heard = Heard()
         maker = BenchMaker(self.terms, self.ledger, hands, self.sandbox, clock.monotonic, clock.utc)
+        heard.closing.callback(heard.until_published.close)  # the last thing: `conclude` has written the files by then
         async with heard.closing:
             try:
                 bench = await maker(run, heard)

@@ -262,11 +262,13 @@ class Supervisor:
         self._active[run.run_id].run = claimed
         log.info("run.started", run=claimed.run_id, path=claimed.path, attempt=claimed.attempt)
         self.crash_at("run.claimed")
-        end = await self._answered(claimed)
-        if isinstance(end, Hold):
-            await self._hold(claimed, end)
-        elif end is not None:
-            await self._finish(claimed, end)
+        heard = Heard()
+        with heard.until_published:
+            end = await self._answered(claimed, heard)
+            if isinstance(end, Hold):
+                await self._hold(claimed, end)
+            elif end is not None:
+                await self._finish(claimed, end)
 
     async def _hold(self, run: Run, end: Hold) -> None:
         held = await self.queue.hold(run.run_id, run.attempt, end.reason, now=self.utc())
@@ -300,9 +302,8 @@ class Supervisor:
             await self._publish(ended)
         return ended is not None
 
-    async def _answered(self, run: Run) -> Result | Hold | None:
+    async def _answered(self, run: Run, heard: Heard) -> Result | Hold | None:
         """Have the handler answer; return how the run ended. None leaves the run as it is, for the next start."""
-        heard = Heard()
         active = self._active[run.run_id]
         try:
             if active.cancelled_for is not None:
