@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from functools import cache
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 
-@cache
+@lru_cache(maxsize=64)  # asked at each call; webhooks bring any number of addresses
 def is_loopback(url: str) -> bool:
     """Return whether *url* points at this machine's own loopback interface."""
     host = (urlsplit(url).hostname or "").rstrip(".")

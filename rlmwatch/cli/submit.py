@@ -131,8 +131,6 @@ async def _answered_here(place: Place, job: Job) -> None:
     try:
         async with App(place, redactor=redactor) as app:
             await answer_job(app, job.job_id)
-    except WorkspaceBusy:
-        raise
     except (UsageError, NoProvider) as error:
         raise UsageError(f"{error}\n{job.job_id} is handed in, and is answered when rlmwatch runs here") from error
 
