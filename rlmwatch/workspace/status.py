@@ -157,6 +157,11 @@ class StatusBoard:
             self._said[run.run_id] = _Said(about, at)
             return self._write(run.run_id, status)
 
+    def forget(self, run_id: str) -> None:
+        """Drop what waits of an ended run: a file deleted meanwhile would come back as a run that goes on."""
+        with self.root.status_lock:
+            self._said.pop(run_id, None)
+
     def flush(self, *, now: str) -> int:
         """
         Write what waited for its second; return how many. To be called about once a second.

@@ -165,6 +165,17 @@ def test_2_runs_that_went_by_are_forgotten(board, root):
     assert board._said == {}
 
 
+def test_2_what_waits_of_an_ended_run_does_not_bring_its_status_back(board, root):
+    """A status that a person deletes as soon as its run has ended stays deleted: it would say that the run goes on."""
+    board.update(RUNNING, now=at(1))
+    board.update(RUNNING, Live(Progress(step=1)), now=at(1.1))
+    end(root, DONE, warnings=(), by=ME, now=at(1.2))
+    board.forget(DONE.run_id)
+    (root.path / "jobs" / f"{DONE.run_id}.json").unlink()
+    assert board.flush(now=at(3)) == 0
+    assert names(root.path / "jobs") == []
+
+
 def test_3_submission_that_waits_is_never_overwritten(board, root):
     """An id that is submitted again while its last run is being published is not lost."""
     again = b'{"status": "pending", "task": "another"}'
