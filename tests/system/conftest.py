@@ -9,6 +9,14 @@ from pathlib import Path
 import pytest
 from servers.openai_server import Call, OpenAIServer
 from system.household import Brain, Daemon, Home, asked
+from system.nursery import closed_at_last
+
+
+@pytest.fixture(scope="session", autouse=True)
+def closed_nursery() -> Iterator[None]:
+    """Nothing of the tests is left running."""
+    with closed_at_last():
+        yield
 
 
 @pytest.fixture

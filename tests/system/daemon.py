@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from system.nursery import Process
 
 DEADLINE_S = 30.0
 """Seconds after which a wait gives up: the thing did not happen. A busy machine is slow; a fault takes for ever."""
@@ -20,7 +21,7 @@ Fact = object | Callable[[Any], bool]
 class Daemon:
     """A running daemon and its log."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         self._lines: list[dict[str, Any]] = []
         self._noise: list[str] = []

@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,15 +28,13 @@ from typing import Any
 import pytest
 from servers.openai_server import Answer, Call, OpenAIServer
 from system.daemon import DEADLINE_S, Daemon
+from system.nursery import PROGRAM, Process, start
 
-import rlmwatch
 from rlmwatch import clock
 
 KEY = "made-up-key-7f3a9c51d2"
 POLL_S = 0.01
 SIDE_BY_SIDE = 3
-PROGRAM = Path(rlmwatch.__file__).parent.parent
-"""The rlmwatch that the tests import is the one that they start."""
 MODEL = "gpt-4.1-mini"
 """What is asked where only `OPENAI_API_KEY` is there."""
 
@@ -85,12 +82,14 @@ class Home:
         provider: Who answers; None where the person has no provider.
         key: Their key; None where they have none.
         variables: What else is in their environment.
+        fresh: Their programs are started as a person starts them, not from the nursery.
     """
 
     root: Path
     provider: OpenAIServer | None = None
     key: str | None = KEY
     variables: dict[str, str] = field(default_factory=dict)
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         for folder in (self.workspace, self.config):
@@ -197,16 +196,7 @@ class Home:
             program: In place of `rlmwatch run`.
         """
         usual = ["-m", "rlmwatch", "run", str(self.workspace), "--log-format", "json", *options]
-        process = subprocess.Popen(
-            [*before, sys.executable, *(program or usual)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=self.environ(),
-            cwd=self.root,
-            text=True,
-        )
-        daemon = Daemon(process)
+        daemon = Daemon(self.start(*(program or usual), before=before, stdout=subprocess.DEVNULL))
         try:
             daemon.until_up()
             yield daemon
@@ -215,18 +205,28 @@ class Home:
         finally:
             daemon.close()
 
-    def cli(self, *arguments: str, deadline_s: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "rlmwatch", *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
+    def start(self, *args: str, before: tuple[str, ...] = (), stdout: int = subprocess.PIPE) -> Process:
+        """Start `python <args>` in this person's environment, by the command *before*; its errors can be read."""
+        return start(
+            args,
+            before=before,
             env=self.environ(),
             cwd=self.root,
-            text=True,
-            timeout=deadline_s,
-            check=False,
+            fresh=self.fresh,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
         )
+
+    def cli(self, *arguments: str, deadline_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end."""
+        process = self.start("-m", "rlmwatch", *arguments)
+        try:
+            said, errors = process.communicate(timeout=deadline_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        return subprocess.CompletedProcess(arguments, process.wait(), said, errors)
 
     def cli_side_by_side(self, *calls: tuple[str, ...]) -> list[subprocess.CompletedProcess[str]]:
         """Run several commands at the same time, and return how each ended, in their order."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -13,6 +12,7 @@ from servers.hook_server import HookServer
 from servers.openai_server import OpenAIServer, Reply
 from system.conftest import Shared
 from system.household import DEADLINE_S, Brain, Home, asked
+from system.nursery import Process
 
 from rlmwatch import Client, JobStatus, clock
 
@@ -35,15 +35,9 @@ print(job.answer)
 """
 
 
-def start(home: Home, task: str) -> subprocess.Popen[str]:
+def start(home: Home, task: str) -> Process:
     """Start the founding loop in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-c", FOUNDING_LOOP, str(home.workspace), task],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=home.environ(),
-        text=True,
-    )
+    return home.start("-c", FOUNDING_LOOP, str(home.workspace), task)
 
 
 def job_status(home: Home, job_id: str) -> dict[str, object]:
