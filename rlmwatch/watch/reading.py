@@ -23,7 +23,7 @@ class Look:
     What was seen of one path.
 
     Attributes:
-        writer: What the probe said; FREE where none was asked for.
+        writer: What the probes said; FREE where none was asked for.
         snapshot: The file; None where its writer is not known to be through.
         sighted: The file as it was at an UNKNOWN probe, unopened; to see later if it grew.
     """
@@ -59,4 +59,7 @@ def _look_at(root: Path, due: Due, max_bytes: int, *, trust_leases: bool) -> Loo
             return Look(due.path, Writer.BUSY)
         if answer is Writer.UNKNOWN or not trust_leases:
             return Look(due.path, Writer.UNKNOWN, sighted=look(root, due.path))
-    return Look(due.path, Writer.FREE, snapshot(root, due.path, max_bytes=max_bytes))
+    seen = snapshot(root, due.path, max_bytes=max_bytes)
+    if due.recheck and isinstance(seen, Content) and writer(root, due.path) is Writer.BUSY:
+        return Look(due.path, Writer.BUSY)
+    return Look(due.path, Writer.FREE, seen)

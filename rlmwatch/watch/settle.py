@@ -25,7 +25,11 @@ seconds); this says which paths are due to be looked at, and how.
 
    These waits are not cut short by 2c: it says when a path is looked at, not
    that half a file is a save.
-4. Due is not complete: the snapshot may still find the file moving, and then
+4. Where who was through may have opened the file anew since, unheard of by us
+   yet, the caller probes once more when it was read. Busy: it is due again
+   after `PROBE_EVERY_S`, by when the event of a new writer has come (it makes
+   the path WRITING); if none has, it is read, whoever keeps it open.
+5. Due is not complete: the snapshot may still find the file moving, and then
    reports it here as changed. It is due again after `QUIET_S`, and twice as
    late each time it goes on, up to `UNPROVEN_REST_S`.
 
@@ -81,11 +85,13 @@ class Due:
     A path to look at now.
 
     Attributes:
-        probe: Whether to probe for a writer before it is read.
+        probe: Whether to probe for a writer before it is read (rule 3).
+        recheck: Whether to probe for one when it was read (rule 4).
     """
 
     path: str
     probe: bool
+    recheck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +159,9 @@ class Settling:
         for _, path in sorted(ripe):
             unrest = self._unrest.pop(path)
             self._looked_at[path] = unrest
-            handed_out.append(Due(path, self._must_probe(unrest, now)))
+            probe = self._must_probe(unrest, now)
+            closed = unrest.phase is Phase.DONE and unrest.lease is Lease.UNASKED
+            handed_out.append(Due(path, probe, recheck=probe or closed))
         return handed_out
 
     def next_due(self) -> float | None:
@@ -161,7 +169,7 @@ class Settling:
         return min((self._due_at(path, unrest) for path, unrest in self._unrest.items()), default=None)
 
     def busy(self, path: str, *, now: float) -> None:
-        """Answer that somebody has *path* open for writing (rule 3b)."""
+        """Answer that somebody has *path* open for writing (rules 3b, 4)."""
         self._back(path, lease=Lease.BUSY, not_before=now + PROBE_EVERY_S)
 
     def unknown(self, path: str) -> None:
@@ -169,7 +177,7 @@ class Settling:
         self._back(path, lease=Lease.UNKNOWN, not_before=0.0)
 
     def changed(self, path: str, *, now: float) -> None:
-        """Answer that the snapshot found *path* moving (rule 4)."""
+        """Answer that the snapshot found *path* moving (rule 5)."""
         unrest = self._looked_at.get(path)
         if unrest is not None:
             wait = min(QUIET_S * 2**unrest.tries, UNPROVEN_REST_S)

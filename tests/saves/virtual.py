@@ -127,7 +127,7 @@ class Virtual:
             file = self._files.get(due.path)
             if due.probe and file is not None and not self.leases:
                 self._settling.unknown(due.path)
-            elif due.probe and file is not None and file.writers:
+            elif (due.probe or due.recheck) and self.leases and file is not None and file.writers:
                 self._settling.busy(due.path, now=self._now)
             else:
                 self._settling.read(due.path)

@@ -18,6 +18,9 @@ from rlmwatch.watch.settle import (
 
 PATH = "note_input.txt"
 JUST = 1e-6
+DONE = Due(PATH, probe=False, recheck=True)
+WRITING = Due(PATH, probe=True, recheck=True)
+PLAIN = Due(PATH, probe=False)
 
 
 @pytest.fixture
@@ -40,20 +43,20 @@ def test_the_numbers_are_the_measured_ones():
 def test_1_done_is_read_without_a_probe(settling: Settling):
     """A file that its writer closed is read at once it rests."""
     settling.done(PATH, now=1.0)
-    assert settling.due(now=1.0 + QUIET_S) == [Due(PATH, probe=False)]
+    assert settling.due(now=1.0 + QUIET_S) == [DONE]
 
 
 def test_1_writing_is_probed(settling: Settling):
     """A file that was only seen to change may still have its writer."""
     settling.writing(PATH, now=1.0)
-    assert settling.due(now=1.0 + QUIET_S) == [Due(PATH, probe=True)]
+    assert settling.due(now=1.0 + QUIET_S) == [WRITING]
 
 
 def test_1_a_change_after_the_close_is_writing_again(settling: Settling):
     """Who closes a file and goes on writing is not done."""
     settling.done(PATH, now=1.0)
     settling.writing(PATH, now=1.01)
-    assert settling.due(now=1.1) == [Due(PATH, probe=True)]
+    assert settling.due(now=1.1) == [WRITING]
 
 
 def test_1_gone_is_forgotten(settling: Settling):
@@ -112,7 +115,7 @@ def test_2c_looked_at_10_s_after_the_first_change_at_the_latest(settling: Settli
         assert settling.due(now=now) == []
         now += 0.04
     settling.done(PATH, now=DEADLINE_S - 0.01)
-    assert settling.due(now=DEADLINE_S) == [Due(PATH, probe=False)]
+    assert settling.due(now=DEADLINE_S) == [DONE]
 
 
 def test_3b_busy_is_probed_again_every_250_ms(settling: Settling):
@@ -121,7 +124,7 @@ def test_3b_busy_is_probed_again_every_250_ms(settling: Settling):
     for number in range(4):
         now = 0.05 + number * PROBE_EVERY_S
         assert settling.due(now=now - JUST) == []
-        assert settling.due(now=now) == [Due(PATH, probe=True)]
+        assert settling.due(now=now) == [WRITING]
         settling.busy(PATH, now=now)
 
 
@@ -131,14 +134,14 @@ def test_3b_done_ends_the_wait(settling: Settling):
     settling.due(now=0.05)
     settling.busy(PATH, now=0.05)
     settling.done(PATH, now=0.06)
-    assert settling.due(now=0.06 + QUIET_S) == [Due(PATH, probe=False)]
+    assert settling.due(now=0.06 + QUIET_S) == [DONE]
 
 
 def test_3b_read_without_a_probe_after_5_s_without_an_event(settling: Settling):
     """A program that keeps its file open forever gets its answer."""
     settling.writing(PATH, now=0.0)
     now = 0.05
-    while settling.due(now=now) == [Due(PATH, probe=True)]:
+    while settling.due(now=now) == [WRITING]:
         settling.busy(PATH, now=now)
         now = wait(settling)
     assert now == pytest.approx(HELD_OPEN_REST_S)
@@ -159,19 +162,37 @@ def test_3b_an_open_file_that_goes_on_changing_is_not_read(settling: Settling):
 def test_3c_unknown_is_read_after_2500_ms_without_an_event(settling: Settling):
     """Where nobody can say who writes, a file rests longer."""
     settling.writing(PATH, now=0.0)
-    assert settling.due(now=0.05) == [Due(PATH, probe=True)]
+    assert settling.due(now=0.05) == [WRITING]
     settling.unknown(PATH)
     settling.writing(PATH, now=1.0)
     assert settling.due(now=1.0 + UNPROVEN_REST_S - JUST) == []
-    assert settling.due(now=1.0 + UNPROVEN_REST_S) == [Due(PATH, probe=False)]
+    assert settling.due(now=1.0 + UNPROVEN_REST_S) == [PLAIN]
 
 
-def test_4_changed_is_due_again_later_each_time(settling: Settling):
+def test_4_a_file_that_is_open_again_is_read_at_the_second_look(settling: Settling):
+    """Whose event has not come a quarter of a second later has it open for something else."""
+    settling.done(PATH, now=0.0)
+    assert settling.due(now=0.05) == [DONE]
+    settling.busy(PATH, now=0.05)
+    assert settling.due(now=0.05 + PROBE_EVERY_S - JUST) == []
+    assert settling.due(now=0.05 + PROBE_EVERY_S) == [PLAIN]
+
+
+def test_4_a_writer_who_tells_of_itself_is_waited_for(settling: Settling):
+    """Half of a save that follows on another is no save."""
+    settling.done(PATH, now=0.0)
+    settling.due(now=0.05)
+    settling.busy(PATH, now=0.05)
+    settling.writing(PATH, now=0.06)
+    assert settling.due(now=0.05 + PROBE_EVERY_S) == [WRITING]
+
+
+def test_5_changed_is_due_again_later_each_time(settling: Settling):
     """A file that moves while it is read is read again, ever less often."""
     settling.done(PATH, now=0.0)
     now, waits = QUIET_S, []
     for _ in range(9):
-        assert settling.due(now=now) == [Due(PATH, probe=False)]
+        assert settling.due(now=now) == [DONE]
         settling.changed(PATH, now=now)
         waits.append(wait(settling) - now)
         now = wait(settling)
@@ -182,10 +203,10 @@ def test_4_changed_is_due_again_later_each_time(settling: Settling):
 def test_an_event_while_a_path_is_looked_at_wins_over_the_answer(settling: Settling):
     """A save that comes while the one before is read is read too."""
     settling.done(PATH, now=0.0)
-    assert settling.due(now=0.05) == [Due(PATH, probe=False)]
+    assert settling.due(now=0.05) == [DONE]
     settling.done(PATH, now=0.06)
     settling.read(PATH)
-    assert settling.due(now=0.11) == [Due(PATH, probe=False)]
+    assert settling.due(now=0.11) == [DONE]
 
 
 def test_a_path_is_handed_out_once(settling: Settling):
@@ -211,7 +232,7 @@ def test_a_busy_answer_does_not_undo_the_close_that_came_meanwhile(settling: Set
     settling.due(now=0.05)
     settling.done(PATH, now=0.06)
     settling.busy(PATH, now=0.07)
-    assert settling.due(now=0.06 + QUIET_S) == [Due(PATH, probe=False)]
+    assert settling.due(now=0.06 + QUIET_S) == [DONE]
 
 
 def test_2c_counts_from_the_first_change_also_across_a_look(settling: Settling):
