@@ -1,10 +1,17 @@
-"""The embedded model's weights for tests: downloaded once, kept in a cache between runs."""
+"""
+The embedded model for tests: its weights are downloaded once, and kept in a cache between runs.
+
+llama.cpp takes a thread for each core, and they spin while they wait for each other: beside other tests that makes
+seconds of work a minute. What is started within `on_one_core` has one thread.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +26,17 @@ def path_or_skip() -> Path:
     if isinstance(found, str):
         pytest.skip(found)
     return found
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keep this thread, and what it starts, to one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 @functools.cache

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from behaviour.embedded_weights import path_or_skip
+from behaviour.embedded_weights import on_one_core, path_or_skip
 
 from rlmwatch.errors import ProviderCutOff, ProviderUnavailable, UnknownModel
 from rlmwatch.models.base import Message, Request
@@ -21,8 +22,9 @@ LONG = Request("smollm2-135m-instruct", (Message("user", "Tell me a long story."
 
 
 @pytest.fixture
-def path() -> Path:
-    return path_or_skip()
+def path() -> Iterator[Path]:
+    with on_one_core():
+        yield path_or_skip()
 
 
 async def until_gone(pid: int) -> None:

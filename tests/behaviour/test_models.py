@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from behaviour.embedded_weights import path_or_skip
+from behaviour.embedded_weights import on_one_core, path_or_skip
 from servers.openai_server import Answer, Fault, OpenAIServer
 from servers.openai_server import Reply as ServerReply
 
@@ -25,12 +25,24 @@ LONG = "Tell me a very long story about a lighthouse."
 
 @dataclass
 class Subject:
-    """A model under test, and how to know that it has begun a long answer."""
+    """
+    A model under test, and how to know that it has begun a long answer.
 
-    make: Callable[[Subject], Model]
+    Attributes:
+        make: Makes the model.
+        loaded: In place of it, a model that is loaded once for all tests, and its loop.
+    """
+
+    make: Callable[[Subject], Model] | None = None
+    loaded: tuple[asyncio.Runner, Model] | None = None
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     def run(self, test: Callable[[Model], Awaitable[None]]) -> None:
+        if self.loaded is not None:
+            loop, model = self.loaded
+            loop.run(test(model))
+            return
+
         async def whole() -> None:
             model = self.make(self)
             try:
@@ -59,6 +71,16 @@ def _scripted(subject: Subject) -> ScriptedModel:
     return ScriptedModel(answer, models=(NAME,))
 
 
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[tuple[asyncio.Runner, Model]]:
+    """The embedded model, which takes seconds to load."""
+    path = path_or_skip()
+    with on_one_core(), asyncio.Runner() as loop:
+        model = EmbeddedModel(path)
+        yield loop, model
+        loop.run(model.aclose())
+
+
 @pytest.fixture(params=["openai", "scripted", "embedded"])
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     if request.param == "openai":
@@ -67,8 +89,7 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     elif request.param == "scripted":
         yield Subject(_scripted)
     else:
-        path = path_or_skip()
-        yield Subject(lambda _: EmbeddedModel(path))
+        yield Subject(loaded=request.getfixturevalue("loaded"))
 
 
 def ask(text: str, max_tokens: int = 20, model: str = NAME) -> Request:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from behaviour.embedded_weights import path_or_skip
+from behaviour.embedded_weights import on_one_core, path_or_skip
 from servers.openai_server import OpenAIServer
 from system.household import Home
 
@@ -10,11 +10,12 @@ from system.household import Home
 def test_a_save_is_answered_by_the_embedded_model(home: Home, provider: OpenAIServer):
     """With no key but the small local model, a save is answered on this machine, for nothing, and remembered."""
     weights = path_or_skip()
+    home.fresh = True
     home.key = None
     home.provider = None
     home.set(f'[models]\npath = "{weights}"\n')
     home.save("chat_input.txt", "---\ntokens: 40\ntemperature: 0\n---\nWhat is the capital of France?\n")
-    with home.daemon() as daemon:
+    with on_one_core(), home.daemon() as daemon:
         chosen = daemon.wait("model.chosen")
         daemon.wait("answer.written", path="chat_output.txt", timeout=120)
         home.save("chat_input.txt", "---\ntokens: 20\n---\nAnd of Italy?\n")
