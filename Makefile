@@ -4,6 +4,8 @@
 PYTHON ?= $(firstword $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done))
 BIN := .venv/bin
+# Tests wait about as long as they work: one process more than two cores can run.
+WORKERS ?= 3
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 INSTALL := $(PIP) install --require-hashes -r
 MYSELF := $(PIP) install --no-deps --no-build-isolation -e .
@@ -15,7 +17,7 @@ run: .venv/.run
 	@exec $(BIN)/rlmwatch run sample_workspace
 
 test: lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check

@@ -1,6 +1,9 @@
 """What holds for all tests."""
 
+from __future__ import annotations
+
 import os
+from pathlib import Path
 
 import pytest
 import structlog
@@ -11,6 +14,29 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.register_profile("explore", settings.get_profile("same"), derandomize=False, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+LONGEST_FIRST = (
+    "sandbox/test_escapes",
+    "system/test_cluster",
+    "system",
+    "sandbox",
+    "machines",
+    "docs",
+    "behaviour",
+    "",
+)
+"""In this order the workers take the files, so that none is left with a long one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first; those of one folder stay in their order."""
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(here).as_posix()
+        return next(n for n, begins in enumerate(LONGEST_FIRST) if path.startswith(begins))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)
