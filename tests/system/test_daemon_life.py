@@ -9,10 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from servers.openai_server import OpenAIServer
 from system.household import DEADLINE_S, Home
 
 from rlmwatch import clock
+
+
+@pytest.fixture(autouse=True)
+def fresh(home: Home) -> None:
+    """What is told here is how the program starts and ends, so it starts as a person starts it."""
+    home.fresh = True
 
 
 def test_a_second_daemon_says_who_holds_the_folder(home: Home, provider: OpenAIServer):

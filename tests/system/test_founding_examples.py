@@ -32,6 +32,12 @@ answer(f"Vents were first seen in 1977 [{pages[0].n}].")
 """
 
 
+@pytest.fixture(autouse=True)
+def fresh(home: Home) -> None:
+    """The programs are started as a person starts them."""
+    home.fresh = True
+
+
 @pytest.fixture
 def coder() -> Coder:
     """What the model writes and says."""
