@@ -50,7 +50,8 @@ def pytest_collection_finish() -> None:
 def no_real_keys(monkeypatch):
     """No test sees a key, an address or a setting of the person who runs it."""
     for name in [*os.environ]:
-        if name.startswith(("RLMWATCH_", "OPENAI_", "OPENROUTER_", "EXA_")) and name != "RLMWATCH_TEST_CACHE":
+        theirs = name.startswith(("RLMWATCH_", "OPENAI_", "OPENROUTER_", "EXA_"))
+        if theirs and not name.startswith("RLMWATCH_TEST_"):  # those are about the tests
             monkeypatch.delenv(name)
 
 
