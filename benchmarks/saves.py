@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--stagger", type=float, default=0.25, metavar="SECONDS", help="between two recordings")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, OpenAIServer(Brain()) as server:
-        home = Home(Path(folder) / "home", server)
+        home = Home(Path(folder) / "home", server, fresh=True)
         played = play_all(home, load_all(TRACES), stagger_s=given.stagger)
     families: defaultdict[str, list[Played]] = defaultdict(list)
     for each in played:

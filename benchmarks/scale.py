@@ -58,7 +58,7 @@ def main() -> None:
 @contextmanager
 def home():
     with tempfile.TemporaryDirectory() as folder, OpenAIServer(Brain()) as server:
-        yield Home(Path(folder) / "home", server), server
+        yield Home(Path(folder) / "home", server, fresh=True), server
 
 
 def measure(person: Home, size: Folder) -> None:
