@@ -43,8 +43,7 @@ def on_one_core() -> Iterator[None]:
 def _fetched() -> Path | str:
     if importlib.util.find_spec("xllamacpp") is None:
         return "the extra `local` is not installed"
-    cache = os.environ.get("RLMWATCH_TEST_CACHE")
     try:
-        return weights.fetch(Path(cache) if cache else None)
+        return weights.fetch()
     except UserError as error:
         return f"the weights cannot be fetched here: {error}"

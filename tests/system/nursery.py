@@ -5,7 +5,7 @@ Starts Python programs from a process that has imported rlmwatch already: what t
     process.wait()
 
 What is started is a process of its own, with its own environment, folder, streams and exit status, that does what
-`python <arguments>` does; only that its imports were made before it was forked. `RLMWATCH_TEST_START=exec` starts every
+`python <arguments>` does; only that its imports were made before it was forked. `TEST_START=exec` starts every
 program as a person does; so does `start` by itself where this system has no pidfd, and tests that are about starting.
 """
 
@@ -191,7 +191,7 @@ def start(
         fresh: Start it as a person does, with nothing imported.
         streams: `stdout` and `stderr`: `subprocess.PIPE` (of UTF-8 text), `subprocess.DEVNULL`, or ours.
     """
-    if before or fresh or os.environ.get("RLMWATCH_TEST_START") == "exec" or not hasattr(os, "pidfd_open"):
+    if before or fresh or os.environ.get("TEST_START") == "exec" or not hasattr(os, "pidfd_open"):
         command = [*before, sys.executable, *args]
         return subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, text=True, **streams)
     return nursery().start(args, env=env, cwd=cwd, **streams)
