@@ -11,6 +11,7 @@ program as a person does; so does `start` by itself where this system has no pid
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
@@ -266,10 +267,30 @@ def become(args: Sequence[str]) -> None:
         runpy.run_path(first, run_name="__main__")
 
 
+def end(status: object) -> None:
+    """
+    End this process as `sys.exit(status)` does, but for the last step.
+
+    That frees every module, which takes 80 ms where their memory is shared with the nursery.
+    """
+    if not isinstance(status, int | None):
+        sys.stderr.write(f"{status}\n")
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit((status or 0) & 0xFF)
+
+
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as orders:
         order = serve(orders)
         if order is not None:
             orders.detach()
     if order is not None:
-        become(order["args"])
+        try:
+            become(order["args"])
+        except SystemExit as ended:
+            end(ended.code)
+        end(0)
