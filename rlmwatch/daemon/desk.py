@@ -208,7 +208,7 @@ class Desk:
         with self._held_session(run):
             came = self.board.progress_of(run.run_id)
             report = publish(self.root, run, by=self.board.by, now=self.utc(), progress=came)
-        self.board.forget(run.run_id)
+        self.board.update(run, now=self.utc())  # nothing of it is to be flushed any more
         for warning in report.warnings:
             log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
         if not report.superseded:  # that was said by the publisher

@@ -139,6 +139,8 @@ class StatusBoard:
         """
         Say where *run* is; False where that waits for its second (see `flush`), or may not be said (rules 1, 3, 4).
 
+        Of an ended run what waits is dropped: a file deleted meanwhile would come back as a run that goes on.
+
         Raises:
             WorkspaceError: It cannot be stored.
         """
@@ -156,11 +158,6 @@ class StatusBoard:
                 return False
             self._said[run.run_id] = _Said(about, at)
             return self._write(run.run_id, status)
-
-    def forget(self, run_id: str) -> None:
-        """Drop what waits of an ended run: a file deleted meanwhile would come back as a run that goes on."""
-        with self.root.status_lock:
-            self._said.pop(run_id, None)
 
     def flush(self, *, now: str) -> int:
         """

@@ -15,7 +15,7 @@ print(dict(os.environ), os.getcwd(), sys.argv[1:], sys.stdin.read(), __name__)
 print(sorted(int(fd.name) for fd in Path("/proc/self/fd").iterdir())[:4], time.tzname)
 sys.stderr.write("and an error")
 """
-ENV = {"ONE": "1", "TZ": "UTC-3", "LC_CTYPE": "C.UTF-8"}
+ENV = {"ONE": "1", "TZ": "XYZ-3", "LC_CTYPE": "C.UTF-8"}
 
 
 @pytest.fixture(params=[True, False], ids=["fresh", "nursery"])
@@ -34,7 +34,7 @@ def test_it_has_its_own_environment_folder_and_streams_and_nothing_else(python, 
     assert errors == "and an error"
     assert out.splitlines() == [
         f"{ENV} {tmp_path} ['word']  __main__",
-        "[0, 1, 2, 3] ('UTC', 'UTC')",  # 3 lists the folder
+        "[0, 1, 2, 3] ('XYZ', 'XYZ')",  # 3 lists the folder
     ]
     assert process.returncode == 0
 

@@ -170,7 +170,7 @@ def test_2_what_waits_of_an_ended_run_does_not_bring_its_status_back(board, root
     board.update(RUNNING, now=at(1))
     board.update(RUNNING, Live(Progress(step=1)), now=at(1.1))
     end(root, DONE, warnings=(), by=ME, now=at(1.2))
-    board.forget(DONE.run_id)
+    assert not board.update(DONE, now=at(1.3))
     (root.path / "jobs" / f"{DONE.run_id}.json").unlink()
     assert board.flush(now=at(3)) == 0
     assert names(root.path / "jobs") == []
