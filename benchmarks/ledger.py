@@ -18,7 +18,7 @@ from pathlib import Path
 from time import perf_counter
 
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.runs.model import Outcome, PaidCall, Result, Run, RunStatus, Save, Usage
 from rlmwatch.runs.queue import OnNewSave

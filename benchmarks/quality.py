@@ -27,12 +27,12 @@ from rlmwatch import clock
 from rlmwatch.budget import Budget, Caps
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
+from rlmwatch.engine.call_site import AttemptScope
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.loop import run_engine
-from rlmwatch.engine.place import Frame
 from rlmwatch.engine.prompts import current_prompts
-from rlmwatch.engine.task import EngineResult, Kit, Task
-from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.engine.task import EngineDeps, EngineResult, Task
+from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.models.base import Model, Request
 from rlmwatch.models.scripted import ScriptedModel
 from rlmwatch.runs.journal import Ceilings
@@ -40,7 +40,7 @@ from rlmwatch.runs.model import CallState, Save
 from rlmwatch.runs.queue import OnNewSave
 from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.sandbox.base import Sandbox
-from rlmwatch.sandbox.process import ProcessSandbox
+from rlmwatch.sandbox.host.process import ProcessSandbox
 
 TASKS = {"needle": needle.make, "aggregate": aggregate.make, "pairs": pairs.make}
 SECONDS = 900
@@ -97,14 +97,14 @@ async def solve(
     assert run is not None
     run = await ledger.claim(run.run_id, now=clock.utc())
     assert run is not None
-    frame = Frame(
+    frame = AttemptScope(
         run.run_id, run.attempt, Ceilings(None, None), clock.monotonic() + SECONDS, clock.monotonic, clock.utc
     )
     budget = Budget("run", Caps(options.max_tokens, options.max_cost_usd))
     steps = Steps()
     calls = Calls(frame, ledger, model, budget)
     begun = perf_counter()
-    kit = Kit(options, calls, sandbox, steps, current_prompts())
+    kit = EngineDeps(options, calls, sandbox, steps, current_prompts())
     result = await run_engine(Task(problem.question, problem.context), kit)
     seconds = perf_counter() - begun
     done = [entry for entry in await ledger.entries(run.run_id) if entry.state is CallState.DONE]
@@ -114,9 +114,9 @@ async def solve(
 
 async def provider(name: str) -> tuple[Model, str]:
     """Return the provider that the configuration names, and the model to ask."""
-    from rlmwatch.daemon.keys import find_all
-    from rlmwatch.daemon.vendors import find_model
-    from rlmwatch.sources import load, user_config_dir
+    from rlmwatch.daemon.credentials import find_all
+    from rlmwatch.daemon.factories import find_model
+    from rlmwatch.settings.sources import load, user_config_dir
 
     where = user_config_dir()
     loaded = load(user_dir=where, workspace=None, environ=os.environ)

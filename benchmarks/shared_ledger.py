@@ -54,7 +54,7 @@ async def call(ledger, run: Run, key: str) -> None:
 
 
 async def verbs(url: str) -> dict[str, float]:
-    from rlmwatch.ledger.postgres import PostgresLedger
+    from rlmwatch.ledger.postgres.ledger import PostgresLedger
 
     ledger = PostgresLedger.open(url, "bench")
     runs: list[Run] = []
@@ -83,7 +83,7 @@ def busy_program(url: str, mark: str, counted) -> None:
     """Make calls for `FOR_S` seconds, `AT_ONCE` at a time, as a worker would."""
 
     async def work() -> int:
-        from rlmwatch.ledger.postgres import PostgresLedger
+        from rlmwatch.ledger.postgres.ledger import PostgresLedger
 
         ledger = PostgresLedger.open(url, mark)
         run = (await ledger.admit(a_save(mark), on_new_save=OnNewSave.QUEUE, now=NOW)).run
@@ -117,9 +117,9 @@ def calls_per_s(url: str, programs: int) -> float:
 
 async def handing_out(url: str) -> dict[str, float]:
     """Send runs to the engine, and have them taken by a worker that does nothing with them."""
-    from rlmwatch.daemon.handout import Handout
+    from rlmwatch.cluster.job_queue import JobQueue
 
-    async with Handout(url) as handout:
+    async with JobQueue(url) as handout:
         begun = perf_counter()
         for n in range(RUNS):
             await handout.send(f"r{n}", "bench", f"c{n}")

@@ -14,20 +14,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlmwatch.api import RunResult, Session, run
     from rlmwatch.client import Client, Job, JobStatus
-    from rlmwatch.daemon.api import RunResult, Session, run
     from rlmwatch.errors import RlmwatchError, SessionBudgetExceeded
 
-__version__ = "0.1.0"
+from rlmwatch.version import __version__ as __version__
+
 __all__ = ["Client", "Job", "JobStatus", "RlmwatchError", "RunResult", "Session", "SessionBudgetExceeded", "run"]
 
 _WHERE = {
     "Client": "rlmwatch.client",
     "Job": "rlmwatch.client",
     "JobStatus": "rlmwatch.client",
-    "run": "rlmwatch.daemon.api",
-    "RunResult": "rlmwatch.daemon.api",
-    "Session": "rlmwatch.daemon.api",
+    "run": "rlmwatch.api",
+    "RunResult": "rlmwatch.api",
+    "Session": "rlmwatch.api",
     "RlmwatchError": "rlmwatch.errors",
     "SessionBudgetExceeded": "rlmwatch.errors",
 }

@@ -33,7 +33,7 @@ from rlmwatch.contract.options import Keywords
 from rlmwatch.errors import InputError, UsageError
 from rlmwatch.workspace import jobs as box
 from rlmwatch.workspace import polling
-from rlmwatch.workspace.find import find
+from rlmwatch.workspace.locate import find
 
 POLL_S = 0.5
 """Between two looks at a job while waiting: as the founding loop does."""

@@ -10,8 +10,8 @@ from rlmwatch.contract.names import InputName
 from rlmwatch.errors import LedgerError
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import Admission, Known, OnNewSave
-from rlmwatch.watch.gate import Ports
 from rlmwatch.watch.observer import Seen
+from rlmwatch.watch.save_filter import Ports
 
 
 @dataclass

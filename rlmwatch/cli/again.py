@@ -9,8 +9,8 @@ from pathlib import Path
 from rlmwatch.cli.files import place_of
 from rlmwatch.cli.output import quiet, say
 from rlmwatch.contract.names import input_name
-from rlmwatch.daemon.ledgers import ledger_of
-from rlmwatch.daemon.place import Place
+from rlmwatch.daemon.paths import WorkspacePaths
+from rlmwatch.daemon.stores import ledger_of
 from rlmwatch.errors import UsageError
 from rlmwatch.runs.queue import Known
 from rlmwatch.workspace.owner import holder
@@ -37,7 +37,7 @@ def again(file: Path, /) -> int:
     return 0
 
 
-async def _forget(place: Place, path: str) -> None:
+async def _forget(place: WorkspacePaths, path: str) -> None:
     ledger = ledger_of(place)
     try:
         if not await ledger.again(path):

@@ -14,10 +14,10 @@ from rlmwatch.cli.output import say
 from rlmwatch.contract.documents import StatusFile
 from rlmwatch.contract.names import input_name
 from rlmwatch.contract.text import digest
-from rlmwatch.daemon.app import App, Parts
-from rlmwatch.daemon.log import Redactor, configure
-from rlmwatch.daemon.once import answer as answer_one
-from rlmwatch.daemon.place import Place
+from rlmwatch.daemon.composition import App, Parts
+from rlmwatch.daemon.logging import Redactor, configure
+from rlmwatch.daemon.oneshot import answer as answer_one
+from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.errors import UsageError, WorkspaceBusy
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.workspace.owner import holder, is_served
@@ -59,7 +59,7 @@ def answer(file: Path, /) -> int:
             return ended
 
 
-async def _here(place: Place, path: str) -> int:
+async def _here(place: WorkspacePaths, path: str) -> int:
     redactor = Redactor()
     configure("text", redactor, level=logging.WARNING)
     heard: list[str] = []
@@ -90,7 +90,7 @@ def _print(run: Run, *, heard: bool) -> int:
     return 1
 
 
-async def _by_another(place: Place, path: str) -> int | None:
+async def _by_another(place: WorkspacePaths, path: str) -> int | None:
     """Wait for the answer of who holds the workspace, and print it; None once nobody holds it any more."""
     wanted = digest((place.root / path).read_bytes())
     give_up = clock.monotonic() + SEEN_WITHIN_S
@@ -113,7 +113,7 @@ async def _by_another(place: Place, path: str) -> int | None:
     return 1
 
 
-def _status_of(place: Place, path: str, wanted: str) -> StatusFile | None:
+def _status_of(place: WorkspacePaths, path: str, wanted: str) -> StatusFile | None:
     for number, found in enumerate(statuses(place.root)):
         if found.input == path and found.input_digest == wanted:
             return found

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from rlmwatch.cli.output import quiet, say
 from rlmwatch.client import Client
-from rlmwatch.daemon.place import locate
+from rlmwatch.daemon.paths import locate
 from rlmwatch.errors import UsageError
 from rlmwatch.workspace.owner import holder
 

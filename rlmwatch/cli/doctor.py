@@ -12,17 +12,18 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from rlmwatch import __version__, clock
+from rlmwatch import clock
 from rlmwatch.cli.output import print_json, quiet
-from rlmwatch.daemon.keys import KEYS, Key, find_all
-from rlmwatch.daemon.place import Place, locate
-from rlmwatch.daemon.vendors import build_sandbox, find_model
+from rlmwatch.daemon.credentials import KEYS, Key, find_all
+from rlmwatch.daemon.factories import build_sandbox, find_model
+from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import NoProvider, ProviderError, RlmwatchError, UsageError
-from rlmwatch.models import weights
 from rlmwatch.models.base import Message, Model, Request
+from rlmwatch.models.llamacpp import weights
 from rlmwatch.models.select import Choice
 from rlmwatch.sandbox.base import Report
-from rlmwatch.sources import USER_FILE, Loaded, load
+from rlmwatch.settings.sources import USER_FILE, Loaded, load
+from rlmwatch.version import __version__
 from rlmwatch.watch.scan import Closed, Scan
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.owner import holder, named_host
@@ -86,7 +87,7 @@ async def _collect(workspace: Path | None, *, ask: bool) -> list[Line]:
 
 async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
     yield Line("ok", "rlmwatch", f"{__version__} on Python {sys.version.split()[0]}")
-    place: Place | None = None
+    place: WorkspacePaths | None = None
     try:
         place = locate(workspace)
     except UsageError as error:
@@ -95,7 +96,7 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
         for line in _workspace(place):
             yield line
         yield await asyncio.to_thread(_inotify, place)
-    from rlmwatch.sources import user_config_dir
+    from rlmwatch.settings.sources import user_config_dir
 
     user_dir = place.user_dir if place else user_config_dir()
     keys = find_all(os.environ, user_dir)
@@ -114,7 +115,7 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
         yield line
 
 
-def _workspace(place: Place) -> list[Line]:
+def _workspace(place: WorkspacePaths) -> list[Line]:
     lines = []
     try:
         storable(Root.open(place.root).path)
@@ -131,7 +132,7 @@ def _workspace(place: Place) -> list[Line]:
     return lines
 
 
-def _inotify(place: Place) -> Line:
+def _inotify(place: WorkspacePaths) -> Line:
     """Compare the kernel's limits with the folders to be watched."""
     scan = Scan(place.root)
     closed = [found.path for found in scan if isinstance(found, Closed)]

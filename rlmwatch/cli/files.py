@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rlmwatch.daemon.place import Place, locate
+from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import UsageError
-from rlmwatch.sources import WORKSPACE_FILE
-from rlmwatch.workspace.find import WORKSPACE_VARIABLE
+from rlmwatch.settings.sources import WORKSPACE_FILE
+from rlmwatch.workspace.locate import WORKSPACE_VARIABLE
 
 
-def place_of(file: Path) -> tuple[Place, str]:
+def place_of(file: Path) -> tuple[WorkspacePaths, str]:
     """
     Return the workspace that *file* is in, and its POSIX path there.
 

@@ -13,7 +13,7 @@ from rlmwatch.cli.output import print_json, print_table
 from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import input_name
-from rlmwatch.daemon.place import locate
+from rlmwatch.daemon.paths import locate
 from rlmwatch.workspace.polling import statuses
 
 COLUMNS = ("job_id", "status", "outcome", "input", "model", "output_tokens", "cost_usd", "note")

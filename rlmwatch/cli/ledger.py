@@ -12,10 +12,10 @@ from cyclopts import App, Parameter
 from rlmwatch import clock
 from rlmwatch.cli.output import print_json, quiet
 from rlmwatch.contract.documents import second
-from rlmwatch.daemon.ledgers import cluster_installed, workspace_name
-from rlmwatch.daemon.place import locate
+from rlmwatch.daemon.paths import locate
+from rlmwatch.daemon.stores import cluster_installed, workspace_name
 from rlmwatch.errors import UsageError
-from rlmwatch.sources import load, own_name
+from rlmwatch.settings.sources import load, own_name
 from rlmwatch.workspace.owner import Lock
 
 app = App(name="ledger", help="The ledger of a workspace: carry it over to a shared one.")
@@ -42,8 +42,8 @@ def move(
     """
     quiet()
     cluster_installed()
-    from rlmwatch.ledger import move as moving
-    from rlmwatch.ledger.pg_connection import described
+    from rlmwatch.ledger import transfer
+    from rlmwatch.ledger.postgres.connection import described
 
     place = locate(workspace)
     url = to or load(user_dir=place.user_dir, workspace=place.root, environ=os.environ).settings.ledger
@@ -54,7 +54,7 @@ def move(
     host = own_name(place.user_dir, os.environ, socket.gethostname())
     lock = Lock.acquire(place.state, host=host, pid=os.getpid(), now=clock.utc())
     try:
-        moved = moving.move(place.ledger, url, workspace_name(place, host))
+        moved = transfer.move(place.ledger, url, workspace_name(place, host))
         aside = _set_aside(place.ledger)
     finally:
         lock.release()

@@ -10,8 +10,8 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from rlmwatch import __version__
 from rlmwatch.errors import ConfigError, NoProvider, RlmwatchError, UsageError, WorkspaceBusy
+from rlmwatch.version import __version__
 
 FAILED = 1
 CALLED_WRONGLY = 2

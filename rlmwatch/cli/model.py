@@ -6,7 +6,7 @@ from cyclopts import App
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from rlmwatch.cli.output import quiet, say
-from rlmwatch.models import weights
+from rlmwatch.models.llamacpp import weights
 
 app = App(name="model", help="The small local model: fetch it, say where it is, remove it.")
 

@@ -45,6 +45,6 @@ def say(text: str) -> None:
 
 def quiet() -> None:
     """Log only what a person must know; a verb that prints its own result tells the rest itself."""
-    from rlmwatch.daemon.log import Redactor, configure
+    from rlmwatch.daemon.logging import Redactor, configure
 
     configure("text", Redactor(), level=logging.WARNING)

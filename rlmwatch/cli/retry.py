@@ -13,8 +13,8 @@ from rlmwatch.cli.output import quiet
 from rlmwatch.cli.submit import Flag, handed_in
 from rlmwatch.client import Client
 from rlmwatch.contract.names import input_name
-from rlmwatch.daemon.ledgers import ledger_if_any
-from rlmwatch.daemon.place import Place, locate
+from rlmwatch.daemon.paths import WorkspacePaths, locate
+from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import UsageError
 from rlmwatch.runs.model import Outcome, Run, RunStatus
 from rlmwatch.runs.submitted import ENCLOSED
@@ -68,7 +68,7 @@ def _refuse(run: Run, job_id: str) -> None:
         )
 
 
-async def _find(place: Place, job_id: str) -> Run | None:
+async def _find(place: WorkspacePaths, job_id: str) -> Run | None:
     ledger = ledger_if_any(place)
     if ledger is None:
         return None

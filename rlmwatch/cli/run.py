@@ -13,11 +13,11 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from rlmwatch.cli.output import print_json, say
-from rlmwatch.daemon.app import App, Role
-from rlmwatch.daemon.log import Format, Redactor, configure
-from rlmwatch.daemon.once import Sketch, once, sketches
-from rlmwatch.daemon.place import Place, locate
-from rlmwatch.daemon.service import How, serve
+from rlmwatch.daemon.composition import App, Role
+from rlmwatch.daemon.logging import Format, Redactor, configure
+from rlmwatch.daemon.oneshot import Sketch, once, sketches
+from rlmwatch.daemon.paths import WorkspacePaths, locate
+from rlmwatch.daemon.service import StartOptions, serve
 from rlmwatch.daemon.systemd import Manager
 
 Flag = Parameter(negative=())
@@ -27,8 +27,8 @@ SHOWN_CHARS = 400
 
 @dataclass(frozen=True, slots=True)
 class _Flags:
-    place: Place
-    how: How
+    place: WorkspacePaths
+    how: StartOptions
     form: Format
     settings: dict[str, object]
 
@@ -60,7 +60,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     """
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
-    flags = _Flags(locate(workspace), How(yes, take_over), form, {"workers": workers})
+    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, {"workers": workers})
     if dry_run:
         return asyncio.run(_dry_run(flags, as_json=as_json))
     return asyncio.run(_once(flags) if once else _serve(flags))

@@ -14,10 +14,10 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from rlmwatch.cli.output import print_json, quiet
-from rlmwatch.daemon.ledgers import ledger_if_any
-from rlmwatch.daemon.place import Place, locate
+from rlmwatch.daemon.paths import WorkspacePaths, locate
+from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import UsageError
-from rlmwatch.ledger.verbs import Verbs
+from rlmwatch.ledger.ledger import Verbs
 from rlmwatch.runs.model import JournalEntry, Run, Usage
 from rlmwatch.runs.trajectory import StepRecord
 
@@ -75,7 +75,7 @@ def show(
     return 0
 
 
-async def _find(place: Place, run_id: str) -> Shown:
+async def _find(place: WorkspacePaths, run_id: str) -> Shown:
     ledger = ledger_if_any(place)
     if ledger is None:
         raise UsageError(f"{place.root} has no ledger on this machine: nothing was answered here")

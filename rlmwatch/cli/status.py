@@ -10,10 +10,10 @@ from cyclopts import Parameter
 
 from rlmwatch import clock
 from rlmwatch.cli.output import print_json, quiet
-from rlmwatch.daemon.ledgers import ledger_if_any
-from rlmwatch.daemon.place import Place, locate
+from rlmwatch.daemon.paths import WorkspacePaths, locate
+from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import UsageError
-from rlmwatch.sources import load
+from rlmwatch.settings.sources import load
 from rlmwatch.workspace.owner import holder, named_host
 from rlmwatch.workspace.polling import status as read_one
 
@@ -45,14 +45,14 @@ def status(
     return 0
 
 
-def _one(place: Place, job_id: str) -> dict[str, Any]:
+def _one(place: WorkspacePaths, job_id: str) -> dict[str, Any]:
     found = read_one(place.root, job_id)
     if found is None:
         raise UsageError(f"{job_id}: no such run in {place.root}; `rlmwatch jobs` lists them")
     return found.model_dump(mode="json")
 
 
-async def _whole(place: Place) -> dict[str, Any]:
+async def _whole(place: WorkspacePaths) -> dict[str, Any]:
     import os
 
     settings = load(user_dir=place.user_dir, workspace=place.root, environ=os.environ).settings

@@ -18,12 +18,12 @@ from rlmwatch.cli.output import print_json, quiet, say
 from rlmwatch.cli.waiting import job_values, print_ended, until_ended
 from rlmwatch.client import Client, Job, Options
 from rlmwatch.contract.text import decode
-from rlmwatch.daemon.app import App
-from rlmwatch.daemon.log import Redactor, configure
-from rlmwatch.daemon.once import answer_job
-from rlmwatch.daemon.place import Place, locate
+from rlmwatch.daemon.composition import App
+from rlmwatch.daemon.logging import Redactor, configure
+from rlmwatch.daemon.oneshot import answer_job
+from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import ConfigError, InputError, NoProvider, UsageError, WorkspaceBusy
-from rlmwatch.sources import own_name
+from rlmwatch.settings.sources import own_name
 from rlmwatch.workspace.owner import holder, named_host
 
 STDIN = "-"
@@ -89,7 +89,7 @@ def submit(  # noqa: PLR0913 (the flags of a command line)
     return handed_in(place, client, job, wait=wait, as_json=as_json)
 
 
-def handed_in(place: Place, client: Client, job: Job, *, wait: bool, as_json: bool) -> int:
+def handed_in(place: WorkspacePaths, client: Client, job: Job, *, wait: bool, as_json: bool) -> int:
     """Say what becomes of *job*, and wait for it where that is asked; return the exit status."""
     if not wait:
         if as_json:
@@ -107,7 +107,7 @@ def handed_in(place: Place, client: Client, job: Job, *, wait: bool, as_json: bo
     return print_ended(ended, as_json=as_json)
 
 
-async def _wait(place: Place, client: Client, job: Job) -> Job:
+async def _wait(place: WorkspacePaths, client: Client, job: Job) -> Job:
     """Return *job* once it has ended: answered by whoever answers in the workspace, or here where nobody does."""
     telling = asyncio.create_task(until_ended(client, job.job_id))
     try:
@@ -125,7 +125,7 @@ async def _wait(place: Place, client: Client, job: Job) -> Job:
         await asyncio.gather(telling, return_exceptions=True)
 
 
-async def _answered_here(place: Place, job: Job) -> None:
+async def _answered_here(place: WorkspacePaths, job: Job) -> None:
     redactor = Redactor()
     configure("text", redactor, level=logging.WARNING)
     try:
@@ -135,7 +135,7 @@ async def _answered_here(place: Place, job: Job) -> None:
         raise UsageError(f"{error}\n{job.job_id} is handed in, and is answered when rlmwatch runs here") from error
 
 
-def _nobody(place: Place) -> str | None:
+def _nobody(place: WorkspacePaths) -> str | None:
     """Say, in words, that no daemon answers here now; None where one does, here or on another machine."""
     if holder(place.state) is not None:
         return None
@@ -165,7 +165,7 @@ def _task(words: tuple[str, ...], file: Path | None, data: str | None) -> str:
     return " ".join(words)
 
 
-def _material(place: Place, data: str | None) -> dict[str, str]:
+def _material(place: WorkspacePaths, data: str | None) -> dict[str, str]:
     """Return the job's `data`, or `data_path` where that lies in the workspace and need not be copied."""
     if data is None:
         return {}

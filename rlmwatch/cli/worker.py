@@ -8,8 +8,8 @@ import os
 import sys
 from typing import Literal
 
-from rlmwatch.daemon.ledgers import cluster_installed
-from rlmwatch.daemon.log import Format, Redactor, configure
+from rlmwatch.daemon.logging import Format, Redactor, configure
+from rlmwatch.daemon.stores import cluster_installed
 from rlmwatch.daemon.systemd import Manager
 
 

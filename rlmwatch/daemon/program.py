@@ -23,20 +23,20 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.memory import Turn
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
-from rlmwatch.daemon.bench import BenchMaker, Terms
-from rlmwatch.daemon.ending import Hold, ended_by
-from rlmwatch.daemon.heard import Heard
-from rlmwatch.daemon.keys import Key, find_all
-from rlmwatch.daemon.vendors import build_sandbox, find_model, find_search
+from rlmwatch.daemon.credentials import Key, find_all
+from rlmwatch.daemon.factories import build_sandbox, find_model, find_search
 from rlmwatch.errors import ProviderError, RunTimeout
+from rlmwatch.execution.heard import Heard
+from rlmwatch.execution.outcomes import Hold, ended_by
+from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
 from rlmwatch.handlers.base import Handler
-from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.models.base import Model
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save, Usage
 from rlmwatch.runs.queue import OnNewSave
 from rlmwatch.runs.trajectory import StepRecord, Trajectory
 from rlmwatch.sandbox.base import Sandbox
-from rlmwatch.sources import load, state_dir, user_config_dir
+from rlmwatch.settings.sources import load, state_dir, user_config_dir
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
 from rlmwatch.workspace.session import SessionFile, SessionLock
@@ -160,7 +160,7 @@ class Program:
     """
 
     ledger: SqliteLedger
-    terms: Terms
+    terms: RuntimeConfig
     sandbox: Sandbox
     state: Path
 
@@ -205,9 +205,9 @@ class Program:
                 search = find_search(keys, self._environ)
                 if search is not None:
                     self._stack.push_async_callback(search.aclose)
-                self.terms = Terms(loaded, model, choice.model, search=search)
+                self.terms = RuntimeConfig(loaded, model, choice.model, search=search)
             else:
-                self.terms = Terms(loaded, self._model, loaded.settings.model)
+                self.terms = RuntimeConfig(loaded, self._model, loaded.settings.model)
             self.ledger = SqliteLedger.open(self.state / LEDGER_FOLDER / "ledger.sqlite3")
             self._stack.push_async_callback(self.ledger.aclose)
             self.sandbox = build_sandbox(loaded)
@@ -234,7 +234,7 @@ class Program:
         if run is None:
             raise AssertionError(f"{save.path} is not new")
         heard = Heard()
-        maker = BenchMaker(self.terms, self.ledger, hands, self.sandbox, clock.monotonic, clock.utc)
+        maker = RunContextFactory(self.terms, self.ledger, hands, self.sandbox, clock.monotonic, clock.utc)
         heard.closing.callback(heard.until_published.close)  # the last thing: `conclude` has written the files by then
         async with heard.closing:
             try:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import structlog
 
 from rlmwatch import clock
-from rlmwatch.daemon.app import App
+from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.errors import ConfigError, RlmwatchError, UsageError, WorkspaceError
 from rlmwatch.runs.model import Signature
-from rlmwatch.sources import WORKSPACE_FILE
+from rlmwatch.settings.sources import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.owner import Theirs, host_rule, take_over
 from rlmwatch.workspace.snapshot import look
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class StartOptions:
     """
     How a person started the daemon.
 
@@ -51,7 +51,7 @@ class How:
     take_over: bool = False
 
 
-async def serve(app: App, stop: asyncio.Event, *, how: How, manager: Manager) -> None:
+async def serve(app: App, stop: asyncio.Event, *, how: StartOptions, manager: Manager) -> None:
     """
     Watch and answer until *stop*.
 
@@ -75,7 +75,7 @@ async def serve(app: App, stop: asyncio.Event, *, how: How, manager: Manager) ->
     log.info("stopped")
 
 
-async def begin(app: App, how: How) -> None:
+async def begin(app: App, how: StartOptions) -> None:
     """
     Begin to watch, see that it is the right folder, and move it to this host where that was asked.
 
@@ -127,7 +127,7 @@ async def _until_ours(app: App, stop: asyncio.Event, manager: Manager) -> bool:
         if rule and rule != said:
             said = rule
             await app.watcher.stop()
-            log.warning("host.idle", answers=rule, me=app.host, done="answering nothing", cure="--take-over")
+            log.warning("host.standby", answers=rule, me=app.host, done="answering nothing", cure="--take-over")
             manager.ready(f"idle: {rule} answers here")
         await _tick(stop, TICK_S)
         manager.ping()
@@ -193,7 +193,7 @@ async def _keep_house(app: App, stop: asyncio.Event, manager: Manager) -> None:
             day = _day()
             await app.supervisor.try_held_again()
         if other := turn.other():
-            log.warning("host.moved", answers=other, me=app.host)
+            log.warning("host.handover", answers=other, me=app.host)
             return
         if clock.monotonic() >= prune_at:
             prune_at = clock.monotonic() + PRUNE_EVERY_S

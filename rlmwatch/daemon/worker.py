@@ -15,17 +15,17 @@ from typing import Any
 
 import structlog
 
-from rlmwatch.daemon.answering import Answering
-from rlmwatch.daemon.bench import Terms
-from rlmwatch.daemon.cluster import Cluster
-from rlmwatch.daemon.keys import find_all
-from rlmwatch.daemon.ledgers import open_shared
-from rlmwatch.daemon.log import Redactor
+from rlmwatch.cluster.cluster import Cluster
+from rlmwatch.cluster.run_worker import RunWorker
+from rlmwatch.daemon.credentials import find_all
+from rlmwatch.daemon.factories import build_sandbox, find_model, find_search, handlers
+from rlmwatch.daemon.logging import Redactor
+from rlmwatch.daemon.stores import open_shared
 from rlmwatch.daemon.systemd import Manager
-from rlmwatch.daemon.vendors import build_sandbox, find_model, find_search, handlers
 from rlmwatch.errors import ConfigError
-from rlmwatch.ledger.pg_connection import described
-from rlmwatch.sources import load, user_config_dir
+from rlmwatch.execution.run_context import RuntimeConfig
+from rlmwatch.ledger.postgres.connection import described
+from rlmwatch.settings.sources import load, user_config_dir
 
 TICK_S = 1.0
 
@@ -68,9 +68,9 @@ async def work(
         search = find_search(keys, environ)
         if search is not None:
             stack.push_async_callback(search.aclose)
-        terms = Terms(loaded, model, choice.model, search=search)
+        terms = RuntimeConfig(loaded, model, choice.model, search=search)
         at_once = max(1, loaded.settings.workers)
-        cluster.answer(Answering.with_parts(ledger, terms, sandbox, handlers()), at_once=at_once)
+        cluster.answer(RunWorker.with_parts(ledger, terms, sandbox, handlers()), at_once=at_once)
         log.info("ready", ledger=described(url), answers=f"{choice.model} ({choice.provider})", at_once=at_once)
         manager.ready(f"answering runs of {described(url)}")
         await _until_asked_to_stop(manager)

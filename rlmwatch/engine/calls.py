@@ -13,7 +13,7 @@ For every call, in this order:
 3. make the call, once all steps are durable; what may work later is tried again,
    with back-off, until the run's deadline; each try has an intent of its own;
 4. settle the reservation, commit the reply. The engine gets it while it is
-   being committed (`Place.early`): by 2 and 3, and since the end of a run waits
+   being committed (`CallSite.early`): by 2 and 3, and since the end of a run waits
    too (`kept`), nothing that comes of it leaves this process before that.
 
 A call that is cancelled in the middle is booked with the text that had come.
@@ -33,8 +33,8 @@ from typing import Any
 import stamina
 
 from rlmwatch.budget import Budget, Left, Reservation
-from rlmwatch.engine.kept import plain, plain_reply, price_of, reply_of
-from rlmwatch.engine.place import ROOT, Frame, Place
+from rlmwatch.engine.call_codec import plain, plain_reply, price_of, reply_of
+from rlmwatch.engine.call_site import ROOT, AttemptScope, CallSite
 from rlmwatch.engine.replay import Replay, booked
 from rlmwatch.errors import BudgetExceeded, ProviderCutOff, ProviderError, ProviderUnavailable
 from rlmwatch.models.base import Model, Reply, Request
@@ -65,7 +65,7 @@ class Calls:
         crash_at: Is told the named points at which a crash must lose nothing (`call.intended`, ...).
     """
 
-    frame: Frame
+    frame: AttemptScope
     journal: Journal
     model: Model
     budget: Budget
@@ -107,7 +107,9 @@ class Calls:
             None if self.start.searches is None else max(0, self.start.searches - seen.searches),
         )
 
-    async def llm(self, request: Request, at: Place = ROOT, *, on_text: Callable[[str], None] | None = None) -> Reply:
+    async def llm(
+        self, request: Request, at: CallSite = ROOT, *, on_text: Callable[[str], None] | None = None
+    ) -> Reply:
         """
         Make one model call, or hand out the reply that an earlier attempt paid for.
 
@@ -164,7 +166,7 @@ class Calls:
         await _finish(self._keeping)
 
     async def _made(
-        self, key: str, request: Request, at: Place, held: Reservation | None, on_text: Callable[[str], None] | None
+        self, key: str, request: Request, at: CallSite, held: Reservation | None, on_text: Callable[[str], None] | None
     ) -> Reply:
         """Make one try, as soon as it fits under the caps and ceilings or no call in flight could leave more."""
         price = price_of(self.model, request)
@@ -192,7 +194,7 @@ class Calls:
         return error.retry_after_s if self.frame.monotonic() + error.retry_after_s < self.frame.deadline else False
 
     async def _once(
-        self, key: str, sent: Request, at: Place, held: Reservation, on_text: Callable[[str], None] | None
+        self, key: str, sent: Request, at: CallSite, held: Reservation, on_text: Callable[[str], None] | None
     ) -> Reply:
         """Make *sent* under the reservation *held*, which it uses up."""
         self._in_flight += 1
@@ -203,7 +205,7 @@ class Calls:
             self._settled.set()
 
     async def _try(
-        self, key: str, sent: Request, at: Place, held: Reservation, on_text: Callable[[str], None] | None
+        self, key: str, sent: Request, at: CallSite, held: Reservation, on_text: Callable[[str], None] | None
     ) -> Reply:
         if (earlier := await self._intend(key, sent, held)) is not None:
             return earlier
@@ -301,7 +303,7 @@ class Calls:
         self.trouble = None
         return reply
 
-    def name(self, asked: Mapping[str, Any], at: Place) -> str:
+    def name(self, asked: Mapping[str, Any], at: CallSite) -> str:
         """
         Name a call independently of the order in which parallel calls arrive; each call of this asks for the next.
 

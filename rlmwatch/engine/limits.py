@@ -35,7 +35,7 @@ SHORT_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Hours:
+class Deadlines:
     """
     The times of a run, in monotonic seconds.
 
@@ -50,7 +50,7 @@ class Hours:
     until: float
 
     @classmethod
-    def of(cls, now: float, deadline: float) -> Hours:
+    def of(cls, now: float, deadline: float) -> Deadlines:
         """Return the times of a run that begins *now* and must have ended at *deadline*."""
         whole = max(0.0, deadline - now)
         until = deadline - min(1.0, MARGIN_SHARE * whole)
@@ -59,7 +59,7 @@ class Hours:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SynthesisReserve:
     """
     What is kept for the synthesis.
 
@@ -72,7 +72,7 @@ class Kept:
     request_bytes: int
 
     @classmethod
-    def of(cls, left: Left, tokens: int, per_token: tuple[float, float] | None) -> Kept:
+    def of(cls, left: Left, tokens: int, per_token: tuple[float, float] | None) -> SynthesisReserve:
         """
         Return what to keep of *left*.
 

@@ -28,14 +28,14 @@ import structlog
 
 from rlmwatch.budget import Left
 from rlmwatch.engine import tools
+from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.cells import Cells, Ran, cell_limit_s
-from rlmwatch.engine.last_call import LastCall
-from rlmwatch.engine.limits import Hours, is_short, less, outcome_of
-from rlmwatch.engine.place import Place
+from rlmwatch.engine.limits import Deadlines, is_short, less, outcome_of
 from rlmwatch.engine.replay import between
 from rlmwatch.engine.reply import Cell, read_reply
-from rlmwatch.engine.task import End, EngineResult, Kit, Task
+from rlmwatch.engine.synthesis import Synthesis
+from rlmwatch.engine.task import End, EngineDeps, EngineResult, Task
 from rlmwatch.engine.tools import SubCalls
 from rlmwatch.engine.transcript import OUTPUT_CHARS, Seen, Status, Transcript, cut_middle, observation
 from rlmwatch.errors import (
@@ -61,7 +61,7 @@ CODELESS_REPLIES = 2
 """Running, after which the text is taken as the answer."""
 
 
-async def run_engine(task: Task, kit: Kit) -> EngineResult:
+async def run_engine(task: Task, kit: EngineDeps) -> EngineResult:
     """
     Answer *task*. The run's deadline bounds everything.
 
@@ -109,7 +109,7 @@ class Shared:
         earlier: Steps of earlier attempts, by path and number.
     """
 
-    hours: Hours
+    hours: Deadlines
     cell_s: float
     sub: SubCalls
     earlier: Mapping[tuple[str, int], StepRecord]
@@ -140,14 +140,14 @@ class Engine:
     """
 
     task: Task
-    kit: Kit
+    kit: EngineDeps
     shared: Shared
     path: str = ""
     depth: int = 0
     kept_above: tuple[int, float] = (0, 0.0)
     step: int = 0
     model: str | None = None
-    last_call: LastCall = field(init=False)
+    last_call: Synthesis = field(init=False)
     _start: Left = field(init=False)
     _transcript: Transcript = field(init=False)
     _offered: tuple[HostFunction, ...] = field(init=False)
@@ -159,7 +159,7 @@ class Engine:
     def __post_init__(self) -> None:
         kit = self.kit
         above = less(kit.calls.shown_left(), *self.kept_above)
-        self.last_call = LastCall.of(kit, self.path, above)
+        self.last_call = Synthesis.of(kit, self.path, above)
         self._start = self._left()
         self._transcript = Transcript(kit.prompts.notices)
         self._offered = tuple(tool(self._place) for tool in kit.tools.values())
@@ -217,7 +217,7 @@ class Engine:
         request = Request(kit.model, transcript.messages(), kit.tokens, kit.options.temperature)
         naming = replace(request, messages=transcript.messages(naming=True))
         least = min(kit.tokens, LEAST_REPLY_TOKENS)
-        reply = await kit.calls.llm(request, Place(self.path, self.step, least, naming, early=True))
+        reply = await kit.calls.llm(request, CallSite(self.path, self.step, least, naming, early=True))
         transcript.replied(reply.text)
         self.model = reply.model
         return reply
@@ -286,8 +286,8 @@ class Engine:
         finally:
             engine.last_call.let_go()
 
-    def _place(self) -> Place:
-        return Place(self.path, self.step, tools.LEAST_SUB_TOKENS, early=True)
+    def _place(self) -> CallSite:
+        return CallSite(self.path, self.step, tools.LEAST_SUB_TOKENS, early=True)
 
     def _left(self) -> Left:
         """Return what is left for work, as it is shown."""
@@ -323,7 +323,7 @@ class Engine:
             self.kit.progress(self.step, self.kit.steps, note)
 
 
-async def _shared(kit: Kit) -> Shared:
+async def _shared(kit: EngineDeps) -> Shared:
     frame = kit.calls.frame
     now = frame.monotonic()
     _refuse_unknown_price(kit)
@@ -331,17 +331,17 @@ async def _shared(kit: Kit) -> Shared:
     sub = SubCalls(kit.calls, kit.sub_model, kit.tokens, kit.options.temperature, rules, slots)
     steps = await kit.trajectory.steps(frame.run_id) if frame.attempt > 1 else []
     earlier = {(record.path, record.step): record for record in steps}
-    return Shared(Hours.of(now, frame.deadline), cell_limit_s(frame.deadline - now), sub, earlier)
+    return Shared(Deadlines.of(now, frame.deadline), cell_limit_s(frame.deadline - now), sub, earlier)
 
 
-def _refuse_unknown_price(kit: Kit) -> None:
+def _refuse_unknown_price(kit: EngineDeps) -> None:
     """Raise `UnknownPrice` now, where the sub-calls' model would do so in the middle of a paid run."""
     if kit.calls.model.price(kit.sub_model) is None:
         with suppress(BudgetExceeded):
             kit.calls.budget.release(kit.calls.budget.reserve(1, None))
 
 
-def _notes(kit: Kit) -> tuple[str, ...]:
+def _notes(kit: EngineDeps) -> tuple[str, ...]:
     notes = {
         "replay_diverged": kit.calls.replay.diverged,
         "price_unknown": kit.calls.budget.price_unknown,

@@ -20,15 +20,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rlmwatch.budget import Reservation
+from rlmwatch.citations.check import Fetched
+from rlmwatch.citations.sources import numbered
+from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.calls import Calls
-from rlmwatch.engine.place import Place
 from rlmwatch.engine.tools import Tool
 from rlmwatch.errors import ProviderError, ProviderUnavailable
 from rlmwatch.runs.model import PaidCall, Usage
 from rlmwatch.sandbox.base import CellError, HostFunction, JsonValue, Parameter
 from rlmwatch.search.base import Page, Search, SearchQuery, SearchReply
-from rlmwatch.search.citations import Fetched
-from rlmwatch.search.numbers import numbered
 
 TRIES = 4
 """Of one search: over some 4 s, or as long as Exa asks. After that the code is told, which can go on without it."""
@@ -63,7 +63,7 @@ class Searches:
     def tool(self) -> Tool:
         """Return `research`, to be offered to the cells of this run."""
 
-        def offered(place: Callable[[], Place]) -> HostFunction:
+        def offered(place: Callable[[], CallSite]) -> HostFunction:
             async def research(**given: Any) -> JsonValue:  # noqa: ANN401 (JSON)
                 return await self._research(place(), given)
 
@@ -83,7 +83,7 @@ class Searches:
 
         return offered
 
-    async def _research(self, at: Place, given: dict[str, Any]) -> JsonValue:
+    async def _research(self, at: CallSite, given: dict[str, Any]) -> JsonValue:
         domains = given["domains"]
         try:
             query = SearchQuery(**{**given, "domains": None if domains is None else tuple(domains)})
@@ -106,7 +106,7 @@ class Searches:
         numbers = {page.url: number for number, page in enumerate(numbered(self.pages), 1)}
         return [{"n": numbers.get(page.url), **asdict(page)} for page in reply.pages]
 
-    async def _find(self, query: SearchQuery, at: Place) -> tuple[SearchReply, str]:
+    async def _find(self, query: SearchQuery, at: CallSite) -> tuple[SearchReply, str]:
         """Return what was found, and when."""
         key = self.calls.name(asdict(query), at)
         if (earlier := self.calls.replay.take(key)) is not None:

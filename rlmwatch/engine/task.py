@@ -40,7 +40,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Kit:
+class EngineDeps:
     """
     What an engine works with.
 

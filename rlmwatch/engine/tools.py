@@ -17,8 +17,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.calls import Calls
-from rlmwatch.engine.place import Place
 from rlmwatch.errors import BudgetExceeded, ProviderError, UnknownModel, WrongKey
 from rlmwatch.models.base import Message, Request
 from rlmwatch.sandbox.base import CellError, Failure, HostFunction, JsonValue, Parameter
@@ -36,7 +36,7 @@ SPENT, REFUSED = "BudgetExceeded", "ProviderError"
 """The classes under `Error` that a cell may catch."""
 
 
-Tool = Callable[[Callable[[], Place]], HostFunction]
+Tool = Callable[[Callable[[], CallSite]], HostFunction]
 """
 A function that is offered beside the engine's own, such as `research`: makes the host function, given what tells the
 place of a paid call at the time of the call. It is listed for the model as `prompts/functions.md` says, else by its
@@ -65,14 +65,14 @@ class SubCalls:
     rules: str
     slots: asyncio.Semaphore
 
-    async def ask(self, at: Place, prompt: str, context: JsonValue = None) -> str:
+    async def ask(self, at: CallSite, prompt: str, context: JsonValue = None) -> str:
         """Make one sub-call; the instruction and the data stay apart."""
         messages = (Message("system", self.rules), Message("user", sub_prompt(prompt, context)))
         request = Request(self.model, messages, self.tokens, self.temperature)
         async with self.slots:
             return (await self.calls.llm(request, at)).text
 
-    async def ask_all(self, at: Place, prompts: Sequence[str]) -> list[str | Failure]:
+    async def ask_all(self, at: CallSite, prompts: Sequence[str]) -> list[str | Failure]:
         """Make many sub-calls side by side; results in order, a failed one is a `Failure` in its place."""
 
         async def one(nth: int, prompt: str) -> str | Failure:
@@ -107,7 +107,7 @@ def listing(offered: Sequence[HostFunction], lines: Mapping[str, str]) -> str:
 
 def functions(
     sub: SubCalls,
-    place: Callable[[], Place],
+    place: Callable[[], CallSite],
     recurse: Recurse,
     budget: Callable[[], JsonValue],
     offered: Sequence[HostFunction],

@@ -19,7 +19,7 @@ from rlmwatch.workspace.memory import Remembered
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class RunContext:
     """
     What a handler works with.
 
@@ -60,7 +60,7 @@ class Bench:
 class Handler(Protocol):
     """Answers the runs of one kind."""
 
-    async def __call__(self, run: Run, bench: Bench) -> Result:
+    async def __call__(self, run: Run, bench: RunContext) -> Result:
         """
         Answer *run*.
 

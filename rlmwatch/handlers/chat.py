@@ -15,12 +15,12 @@ from rlmwatch.contract.memory import ChatState
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import InputError
 from rlmwatch.handlers import plain
-from rlmwatch.handlers.base import Bench
+from rlmwatch.handlers.base import RunContext
 from rlmwatch.models.base import Message, Request
 from rlmwatch.runs.model import Result, Run
 
 
-async def chat(run: Run, bench: Bench) -> Result:
+async def chat(run: Run, bench: RunContext) -> Result:
     """Answer one chat turn."""
     if run.pinned is not None:
         return await plain.ask(run.pinned, bench)

@@ -8,12 +8,12 @@ pages that were fetched; what does not hold is marked in the answer.
 from __future__ import annotations
 
 from rlmwatch.handlers import plain
-from rlmwatch.handlers.base import Bench
+from rlmwatch.handlers.base import RunContext
 from rlmwatch.handlers.rlm import Material, rlm
 from rlmwatch.runs.model import Result, Run
 
 
-async def exa(run: Run, bench: Bench) -> Result:
+async def exa(run: Run, bench: RunContext) -> Result:
     """Answer one question from the web."""
     context = await bench.context()
     return await rlm(run, f"{run.prompt}\n\n{plain.prompt('exa')}", Material(context), bench)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import InputError
 from rlmwatch.handlers import plain
-from rlmwatch.handlers.base import Bench
+from rlmwatch.handlers.base import RunContext
 from rlmwatch.handlers.rlm import Material, rlm
 from rlmwatch.models.base import Request
 from rlmwatch.runs.model import Result, Run
 from rlmwatch.workspace.context import Context
 
 
-async def job(run: Run, bench: Bench) -> Result:
+async def job(run: Run, bench: RunContext) -> Result:
     """Answer one job."""
     if run.pinned is not None and "messages" in run.pinned:
         return await plain.ask(run.pinned, bench)

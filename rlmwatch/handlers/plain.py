@@ -11,7 +11,7 @@ from typing import Any
 from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import NoProvider
-from rlmwatch.handlers.base import Bench
+from rlmwatch.handlers.base import RunContext
 from rlmwatch.models.base import Message, Reply, Request
 from rlmwatch.runs.model import Outcome, Result, RunStatus
 
@@ -33,7 +33,7 @@ def request(prompt: str, options: RunOptions, *, system: str, before: tuple[Mess
     return Request(options.model, (*first, *before, Message("user", prompt)), options.tokens, options.temperature)
 
 
-async def ask(pinned: Mapping[str, Any], bench: Bench) -> Result:
+async def ask(pinned: Mapping[str, Any], bench: RunContext) -> Result:
     """Make the call that was *pinned* (a `Request` as JSON values) and return how the run ends."""
     bench.progress(Progress(note="asking the model"))
     messages = tuple(Message(**message) for message in pinned["messages"])
@@ -52,7 +52,7 @@ def prompt(name: str) -> str:
     return files("rlmwatch.handlers").joinpath(f"prompts/{name}.md").read_text(encoding="utf-8").strip()
 
 
-def _result(reply: Reply, bench: Bench) -> Result:
+def _result(reply: Reply, bench: RunContext) -> Result:
     cut = reply.finish_reason == CUT
     answer = reply.text.strip()
     if not answer:

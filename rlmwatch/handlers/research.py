@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from rlmwatch.contract.session import SessionState
 from rlmwatch.errors import SessionBudgetExceeded
-from rlmwatch.handlers.base import Bench
+from rlmwatch.handlers.base import RunContext
 from rlmwatch.handlers.rlm import Material, rlm
 from rlmwatch.runs.model import Result, Run
 
 
-async def research(run: Run, bench: Bench) -> Result:
+async def research(run: Run, bench: RunContext) -> Result:
     """Answer one question of a research session."""
     session = bench.session or SessionState()
     context = await bench.context()

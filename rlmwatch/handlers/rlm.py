@@ -7,15 +7,15 @@ from functools import cache
 
 import structlog
 
+from rlmwatch.citations.check import check, sources_document
 from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.engine.loop import run_engine
 from rlmwatch.engine.prompts import Prompts, current_prompts
 from rlmwatch.engine.searches import Searches
-from rlmwatch.engine.task import Kit, Task
-from rlmwatch.handlers.base import Bench
+from rlmwatch.engine.task import EngineDeps, Task
+from rlmwatch.handlers.base import RunContext
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus
-from rlmwatch.search.citations import check, sources_document
 from rlmwatch.workspace.context import Context
 
 SMALL = "embedded"
@@ -39,7 +39,7 @@ class Material:
     history: str | None = None
 
 
-async def rlm(run: Run, question: str, material: Material, bench: Bench) -> Result:
+async def rlm(run: Run, question: str, material: Material, bench: RunContext) -> Result:
     """
     Answer *question* with the engine.
 
@@ -59,7 +59,7 @@ async def rlm(run: Run, question: str, material: Material, bench: Bench) -> Resu
     )
     ended = await run_engine(
         Task(pinned["question"], material.context.value, pinned["history"]),
-        Kit(
+        EngineDeps(
             options=RunOptions.model_validate(dict(pinned["options"])),
             calls=bench.calls,
             sandbox=bench.sandbox,
@@ -81,7 +81,7 @@ async def rlm(run: Run, question: str, material: Material, bench: Bench) -> Resu
     return _with_sources(result, bench.searches, material.context)
 
 
-def _said_before(bench: Bench) -> tuple[str, ...]:
+def _said_before(bench: RunContext) -> tuple[str, ...]:
     """Return what a person should know of any such run under these options."""
     notes = [IN_ONE_PIECE] if bench.options.stream else []
     if bench.calls.model.provider == SMALL:

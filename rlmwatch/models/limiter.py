@@ -21,8 +21,8 @@ import structlog
 
 from rlmwatch.errors import ProviderUnavailable
 from rlmwatch.models.base import Model, Reply, Request
-from rlmwatch.models.openai_errors import WAIT_LIMIT_S, number_in, seconds_until_reset
-from rlmwatch.models.openai_stream import CHARS_PER_TOKEN
+from rlmwatch.models.openai.errors import WAIT_LIMIT_S, number_in, seconds_until_reset
+from rlmwatch.models.openai.stream import CHARS_PER_TOKEN
 from rlmwatch.models.rates import Rates, Told, What, meters
 
 TOLD_WAIT_S = 1.0
@@ -93,7 +93,9 @@ class Limiter:
         now = self._monotonic()
         if wait_s >= TOLD_WAIT_S and wait_s < inf and now - self._told_at >= TOLD_EVERY_S:
             self._told_at = now
-            log.info("model.waits", for_s=round(wait_s, 1), waiting=self._waiting, why="the provider's rate limit")
+            log.info(
+                "rate_limit.waiting", for_s=round(wait_s, 1), waiting=self._waiting, why="the provider's rate limit"
+            )
 
 
 class Limits:

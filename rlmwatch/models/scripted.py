@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from rlmwatch.errors import ProviderCutOff, ProviderError, UnknownModel
 from rlmwatch.models.base import Reply, Request
-from rlmwatch.models.openai_stream import CHARS_PER_TOKEN, estimate
+from rlmwatch.models.openai.stream import CHARS_PER_TOKEN, estimate
 from rlmwatch.runs.model import Usage
 
 Scripted = str | Reply | ProviderError

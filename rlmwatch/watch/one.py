@@ -10,7 +10,7 @@ from rlmwatch.contract.names import Ignored, InputName, classify
 from rlmwatch.errors import InputError, UsageError
 from rlmwatch.runs.model import Save
 from rlmwatch.runs.saved import NotASave, to_save
-from rlmwatch.watch.gate import WatchConfig
+from rlmwatch.watch.save_filter import WatchConfig
 from rlmwatch.watch.settle import DEADLINE_S, QUIET_S
 from rlmwatch.workspace.snapshot import Absent, Changed, Content, NotAFile, Unreadable, snapshot
 

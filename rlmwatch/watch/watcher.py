@@ -25,11 +25,11 @@ from rlmwatch import clock
 from rlmwatch.contract.names import CancelRequest, InputName, Submission, classify
 from rlmwatch.errors import LedgerError
 from rlmwatch.runs.model import Save, Signature
-from rlmwatch.watch.gate import Gate, Ports, WatchConfig
 from rlmwatch.watch.mounts import remote
 from rlmwatch.watch.observer import Fault, Observer, Seen
 from rlmwatch.watch.reading import Look, look_at
 from rlmwatch.watch.readings import Readings
+from rlmwatch.watch.save_filter import Ports, SaveFilter, WatchConfig
 from rlmwatch.watch.scan import skipped
 from rlmwatch.watch.settle import Due, Settling
 from rlmwatch.watch.walk import WHILE_UP, Walk, report, report_unwatched, walk
@@ -56,7 +56,7 @@ class Watcher:
         self.paused: str | None = None
         self._root = root
         self._ports = ports
-        self._gate = Gate(config, ports)
+        self._gate = SaveFilter(config, ports)
         self._settling = Settling()
         self._wake = asyncio.Event()
         self._resting = asyncio.Event()

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import structlog
 
-from rlmwatch.workspace import inside
-from rlmwatch.workspace.cures import cannot
+from rlmwatch.workspace import safe_open
+from rlmwatch.workspace.os_errors import cannot
 
 PREFIX = ".syncthing.rlmwatch-"
 SUFFIX = ".tmp"
@@ -48,14 +48,14 @@ def write(path: Path, data: bytes, *, within: Path | None = None) -> bool:
             old file is as it was.
     """
     try:
-        with inside.folder(path.parent, within=within) as folder:
+        with safe_open.folder(path.parent, within=within) as folder:
             unchanged = _holds(folder, path.name, data)
             if not unchanged:
                 try:
                     _replace(folder, path.name, data)
                 except FileNotFoundError:  # a daemon that starts has swept the temporary file; it sweeps once
                     _replace(folder, path.name, data)
-            inside.sync(folder)
+            safe_open.sync(folder)
     except OSError as error:
         raise cannot("store", path, error) from error
     return not unchanged
@@ -69,9 +69,9 @@ def remove(path: Path, *, within: Path) -> bool:
         WorkspaceError: It could not be removed.
     """
     try:
-        with inside.folder(path.parent, within=within) as folder:
+        with safe_open.folder(path.parent, within=within) as folder:
             os.unlink(path.name, dir_fd=folder)
-            inside.sync(folder)
+            safe_open.sync(folder)
     except FileNotFoundError:
         return False
     except OSError as error:

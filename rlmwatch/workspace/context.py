@@ -26,7 +26,7 @@ from rlmwatch.contract.ignored import ignored
 from rlmwatch.contract.names import InputName, Ours, classify
 from rlmwatch.contract.text import decode
 from rlmwatch.errors import InputError
-from rlmwatch.workspace import inside
+from rlmwatch.workspace import safe_open
 
 MAX_CONTEXT_BYTES = 200_000_000
 """Of all files together: twice the largest context that the sandbox was measured with."""
@@ -130,7 +130,7 @@ class _Reader:
 
     def _text(self, path: Path, shown: str, within: Path) -> str:
         try:
-            raw = inside.read(path, within=within, max_bytes=MAX_CONTEXT_BYTES - self._bytes)
+            raw = safe_open.read(path, within=within, max_bytes=MAX_CONTEXT_BYTES - self._bytes)
         except OSError as error:
             if path.is_file() and path.stat().st_size + self._bytes > MAX_CONTEXT_BYTES:
                 raise _TooMuch(

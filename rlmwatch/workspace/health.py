@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from rlmwatch.errors import WorkspaceError
-from rlmwatch.workspace.cures import cannot
+from rlmwatch.workspace.os_errors import cannot
 
 PROBE_BYTES = 64 * 1024
 """More than nearly every answer, state and status file; less than any disk that is not full has left."""

@@ -19,8 +19,8 @@ from pathlib import Path
 from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.names import JOBS, CancelRequest, Submission, classify
 from rlmwatch.errors import WorkspaceError
-from rlmwatch.workspace import atomic, inside
-from rlmwatch.workspace.cures import cannot
+from rlmwatch.workspace import atomic, safe_open
+from rlmwatch.workspace.os_errors import cannot
 from rlmwatch.workspace.status import REJECTED
 
 MAX_SET_ASIDE = 100
@@ -62,14 +62,14 @@ def look(root: Path, *, unless_ns: int = -1) -> Box | None:
         WorkspaceError: The folder cannot be listed.
     """
     try:
-        with inside.folder(root / JOBS, within=root) as jobs:
+        with safe_open.folder(root / JOBS, within=root) as jobs:
             # Asked before the names: what comes in between is seen at the next look.
             changed_ns = os.fstat(jobs).st_mtime_ns
             if changed_ns == unless_ns:
                 return None
             ids: list[str] = []
             cancels: dict[str, float] = {}
-            for file in inside.names(jobs):
+            for file in safe_open.names(jobs):
                 if _MADE_HERE.fullmatch(file):
                     ids.append(file.removesuffix(".json"))
                     continue
@@ -95,10 +95,10 @@ def ended(root: Path, job_ids: Iterable[str]) -> set[str]:
     60 µs each: for a ledger that knows none of 100,000 files. What cannot be read is not among them.
     """
     found = set()
-    with suppress(OSError), inside.folder(root / JOBS, within=root) as jobs:
+    with suppress(OSError), safe_open.folder(root / JOBS, within=root) as jobs:
         for job_id in job_ids:
             with suppress(OSError, ValueError, RecursionError):
-                status = json.loads(inside.read_in(jobs, f"{job_id}.json", max_bytes=inside.MAX_BYTES))
+                status = json.loads(safe_open.read_in(jobs, f"{job_id}.json", max_bytes=safe_open.MAX_BYTES))
                 if isinstance(status, dict) and status.get("status") in _ENDED and status.get("input_digest"):
                     found.add(job_id)
     return found
@@ -137,7 +137,7 @@ def cancel_handled(root: Path, job_id: str) -> bool:
 def digest_of(root: Path, job_id: str) -> str | None:
     """Return `sha256:<hex>` of the whole file `jobs/<job_id>.json`, however large; None where it cannot be read."""
     try:
-        with inside.folder(root / JOBS, within=root) as jobs:
+        with safe_open.folder(root / JOBS, within=root) as jobs:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             with open(os.open(f"{job_id}.json", flags, dir_fd=jobs), "rb") as file:  # noqa: PTH123 (a descriptor)
                 return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
@@ -157,7 +157,7 @@ def set_aside(root: Path, job_id: str) -> str | None:
     """
     name = f"{job_id}.json"
     try:
-        with inside.folder(root / JOBS, within=root) as jobs:
+        with safe_open.folder(root / JOBS, within=root) as jobs:
             found = os.stat(name, dir_fd=jobs, follow_symlinks=False)
             for number in range(1, MAX_SET_ASIDE + 1):
                 aside = f"{name}{REJECTED}" if number == 1 else f"{name}{REJECTED}-{number}"
@@ -165,7 +165,7 @@ def set_aside(root: Path, job_id: str) -> str | None:
                     standing = os.stat(aside, dir_fd=jobs, follow_symlinks=False)
                 except FileNotFoundError:
                     _second_name(jobs, name, aside)
-                    inside.sync(jobs)
+                    safe_open.sync(jobs)
                     return aside
                 if os.path.samestat(standing, found):
                     return aside
@@ -186,7 +186,7 @@ def _second_name(jobs: int, name: str, aside: str) -> None:
 def _put(root: Path, name: str, data: bytes) -> None:
     jobs = root / JOBS
     try:
-        inside.make_folder(jobs, within=root)
+        safe_open.make_folder(jobs, within=root)
     except OSError as error:
         raise cannot("make", jobs, error) from error
     atomic.write(jobs / name, data, within=root)

@@ -18,8 +18,8 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.memory import ChatState, Turn, last_digest, read_edited
 from rlmwatch.contract.names import JOBS, InputName
 from rlmwatch.errors import InputError, WorkspaceError
-from rlmwatch.workspace import atomic, inside
-from rlmwatch.workspace.cures import cannot
+from rlmwatch.workspace import atomic, safe_open
+from rlmwatch.workspace.os_errors import cannot
 
 HAVE_TURNS = (Kind.CHAT, Kind.JOB, Kind.EXA)
 """Kinds whose state file is a list of turns; research keeps a session."""
@@ -133,7 +133,7 @@ class Answered:
     def _in_state(self, name: InputName) -> tuple[str, str] | None:
         """Return digest and time of the latest turn for *name*."""
         try:
-            raw = inside.read(self.root / name.state, within=self.root, max_bytes=inside.MAX_BYTES)
+            raw = safe_open.read(self.root / name.state, within=self.root, max_bytes=safe_open.MAX_BYTES)
         except OSError as error:
             if error.errno in (*_DAMAGE, errno.EISDIR):  # no state file of ours
                 return None
@@ -154,12 +154,12 @@ def _newest_last(root: Path) -> list[tuple[str, tuple[str, str]]]:
 def _statuses(root: Path) -> Iterator[dict[str, object]]:
     """Yield what can be read of `jobs/*.json`, without the cost of checking every field of 100,000 files."""
     try:
-        with inside.folder(root / JOBS, within=root) as jobs:
-            for file in inside.names(jobs):
+        with safe_open.folder(root / JOBS, within=root) as jobs:
+            for file in safe_open.names(jobs):
                 if not file.endswith(".json") or file.startswith("."):
                     continue
                 try:
-                    status = json.loads(inside.read_in(jobs, file, max_bytes=inside.MAX_BYTES))
+                    status = json.loads(safe_open.read_in(jobs, file, max_bytes=safe_open.MAX_BYTES))
                 except (OSError, ValueError, RecursionError):  # somebody's broken submission, or gone meanwhile
                     continue
                 if isinstance(status, dict):
@@ -180,7 +180,7 @@ def settled(path: Path, root: Path, model: type[Document]) -> Document | str | N
     wrong = ""
     for _ in range(SETTLE_TRIES):
         try:
-            raw = inside.read(path, within=root, max_bytes=inside.MAX_BYTES)
+            raw = safe_open.read(path, within=root, max_bytes=safe_open.MAX_BYTES)
         except OSError as error:
             if error.errno not in _DAMAGE:
                 raise
@@ -202,14 +202,14 @@ def move_aside(path: Path, root: Path, *, now: str) -> str:
     """Give the damaged file *path* a name that nothing has, and return that."""
     stamp = f"{second(now)}Z"
     try:
-        with inside.folder(path.parent, within=root) as folder:
-            taken = set(inside.names(folder))
+        with safe_open.folder(path.parent, within=root) as folder:
+            taken = set(safe_open.names(folder))
             aside, count = f"{path.name}.corrupt-{stamp}", 1
             while aside in taken:
                 count += 1
                 aside = f"{path.name}.corrupt-{stamp}-{count}"
             os.rename(path.name, aside, src_dir_fd=folder, dst_dir_fd=folder)
-            inside.sync(folder)
+            safe_open.sync(folder)
     except OSError as error:
         raise cannot("move aside", path, error) from error
     return aside

@@ -21,7 +21,7 @@ import structlog
 
 from rlmwatch.errors import ConfigError, WorkspaceBusy, WorkspaceError
 from rlmwatch.workspace import atomic
-from rlmwatch.workspace.cures import cannot
+from rlmwatch.workspace.os_errors import cannot
 
 CONFIG_NAME = "rlmwatch.toml"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rlmwatch.contract.documents import StatusFile, read_status
 from rlmwatch.contract.names import JOBS
 from rlmwatch.errors import InputError
-from rlmwatch.workspace import inside
+from rlmwatch.workspace import safe_open
 
 ENDING = ".json"
 SECOND = len("20261124T093000Z")
@@ -24,9 +24,9 @@ def statuses(root: Path) -> Iterator[StatusFile]:
     the same second: the newest twenty of 100,000 are some twenty reads.
     """
     try:
-        with inside.folder(root / JOBS, within=root) as jobs:
+        with safe_open.folder(root / JOBS, within=root) as jobs:
             found = sorted(
-                (n for n in inside.names(jobs) if n.endswith(ENDING) and not n.startswith(".")), reverse=True
+                (n for n in safe_open.names(jobs) if n.endswith(ENDING) and not n.startswith(".")), reverse=True
             )
             for _, names in groupby(sorted(found, reverse=True), lambda name: name[:SECOND]):
                 read = [each for name in names if (each := _read(jobs, name)) is not None]
@@ -37,7 +37,7 @@ def statuses(root: Path) -> Iterator[StatusFile]:
 
 def _read(jobs: int, name: str) -> StatusFile | None:
     try:
-        raw = inside.read_in(jobs, name, max_bytes=inside.MAX_BYTES)
+        raw = safe_open.read_in(jobs, name, max_bytes=safe_open.MAX_BYTES)
         return read_status(raw, job_id=name.removesuffix(ENDING))
     except (OSError, InputError):
         return None
@@ -51,7 +51,7 @@ def status(root: Path, job_id: str) -> StatusFile | None:
         InputError: The file is no status.
     """
     try:
-        raw = inside.read(root / JOBS / f"{job_id}{ENDING}", within=root, max_bytes=inside.MAX_BYTES)
+        raw = safe_open.read(root / JOBS / f"{job_id}{ENDING}", within=root, max_bytes=safe_open.MAX_BYTES)
     except OSError:
         return None
     return None if raw is None else read_status(raw, job_id=job_id)

@@ -32,9 +32,9 @@ from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import Used
 from rlmwatch.errors import InputError
 from rlmwatch.runs.model import Result, Run
-from rlmwatch.workspace import atomic, inside, memory, status
-from rlmwatch.workspace.cures import cannot
+from rlmwatch.workspace import atomic, memory, safe_open, status
 from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.os_errors import cannot
 from rlmwatch.workspace.session import session_of
 
 CLOCK_SLACK_S = 60.0
@@ -194,7 +194,7 @@ def _gone(root: Root, name: InputName) -> bool:
     """Whether the person removed the folder of *name*; a link or a file in its place is an error to be mended."""
     folder = (root.path / name.path).parent
     try:
-        with inside.folder(folder, within=root.path):
+        with safe_open.folder(folder, within=root.path):
             return False
     except FileNotFoundError:
         return True
@@ -208,8 +208,8 @@ def _later(root: Root, run: Run, name: InputName) -> Iterator[StatusFile]:
         return
     from_second = second(run.created_at)
     try:
-        with inside.folder(root.path / JOBS, within=root.path) as jobs:
-            names = [file for file in inside.names(jobs) if file.endswith(".json") and file >= from_second]
+        with safe_open.folder(root.path / JOBS, within=root.path) as jobs:
+            names = [file for file in safe_open.names(jobs) if file.endswith(".json") and file >= from_second]
             for file in sorted(names):
                 found = _ended(jobs, file)
                 if (
@@ -241,7 +241,9 @@ def _touched_since(root: Root, run: Run, name: InputName) -> bool:
 def _ended(jobs: int, file: str) -> StatusFile | None:
     """Return the status in *file*, where it is one of an ended run."""
     try:
-        found = read_status(inside.read_in(jobs, file, max_bytes=inside.MAX_BYTES), job_id=file.removesuffix(".json"))
+        found = read_status(
+            safe_open.read_in(jobs, file, max_bytes=safe_open.MAX_BYTES), job_id=file.removesuffix(".json")
+        )
     except (OSError, InputError):
         return None
     return found if found.status.ended else None

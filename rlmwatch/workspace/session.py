@@ -29,9 +29,9 @@ from rlmwatch.contract.names import InputName
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.errors import WorkspaceBusy, WorkspaceError
 from rlmwatch.workspace import atomic
-from rlmwatch.workspace.cures import cannot
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.memory import move_aside, settled
+from rlmwatch.workspace.os_errors import cannot
 
 _changing = threading.Lock()
 """Held from reading a session to writing it: bookings of a run come from several threads."""

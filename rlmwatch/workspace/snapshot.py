@@ -24,7 +24,7 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 
 from rlmwatch.runs.model import Signature
-from rlmwatch.workspace import inside
+from rlmwatch.workspace import safe_open
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -197,7 +197,7 @@ def _parent(root: Path, path: str) -> Iterator[tuple[int, str]]:
     inner = PurePosixPath(path)
     if inner.is_absolute() or ".." in inner.parts:
         raise ValueError(f"{path!r} is not a path inside the workspace")
-    with inside.folder(root / inner.parent, within=root, listed=False) as fd:
+    with safe_open.folder(root / inner.parent, within=root, listed=False) as fd:
         yield fd, inner.name
 
 

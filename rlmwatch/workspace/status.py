@@ -27,9 +27,9 @@ from rlmwatch.contract.text import digest
 from rlmwatch.errors import InputError
 from rlmwatch.runs.model import Run
 from rlmwatch.runs.transitions import shown
-from rlmwatch.workspace import atomic, inside
-from rlmwatch.workspace.cures import cannot
+from rlmwatch.workspace import atomic, safe_open
 from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.os_errors import cannot
 
 REJECTED = ".rejected"
 """Ending of a job file that could not be answered and was set aside, for its status took its place."""
@@ -258,8 +258,8 @@ def prune(root: Root, *, now: str, keep_days: float) -> int:
     removed = 0
     root.check()
     try:
-        with inside.folder(root.path / JOBS, within=root.path) as jobs:
-            for file in inside.names(jobs):
+        with safe_open.folder(root.path / JOBS, within=root.path) as jobs:
+            for file in safe_open.names(jobs):
                 if file.endswith(".json") and not _is_young(file, young) and _ended_before(jobs, file, cutoff):
                     os.unlink(file, dir_fd=jobs)
                     removed += 1
@@ -285,7 +285,9 @@ def _ended_before(jobs: int, file: str, cutoff: datetime) -> bool:
     try:
         if os.stat(file, dir_fd=jobs, follow_symlinks=False).st_mtime > cutoff.timestamp():
             return False
-        status = read_status(inside.read_in(jobs, file, max_bytes=inside.MAX_BYTES), job_id=file.removesuffix(".json"))
+        status = read_status(
+            safe_open.read_in(jobs, file, max_bytes=safe_open.MAX_BYTES), job_id=file.removesuffix(".json")
+        )
         ended_at = status.completed_at or status.updated_at
         return status.status.ended and datetime.fromisoformat(ended_at) < cutoff
     except (OSError, InputError, ValueError, TypeError):  # gone, or no status file of ours
@@ -300,7 +302,7 @@ def _standing(root: Root, status: StatusFile) -> StatusFile | _Strange | None:
     """Return what stands where *status* is to go; None where nothing does, or nothing that counts."""
     path = root.path / JOBS / f"{status.job_id}.json"
     try:
-        raw = inside.read(path, within=root.path, max_bytes=inside.MAX_BYTES)
+        raw = safe_open.read(path, within=root.path, max_bytes=safe_open.MAX_BYTES)
     except OSError:  # a link, a folder: the write says what is to be done, where it matters
         return None
     if raw is None:
@@ -319,7 +321,7 @@ def _store(root: Root, status: StatusFile) -> bool:
     root.check()
     jobs = root.path / JOBS
     try:
-        inside.make_folder(jobs, within=root.path)
+        safe_open.make_folder(jobs, within=root.path)
     except OSError as error:
         raise cannot("make", jobs, error) from error
     return atomic.write(jobs / f"{status.job_id}.json", dump(status), within=root.path)

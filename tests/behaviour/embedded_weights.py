@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from rlmwatch.errors import UserError
-from rlmwatch.models import weights
+from rlmwatch.models.llamacpp import weights
 
 
 def path_or_skip() -> Path:

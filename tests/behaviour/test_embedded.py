@@ -15,7 +15,7 @@ from behaviour.embedded_weights import on_one_core, path_or_skip
 
 from rlmwatch.errors import ProviderCutOff, ProviderUnavailable, UnknownModel
 from rlmwatch.models.base import Message, Request
-from rlmwatch.models.embedded import EmbeddedModel
+from rlmwatch.models.llamacpp.model import EmbeddedModel
 
 SHORT = Request("smollm2-135m-instruct", (Message("user", "Say hello."),), 4, temperature=0.0, seed=1)
 LONG = Request("smollm2-135m-instruct", (Message("user", "Tell me a long story."),), 3000, temperature=0.0, seed=1)
@@ -121,7 +121,7 @@ def test_the_process_dies_with_a_daemon_that_is_killed(path):
         "import asyncio, sys\n"
         "from pathlib import Path\n"
         "from rlmwatch.models.base import Message, Request\n"
-        "from rlmwatch.models.embedded import EmbeddedModel\n"
+        "from rlmwatch.models.llamacpp.model import EmbeddedModel\n"
         "async def main():\n"
         "    model = EmbeddedModel(Path(sys.argv[1]))\n"
         "    await model.complete(Request(model.model, (Message('user', 'hi'),), 1))\n"

@@ -6,7 +6,7 @@ import asyncio
 from itertools import count
 
 import pytest
-from fakes.engine import Bench, is_root, is_synthesis, play, py, steps_done
+from fakes.engine import EngineHarness, is_root, is_synthesis, play, py, steps_done
 
 from rlmwatch.budget import Budget, Caps
 from rlmwatch.errors import CeilingReached, SessionBudgetExceeded, UnknownPrice
@@ -58,7 +58,7 @@ def test_a_hundred_sub_calls_never_exceed_the_cap(code):
             return py(BATCH)
         return cells(request)
 
-    bench = Bench(script, caps=Caps(max_tokens=CAP))
+    bench = EngineHarness(script, caps=Caps(max_tokens=CAP))
     result = bench.run()
     within(bench)
     assert (result.outcome, result.partial) == (Outcome.TOKEN_LIMIT, True)
@@ -70,7 +70,7 @@ def test_a_hundred_sub_calls_never_exceed_the_cap(code):
 @pytest.mark.parametrize("code", [BATCH, ONE_BY_ONE], ids=["batch", "sequential"])
 def test_the_cap_holds_across_a_kill(code, point):
     """The same when the run is killed in the middle and goes on: both attempts together stay under the cap."""
-    bench = Bench(play([py(code), py("print('more')")], full, full), caps=Caps(max_tokens=CAP))
+    bench = EngineHarness(play([py(code), py("print('more')")], full, full), caps=Caps(max_tokens=CAP))
     if bench.killed_at(point):
         result = bench.run()
         assert result.partial
@@ -84,7 +84,7 @@ def test_calls_that_use_less_leave_the_rest_to_others():
         await asyncio.sleep(0)
         return "ok"
 
-    bench = Bench(play([py(BATCH), py("answer('done')")], short), caps=Caps(max_tokens=CAP))
+    bench = EngineHarness(play([py(BATCH), py("answer('done')")], short), caps=Caps(max_tokens=CAP))
     assert bench.run().outcome is Outcome.SUCCESS
     assert bench.trajectory.shown[0] == "100"
     assert {r.max_tokens for r in bench.model.requests if not is_root(r)} == {1000}  # and each gets all that it wants
@@ -92,7 +92,7 @@ def test_calls_that_use_less_leave_the_rest_to_others():
 
 def test_requests_are_clamped_to_what_is_left():
     """The last sub-call that is affordable asks the provider for no more than what is left."""
-    bench = Bench(play([py(ONE_BY_ONE)], full), caps=Caps(max_tokens=CAP))
+    bench = EngineHarness(play([py(ONE_BY_ONE)], full), caps=Caps(max_tokens=CAP))
     bench.run()
     subs = [r.max_tokens for r in bench.model.requests if not is_root(r) and not is_synthesis(r)]
     assert subs[0] == 1000
@@ -101,7 +101,7 @@ def test_requests_are_clamped_to_what_is_left():
 
 def test_a_money_cap_is_never_exceeded():
     """With a cap in US dollars, what the calls may cost never adds up to more, and the answer is partial."""
-    bench = Bench(
+    bench = EngineHarness(
         play([py(BATCH)], full, full), caps=Caps(max_cost_usd=0.05, cost_is_firm=True), usd_per_token=(1e-6, 1e-5)
     )
     result = bench.run()
@@ -112,7 +112,7 @@ def test_a_money_cap_is_never_exceeded():
 def test_the_last_call_is_always_affordable():
     """However a run spends its tokens, the synthesis can be paid: its share is held back from the start."""
     for tokens in (200, 1_000, CAP):
-        bench = Bench(play([py(BATCH)], full, full), caps=Caps(max_tokens=CAP), options={"tokens": tokens})
+        bench = EngineHarness(play([py(BATCH)], full, full), caps=Caps(max_tokens=CAP), options={"tokens": tokens})
         bench.run()
         asked = bench.model.requests[-1]
         assert is_synthesis(asked)
@@ -121,7 +121,7 @@ def test_the_last_call_is_always_affordable():
 
 def test_a_spent_budget_gives_a_partial_answer_and_no_exception():
     """A run that may afford one call only spends it on an answer."""
-    bench = Bench(play([]), caps=Caps(max_tokens=40))
+    bench = EngineHarness(play([]), caps=Caps(max_tokens=40))
     result = bench.run()
     assert (result.answer, result.outcome, result.steps) == ("synthesis", Outcome.TOKEN_LIMIT, 1)
     assert len(bench.model.requests) == 1
@@ -130,7 +130,7 @@ def test_a_spent_budget_gives_a_partial_answer_and_no_exception():
 def test_a_session_with_nothing_left_makes_no_call():
     """A session whose budget is spent before the run starts is an error that names used and cap; no call is made."""
     session = Budget("session", Caps(max_tokens=1_200), tokens=1_195)
-    bench = Bench(play([]), session=session)
+    bench = EngineHarness(play([]), session=session)
     with pytest.raises(SessionBudgetExceeded, match=r"max_tokens is 1200, 1195 used"):
         bench.run()
     assert bench.model.requests == []
@@ -139,7 +139,7 @@ def test_a_session_with_nothing_left_makes_no_call():
 def test_a_run_stays_under_what_its_session_has_left():
     """A run in a session that has used some of its tokens gets the rest, and no more."""
     session = Budget("session", Caps(max_tokens=1_200), tokens=700)
-    bench = Bench(play([py(BATCH)], full, full), session=session, options={"tokens": 400})
+    bench = EngineHarness(play([py(BATCH)], full, full), session=session, options={"tokens": 400})
     assert bench.run().partial
     assert session.tokens <= 1_200
 
@@ -147,7 +147,7 @@ def test_a_run_stays_under_what_its_session_has_left():
 def test_a_session_whose_money_is_spent_makes_no_call():
     """The same for money."""
     session = Budget("session", Caps(max_cost_usd=0.05), usd=0.0499)
-    bench = Bench(play([]), session=session, usd_per_token=(1e-5, 1e-4))
+    bench = EngineHarness(play([]), session=session, usd_per_token=(1e-5, 1e-4))
     with pytest.raises(SessionBudgetExceeded, match="max_cost_usd"):
         bench.run()
     assert bench.model.requests == []
@@ -155,7 +155,7 @@ def test_a_session_whose_money_is_spent_makes_no_call():
 
 def test_a_ceiling_per_day_ends_the_run_with_what_was_found():
     """When the user's ceiling per day is reached in the middle, what was printed is the answer: `cost_limit`."""
-    bench = Bench(
+    bench = EngineHarness(
         play([py("print('clue')"), py(BATCH)], full, full),
         ceilings=Ceilings(per_day_usd=0.03),
         usd_per_token=(1e-6, 1e-5),
@@ -168,7 +168,7 @@ def test_a_ceiling_per_day_ends_the_run_with_what_was_found():
 
 def test_a_ceiling_that_is_reached_before_the_start_is_an_error():
     """When the ceiling is reached before anything was found, the error says so."""
-    bench = Bench(play([py("x = 1")]), ceilings=Ceilings(per_day_usd=1e-9), usd_per_token=(1e-6, 1e-5))
+    bench = EngineHarness(play([py("x = 1")]), ceilings=Ceilings(per_day_usd=1e-9), usd_per_token=(1e-6, 1e-5))
     with pytest.raises(CeilingReached):
         bench.run()
     assert bench.model.requests == []
@@ -177,7 +177,9 @@ def test_a_ceiling_that_is_reached_before_the_start_is_an_error():
 @pytest.mark.parametrize("prices", [{"m": None, "s": (0.0, 0.0)}, {"m": (0.0, 0.0), "s": None}])
 def test_a_firm_cost_cap_with_an_unknown_price_is_an_error_before_any_call(prices):
     """Where a person set a cost cap and the price of the model, or of the sub-calls' one, is unknown: no call."""
-    bench = Bench(play([py("answer(1)")]), caps=Caps(max_cost_usd=1.0, cost_is_firm=True), options={"sub_model": "s"})
+    bench = EngineHarness(
+        play([py("answer(1)")]), caps=Caps(max_cost_usd=1.0, cost_is_firm=True), options={"sub_model": "s"}
+    )
     bench.prices = prices
     with pytest.raises(UnknownPrice, match=r"\[prices\]"):
         bench.run()
@@ -186,13 +188,13 @@ def test_a_firm_cost_cap_with_an_unknown_price_is_an_error_before_any_call(price
 
 def test_a_default_cost_cap_with_an_unknown_price_is_skipped_and_noted():
     """Where the cap is only the default one, the run goes on and notes that no price was known."""
-    bench = Bench(play([py("answer(1)")]), caps=Caps(max_cost_usd=1.0), usd_per_token=None)
+    bench = EngineHarness(play([py("answer(1)")]), caps=Caps(max_cost_usd=1.0), usd_per_token=None)
     assert bench.run().notes == ("price_unknown",)
 
 
 def test_a_nearly_spent_budget_is_announced():
     """When less than two calls' tokens are left the model is told to answer now."""
-    bench = Bench(play([py("llm_query('q')"), py("answer(1)")], full), caps=Caps(max_tokens=3_500))
+    bench = EngineHarness(play([py("llm_query('q')"), py("answer(1)")], full), caps=Caps(max_tokens=3_500))
     bench.run()
     first, second = (request.messages[-1].content for request in bench.roots())
     assert "nearly spent" not in first
@@ -203,7 +205,7 @@ def test_a_cell_is_told_that_the_budget_is_spent_and_can_finish():
     """A cell whose sub-call is refused catches the error and still answers with what it has."""
     code = "got = []\ntry:\n    while True:\n        got.append(llm_query(f'q{len(got)}'))\nexcept Error as e:\n"
     code += "    answer([len(got), type(e).__name__, str(e)])"
-    result = Bench(play([py(code)], full), caps=Caps(max_tokens=CAP)).run()
+    result = EngineHarness(play([py(code)], full), caps=Caps(max_tokens=CAP)).run()
     assert result.outcome is Outcome.SUCCESS
     assert result.value[0] >= 3
     assert result.value[1:] == ["BudgetExceeded", "the budget is spent: max_tokens; finish with what you have"]
@@ -218,7 +220,7 @@ def test_calls_side_by_side_cannot_overshoot_together():
             await asyncio.sleep(0)
         return FULL
 
-    bench = Bench(play([py(BATCH)], sub, full), caps=Caps(max_tokens=CAP))
+    bench = EngineHarness(play([py(BATCH)], sub, full), caps=Caps(max_tokens=CAP))
     bench.run()
     within(bench)
 
@@ -233,7 +235,7 @@ def test_a_sub_engine_that_runs_dry_gives_back_what_it_found():
             return py("print('inner clue')")
         return [py("r = rlm_query('part', 'x')"), py("answer(r)")][steps_done(request)]
 
-    result = Bench(script, options={"max_steps": 2}).run()
+    result = EngineHarness(script, options={"max_steps": 2}).run()
     assert (result.answer, result.outcome) == ("from the sub-engine", Outcome.SUCCESS)
 
 
@@ -245,6 +247,6 @@ def test_a_sub_engine_is_told_what_the_engines_above_leave_it():
             return py("answer(budget()['tokens'])")
         return py("answer([budget()['tokens'], rlm_query('part', 'x')])")
 
-    outer, inner = Bench(script, caps=Caps(max_tokens=CAP)).run().value
+    outer, inner = EngineHarness(script, caps=Caps(max_tokens=CAP)).run().value
     assert 3_900 < outer <= 4_000
     assert 2_900 < inner <= 3_000

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from fakes.engine import Bench, is_root, play, py
+from fakes.engine import EngineHarness, is_root, play, py
 from fakes.memory import MemoryJournal
 
 from rlmwatch.errors import LedgerError
@@ -41,7 +41,7 @@ class Watched:
         self.journal = journal
         self.asked: list[list[CallState]] = []
         self.began = asyncio.Event()
-        self.bench = Bench(self._answer, journal=journal, tools={"began": self._tool})
+        self.bench = EngineHarness(self._answer, journal=journal, tools={"began": self._tool})
 
     def _answer(self, request):
         self.asked.append(self.journal.states())
@@ -120,6 +120,6 @@ def test_a_run_whose_last_reply_cannot_be_kept_has_no_answer():
         journal = Slow(full=True)
         journal.go_on.set()
         with pytest.raises(LedgerError, match="no room"):
-            await Bench(play([py("answer(1)")]), journal=journal).attempt()
+            await EngineHarness(play([py("answer(1)")]), journal=journal).attempt()
 
     asyncio.run(run())

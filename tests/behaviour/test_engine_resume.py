@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from fakes.engine import Bench, is_root, is_synthesis, play, py, steps_done
+from fakes.engine import EngineHarness, is_root, is_synthesis, play, py, steps_done
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,7 +44,7 @@ async def shuffled(request):
 
 
 def make(script=whole):
-    return Bench(script, caps=Caps(max_tokens=50_000, max_cost_usd=5.0), usd_per_token=(1e-6, 1e-5))
+    return EngineHarness(script, caps=Caps(max_tokens=50_000, max_cost_usd=5.0), usd_per_token=(1e-6, 1e-5))
 
 
 CONTEXT = "alpha beta gamma delta"
@@ -142,7 +142,7 @@ def make_rows():
 def test_a_replay_that_differs_goes_on_and_says_so():
     """Where a cell reads the clock, the replay goes on with fresh calls in the same budget: `replay_diverged`."""
     script = play([py("import time\nprint(time.time_ns())"), py("y = 2"), py("answer('end')")])
-    bench = Bench(script, caps=Caps(max_tokens=5_000))
+    bench = EngineHarness(script, caps=Caps(max_tokens=5_000))
     assert bench.killed_at(9)
     spent = bench.journal.tokens()
     result = bench.run()
@@ -155,7 +155,7 @@ def test_a_replay_that_differs_goes_on_and_says_so():
 def test_a_diverged_replay_stays_under_the_cap():
     """A run that diverges at each attempt pays for all of them out of one budget."""
     script = play([py("import time\nprint(time.time_ns())")] + [py("y = 2\n" + "# " + "x" * 700)] * 8, end="the end")
-    bench = Bench(script, caps=Caps(max_tokens=1_500))
+    bench = EngineHarness(script, caps=Caps(max_tokens=1_500))
     for _ in range(6):
         bench.killed_at(9)
     result = bench.run()
@@ -170,7 +170,7 @@ def test_the_clock_alone_breaks_no_replay():
         bench.passed_s = 40
         return "ok"
 
-    bench = Bench(play([py("llm_query('q')"), py("x = 1"), py("answer(x)")], slow))
+    bench = EngineHarness(play([py("llm_query('q')"), py("x = 1"), py("answer(x)")], slow))
     assert bench.killed_at(9)
     assert "Little time is left" in bench.roots()[1].messages[-1].content
     result = bench.run()
@@ -181,7 +181,7 @@ def test_the_clock_alone_breaks_no_replay():
 
 def test_an_upgrade_in_the_middle_keeps_the_old_prompts():
     """A run that pinned its prompts takes its replies from the journal after the prose has changed."""
-    bench = Bench(play([py("x = 1"), py("y = 2"), py("answer(x)")]))
+    bench = EngineHarness(play([py("x = 1"), py("y = 2"), py("answer(x)")]))
     assert bench.killed_at(6)
     pinned = bench.prompts.pinned()
     newer = replace(current_prompts(), version=2, root="You answer by writing Python. New rules.\n{tools}")
@@ -205,7 +205,7 @@ def test_a_cell_that_killed_its_session_is_not_run_again():
         "import signal\nr = llm_query('q')\nnote()\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True:\n    pass"
     )
     script = play([py("kept = 1"), py(stubborn), py("print('after', 'kept' in dir())"), py("answer('end')")])
-    bench = Bench(script, seconds=8, tools={"note": note})
+    bench = EngineHarness(script, seconds=8, tools={"note": note})
     assert bench.killed_at(12)
     told = bench.trajectory.shown[1]
     result = bench.run()
@@ -219,7 +219,7 @@ def test_a_cell_that_killed_its_session_is_not_run_again():
 def test_a_cell_stopped_at_its_limit_replays_as_it_was_told():
     """Where in its code a cell was interrupted is chance, so the replay tells what was told the first time."""
     spin = "n = 0\nwhile True:\n    n += 1\n    if n % 100000 == 0:\n        print(n)"
-    bench = Bench(play([py(spin), py("x = 1"), py("answer('end')")]), seconds=3)
+    bench = EngineHarness(play([py(spin), py("x = 1"), py("answer('end')")]), seconds=3)
     assert bench.killed_at(6)
     result = bench.run()
     assert (result.answer, result.notes) == ("end", ())
@@ -228,7 +228,7 @@ def test_a_cell_stopped_at_its_limit_replays_as_it_was_told():
 
 def test_an_answer_made_of_what_was_found_is_not_paid_twice():
     """A run that was killed after its last call takes that answer from the journal, and nothing stays reserved."""
-    bench = Bench(
+    bench = EngineHarness(
         play([py("print('clue')")], end="made of clues"), options={"max_steps": 1}, caps=Caps(max_tokens=5_000)
     )
     assert bench.killed_at(6)
@@ -240,7 +240,7 @@ def test_an_answer_made_of_what_was_found_is_not_paid_twice():
 
 def test_a_last_call_that_was_lost_leaves_what_was_printed():
     """A run that was killed in its last call until nothing was left ends with what it printed, not as an error."""
-    bench = Bench(play([py("print('clue')")], end="made of clues"), caps=Caps(max_tokens=85))
+    bench = EngineHarness(play([py("print('clue')")], end="made of clues"), caps=Caps(max_tokens=85))
     assert bench.killed_at(4)
     while bench.killed_at(1):
         assert bench.journal.rows[-1].call.key.startswith("/0/")

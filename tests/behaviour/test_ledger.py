@@ -14,7 +14,7 @@ import pytest
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.errors import CeilingReached, Fenced
-from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.runs.deliveries import Delivery
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.runs.model import (

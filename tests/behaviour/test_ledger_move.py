@@ -9,7 +9,7 @@ from behaviour.test_ledger import NO_CEILING, a_call, at, in_status, running, to
 from servers.postgres_server import PostgresServer, postgres  # noqa: F401 (a fixture)
 
 from rlmwatch.errors import LedgerError
-from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.runs.model import RunStatus, Usage
 from rlmwatch.runs.trajectory import StepRecord
 
@@ -34,8 +34,8 @@ def without_numbers(facts: list[object]) -> list[object]:
 
 def test_everything_comes_over(tmp_path, postgres: PostgresServer):  # noqa: F811
     """All runs, calls, steps, inputs and sums are in the shared ledger as they were, in their order."""
-    from rlmwatch.ledger.move import move
-    from rlmwatch.ledger.postgres import PostgresLedger
+    from rlmwatch.ledger.postgres.ledger import PostgresLedger
+    from rlmwatch.ledger.transfer import move
 
     url = postgres.database()
 
@@ -59,8 +59,8 @@ def test_everything_comes_over(tmp_path, postgres: PostgresServer):  # noqa: F81
 
 def test_what_was_moved_is_not_moved_again(tmp_path, postgres: PostgresServer):  # noqa: F811
     """A second move is refused and changes nothing, under this name of the workspace or another."""
-    from rlmwatch.ledger.move import move
-    from rlmwatch.ledger.postgres import PostgresLedger
+    from rlmwatch.ledger.postgres.ledger import PostgresLedger
+    from rlmwatch.ledger.transfer import move
 
     url = postgres.database()
 
@@ -80,8 +80,8 @@ def test_what_was_moved_is_not_moved_again(tmp_path, postgres: PostgresServer): 
 
 def test_both_stores_have_the_same_columns(tmp_path, postgres: PostgresServer):  # noqa: F811
     """A column that one store's migrations add is in the other's too, workspace and worker aside."""
-    from rlmwatch.ledger.connection import connect as connect_file
-    from rlmwatch.ledger.pg_connection import Server
+    from rlmwatch.ledger.postgres.connection import Server
+    from rlmwatch.ledger.sqlite.connection import connect as connect_file
 
     embedded = connect_file(tmp_path / "ledger.db", create=True)
     tables = [row["name"] for row in embedded.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]

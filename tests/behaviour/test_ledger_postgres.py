@@ -16,7 +16,7 @@ from rlmwatch.runs.queue import OnNewSave
 @pytest.fixture(scope="module")
 def migrated(postgres: PostgresServer) -> str:  # noqa: F811
     """A database with the newest schema, to be copied."""
-    from rlmwatch.ledger.postgres import PostgresLedger
+    from rlmwatch.ledger.postgres.ledger import PostgresLedger
 
     url = postgres.database()
     asyncio.run(PostgresLedger.open(url, "w").aclose())
@@ -35,7 +35,7 @@ class TestPostgresLedger(LedgerSuite):
         self._server, self._migrated, self._urls = postgres, migrated, {}
 
     def make(self, folder: Path):
-        from rlmwatch.ledger.postgres import PostgresLedger
+        from rlmwatch.ledger.postgres.ledger import PostgresLedger
 
         if folder not in self._urls:
             self._urls[folder] = self._server.database(self._migrated)
@@ -43,7 +43,7 @@ class TestPostgresLedger(LedgerSuite):
 
 
 def opened(url: str, workspace: str | None = "w"):
-    from rlmwatch.ledger.postgres import PostgresLedger
+    from rlmwatch.ledger.postgres.ledger import PostgresLedger
 
     return PostgresLedger.open(url, workspace)
 
@@ -160,7 +160,7 @@ def test_a_server_that_was_restarted_is_found_again(migrated):
 
 def test_a_program_that_stands_still_holds_nobody_up_for_long(shared):
     """A program that stops in the middle of a transaction loses it, and the others go on."""
-    from rlmwatch.ledger.pg_connection import Server
+    from rlmwatch.ledger.postgres.connection import Server
     from rlmwatch.ledger.statement import Statement
 
     async def tell() -> None:
@@ -179,8 +179,8 @@ def test_a_program_that_stands_still_holds_nobody_up_for_long(shared):
 
 def test_an_older_program_refuses_a_newer_ledger(shared):
     """A ledger that a newer rlmwatch wrote is refused with both numbers and the cure, and stays as it is."""
-    from rlmwatch.ledger import pg_connection
-    from rlmwatch.ledger.pg_schema import NEWEST
+    from rlmwatch.ledger.postgres import connection as pg_connection
+    from rlmwatch.ledger.postgres.schema import NEWEST
 
     with pg_connection.connect(shared) as connection:
         connection.execute("INSERT INTO migrations (number) VALUES (%s)", [NEWEST + 1])

@@ -14,9 +14,9 @@ from servers.openai_server import Reply as ServerReply
 
 from rlmwatch.errors import UnknownModel
 from rlmwatch.models.base import Message, Model, Reply, Request
-from rlmwatch.models.embedded import EmbeddedModel
-from rlmwatch.models.openai_api import OpenAIModel
-from rlmwatch.models.openai_dialect import Endpoint
+from rlmwatch.models.llamacpp.model import EmbeddedModel
+from rlmwatch.models.openai.dialect import Endpoint
+from rlmwatch.models.openai.model import OpenAIModel
 from rlmwatch.models.scripted import ScriptedModel
 
 NAME = "smollm2-135m-instruct"

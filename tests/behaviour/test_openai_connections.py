@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from rlmwatch.models.base import Message, Request
-from rlmwatch.models.openai_api import OpenAIModel
-from rlmwatch.models.openai_dialect import Endpoint
+from rlmwatch.models.openai.dialect import Endpoint
+from rlmwatch.models.openai.model import OpenAIModel
 
 CHUNKS = [
     {"choices": [{"delta": {"content": "hi"}}]},

@@ -22,8 +22,8 @@ from rlmwatch.errors import (
 )
 from rlmwatch.models.base import Message, Request
 from rlmwatch.models.base import Reply as ModelReply
-from rlmwatch.models.openai_api import OpenAIModel, Timeouts
-from rlmwatch.models.openai_dialect import Endpoint
+from rlmwatch.models.openai.dialect import Endpoint
+from rlmwatch.models.openai.model import OpenAIModel, Timeouts
 from rlmwatch.models.prices import Prices
 
 KEY = "sk-very-secret-0123456789"

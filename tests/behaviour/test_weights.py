@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from rlmwatch.errors import UserError
-from rlmwatch.models import weights
+from rlmwatch.models.llamacpp import weights
+from rlmwatch.models.llamacpp.weights import SMOLLM2, Weights
 from rlmwatch.models.select import EMBEDDED_FILE
-from rlmwatch.models.weights import SMOLLM2, Weights
 
 GGUF = b"GGUF" + bytes(range(256)) * 512
 

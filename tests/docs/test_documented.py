@@ -13,15 +13,15 @@ from pydantic import BaseModel
 
 from rlmwatch import errors
 from rlmwatch.cli.main import VERBS, build
-from rlmwatch.config import DEFAULTS, WORKSPACE_KEYS, Price, Settings
 from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.memory import Turn
 from rlmwatch.contract.options import RunOptions
-from rlmwatch.daemon.keys import KEYS
-from rlmwatch.daemon.vendors import handlers
+from rlmwatch.daemon.credentials import KEYS
+from rlmwatch.daemon.factories import handlers
 from rlmwatch.runs.model import Outcome
-from rlmwatch.sources import ENV_OUTSIDE
+from rlmwatch.settings.model import DEFAULTS, WORKSPACE_KEYS, Price, Settings
+from rlmwatch.settings.sources import ENV_OUTSIDE
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "rlmwatch"

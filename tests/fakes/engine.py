@@ -1,4 +1,4 @@
-"""Everything that an engine runs on, from fakes, with the real sandbox: a `Bench` is one run over its attempts."""
+"""Everything an engine runs on, from fakes, with the real sandbox: an `EngineHarness` is one run over its attempts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from fakes.memory import Kill, Killed, MemoryJournal, MemoryTrajectory
 from rlmwatch import clock
 from rlmwatch.budget import Budget, Caps
 from rlmwatch.contract.options import RunOptions
+from rlmwatch.engine.call_site import AttemptScope
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.loop import run_engine
-from rlmwatch.engine.place import Frame
 from rlmwatch.engine.prompts import Prompts, current_prompts
-from rlmwatch.engine.task import EngineResult, Kit, Task
+from rlmwatch.engine.task import EngineDeps, EngineResult, Task
 from rlmwatch.models.base import Request
 from rlmwatch.models.scripted import Script, ScriptedModel
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.sandbox.base import Sandbox
-from rlmwatch.sandbox.process import ProcessSandbox
+from rlmwatch.sandbox.host.process import ProcessSandbox
 
 
 @cache
@@ -68,7 +68,7 @@ def play(cells: list[str], sub: Callable[[Request], Any] = lambda _request: "sub
 
 
 @dataclass
-class Bench:
+class EngineHarness:
     """One run; each `run` is an attempt."""
 
     script: Script
@@ -101,13 +101,15 @@ class Bench:
             self.model.price = self.prices.__getitem__
         options = RunOptions(**{"model": "m", "tokens": 1000, "max_steps": 8, **self.options})
         self.passed_s = 0.0
-        frame = Frame("run-1", self.journal.attempt, self.ceilings, self.now() + self.seconds, self.now, clock.utc)
+        frame = AttemptScope(
+            "run-1", self.journal.attempt, self.ceilings, self.now() + self.seconds, self.now, clock.utc
+        )
         self.budget = Budget("run", self.caps, parent=self.session)
         self.calls = Calls(frame, self.journal, self.model, self.budget, crash_at=self.journal.kill)
         await self.calls.resume()
         sandbox = self.sandbox() if self.sandbox is not None else shared_sandbox()
         try:
-            kit = Kit(
+            kit = EngineDeps(
                 options,
                 self.calls,
                 sandbox,

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.runs.model import CallState, RunStatus
 
 WORKER = """
 import asyncio, itertools, sys
 from pathlib import Path
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.runs.model import Outcome, PaidCall, Result, RunStatus, Save, Usage
 from rlmwatch.runs.queue import OnNewSave

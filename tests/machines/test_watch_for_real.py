@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from memory_queue import Surroundings
 
-from rlmwatch.ledger.sqlite import SqliteLedger
-from rlmwatch.watch.gate import Ports, WatchConfig
+from rlmwatch.ledger.sqlite.ledger import SqliteLedger
+from rlmwatch.watch.save_filter import Ports, WatchConfig
 from rlmwatch.watch.watcher import Watcher
 
 T = TypeVar("T")

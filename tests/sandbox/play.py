@@ -30,8 +30,8 @@ from sandbox.escapes import ESCAPES, Attempt
 
 from rlmwatch.errors import RlmwatchError
 from rlmwatch.sandbox.base import HostFunction, Parameter
-from rlmwatch.sandbox.lockdown import Policy
-from rlmwatch.sandbox.process import ProcessSandbox
+from rlmwatch.sandbox.guest.lockdown import Policy
+from rlmwatch.sandbox.host.process import ProcessSandbox
 
 CANARY_HEAD = "canary-7c1d"
 CANARY = CANARY_HEAD + "-of-the-host"

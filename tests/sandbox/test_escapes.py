@@ -9,8 +9,8 @@ from sandbox.escapes import ESCAPES
 from sandbox.ordinary import CONTEXT, ORDINARY
 from sandbox.play import VARIANTS, play_as, play_bare
 
-from rlmwatch.sandbox.lockdown import Policy
-from rlmwatch.sandbox.process import ProcessSandbox
+from rlmwatch.sandbox.guest.lockdown import Policy
+from rlmwatch.sandbox.host.process import ProcessSandbox
 
 AN_ORDINARY_USER = 41_234 if os.getuid() == 0 else None
 HOSTS = [

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from rlmwatch.errors import SandboxUnavailable
-from rlmwatch.sandbox import nursery
-from rlmwatch.sandbox.lockdown import Policy
-from rlmwatch.sandbox.process import ProcessSandbox
+from rlmwatch.sandbox.guest.lockdown import Policy
+from rlmwatch.sandbox.host import fork_server
+from rlmwatch.sandbox.host.process import ProcessSandbox
 
 ROOT = Path(__file__).parents[2]
 ENOSYS, EPERM, KILL, NOTHING = 0x50026, 0x50001, 0x80000000, 0x50000
@@ -153,22 +153,27 @@ def test_a_process_without_a_filter_does_not_pass_as_one_that_has_it():
     """The host reads the kernel's word about the process, not the process's own."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        assert "seccomp" in nursery.filtered(process.pid)
+        assert "seccomp" in fork_server.filtered(process.pid)
     finally:
         process.kill()
         process.communicate()
-    assert "cannot be read" in nursery.filtered(process.pid)
+    assert "cannot be read" in fork_server.filtered(process.pid)
 
 
 def test_what_runs_in_the_sandbox_is_the_standard_library_alone():
     """The worker half imports without site packages and without the rest of the package."""
-    modules = [f"rlmwatch.sandbox.{name}" for name in ("zygote", "worker", "lockdown", "frames", "seccomp")]
-    code = nursery._LAUNCH.replace("from rlmwatch.sandbox.zygote import main\nmain()", "")
+    modules = [f"rlmwatch.sandbox.guest.{name}" for name in ("zygote", "worker", "lockdown", "frames", "seccomp")]
+    code = fork_server._LAUNCH.replace("from rlmwatch.sandbox.guest.zygote import main\nmain()", "")
     code += f"import {', '.join(modules)}\nprint(*[n for n in sys.modules if n.startswith('rlmwatch')])\n"
     code += "print([n for n, m in sys.modules.items() if 'site-packages' in str(getattr(m, '__file__', ''))])"
     told = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code, str(ROOT / "rlmwatch")], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     halves = {"zygote", "worker", "lockdown", "frames", "seccomp", "cell", "channel", "names", "kernel"}
-    assert set(told[0].split()) == {"rlmwatch", "rlmwatch.sandbox", *(f"rlmwatch.sandbox.{name}" for name in halves)}
+    assert set(told[0].split()) == {
+        "rlmwatch",
+        "rlmwatch.sandbox",
+        "rlmwatch.sandbox.guest",
+        *(f"rlmwatch.sandbox.guest.{name}" for name in halves),
+    }
     assert told[1] == "[]"

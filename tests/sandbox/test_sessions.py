@@ -17,8 +17,8 @@ import pytest
 from sandbox.escapes import CHANNEL
 
 from rlmwatch.sandbox.base import CellError, Failure, HostFunction, Parameter, SessionDied
-from rlmwatch.sandbox.lockdown import Policy
-from rlmwatch.sandbox.process import ProcessSandbox
+from rlmwatch.sandbox.guest.lockdown import Policy
+from rlmwatch.sandbox.host.process import ProcessSandbox
 
 
 async def _echo(text):
@@ -666,7 +666,7 @@ def test_a_zygote_that_was_killed_is_replaced():
 
 _HOST = """
 import asyncio
-from rlmwatch.sandbox.process import ProcessSandbox
+from rlmwatch.sandbox.host.process import ProcessSandbox
 
 async def main():
     sandbox = ProcessSandbox()

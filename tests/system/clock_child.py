@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rlmwatch import clock
-from rlmwatch.daemon.app import App
-from rlmwatch.daemon.log import Redactor, configure
-from rlmwatch.daemon.place import locate
-from rlmwatch.daemon.service import How, serve
+from rlmwatch.daemon.composition import App
+from rlmwatch.daemon.logging import Redactor, configure
+from rlmwatch.daemon.paths import locate
+from rlmwatch.daemon.service import StartOptions, serve
 from rlmwatch.daemon.systemd import Manager
 
 
@@ -24,7 +24,7 @@ async def main(workspace: Path) -> None:
     redactor = Redactor()
     configure("json", redactor)
     async with App(locate(workspace), redactor=redactor) as app:
-        await serve(app, asyncio.Event(), how=How(), manager=Manager(None, None))
+        await serve(app, asyncio.Event(), how=StartOptions(), manager=Manager(None, None))
 
 
 if __name__ == "__main__":

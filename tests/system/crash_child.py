@@ -12,10 +12,10 @@ import signal
 import sys
 from pathlib import Path
 
-from rlmwatch.daemon.app import App, Parts
-from rlmwatch.daemon.log import Redactor, configure
-from rlmwatch.daemon.place import locate
-from rlmwatch.daemon.service import How, serve
+from rlmwatch.daemon.composition import App, Parts
+from rlmwatch.daemon.logging import Redactor, configure
+from rlmwatch.daemon.paths import locate
+from rlmwatch.daemon.service import StartOptions, serve
 from rlmwatch.daemon.systemd import Manager
 
 
@@ -29,7 +29,7 @@ async def main(workspace: Path, point: str) -> None:
     redactor = Redactor()
     configure("json", redactor)
     async with App(locate(workspace), redactor=redactor, parts=Parts(crash_at=crash_at)) as app:
-        await serve(app, asyncio.Event(), how=How(), manager=Manager(None, None))
+        await serve(app, asyncio.Event(), how=StartOptions(), manager=Manager(None, None))
 
 
 if __name__ == "__main__":

@@ -68,10 +68,10 @@ class Daemon:
     def faults(self) -> list[object]:
         """What must never be in a log: faults of ours, and what is no event."""
         with self._changed:
-            return [*(line for line in self._lines if line.get("event") == "run.fault"), *self._noise]
+            return [*(line for line in self._lines if line.get("event") == "run.internal_error"), *self._noise]
 
     def _faulty(self) -> bool:
-        return any(line.get("event") == "run.fault" for line in self._lines)
+        return any(line.get("event") == "run.internal_error" for line in self._lines)
 
     def seen(self, event: str, **facts: Fact) -> list[dict[str, Any]]:
         """Return the events so far of that name with these facts; a fact may be a function that says whether it is."""
@@ -98,7 +98,7 @@ class Daemon:
     def until_up(self) -> None:
         """Wait until it is ready, or idle for another host, or has ended."""
         with self._changed:
-            up = ("ready", "host.idle")
+            up = ("ready", "host.standby")
             ready = self._changed.wait_for(
                 lambda: self._ended or any(line.get("event") in up for line in self._lines), DEADLINE_S
             )

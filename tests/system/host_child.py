@@ -10,10 +10,10 @@ import asyncio
 import sys
 from pathlib import Path
 
-from rlmwatch.daemon.app import App, Parts
-from rlmwatch.daemon.log import Redactor, configure
-from rlmwatch.daemon.place import locate
-from rlmwatch.daemon.service import How, serve
+from rlmwatch.daemon.composition import App, Parts
+from rlmwatch.daemon.logging import Redactor, configure
+from rlmwatch.daemon.paths import locate
+from rlmwatch.daemon.service import StartOptions, serve
 from rlmwatch.daemon.systemd import Manager
 
 
@@ -21,7 +21,7 @@ async def main(workspace: Path, host: str, *flags: str) -> None:
     """Serve *workspace* as the machine *host*."""
     redactor = Redactor()
     configure("json", redactor)
-    how = How(take_over="--take-over" in flags)
+    how = StartOptions(take_over="--take-over" in flags)
     async with App(locate(workspace), redactor=redactor, parts=Parts(host=host)) as app:
         await serve(app, asyncio.Event(), how=how, manager=Manager(None, None))
 

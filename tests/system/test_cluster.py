@@ -96,7 +96,7 @@ class Held:
 
 
 def entries(url: str) -> list[dict[str, Any]]:
-    from rlmwatch.ledger.pg_connection import connect
+    from rlmwatch.ledger.postgres.connection import connect
 
     with connect(url) as connection:
         return connection.execute(
@@ -274,7 +274,7 @@ def test_a_database_that_restarts_in_the_middle_loses_nothing(tmp_path):
             server.stop()
             home.save("b_input.txt", "second")
             go_on.set()
-            worker.wait("ledger.waiting")
+            worker.wait("ledger.unavailable")
             server.start()
             daemon.answered("a_output.txt")
             daemon.answered("b_output.txt")

@@ -83,7 +83,7 @@ def test_a_folder_whose_host_is_another_machine_is_left_alone_until_it_moves(hom
     mine = Home(home.root / "mine", provider)
     mine.save("rlmwatch.toml", f'host = "{me}"\n')
     with home.daemon() as idle, mine.daemon() as working:
-        assert idle.wait("host.idle")["answers"] == "laptop"
+        assert idle.wait("host.standby")["answers"] == "laptop"
         assert idle.seen("ready") == []
         home.save("b_input.txt", "mine now?")
         mine.save("c_input.txt", "still mine")
@@ -93,8 +93,8 @@ def test_a_folder_whose_host_is_another_machine_is_left_alone_until_it_moves(hom
         home.save("rlmwatch.toml", f'host = "{me}"\n')
         idle.answered("a_output.txt")
         idle.answered("b_output.txt")
-        working.wait("host.moved", answers="laptop")
-        working.wait("host.idle", answers="laptop")
+        working.wait("host.handover", answers="laptop")
+        working.wait("host.standby", answers="laptop")
         mine.save("c_input.txt", "no longer mine")
         home.save("d_input.txt", "mine")
         idle.answered("d_output.txt")

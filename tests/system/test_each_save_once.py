@@ -35,7 +35,7 @@ def test_the_same_bytes_again_start_nothing(shared: Shared):
 def test_blank_inputs_are_no_saves_and_the_log_says_so(shared: Shared):
     """An empty or white-space-only input starts nothing, says so in the log, and leaves the last answer."""
     shared.home.save("blank_input.txt", " \n\t\n")
-    shared.daemon.wait("save.none", path="blank_input.txt", reason="blank")
+    shared.daemon.wait("save.skipped", path="blank_input.txt", reason="blank")
     assert not shared.home.exists("blank_output.txt")
     assert not shared.home.exists("blank_error.txt")
     shared.home.save("blank_input.txt", "no longer blank")
@@ -150,7 +150,7 @@ def test_only_a_text_that_ends_in_the_ready_marker_is_a_save(home: Home, provide
     home.save("rlmwatch.toml", 'ready_marker = "//send"\n')
     with home.daemon() as daemon:
         home.save("a_input.txt", "I am still typing")
-        daemon.wait("save.none", path="a_input.txt", reason=lambda why: "//send" in why)
+        daemon.wait("save.skipped", path="a_input.txt", reason=lambda why: "//send" in why)
         home.save("a_input.txt", "I have typed\n//send\n\n")
         daemon.answered("a_output.txt")
     assert [call.body["messages"][-1]["content"] for call in provider.calls] == ["I have typed\n"]

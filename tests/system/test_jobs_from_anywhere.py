@@ -266,11 +266,11 @@ def test_a_webhook_is_told_once_after_failures_and_a_restart(home: Home):
             daemon.kill()
         with home.daemon() as daemon:
             second = receiver.wait(2)[1]
-            daemon.wait("webhook.told")
+            daemon.wait("webhook.delivered")
         with home.daemon() as daemon:
             other = client.submit("another", webhook=receiver.url)
             told = receiver.wait(3)
-            daemon.wait("webhook.told")
+            daemon.wait("webhook.delivered")
     assert first.values == second.values
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert all(each.is_signed(SECRET) for each in told)

@@ -108,11 +108,11 @@ def test_typing_with_a_ready_marker_is_answered_when_it_is_ready(home: Home, pro
     with home.daemon() as daemon:
         for number, text in enumerate(TYPED, 1):
             home.save("note_input.txt", text)
-            daemon.wait("save.none", number, path="note_input.txt")
+            daemon.wait("save.skipped", number, path="note_input.txt")
         home.save("note_input.txt", f"{TYPED[-1]} //send")  # no line of its own
-        daemon.wait("save.none", len(TYPED) + 1, path="note_input.txt")
+        daemon.wait("save.skipped", len(TYPED) + 1, path="note_input.txt")
         home.save("note_input.txt", f"{TYPED[-1]}\n//send\n")
         daemon.answered("note_output.txt")
         home.save("note_input.txt", f"{TYPED[-1]}\n//send\n\nmore")
-        daemon.wait("save.none", len(TYPED) + 2, path="note_input.txt")
+        daemon.wait("save.skipped", len(TYPED) + 2, path="note_input.txt")
     assert [question(call.body) for call in provider.calls] == [f"{TYPED[-1]}\n"]

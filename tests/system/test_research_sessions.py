@@ -14,7 +14,7 @@ from servers.openai_server import Fault, OpenAIServer, Reply
 from system.household import MODEL, Home
 from system.researching import Coder, is_synthesis, opening, padded, py, roots
 
-from rlmwatch.daemon.api import Session
+from rlmwatch.api import Session
 from rlmwatch.errors import SessionBudgetExceeded, WorkspaceBusy
 
 CRASH_CHILD = Path(__file__).with_name("crash_child.py")
@@ -262,7 +262,7 @@ def test_whoever_comes_second_to_a_session_waits(home: Home, coder: Coder, monke
         home.provider.wait_for_calls(1)
         asking = threading.Thread(target=lambda: answers.append(session.run("The script asks").answer))
         asking.start()
-        monkeypatch.setattr("rlmwatch.daemon.api.BUSY_S", 0.2)
+        monkeypatch.setattr("rlmwatch.api.BUSY_S", 0.2)
         with pytest.raises(WorkspaceBusy, match="another run uses the session"):
             session.raise_caps(max_tokens=5000)
         assert home.provider.count == 1, "the script did not wait"

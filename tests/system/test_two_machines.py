@@ -56,16 +56,16 @@ def the_host_that_is_named_answers_and_the_other_waits(home: Home, provider: Ope
         home.daemon(program=as_host(home, "desk")) as desk,
         laptop.daemon(program=as_host(laptop, "laptop")) as other,
     ):
-        assert other.wait("host.idle")["answers"] == "desk"
+        assert other.wait("host.standby")["answers"] == "desk"
         saves(home, desk, "a1", "a2")
         move(home, "laptop")
         home.save("between_input.txt", "saved while it moves")
-        assert desk.wait("host.moved")["answers"] == "laptop"
+        assert desk.wait("host.handover")["answers"] == "laptop"
         other.wait("ready")
         saves(home, other, "b1", "b2")
-        desk.wait("host.idle", answers="laptop")
+        desk.wait("host.standby", answers="laptop")
         move(home, "desk")
-        other.wait("host.idle", answers="desk")
+        other.wait("host.standby", answers="desk")
         desk.wait("ready", 2)
         saves(home, desk, "c1", "c2")
         assert other.seen("save.admitted", path="c1_input.txt") == []
@@ -84,7 +84,7 @@ def take_over_makes_the_other_go_idle(home: Home, provider: OpenAIServer, _brain
         saves(home, desk, "a1")
         with laptop.daemon(program=as_host(laptop, "laptop", "--take-over")) as other:
             assert other.wait("host.taken_over")["before"] == "desk"
-            assert desk.wait("host.idle")["answers"] == "laptop"
+            assert desk.wait("host.standby")["answers"] == "laptop"
             saves(home, other, "b1")
     assert provider.count == 2
     assert hosts(home) == {"a1_input.txt": "desk", "b1_input.txt": "laptop"}

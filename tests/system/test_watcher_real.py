@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from rlmwatch.contract.text import digest
 from rlmwatch.runs.queue import Known
-from rlmwatch.watch.gate import Ports, WatchConfig
+from rlmwatch.watch.save_filter import Ports, WatchConfig
 from rlmwatch.watch.watcher import Watcher
 from rlmwatch.workspace.snapshot import signature
 

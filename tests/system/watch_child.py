@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 from memory_queue import Surroundings
 
-from rlmwatch.watch.gate import Ports, WatchConfig
+from rlmwatch.watch.save_filter import Ports, WatchConfig
 from rlmwatch.watch.watcher import Watcher
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from rlmwatch.cli.doctor import HELD, Line, sandbox_lines
 from rlmwatch.sandbox.base import Report, ReportLine
-from rlmwatch.sandbox.process import ProcessSandbox
+from rlmwatch.sandbox.host.process import ProcessSandbox
 
 ON = ReportLine("seccomp", "on", "196 instructions")
 

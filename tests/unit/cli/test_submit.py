@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from rlmwatch.cli import submit
-from rlmwatch.daemon.place import Place
+from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.errors import UsageError
 
 
@@ -46,7 +46,7 @@ def test_data_in_the_workspace_is_named_and_not_copied(tmp_path, stdin):
     (root / "notes").mkdir(parents=True)
     (root / "notes" / "a.txt").write_text("inside")
     (tmp_path / "b.txt").write_text("outside")
-    place = Place(root, tmp_path, tmp_path)
+    place = WorkspacePaths(root, tmp_path, tmp_path)
     assert submit._material(place, str(root / "notes" / "a.txt")) == {"data_path": "notes/a.txt"}
     assert submit._material(place, str(root / "notes")) == {"data_path": "notes"}
     assert submit._material(place, str(tmp_path / "b.txt")) == {"data": "outside"}

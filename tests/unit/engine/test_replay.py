@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from rlmwatch.engine.kept import plain
+from rlmwatch.engine.call_codec import plain
 from rlmwatch.engine.replay import Replay, between, booked
 from rlmwatch.models.base import Message, Request
 from rlmwatch.runs.model import CallState, JournalEntry, PaidCall, Usage

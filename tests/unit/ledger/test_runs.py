@@ -7,7 +7,7 @@ import pytest
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.ledger import runs
-from rlmwatch.ledger.connection import connect
+from rlmwatch.ledger.sqlite.connection import connect
 from rlmwatch.runs.model import Save
 from rlmwatch.runs.queue import Admission, Known, OnNewSave
 from rlmwatch.runs.transitions import identity, run_id

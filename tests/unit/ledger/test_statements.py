@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rlmwatch.ledger import statements
-from rlmwatch.ledger.connection import connect
+from rlmwatch.ledger.sqlite.connection import connect
 from rlmwatch.runs.model import CallState, RunStatus
 from rlmwatch.runs.transitions import MOVES, Event
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from rlmwatch.errors import LedgerError
-from rlmwatch.ledger.connection import File
-from rlmwatch.ledger.sqlite import SqliteLedger
+from rlmwatch.ledger.sqlite.connection import File
+from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.ledger.writer import GROUP_MAX, Writer
 from rlmwatch.runs.queue import Known
 
@@ -229,7 +229,7 @@ def test_another_process_may_write_meanwhile(tmp_path):
     path = tmp_path / "ledger.db"
     other = (
         "import asyncio, sys; from pathlib import Path\n"
-        "from rlmwatch.ledger.sqlite import SqliteLedger; from rlmwatch.runs.queue import Known\n"
+        "from rlmwatch.ledger.sqlite.ledger import SqliteLedger; from rlmwatch.runs.queue import Known\n"
         "async def main():\n"
         "    ledger = SqliteLedger.open(Path(sys.argv[1]))\n"
         "    for n in range(100): await ledger.note(f'theirs{n}', Known('', None))\n"

@@ -13,7 +13,7 @@ def test_the_modules_of_search_load_nothing_heavy():
     program = (
         "import sys\n"
         "from pydantic import SecretStr\n"
-        "from rlmwatch.search import base, citations, exa, scripted\n"
+        "from rlmwatch.search import base, exa, scripted\n"
         "exa.ExaSearch(SecretStr('k')).max_usd(base.SearchQuery('q'))\n"
         f"print(*(name for name in {HEAVY!r} if name in sys.modules))\n"
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rlmwatch.errors import InputError, UsageError
-from rlmwatch.watch.gate import WatchConfig
 from rlmwatch.watch.one import read_one
+from rlmwatch.watch.save_filter import WatchConfig
 
 
 def read(root: Path, path: str, config: WatchConfig | None = None) -> str:

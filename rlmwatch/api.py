@@ -1,0 +1,309 @@
+"""
+The public Python API: one run, or a session, in this process.
+
+    run(task, data)          one plain call, or a run of the engine where there is something to work on
+    Session(path)            questions on the same material under one budget, kept in a file
+
+Both are synchronous, and may be called from a running event loop (a notebook).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, Unpack
+
+import structlog
+from pydantic import SecretStr, ValidationError
+
+from rlmwatch import clock
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.options import Keywords, RunOptions
+from rlmwatch.contract.session import SessionState
+from rlmwatch.daemon.credentials import Key
+from rlmwatch.daemon.program import Hands, OnStep, Program, save_of
+from rlmwatch.errors import SessionBudgetExceeded, UsageError, WorkspaceBusy
+from rlmwatch.execution.run_context import SESSION_POLL_S
+from rlmwatch.handlers.base import Handler
+from rlmwatch.handlers.job import job
+from rlmwatch.handlers.research import research
+from rlmwatch.runs.model import Outcome, Usage
+from rlmwatch.runs.trajectory import StepRecord
+from rlmwatch.settings.model import DEFAULTS
+from rlmwatch.settings.sources import state_dir
+from rlmwatch.workspace.context import Context
+from rlmwatch.workspace.session import SessionFile, SessionLock
+
+BUSY_S = 30.0
+"""How long a change of the caps waits for a run that uses the session: a short one ends, a long one is worth saying."""
+
+T = TypeVar("T")
+
+Data = str | Mapping[str, str] | None
+"""What a run works on: a text, or texts by name."""
+
+
+class Options(Keywords, total=False):
+    """
+    What a caller may set; each has the meaning of the front matter's key, see `RunOptions`.
+
+    Attributes:
+        provider: `openrouter`, `openai`, `local` or `embedded`, in place of the one that is found.
+        base_url: Address of any server that speaks the OpenAI protocol.
+        api_key: Its key, in place of the one that is found.
+        on_step: Is told of each step of the engine.
+    """
+
+    provider: str | None
+    base_url: str | None
+    api_key: str | None
+    on_step: OnStep | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """
+    How a run ended.
+
+    Attributes:
+        answer: The answer.
+        partial: It was cut short; `outcome` says by what.
+        usage: Tokens, US dollars, calls and searches of the whole run.
+        steps: Steps of the engine, sub-engines included; none where the task was one plain call.
+        sources: Pages that were fetched.
+        notes: Things worth knowing that are no errors.
+        run_id: Its id in the ledger.
+    """
+
+    answer: str
+    partial: bool
+    outcome: Outcome
+    usage: Usage
+    steps: tuple[StepRecord, ...]
+    sources: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...]
+    model: str | None
+    run_id: str
+
+
+def run(task: str, data: Data = None, **options: Unpack[Options]) -> RunResult:
+    """
+    Answer *task*, with *data* as the variable `context` where there is any.
+
+    One plain call when there is no data, no tools and no `max_steps` above 1; a run of the engine otherwise; `mode`
+    (`chat` or `rlm`) says otherwise.
+
+    Raises:
+        UsageError: An option that does not exist, or a value that it cannot have.
+        NoProvider: There is nothing to answer with; the text names the ways out.
+        BudgetError: A cap or ceiling allows no call.
+        ProviderError: The provider gave no answer, in its own words.
+        SandboxUnavailable: This machine cannot lock down the engine's sandbox.
+    """
+    chosen, on_step, program = _split(options)
+    material = Context(data if data is None or isinstance(data, str) else dict(data))
+    hands = Hands(state_dir(), material)
+    return _in_a_loop(_answer(program, Kind.JOB, task, chosen, _Way(job, hands, on_step)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    handler: Handler
+    hands: Hands
+    on_step: OnStep | None
+
+
+async def _answer(program: Program, kind: Kind, task: str, options: RunOptions, way: _Way) -> RunResult:
+    async with program:
+        save = save_of(kind, task, options)
+        ran, result = await program.answer(save, way.handler, way.hands, on_step=way.on_step)
+        steps = await program.ledger.steps(ran.run_id)
+        return RunResult(
+            result.answer or "",
+            result.partial,
+            result.outcome,
+            result.usage,
+            tuple(steps),
+            tuple(json.loads(result.sources)["pages"]) if result.sources else (),
+            result.notes,
+            result.model,
+            ran.run_id,
+        )
+
+
+class Session:
+    """
+    Questions on the same material under one budget, kept in a file.
+
+    The same file as the daemon's: both may use it, one after the other.
+
+    Attributes:
+        path: The session's file; it is made by the first run.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = "research_session.json",
+        *,
+        max_cost_usd: float | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        """
+        Open the session in *path*.
+
+        Args:
+            path: Its file.
+            max_cost_usd: Cap in US dollars over all its runs; default is what was raised before, else 0.05.
+            max_tokens: Cap in output tokens over all its runs; default is what was raised before, else 1,200.
+        """
+        self.path = Path(path).absolute()
+        name = self.path.name.removesuffix("_session.json").removesuffix(".json")
+        self._file = SessionFile(self.path.parent, self.path, name)
+        self._max_tokens = max_tokens
+        self._max_cost_usd = max_cost_usd
+
+    def run(self, prompt: str, data: Data = None, **options: Unpack[Options]) -> RunResult:
+        """
+        Answer *prompt* with what the session knows, and book what it used.
+
+        Raises:
+            SessionBudgetExceeded: Nothing is left; no call was made. `raise_caps` lets it go on.
+            RlmwatchError: As `run`.
+        """
+        chosen, on_step, program = _split(options)
+        chosen = RunOptions(max_tokens=self._max_tokens, max_cost_usd=self._max_cost_usd).over(chosen)
+        material = Context(data if data is None or isinstance(data, str) else dict(data))
+        hands = Hands(state_dir(), material, self._file)
+        return _in_a_loop(_answer(program, Kind.RESEARCH, prompt, chosen, _Way(research, hands, on_step)))
+
+    @property
+    def max_tokens(self) -> int:
+        """The cap in output tokens."""
+        return self._max_tokens or self._state().max_tokens or DEFAULTS[Kind.RESEARCH].max_tokens or 0
+
+    @property
+    def max_cost_usd(self) -> float:
+        """The cap in US dollars."""
+        return self._max_cost_usd or self._state().max_cost_usd or DEFAULTS[Kind.RESEARCH].max_cost_usd or 0.0
+
+    @property
+    def remaining_tokens(self) -> int:
+        """Output tokens that are left."""
+        return max(0, self.max_tokens - self._state().spent.output_tokens)
+
+    @property
+    def remaining_cost_usd(self) -> float:
+        """US dollars that are left."""
+        return max(0.0, self.max_cost_usd - self._state().spent.cost_usd)
+
+    def raise_caps(self, *, max_tokens: int | None = None, max_cost_usd: float | None = None) -> None:
+        """
+        Set new caps, here and in the file, so that the daemon and other scripts keep to them too.
+
+        Raises:
+            WorkspaceBusy: Another run uses the session, and did not end within `BUSY_S`.
+        """
+        caps = {"max_tokens": max_tokens, "max_cost_usd": max_cost_usd}
+        said = {name: value for name, value in caps.items() if value is not None}
+        self._max_tokens = max_tokens or self._max_tokens
+        self._max_cost_usd = max_cost_usd or self._max_cost_usd
+        self._change(lambda state: state.model_copy(update=said))
+
+    def clear(self) -> None:
+        """
+        Forget exchanges and spending; the caps stay.
+
+        Raises:
+            WorkspaceBusy: Another run uses the session, and did not end within `BUSY_S`.
+        """
+
+        def cleared(state: SessionState) -> SessionState:
+            return SessionState(
+                conversation=state.conversation, max_tokens=state.max_tokens, max_cost_usd=state.max_cost_usd
+            )
+
+        self._change(cleared)
+
+    def _change(self, change: Callable[[SessionState], SessionState]) -> None:
+        lock = _locked(self.path)
+        try:
+            self._file.change(change, now=clock.utc())
+        finally:
+            lock.release()
+
+    def _state(self) -> SessionState:
+        return self._file.load(now=clock.utc())[0]
+
+
+def _locked(session: Path) -> SessionLock:
+    """Return the session's lock, as soon as nobody else holds it."""
+    give_up = clock.monotonic() + BUSY_S
+    while True:
+        try:
+            return SessionLock.acquire(state_dir(), session)
+        except WorkspaceBusy:
+            if clock.monotonic() >= give_up:
+                raise
+        time.sleep(SESSION_POLL_S)
+
+
+def _split(options: Options) -> tuple[RunOptions, OnStep | None, Program]:
+    """Part a caller's options into the run's, the observer, and the program to compose."""
+    rest: dict[str, Any] = dict(options)
+    on_step = rest.pop("on_step", None)
+    flags = {name: rest.pop(name, None) for name in ("provider", "base_url")}
+    api_key = rest.pop("api_key", None)
+    try:
+        chosen = RunOptions.model_validate({name: value for name, value in rest.items() if value not in (None, ())})
+    except ValidationError as wrong:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong.errors())
+        raise UsageError(f"run(): {faults}") from None
+    keys = {}
+    if api_key:
+        name = "OPENROUTER_API_KEY" if flags["provider"] == "openrouter" else "OPENAI_API_KEY"
+        keys[name] = Key(name, SecretStr(api_key), "the call")
+    return chosen, on_step, Program(os.environ, flags=flags, keys=keys)
+
+
+def _keep_quiet() -> None:
+    """Log warnings only, to standard error, unless the caller's program has set up structlog itself."""
+    if not structlog.is_configured():
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
+
+
+def _in_a_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Carry out *work* in an event loop of its own, in a thread of its own where this one has a loop already."""
+    _keep_quiet()
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def there() -> None:
+        try:
+            done.append(asyncio.run(work))
+        except BaseException as error:  # noqa: BLE001 (it is raised again in the caller's thread)
+            failed.append(error)
+
+    thread = threading.Thread(target=there, name="rlmwatch-run")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return done[0]
+
+
+__all__ = ["RunResult", "Session", "SessionBudgetExceeded", "run"]

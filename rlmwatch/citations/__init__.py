@@ -1,0 +1,1 @@
+"""Citations that are true."""

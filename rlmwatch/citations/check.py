@@ -1,0 +1,185 @@
+"""
+Citations that are true: an answer's links, numbers and quotations against the pages that were fetched.
+
+Pure. What does not hold is marked right behind it, and stays:
+
+1. a link to a page that was not fetched: `(not fetched)`;
+2. a number without a source: mended where `numbers` can, else `(no such source)`;
+3. an entry of the answer's own list that names no address: `(not fetched)`;
+4. a quotation of more than eight words that no page says: `(not found in the sources)`.
+
+Code is left alone. Checking twice is checking once: marks that an answer brings along are taken off first, so that it
+cannot clear or blacken a source with our own words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlmwatch.citations.markdown import Citation, Read, mask, read
+from rlmwatch.citations.quotes import BOUNDARY, Said, quotations
+from rlmwatch.citations.sources import Change, Entries, cited, mend, numbered, own_list, replaced
+from rlmwatch.contract.documents import SCHEMA_VERSION, well_formed
+from rlmwatch.search.base import Page
+from rlmwatch.search.urls import same
+
+NOT_FETCHED = "(not fetched)"
+NO_SOURCE = "(no such source)"
+NOT_SAID = "(not found in the sources)"
+
+_MARK = re.compile(r" \((?:not fetched|no such source(?:: \d{1,3}(?:, \d{1,3})*)?|not found in the sources)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """
+    An answer that was checked.
+
+    Attributes:
+        text: The answer, mended and marked.
+        unknown_links: Addresses in it that were not fetched, as written, each once.
+        dead_numbers: Numbers without a source, each once.
+        unquoted: Quotations that no page says, without their quotation marks, each once.
+        mended: Numbers that had no source and have one now.
+    """
+
+    text: str
+    unknown_links: tuple[str, ...] = ()
+    dead_numbers: tuple[int, ...] = ()
+    unquoted: tuple[str, ...] = ()
+    mended: tuple[int, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the status says about it; nothing where all is well."""
+        counted = (
+            (len(self.unknown_links), "link", "to a page that was not fetched"),
+            (len(self.dead_numbers), "number", "without a source"),
+            (len(self.unquoted), "quotation", "not found in the sources"),
+            (len(self.mended), "number", "mended"),
+        )
+        return tuple(f"citations: {n} {what}{'' if n == 1 else 's'} {how}" for n, what, how in counted if n)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """
+    One page, and how it was come by.
+
+    Attributes:
+        query: What was searched for.
+        fetched_at: RFC 3339 in UTC.
+    """
+
+    page: Page
+    query: str
+    fetched_at: str
+
+
+def check(answer: str, pages: Sequence[Page]) -> Checked:
+    """
+    Check *answer* against *pages*.
+
+    Args:
+        answer: As the model wrote it; Markdown or plain text.
+        pages: All that was fetched, in order; `[n]` without a list of the answer's own means the n-th distinct page.
+    """
+    fetched = frozenset(same(page.url) for page in pages) - {""}
+
+    def known(url: str) -> bool:
+        return same(f"https:{url}" if url.startswith("//") else f"https://{url}" if _is_bare(url) else url) in fetched
+
+    text, mended = mend(_unmarked(answer), numbered(pages), known)
+    seen = read(text, known)
+    own = own_list(seen)
+    changes: list[Change] = []
+    unknown: dict[str, None] = {}
+    for link in seen.links:
+        bad = [target for target in link.targets if not known(target)]
+        if bad:
+            unknown.update(dict.fromkeys(bad))
+            changes.append((link.end, link.end, f" {NOT_FETCHED}"))
+    nameless = [entry for entry in own if entry.target is None]
+    changes += [(entry.end, entry.end, f" {NOT_FETCHED}") for entry in nameless]
+    dead = {entry.number for entry in nameless}
+    alive = {entry.number for entry in own}
+    for citation in cited(seen, own):
+        lost = [number for number in dict.fromkeys(citation.numbers) if number not in alive]
+        dead.update(lost)
+        if lost:
+            changes.append((citation.end, citation.end, f" {_no_source(citation, lost)}"))
+    unsaid = list(_unsaid(text, seen, own, pages))
+    changes += [(end, end, f" {NOT_SAID}") for _, end in unsaid]
+    return Checked(
+        replaced(text, changes),
+        tuple(unknown),
+        tuple(sorted(dead)),
+        tuple(dict.fromkeys(text[start + 1 : end - 1].strip() for start, end in unsaid)),
+        mended,
+    )
+
+
+def sources_document(fetched: Sequence[Fetched], checked: Checked | None = None) -> str:
+    """
+    Return the content of `…_sources.json`.
+
+    Every page that was fetched, once for each query that found it, with the number under which it may be cited; and
+    what the check of the answer found.
+    """
+    numbers = {same(page.url): number for number, page in enumerate(numbered([one.page for one in fetched]), 1)}
+    rows = {
+        (same(one.page.url), one.query): {
+            "n": numbers[same(one.page.url)],
+            "title": one.page.title,
+            "url": one.page.url,
+            "date": one.page.date,
+            "author": one.page.author,
+            "query": one.query,
+            "fetched_at": one.fetched_at,
+        }
+        for one in reversed(fetched)
+    }
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "pages": list(reversed(rows.values())),
+        "not_fetched": list(checked.unknown_links) if checked is not None else [],
+        "no_such_source": list(checked.dead_numbers) if checked is not None else [],
+        "not_found_in_the_sources": list(checked.unquoted) if checked is not None else [],
+    }
+    return well_formed(json.dumps(document, ensure_ascii=False, indent=2)) + "\n"
+
+
+def _is_bare(url: str) -> bool:
+    return url[:4].lower() == "www."
+
+
+def _unmarked(text: str) -> str:
+    """Return *text* without our marks, but in code; taking one off can make another."""
+    while True:
+        masked, _ = mask(text)
+        found = [match.span() for match in _MARK.finditer(masked)]
+        if not found:
+            return text
+        text = replaced(text, [(*span, "") for span in found])
+
+
+def _no_source(citation: Citation, lost: Sequence[int]) -> str:
+    if len(lost) == len(set(citation.numbers)):
+        return NO_SOURCE
+    return f"{NO_SOURCE[:-1]}: {', '.join(map(str, lost))})"
+
+
+def _unsaid(text: str, seen: Read, own: Entries, pages: Sequence[Page]) -> list[tuple[int, int]]:
+    """Return where the quotations stand that no page says."""
+    signs = list(seen.masked)
+    for link in seen.links:
+        signs[slice(*link.hidden)] = " " * (link.hidden[1] - link.hidden[0])
+    for entry in own:
+        if entry.label[0]:
+            signs[entry.label[0] - 1] = BOUNDARY
+    found = list(quotations("".join(signs)))
+    said = Said(pages) if found else None
+    return [(start, end) for start, end in found if said is not None and not said.has(text[start:end])]

@@ -1,0 +1,107 @@
+"""
+What a program of a shared ledger runs beside its own work.
+
+    Cluster      the connections, and what goes on in the background: listening, sweeping, answering
+
+Sweeping finds what a dead worker left, and what waits without a job. Every daemon
+and every worker sweeps: no machine must stay up for the others to go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+import structlog
+
+from rlmwatch.cluster.job_queue import LEASE_S, Answer, JobQueue
+from rlmwatch.cluster.run_monitor import RunMonitor
+from rlmwatch.errors import LedgerError
+from rlmwatch.ledger.postgres.ledger import PostgresLedger
+
+SWEEP_S = 1.0
+"""Three short reads; a dead worker's runs go on at most this long after its lease is over."""
+
+log = structlog.get_logger()
+
+
+class Cluster:
+    """
+    The shared ledger's queue of runs that are handed out. An asynchronous context manager.
+
+    Attributes:
+        handout: Sends runs out.
+        hearing: Knows where they are.
+    """
+
+    def __init__(self, url: str, ledger: PostgresLedger) -> None:
+        self.ledger = ledger
+        self.handout = JobQueue(url)
+        self.hearing = RunMonitor(ledger, url)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """
+        Connect, and begin to sweep.
+
+        Raises:
+            LedgerError: The database cannot be used.
+        """
+        await self._stack.enter_async_context(self.handout)
+        self._beside(self._sweep(), "sweep")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def listen(self) -> None:
+        """Begin to hear of runs that move."""
+        self._beside(self.hearing.run(), "hearing")
+
+    def answer(self, answer: Answer, *, at_once: int) -> None:
+        """Begin to answer what is handed out."""
+        self._beside(self.handout.work(answer, at_once=at_once), "worker")
+
+    def _beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Carry *work* out until the end of the program; then cancel it and wait."""
+        task = asyncio.create_task(work, name=name)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._stack.push_async_callback(end)
+
+    async def _sweep(self) -> None:
+        trouble = False
+        while True:
+            try:
+                await sweep(self.ledger, self.handout)
+                trouble = False
+            except LedgerError as error:
+                if not trouble:
+                    log.warning("sweep.waits", why=str(error))
+                trouble = True
+            except Exception:
+                log.exception("sweep.fault")
+            await asyncio.sleep(SWEEP_S)
+
+
+async def sweep(ledger: PostgresLedger, handout: JobQueue) -> None:
+    """
+    Find what nobody would go on with: runs of workers that died, their jobs, and runs that wait without a job.
+
+    Any number of programs may sweep at once, and each step may be the last one before a crash: what is left is found by
+    the next.
+
+    Raises:
+        LedgerError: The database cannot be used.
+    """
+    for run in await ledger.adopt_orphans(LEASE_S):
+        log.warning("run.orphan_adopted", run=run.run_id, path=run.path, attempt=run.attempt)
+    await handout.retry_stalled()
+    for waiting in await ledger.unsent():
+        log.info("run.sent_again", run=waiting.run_id)
+        await handout.send(waiting.run_id, waiting.workspace, waiting.conversation)

@@ -1,0 +1,206 @@
+"""
+Ends by itself: answer what is there, answer one file, or show what would be asked.
+
+The same parts as the daemon's, so the same save has the same run whichever way it is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from rlmwatch import clock
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.names import input_name
+from rlmwatch.contract.options import RunOptions
+from rlmwatch.daemon.composition import App
+from rlmwatch.daemon.service import StartOptions, begin, only_here
+from rlmwatch.engine.call_codec import price_of
+from rlmwatch.engine.task import DEFAULT_STEPS
+from rlmwatch.errors import RlmwatchError, UsageError
+from rlmwatch.execution.run_context import NO_SEARCH, searches_the_web
+from rlmwatch.handlers import chat, job
+from rlmwatch.models.base import Message, Request
+from rlmwatch.runs.model import Run, RunStatus, Save
+from rlmwatch.watch.one import read_one
+from rlmwatch.workspace.context import read_context
+from rlmwatch.workspace.memory import load_chat
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many runs ended how, of those that were answered here."""
+
+    answered: int
+    failed: int
+    waiting: int
+
+
+async def once(app: App, how: StartOptions) -> Tally:
+    """
+    Answer every unanswered input, also those of an earlier daemon, and return how that went.
+
+    Raises:
+        UsageError: Another host answers here, or it may be the wrong folder.
+    """
+    if app.terms.model is None:
+        raise UsageError(app.terms.why_none)
+    await begin(app, how)
+    only_here(app)
+    await app.supervisor.recover()
+    await app.inbox.begin()
+    leave = asyncio.Event()
+    working = [asyncio.create_task(part.run(leave)) for part in (app.watcher, app.inbox)]
+    try:
+        resting = asyncio.create_task(_at_rest(app))
+        await asyncio.wait({*working, resting}, return_when=asyncio.FIRST_COMPLETED)
+        resting.cancel()
+        for task in working:
+            if task.done():
+                task.result()
+        await app.supervisor.until_idle()
+    finally:
+        leave.set()
+        await asyncio.gather(*working)
+        await app.supervisor.close()
+    await app.webhooks.tell_now()
+    return await _tally(app)
+
+
+async def _at_rest(app: App) -> None:
+    """Return when the folder's saves and submissions are admitted."""
+    await app.watcher.until_at_rest()
+    await app.inbox.until_at_rest()
+
+
+async def _tally(app: App) -> Tally:
+    ended = app.supervisor.ended
+    answered = sum(run.status is RunStatus.COMPLETE for run in ended)
+    counts = await app.ledger.count()
+    waiting = counts.get(RunStatus.HELD, 0) + counts.get(RunStatus.PENDING, 0)
+    return Tally(answered, len(ended) - answered, waiting + len(await app.ledger.unpublished()))
+
+
+async def answer(app: App, path: str) -> Run:
+    """
+    Answer the input *path* (POSIX, inside the workspace) and return its ended or held run.
+
+    Where these bytes were answered before, no call is made, and that run is returned.
+
+    Raises:
+        UsageError: There is no such file, it is no input, or its kind cannot be answered here.
+        InputError: It holds nothing to answer.
+    """
+    if app.terms.model is None:
+        raise UsageError(app.terms.why_none)
+    only_here(app)
+    save = await read_one(app.place.root, path, app.watcher.config)
+    if save.kind not in app.supervisor.handlers:
+        raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
+    admission = await app.ledger.admit(save, on_new_save=app.watcher.config.on_new_save, now=clock.utc())
+    if admission.run is None:
+        return await _answered_before(app, save)
+    app.supervisor.admitted(admission)
+    await app.supervisor.until_idle()
+    await app.supervisor.close()
+    run = await app.ledger.get(admission.run.run_id)
+    if run is None:
+        raise AssertionError(admission.run.run_id)
+    return run
+
+
+async def answer_job(app: App, job_id: str) -> None:
+    """
+    Answer the job file of *job_id*, which is whole, and nothing else; its status says how that went.
+
+    Raises:
+        UsageError: There is nothing to answer with, or another host answers here.
+    """
+    if app.terms.model is None:
+        raise UsageError(app.terms.why_none)
+    only_here(app)
+    await app.inbox.take_now(job_id)
+    await app.supervisor.until_idle()
+    await app.supervisor.close()
+    await app.webhooks.tell_now()
+
+
+async def _answered_before(app: App, save: Save) -> Run:
+    """Return the run that answered these bytes; finish it first, where an earlier process could not."""
+    run = await _run_of(app, save)
+    if not run.published:
+        await app.supervisor.recover()
+        await app.supervisor.until_idle()
+        await app.supervisor.close()
+        run = await _run_of(app, save)
+    return run
+
+
+async def _run_of(app: App, save: Save) -> Run:
+    for run in await app.ledger.recent(100, save.conversation):
+        if run.path == save.path and run.digest == save.digest:
+            return run
+    raise UsageError(
+        f"{save.path} was answered before, and its run is no longer known here; `rlmwatch again {save.path}` asks again"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """
+    What one unanswered input would ask.
+
+    Attributes:
+        steps: Steps of the engine, at most; None for one plain call.
+        usd: Upper bound of its cost; None where the price is unknown, or where no cap was set for a run of the engine.
+        problem: Why it would not be asked; None where it would.
+    """
+
+    path: str
+    kind: Kind
+    model: str | None
+    messages: tuple[Message, ...]
+    tokens: int | None
+    usd: float | None
+    problem: str | None
+    steps: int | None = None
+
+
+async def sketches(app: App) -> list[Sketch]:
+    """Return what would be asked now, for every unanswered input. Sends, admits and writes nothing."""
+    try:
+        return [await _sketch(app, save) for save in await app.watcher.unanswered()]
+    finally:
+        await app.watcher.stop()
+
+
+async def _sketch(app: App, save: Save) -> Sketch:
+    options = app.terms.options(save.kind, RunOptions.model_validate(dict(save.options)))
+    nothing = Sketch(save.path, save.kind, options.model, (), options.tokens, None, save.problem)
+    if save.problem:
+        return nothing
+    try:
+        request = await _first_request(app, save, options)
+    except RlmwatchError as error:
+        return replace(nothing, problem=str(error))
+    if request is None:
+        words = Message("user", save.prompt)
+        cannot = NO_SEARCH if searches_the_web(save.kind, options) and app.terms.search is None else None
+        steps = options.max_steps or DEFAULT_STEPS
+        problem = app.terms.why_none or cannot
+        return replace(nothing, messages=(words,), steps=steps, usd=options.max_cost_usd, problem=problem)
+    price = price_of(app.terms.model, request) if app.terms.model else None
+    usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
+    return replace(nothing, messages=request.messages, usd=usd, problem=app.terms.why_none or None)
+
+
+async def _first_request(app: App, save: Save, options: RunOptions) -> Request | None:
+    """Return the one request of a plain call; None for a run of the engine, whose requests depend on its replies."""
+    name = input_name(save.path)
+    if save.kind is Kind.CHAT and name is not None:
+        memory = await asyncio.to_thread(load_chat, app.place.root, name, now=clock.utc())
+        return chat.compose(save.prompt, options, memory.state)
+    if save.kind is not Kind.JOB or name is None:
+        return None
+    context = await asyncio.to_thread(read_context, app.place.root, name, options.context)
+    return job.compose(save.prompt, options) if job.is_plain(options, context) else None

@@ -1,0 +1,1 @@
+"""An admitted run is carried out."""

@@ -1,0 +1,263 @@
+"""
+What the supervisor does in the person's folder, in one place: ask, tell, explain, publish.
+
+The blocking work runs in worker threads; nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.memory import ChatState
+from rlmwatch.contract.names import JOBS, InputName, input_name
+from rlmwatch.contract.session import SessionState, Used
+from rlmwatch.errors import WorkspaceError
+from rlmwatch.execution.streaming import Stream
+from rlmwatch.runs.model import Run, Usage
+from rlmwatch.workspace.context import Context, by_path, describe, read_context
+from rlmwatch.workspace.health import Root, storable
+from rlmwatch.workspace.memory import Remembered, load_chat
+from rlmwatch.workspace.publish import explain, publish, show
+from rlmwatch.workspace.session import SessionFile, SessionLock, session_of
+from rlmwatch.workspace.status import Live, StatusBoard
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionHold:
+    """A session's lock that a run holds, and who is to know when it is given back."""
+
+    lock: SessionLock
+    forget: Callable[[], None]
+
+    def release(self) -> None:
+        """Give the lock back. Idempotent."""
+        self.forget()
+        self.lock.release()
+
+
+@dataclass(slots=True)
+class WorkspaceGateway:
+    """
+    Reads and writes the workspace for the runs of one daemon.
+
+    Attributes:
+        state: The folder of all private state, over all workspaces: scripts lock a session there too.
+        redact: Takes secrets out of any text that goes into a file.
+    """
+
+    root: Root
+    state: Path
+    board: StatusBoard
+    utc: Callable[[], str]
+    redact: Callable[[str], str]
+    _notes: set[asyncio.Task[None]] = field(default_factory=set)
+    _sessions: set[str] = field(default_factory=set)
+
+    def ready_for(self, run: Run) -> None:
+        """
+        Return if the answer of *run* could be stored now. Blocks.
+
+        Raises:
+            WorkspaceError: It could not; the text says what to do.
+        """
+        self._look()
+        name = input_name(run.path)
+        if name is None:  # a job file: its answer goes into its status
+            jobs = self.root.path / JOBS
+            storable(jobs if jobs.exists() else self.root.path)
+            return
+        output = self.root.path / name.output
+        # A question whose folder is gone is answered in its status file alone.
+        storable(output.parent if output.parent.exists() else self.root.path)
+        if output.is_dir() and not output.is_symlink():
+            raise WorkspaceError(f"{output} is a folder, where the answer is to go. Rename or remove it.")
+
+    def _look(self) -> None:
+        """
+        See that the workspace is there; one that took its place, under the same path, is the workspace from now on.
+
+        Raises:
+            WorkspaceError: It is not there, or not mounted.
+        """
+        try:
+            self.root.check()
+        except WorkspaceError as error:
+            self.root = self.board.root = self.root.reopened()
+            log.warning("workspace.replaced", path=str(self.root.path), why=str(error), done="going on with it")
+
+    async def tell(self, run: Run, live: Live | None = None) -> None:
+        """Write the status of *run*, where that is due. A folder that cannot take it is no fault of the run."""
+        try:
+            await asyncio.to_thread(self.board.update, run, live, now=self.utc())
+        except WorkspaceError as error:
+            log.warning("status.not_written", run=run.run_id, why=str(error))
+
+    def note(self, run: Run, live: Live) -> None:
+        """Write how far *run* is, beside the work that goes on; at most once a second, the rest by `flush`."""
+        if live.progress is not None and live.progress.step:
+            at = live.progress
+            log.info("run.step", run=run.run_id, step=at.step, of=at.max_steps, note=at.note)
+        self._beside(self.tell(run, live))
+
+    def _beside(self, writing: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(writing)
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+    async def flush(self) -> None:
+        """Write what waited for its second."""
+        if not self.board.waits:
+            return
+        try:
+            await asyncio.to_thread(self.board.flush, now=self.utc())
+        except WorkspaceError as error:
+            log.warning("status.not_written", why=str(error))
+
+    async def memory(self, run: Run) -> Remembered:
+        """Return the conversation's memory; a damaged file is moved aside first. A job file has none."""
+        if input_name(run.path) is None:
+            return Remembered(ChatState())
+        return await asyncio.to_thread(load_chat, self.root.path, _name(run), now=self.utc())
+
+    async def context(self, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context:
+        """
+        Return the material of *run*.
+
+        Raises:
+            InputError: It cannot be read, or may not be.
+        """
+        name = input_name(run.path)
+        if name is None:
+            found = await asyncio.to_thread(_of_a_job, self.root.path, run, paths, outside_roots)
+        else:
+            found = await asyncio.to_thread(read_context, self.root.path, name, paths, outside_roots=outside_roots)
+        log.info("run.context", run=run.run_id, context=describe(found))
+        return found
+
+    def session_lock(self, run: Run) -> SessionHold:
+        """
+        Take the lock of the session of *run*; *run* may be published under it. Blocks no longer than a look.
+
+        Raises:
+            WorkspaceBusy: Another run uses it now.
+        """
+        lock = SessionLock.acquire(self.state, self._session_file(run).path)
+        self._sessions.add(run.run_id)
+        return SessionHold(lock, partial(self._sessions.discard, run.run_id))
+
+    async def session(self, run: Run) -> SessionState:
+        """Return the session of *run*; a damaged file is moved aside first."""
+        state, told = await asyncio.to_thread(self._session_file(run).load, now=self.utc())
+        if told:
+            log.warning("run.warning", run=run.run_id, path=run.path, what=told)
+        return state
+
+    async def book(self, run: Run, used: Usage) -> None:
+        """Book what *run* used so far in its session. Where the folder cannot take it, publishing books it later."""
+        spent = Used(output_tokens=used.output_tokens, cost_usd=used.cost_usd or 0.0)
+        try:
+            await asyncio.to_thread(self._session_file(run).book, run.run_id, spent, None, now=self.utc())
+        except WorkspaceError as error:
+            log.warning("session.not_booked", run=run.run_id, why=str(error))
+
+    def note_spending(self, run: Run, used: Usage) -> None:
+        """Book what *run* used so far, beside the work that goes on."""
+        self._beside(self.book(run, used))
+
+    def _session_file(self, run: Run) -> SessionFile:
+        return session_of(self.root, _name(run))
+
+    def stream(self, run: Run) -> Stream | None:
+        """Return what shows the answer of *run* so far; None for a job file, whose answer goes into its status."""
+        if input_name(run.path) is None:
+            return None
+
+        def write(text: str) -> None:
+            show(self.root, run, self.redact(text))
+
+        return Stream(write, run.run_id)
+
+    def explain(self, run: Run, why: str) -> None:
+        """Write *why* into the conversation's `…_error.txt`, if the folder can take it. Blocks."""
+        try:
+            explain(self.root, run, self.redact(why))
+        except WorkspaceError as error:
+            log.warning("error_file.not_written", run=run.run_id, why=str(error))
+
+    def publish(self, run: Run) -> None:
+        """
+        Write an ended run's answer, memory, error and status. Blocks; repeating it does no harm.
+
+        Raises:
+            WorkspaceError: Something cannot be stored; what was written before it stays.
+        """
+        result = run.result
+        if result is not None and result.error is not None:
+            run = replace(run, result=replace(result, error=self.redact(result.error)))
+        self._look()
+        with self._held_session(run):
+            came = self.board.progress_of(run.run_id)
+            report = publish(self.root, run, by=self.board.by, now=self.utc(), progress=came)
+        self.board.update(run, now=self.utc())  # nothing of it is to be flushed any more
+        for warning in report.warnings:
+            log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
+        if not report.superseded:  # that was said by the publisher
+            self._log_end(run)
+
+    @contextmanager
+    def _held_session(self, run: Run) -> Iterator[None]:
+        """Hold the session of a research run, whose file is read and written."""
+        if run.kind is not Kind.RESEARCH or run.run_id in self._sessions:
+            yield
+            return
+        held = self.session_lock(run)
+        try:
+            yield
+        finally:
+            held.release()
+
+    def _log_end(self, run: Run) -> None:
+        result = run.result
+        if result is None:
+            return
+        facts = {"run": run.run_id, "path": run.path, "outcome": str(result.outcome)}
+        if result.answer is not None:
+            used = result.usage
+            log.info(
+                "answer.written",
+                **{**facts, "path": name.output if (name := input_name(run.path)) else run.path},
+                model=result.model,
+                tokens=used.output_tokens,
+                cost_usd=used.cost_usd,
+            )
+        elif result.error is not None:
+            log.warning("run.failed", **facts, why=self.redact(result.error))
+        else:
+            log.info("run.ended", **facts)
+
+
+def _name(run: Run) -> InputName:
+    name = input_name(run.path)
+    if name is None:
+        raise AssertionError(f"a run of no input: {run.path}")
+    return name
+
+
+def _of_a_job(root: Path, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context:
+    """Return what a job file encloses, and what it names."""
+    data, path = run.enclosed.get("data"), run.enclosed.get("data_path")
+    named = [*([path] if path else []), *(paths or ())]
+    if not named:
+        return Context(data)
+    found = read_context(root, None, named, outside_roots=outside_roots)
+    return found if data is None else replace(found, value={"data": data, **by_path(found, named)})

@@ -1,0 +1,200 @@
+"""
+One connection to the ledger's file, and what its failures mean for a person.
+
+Guarantees
+
+1. The folder is made private (0700) and so is the file (0600, and SQLite gives
+   its `-wal` and `-shm` the same); what exists already keeps its mode.
+2. What is committed is on the disk: write-ahead log, `synchronous=FULL`, and the
+   folder's entry for a new file is synced too.
+3. Another process (`rlmwatch again`) may write at the same time; each waits for
+   the other, `BUSY_S` at most.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import sleep
+
+from rlmwatch import clock
+from rlmwatch.errors import LedgerError
+from rlmwatch.ledger.sqlite.schema import migrate
+
+BUSY_S = 5.0
+"""Seconds to wait for another process: its transactions take milliseconds, a checkpoint of a large log a second."""
+
+SWITCH_PAUSE_S = 0.01
+"""Between two attempts to switch a new file to its write-ahead log, which takes a few milliseconds."""
+
+WAL_LIMIT_BYTES = 64_000_000
+"""After a checkpoint the log is cut to this, so that one large day does not hold the disk forever."""
+
+OLDEST_SQLITE = (3, 37, 0)
+"""STRICT tables; RETURNING came with 3.35."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The ledger's file, as the writer asks for it (port `Store`)."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return str(self.path)
+
+    @property
+    def failures(self) -> type[Exception]:
+        """What SQLite raises."""
+        return sqlite3.Error
+
+    def open(self, *, create: bool) -> sqlite3.Connection:
+        """See `connect`."""
+        return connect(self.path, create=create)
+
+    def begin(self, db: sqlite3.Connection, *, writes: bool) -> None:
+        """Begin a transaction; one that writes takes the file's lock at once."""
+        db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    def close(self, db: sqlite3.Connection) -> None:
+        """Close the file."""
+        with suppress(sqlite3.Error):  # what was committed is safe, and what failed was told
+            db.close()
+
+    def is_busy(self, error: Exception) -> bool:
+        """Whether another process held the file for `BUSY_S`."""
+        return isinstance(error, sqlite3.Error) and error_class(error) == sqlite3.SQLITE_BUSY
+
+    def is_lost(self, _error: Exception, _db: sqlite3.Connection | None) -> bool:
+        """Return False: a file has no connection that breaks."""
+        return False
+
+    def explain(self, error: Exception) -> Exception:
+        """Say what *error* means for the file; a wrong statement is a fault of ours, and stays what it is."""
+        ours = isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError)
+        return explain(error, self.path) if isinstance(error, sqlite3.Error) and not ours else error
+
+
+def connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    """
+    Open the ledger at *path* with the newest schema; make folder and file where *create* says so.
+
+    The connection begins no transaction by itself, and may be handed to one other thread.
+
+    Raises:
+        LedgerError: It cannot be used; the text names the file and the cure.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        needed = ".".join(map(str, OLDEST_SQLITE))
+        raise LedgerError(
+            f"this Python brings SQLite {sqlite3.sqlite_version}; the ledger needs {needed} or newer. "
+            "Install a newer Python or SQLite"
+        )
+    try:
+        _make_private(path, create=create)
+    except OSError as error:
+        raise LedgerError(
+            f"cannot open the ledger {path}: {error.strerror}. See that its folder is there and can be "
+            "written, or set RLMWATCH_STATE_DIR to another one"
+        ) from error
+    try:
+        db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    try:
+        _prepare(db, path)
+    except sqlite3.Error as error:
+        db.close()
+        raise explain(error, path) from error
+    except LedgerError:
+        db.close()
+        raise
+    return db
+
+
+def error_class(error: sqlite3.Error) -> int:
+    """Return SQLite's primary error code, the low byte; its own faults (a wrong call) are SQLITE_ERROR."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
+
+
+def explain(error: sqlite3.Error, path: Path) -> LedgerError:
+    """Say what *error* means for the ledger at *path*, and what to do."""
+    what, cure = _FAILURES.get(error_class(error), ("cannot be used", "Look at the disk and the folder's permissions"))
+    text = f"the ledger {path} {what} ({error}). {cure.replace('PATH', str(path))}"
+    return LedgerError(text)
+
+
+_DAMAGED = "is damaged"
+_MOVE_ASIDE = (
+    "Stop rlmwatch, move PATH aside together with PATH-wal and PATH-shm, and start again with a new one: what was "
+    "answered is known from the workspace too and is not answered again"
+)
+_GIVE_ACCESS = "Make PATH and its folder readable and writable for this user"
+
+_FAILURES = {
+    sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "Free some space; rlmwatch goes on by itself"),
+    sqlite3.SQLITE_IOERR: (
+        "cannot be read or written",
+        "Look at the disk (space, quota, the system's log); rlmwatch goes on by itself once it works",
+    ),
+    sqlite3.SQLITE_BUSY: (
+        f"is held by another process for more than {BUSY_S:.0f} s",
+        "End the program that has it open; rlmwatch goes on by itself",
+    ),
+    sqlite3.SQLITE_READONLY: ("cannot be written", _GIVE_ACCESS),
+    sqlite3.SQLITE_PERM: ("cannot be written", _GIVE_ACCESS),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", _GIVE_ACCESS),
+    sqlite3.SQLITE_CORRUPT: (_DAMAGED, _MOVE_ASIDE),
+    sqlite3.SQLITE_NOTADB: (_DAMAGED, _MOVE_ASIDE),
+}
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Set what holds for this connection, and bring the schema up to date."""
+    db.row_factory = sqlite3.Row
+    if _begin_log(db) != "wal":
+        raise LedgerError(
+            f"the ledger {path} lies on a file system without shared memory (a network mount?), where it could "
+            "be damaged. Set RLMWATCH_STATE_DIR to a folder on a local disk"
+        )
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+    migrate(db, path)
+
+
+def _begin_log(db: sqlite3.Connection) -> str:
+    """
+    Ask for the write-ahead log; return the mode that SQLite gave instead where it cannot have one.
+
+    A new file is switched once, under a lock for which SQLite does not wait: two programs that start on it at the same
+    moment would fail, so the waiting is done here.
+    """
+    until = clock.monotonic() + BUSY_S
+    while True:
+        try:
+            return str(db.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if error_class(error) != sqlite3.SQLITE_BUSY or clock.monotonic() > until:
+                raise
+        sleep(SWITCH_PAUSE_S)
+
+
+def _make_private(path: Path, *, create: bool) -> None:
+    """Make the folder and the file, readable for this user only; or see that the file is there."""
+    if not create or path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

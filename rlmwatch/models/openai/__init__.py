@@ -1,0 +1,1 @@
+"""Any provider that speaks the OpenAI chat protocol."""

@@ -1,0 +1,1 @@
+"""What holds for a run, and where each value comes from."""

@@ -1,0 +1,199 @@
+"""
+Where the settings come from, and in which order.
+
+Laid over each other, the later wins:
+
+1. the defaults (`config.py`)
+2. `config.toml` in the user's configuration folder
+3. `rlmwatch.toml` in the workspace: it may arrive by sync, so it may set only
+   what `WORKSPACE_KEYS` lists, and caps only up to the user's ceilings
+4. the environment, `RLMWATCH_…`, nested by `__` (`RLMWATCH_CHAT__TOKENS=500`)
+5. flags of the command line
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from rlmwatch.errors import ConfigError
+from rlmwatch.settings.model import WORKSPACE_KEYS, Settings
+
+USER_FILE = "config.toml"
+WORKSPACE_FILE = "rlmwatch.toml"
+ENV_PREFIX = "RLMWATCH_"
+ENV_OUTSIDE = frozenset({"RLMWATCH_WORKSPACE", "RLMWATCH_STATE_DIR"})
+"""Variables that say where things are; no settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """
+    The settings that hold, and where each one came from.
+
+    Attributes:
+        origins: Dotted key → the file, variable or flag that set it; defaults are not listed.
+    """
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load(
+    *, user_dir: Path, workspace: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None
+) -> Loaded:
+    """
+    Read all sources and return the settings that hold.
+
+    Raises:
+        ConfigError: A file cannot be read or a value is wrong; names the file (or variable) and the key.
+    """
+    layers = [(str(user_dir / USER_FILE), _toml(user_dir / USER_FILE))]
+    if workspace is not None:
+        file = workspace / WORKSPACE_FILE
+        layers.append((str(file), _only_workspace_keys(file, _toml(file))))
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for name, table in layers:
+        _lay_over(merged, table, origins, name)
+    for variable, keys, value in _environment(environ):
+        _lay_over(merged, _nested(keys, value), origins, variable)
+    _lay_over(merged, {k: v for k, v in (flags or {}).items() if v is not None}, origins, "the command line")
+    try:
+        return Loaded(Settings.model_validate(merged), origins)
+    except ValidationError as wrong:
+        raise ConfigError(_in_words(wrong, origins)) from None
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: no valid TOML: {error}") from None
+
+
+def _only_workspace_keys(file: Path, table: dict[str, Any]) -> dict[str, Any]:
+    for key in table:
+        if key in WORKSPACE_KEYS:
+            continue
+        if key in Settings.model_fields:
+            raise ConfigError(
+                f"{file}: {key}: a workspace may not set this, since its files may come from elsewhere; "
+                f"put it into {USER_FILE} in your configuration folder"
+            )
+        raise ConfigError(f"{file}: {key}: no such setting{_did_you_mean(key, WORKSPACE_KEYS)}")
+    return table
+
+
+def _environment(environ: Mapping[str, str]) -> list[tuple[str, list[str], Any]]:
+    """Return (variable, key path, value) of every setting in the environment; JSON values are taken as such."""
+    found = []
+    for variable in sorted(environ):
+        if variable.startswith(ENV_PREFIX) and variable not in ENV_OUTSIDE:
+            keys = variable.removeprefix(ENV_PREFIX).lower().split("__")
+            found.append((variable, keys, _value(environ[variable])))
+    return found
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 (JSON)
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:  # noqa: ANN401 (JSON)
+    for key in reversed(keys):
+        value = {key: value}
+    table: dict[str, Any] = value
+    return table
+
+
+def _lay_over(
+    below: dict[str, Any], table: Mapping[str, Any], origins: dict[str, str], name: str, at: str = ""
+) -> None:
+    for key, value in table.items():
+        dotted = f"{at}{key}"
+        if isinstance(value, dict) and isinstance(below.setdefault(key, {}), dict):
+            _lay_over(below[key], value, origins, name, f"{dotted}.")
+        else:
+            below[key] = value
+        origins[dotted] = name
+
+
+def _in_words(wrong: ValidationError, origins: Mapping[str, str]) -> str:
+    """Say each error as file or variable, key, and what is expected."""
+    lines = []
+    for error in wrong.errors(include_url=False):
+        dotted = ".".join(str(part) for part in error["loc"])
+        origin = next((origins[k] for k in _up(dotted) if k in origins), "the settings")
+        if error["type"] == "extra_forbidden":
+            names = _names_beside([str(part) for part in error["loc"]])
+            what = f"no such setting{_did_you_mean(dotted.rpartition('.')[2], names)}"
+        else:
+            what = error["msg"].removeprefix("Value error, ")
+        lines.append(f"{origin}: {dotted}: {what}" if dotted else f"{origin}: {what}")
+    return "\n".join(lines)
+
+
+def _up(dotted: str) -> list[str]:
+    parts = dotted.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+
+
+def _names_beside(loc: list[str]) -> list[str]:
+    """Return the settings that stand beside a wrong one, to suggest from."""
+    table: type[BaseModel] = Settings
+    for part in loc[:-1]:
+        inner = table.model_fields[part].annotation if part in table.model_fields else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            table = inner
+    return list(table.model_fields)
+
+
+def _did_you_mean(word: str, names: frozenset[str] | list[str]) -> str:
+    close = get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(sorted(names))}"
+
+
+def own_name(user_dir: Path, environ: Mapping[str, str], hostname: str) -> str:
+    """
+    Return the name by which this machine answers: `RLMWATCH_HOST`, else `host` of the user's own file, else *hostname*.
+
+    In `rlmwatch.toml`, which travels with the folder, `host` says who answers; in what belongs to this machine alone
+    it says who we are.
+
+    Raises:
+        ConfigError: The user's file cannot be read.
+    """
+    named = environ.get(f"{ENV_PREFIX}HOST") or _toml(user_dir / USER_FILE).get("host")
+    return str(named) if named else hostname
+
+
+def user_config_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the user's configuration folder for rlmwatch."""
+    from platformdirs import user_config_path
+
+    home = environ.get("XDG_CONFIG_HOME")
+    return Path(home) / "rlmwatch" if home else user_config_path("rlmwatch")
+
+
+def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of rlmwatch's private state, over all workspaces."""
+    from platformdirs import user_state_path
+
+    moved = environ.get("RLMWATCH_STATE_DIR")
+    home = environ.get("XDG_STATE_HOME")
+    return Path(moved) if moved else Path(home) / "rlmwatch" if home else user_state_path("rlmwatch")

@@ -1,0 +1,190 @@
+"""
+What ends a run before its time: a request in `jobs/`, or that its question was deleted.
+
+1. `jobs/<id>.cancel` ends the run that goes by that id, wherever it is. The request is removed once the run has
+   ended and its status says so, so that a crash in between loses no cancel.
+2. One for a run that has ended, or whose id is unknown for `CANCEL_KEPT_S`, is removed; until then it waits for a
+   submission that may still be on its way.
+3. An input or a job file that is gone for `GONE_S` ends its runs. The same bytes, put back, are asked anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from rlmwatch import clock
+from rlmwatch.contract.names import CancelRequest, InputName, Submission, classify
+from rlmwatch.errors import WorkspaceError
+from rlmwatch.runs.model import Run
+from rlmwatch.runs.queue import Admission, Queue
+from rlmwatch.runs.submitted import conversation
+from rlmwatch.watch.observer import Seen
+from rlmwatch.workspace import jobs
+from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.status import job_id
+
+GONE_S = 0.25
+"""
+Rest after which a deleted file counts as deleted. Editors that delete and write anew take 11 ms at most (160 recorded
+saves); a person who cancels waits for this, and the connection is to be closed within 0.5 s.
+"""
+
+CANCEL_KEPT_S = 24 * 3600.0
+"""How long a cancel waits for its job, which may come later through a sync tool that was off for the night."""
+
+log = structlog.get_logger()
+
+
+class CancelFolder(Protocol):
+    """What the supervisor does for the letter box."""
+
+    def admitted(self, admission: Admission) -> None:
+        """See `Supervisor`."""
+        ...
+
+    async def end(self, run_id: str, reason: str) -> bool:
+        """See `Supervisor`."""
+        ...
+
+    def publish(self, run: Run) -> None:
+        """See `Supervisor`."""
+        ...
+
+
+def reason(job: str) -> str:
+    """Return why a run ended that was asked to by a request."""
+    return f"cancelled by {jobs.cancel_path(job)}"
+
+
+@dataclass(slots=True)
+class Cancels:
+    """The cancels of one workspace. Used on one loop."""
+
+    root: Root
+    queue: Queue
+    office: CancelFolder
+    _asked: set[str] = field(default_factory=set)
+    _kept: set[str] = field(default_factory=set)
+    _gone: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether everything that was seen was judged; requests that wait for their job do not count."""
+        return not (self._asked or self._gone)
+
+    def next_due(self) -> float | None:
+        """Return when there is something to do next, in monotonic seconds; None where nothing is."""
+        return 0.0 if self._asked else min(self._gone.values(), default=None)
+
+    def changed(self, path: str, seen: Seen, *, now: float) -> bool:
+        """Note what was seen of *path*; False where that is nothing to this part."""
+        match seen, classify(path):
+            case Seen.GONE, InputName() | Submission():
+                self._gone[path] = now + GONE_S
+            case ((Seen.WRITING | Seen.DONE), CancelRequest(job_id=job)):
+                self._asked.add(job)
+            case ((Seen.WRITING | Seen.DONE), Submission()):
+                self._gone.pop(path, None)
+                return False
+            case _:
+                return False
+        return True
+
+    def listed(self, requests: Iterable[str]) -> None:
+        """Note which requests lie there; what was known of others is forgotten."""
+        present = set(requests)
+        self._kept &= present
+        self._asked |= present
+
+    def published(self, run: Run) -> bool:
+        """Note that *run* has ended and its status says so; True where a request was about it."""
+        about = {run.run_id, job_id(run)} & self._kept
+        self._asked |= about
+        return bool(about)
+
+    def wanted(self, job: str) -> bool:
+        """Whether a request for *job* lies there."""
+        return job in self._kept or job in self._asked
+
+    async def carry_out(self, written: Mapping[str, float] | None = None) -> None:
+        """
+        Judge the requests that came (rules 1 and 2).
+
+        Args:
+            written: When each was written, in seconds since 1970, where that is known.
+
+        Raises:
+            LedgerError, WorkspaceError: Those that are left are to be judged again.
+        """
+        for job in list(self._asked):
+            await self._judge(job, (written or {}).get(job))
+            self._asked.discard(job)
+
+    async def _judge(self, job: str, written: float | None) -> None:
+        run = await self.queue.find(job)
+        if run is not None and not run.status.ended and await self.office.end(run.run_id, reason(job)):
+            log.info("run.cancelling", run=run.run_id, path=run.path, by=jobs.cancel_path(job))
+            self._kept.add(job)
+            return
+        if run is None or not run.status.ended:
+            now = datetime.fromisoformat(clock.utc()).timestamp()
+            if written is None or now - written < CANCEL_KEPT_S:
+                if job not in self._kept:
+                    log.info(
+                        "cancel.kept", job=job, why="no such run here yet" if run is None else "it does not answer"
+                    )
+                self._kept.add(job)
+                return
+        ours = job in self._kept
+        await asyncio.to_thread(jobs.cancel_handled, self.root.path, job)
+        self._kept.discard(job)
+        log.info("cancel.removed", job=job, why="done" if ours else "no such run" if run is None else "it had ended")
+
+    async def end_deleted(self) -> None:
+        """
+        End the runs whose question is gone for good (rule 3).
+
+        Raises:
+            LedgerError, WorkspaceError: Those that are left are to be judged again.
+        """
+        now = clock.monotonic()
+        for path in [path for path, at in self._gone.items() if at <= now]:
+            if await asyncio.to_thread(self._is_gone, path):
+                await self._end_all_of(path)
+            self._gone.pop(path, None)
+
+    async def _end_all_of(self, path: str) -> None:
+        name = classify(path)
+        where = conversation(name) if isinstance(name, Submission) else getattr(name, "conversation", "")
+        runs = [run for run in await self.queue.open_in(where) if run.path == path]
+        if runs and isinstance(name, InputName):
+            await self.queue.again(path)
+        for run in runs:
+            if await self.office.end(run.run_id, f"cancelled: {path} was deleted"):
+                log.info("run.cancelling", run=run.run_id, path=path, by="its question was deleted")
+
+    def _is_gone(self, path: str) -> bool:
+        """
+        Whether *path* is not there, in a workspace that is. Blocks.
+
+        Raises:
+            WorkspaceError: The workspace is not there.
+        """
+        try:
+            self.root.check()
+        except WorkspaceError:
+            self.root = self.root.reopened()
+            return False  # the whole folder was replaced: that deletes no question
+        try:
+            (self.root.path / path).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return False

@@ -1,0 +1,307 @@
+"""Citations that are true, one rule at a time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rlmwatch.citations.check import Checked, Fetched, check, sources_document
+from rlmwatch.search.base import Page
+
+RIVER = Page(
+    "The flood of 1913",
+    "https://river.example/flood",
+    "2026-01-02",
+    "A. Writer",
+    "On the night of 24 March the river rose by three metres in a few hours, and the whole lower town stood under "
+    "water.[12] The mayor said: “We had no warning at all.”",
+)
+DAM = Page("Dams (and other walls)", "https://www.dam.example/wiki/Dam_(wall)?utm_source=x", text="Walls hold water.")
+FISH = Page("Fish", "https://fish.example/", text="Fish do not mind.")
+PAGES = (RIVER, DAM, FISH)
+
+
+def text(answer: str) -> str:
+    return check(answer, PAGES).text
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://river.example/flood",
+        "http://www.river.example/flood/#part",
+        "https://river.example/flood?utm_medium=mail&gclid=1",
+        "see (https://dam.example/wiki/Dam_(wall)), and",
+        "https://dam.example/wiki/Dam_%28wall%29.",
+        "[a wall](https://dam.example/wiki/Dam_(wall) 'Dams')",
+        "<https://fish.example>",
+        "www.fish.example!",
+        "[fish][f]\n\n[f]: https://fish.example",
+        '<a href="https://fish.example">fish</a>',
+        "**https://fish.example**",
+        "[up](#top), [file](notes.md), <mailto:me@x.example>, [mail](mailto:me@x.example)",
+        "`https://invented.example`",
+        "```\nhttps://invented.example\n```",
+        "~~~~ text\nhttps://invented.example\n~~~\n~~~~",
+    ],
+)
+def test_what_was_fetched_or_is_no_link_stays_as_it_is(link):
+    """A link to a fetched page is not touched, however it is written; nor is code, or what leads to no page."""
+    assert check(link, PAGES) == Checked(link)
+
+
+@pytest.mark.parametrize(
+    ("answer", "marked"),
+    [
+        ("See https://no.example/a.", "See https://no.example/a (not fetched)."),
+        ("(https://no.example/a)", "(https://no.example/a (not fetched))"),
+        ("[a](https://no.example/x_(y)) b", "[a](https://no.example/x_(y)) (not fetched) b"),
+        ("![a](https://no.example/i.png)", "![a](https://no.example/i.png) (not fetched)"),
+        ("<https://no.example>", "<https://no.example> (not fetched)"),
+        ("[a][b]\n\n[b]: https://no.example", "[a][b] (not fetched)\n\n[b]: https://no.example (not fetched)"),
+        ("[b][]; [b]\n\n[b]: <https://no.example> 'T'",
+         "[b][] (not fetched); [b] (not fetched)\n\n[b]: <https://no.example> (not fetched) 'T'"),
+        ('<a href="https://no.example">a</a>.', '<a href="https://no.example">a</a> (not fetched).'),
+        ("[https://fish.example](https://no.example)", "[https://fish.example](https://no.example) (not fetched)"),
+        ("[https://no.example](https://fish.example)", "[https://no.example](https://fish.example) (not fetched)"),
+        ("[a](javascript:alert)", "[a](javascript:alert) (not fetched)"),
+        ("[a](//no.example/x)", "[a](//no.example/x) (not fetched)"),
+        ("https://no.example[1]\n\n[1] https://fish.example",
+         "https://no.example (not fetched)[1]\n\n[1] https://fish.example"),
+        ("https://river.example/flood/other", "https://river.example/flood/other (not fetched)"),
+        ("https://river.example/flood?page=2", "https://river.example/flood?page=2 (not fetched)"),
+    ],
+)  # fmt: skip
+def test_an_invented_link_is_marked_right_behind_it(answer, marked):
+    """A link to a page that was not fetched says so, and the mark breaks neither the sentence nor the link."""
+    assert text(answer) == marked
+    assert check(answer, PAGES).unknown_links
+
+
+def test_the_report_names_each_invented_address_once():
+    """The status can say how many links were invented, and the sources file which."""
+    checked = check("https://no.example/a https://no.example/a, [b](https://no.example/b)", PAGES)
+    assert checked.unknown_links == ("https://no.example/a", "https://no.example/b")
+    assert checked.notes == ("citations: 2 links to a page that was not fetched",)
+
+
+def test_an_answer_that_cites_numbers_gets_its_list():
+    """Numbers without a list mean the pages in the order of fetching, and the reader is told which they are."""
+    assert text("It rose [1], and fish [3].\n") == (
+        "It rose [1], and fish [3].\n\n"
+        "Sources:\n"
+        "[1] The flood of 1913 \u2013 https://river.example/flood\n"
+        "[3] Fish \u2013 https://fish.example/\n"
+    )
+
+
+def test_a_heading_that_waits_for_its_list_is_used():
+    """An answer that broke off at the heading of its list gets no second heading."""
+    assert text("It rose [1].\n\n## Sources").endswith(
+        "## Sources\n[1] The flood of 1913 \u2013 https://river.example/flood"
+    )
+
+
+def test_the_list_stands_outside_of_code():
+    """A list that is put to an answer whose code was cut off is still read as a list."""
+    assert text("It rose [1].\n```py\nx = 1").endswith(
+        "x = 1\n```\n\nSources:\n[1] The flood of 1913 \u2013 https://river.example/flood"
+    )
+
+
+def test_a_number_without_a_page_is_marked():
+    """Without a list, a number beyond the pages leads nowhere and says so."""
+    checked = check("It rose [7]; and fell [1, 8] or [2-3].", PAGES)
+    assert checked.text.startswith("It rose [7] (no such source); and fell [1, 8] (no such source: 8) or [2-3].")
+    assert checked.dead_numbers == (7, 8)
+    assert checked.notes == ("citations: 2 numbers without a source",)
+
+
+@pytest.mark.parametrize("odd", ["the interval [0, 1]", "in [2024]", "[ ] todo", "[x]", r"\[9\]", "`a[9]`", "[9-2]"])
+def test_not_every_bracket_is_a_citation(odd):
+    """Intervals from 0, years, boxes and code are no citations."""
+    assert check(odd, PAGES) == Checked(odd)
+
+
+DAM_LINE = "Dams (and other walls) \u2013 https://www.dam.example/wiki/Dam_(wall)?utm_source=x"
+LIST = "\n\nSources:\n[1] Fish \u2013 https://fish.example/\n[2] The flood \u2013 https://river.example/flood"
+
+
+def test_an_answers_own_list_counts_before_the_order_of_pages():
+    """Where the answer has its own list, its numbers mean that."""
+    answer = f"Fish [1] rose [2].{LIST}"
+    assert check(answer, PAGES) == Checked(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "becomes"),
+    [
+        # The page's own number, of a page that the list has under another.
+        (f"Fish [3].{LIST}", f"Fish [1].{LIST}"),
+        # Numbered as the pages are: the missing entry is put in.
+        ("a [1] b [2]\n\n- [1]: https://river.example/flood",
+         f"a [1] b [2]\n\n- [1]: https://river.example/flood\n- [2]: {DAM_LINE}"),
+        # One left over on each side.
+        (f"Fish [1] rose [9].{LIST}", f"Fish [1] rose [2].{LIST}"),
+        # Both, in one bracket.
+        (f"Fish [1, 3].{LIST}", f"Fish [1].{LIST}"),
+        # Bullets are numbered in their order.
+        ("Fish [1].\n\n**Sources:**\n- [Fish](https://fish.example)\n* https://river.example/flood",
+         "Fish [1].\n\n**Sources:**\n[1] [Fish](https://fish.example)\n[2] https://river.example/flood"),
+        # A title without an address gets its page's.
+        ("a [1]\n\nReferences\n1. The Flood of 1913, A. Writer\n",
+         "a [1]\n\nReferences\n1. The Flood of 1913, A. Writer \u2013 https://river.example/flood\n"),
+    ],
+)  # fmt: skip
+def test_what_the_list_makes_plain_is_mended(answer, becomes):
+    """A dead number is mended where the list leaves no doubt, and then nothing is marked."""
+    checked = check(answer, PAGES)
+    assert checked.text == becomes
+    assert (checked.unknown_links, checked.dead_numbers) == ((), ())
+
+
+def test_what_was_mended_is_told():
+    """The status says how many numbers were mended."""
+    checked = check(f"Fish [3].{LIST}", PAGES)
+    assert checked.mended == (3,)
+    assert checked.notes == ("citations: 1 number mended",)
+
+
+@pytest.mark.parametrize(
+    ("answer", "marked"),
+    [
+        (f"a [8] b [9].{LIST}", f"a [8] (no such source) b [9] (no such source).{LIST}"),
+        (f"a [9].{LIST}", f"a [9] (no such source).{LIST}"),
+        (f"a [1] b [2] c [4].{LIST}", f"a [1] b [2] c [4] (no such source).{LIST}"),
+        # Number 2 is a page's, which the list lacks, and the list is not numbered as the pages are.
+        ("a [2]\n\n[1] https://fish.example", "a [2] (no such source)\n\n[1] https://fish.example"),
+        (f"a [1] b [5-6].{LIST}", f"a [1] b [5-6] (no such source).{LIST}"),
+        ("a [1] b [9]\n\nSources:\n[1] https://fish.example\n[2] https://no.example",
+         "a [1] b [9] (no such source)\n\nSources:\n[1] https://fish.example\n[2] https://no.example (not fetched)"),
+        ("a [1]\n\nSources:\n[1] A book that nobody fetched",
+         "a [1]\n\nSources:\n[1] A book that nobody fetched (not fetched)"),
+    ],
+)  # fmt: skip
+def test_nothing_is_guessed(answer, marked):
+    """Where two things are possible, or the page was not fetched, the number is marked."""
+    assert text(answer) == marked
+
+
+def test_a_list_in_one_line_is_a_list():
+    """`Sources: [1] …, [2] …` is understood."""
+    answer = "Fish [1] rose [2]. \n\nSources: [1] https://fish.example, [2] The flood, https://river.example/flood."
+    assert check(answer, PAGES) == Checked(answer)
+    assert text(answer.replace("rose [2]", "rose [4], [5]")).startswith("Fish [1] rose [4] (no such source), [5] (no")
+
+
+@pytest.mark.parametrize("marks", ["“{}”", "„{}“", "„{}”", "«{}»", "« {} »", "»{}«", '"{}"', '("{}")', '*"{}"*'])
+def test_a_quotation_that_no_page_says_is_marked(marks):
+    """Whatever quotation marks are used, more than eight words must stand in the fetched text."""
+    true = "the river rose by three metres in a few hours"
+    false = "the river rose by nine metres in a few hours"
+    quoted = marks.format(false)
+    closing = len(quoted.rstrip(")*"))
+    assert check(f"It says {marks.format(true)}.", PAGES).unquoted == ()
+    checked = check(f"It says {quoted}.", PAGES)
+    assert checked.unquoted == (false,)
+    assert checked.text == f"It says {quoted[:closing]} (not found in the sources){quoted[closing:]}."
+    assert checked.notes == ("citations: 1 quotation not found in the sources",)
+
+
+@pytest.mark.parametrize(
+    "quotation",
+    [
+        "The  RIVER rose by\nthree metres in a few hours,",
+        "On the night … rose by three metres in a few hours",
+        "[T]he river rose by three metres [...] whole lower town stood under water",
+        "the **river** rose by [three](https://river.example/flood) metres in a few hours [1]",
+        "the whole lower town stood under water. The mayor said: 'We had no warning at all'",
+        "nobody said these eight words or fewer, ever",
+    ],
+)
+def test_a_true_quotation_is_left_alone(quotation):
+    """White space, case, marks, markup, omissions and the source's own references do not make a quotation false."""
+    assert check(f"“{quotation}”\n\n[1] https://river.example/flood", PAGES).unquoted == ()
+
+
+@pytest.mark.parametrize(
+    "quotation",
+    [
+        "in a few hours the river rose by three metres and more",
+        "The river rose by three metres … and nobody knew of it at all",
+        "the whole lower town stood under water … the river rose by three metres",
+        "We had no warning at all Dams and other walls Walls hold water",
+        "On the … river … in … a … town … under … water … The mayor … at all",
+        "The river rose by three metres … the whole lower town … nobody",
+    ],
+)
+def test_words_in_another_order_or_from_two_pages_are_no_quotation(quotation):
+    """Every part must be there, in its order, in one page."""
+    assert check(f"“{quotation}”", PAGES).unquoted == (quotation,)
+
+
+def test_a_quotation_ends_with_its_paragraph():
+    """Inches, and a mark that nobody closed, do not swallow the rest of the answer."""
+    answer = 'A 5" pipe and a 6" pipe, “open\n\nand many more words that nobody said, ever, at all, here ” end'
+    assert check(answer, PAGES) == Checked(answer)
+
+
+def test_the_title_of_a_link_is_no_quotation():
+    """What stands inside of a link's brackets is not marked there: it would be no link any more."""
+    answer = '[x](https://fish.example "a title of more than eight words that no page says")'
+    assert check(answer, PAGES) == Checked(answer)
+
+
+def test_a_quotation_does_not_go_from_source_to_source():
+    """A mark that is left open in one entry of the list does not make a quotation of the next ones."""
+    answer = (
+        "Sources:\n[1] The “big and wide and slow and cold river https://river.example/flood\n"
+        "[2] Fish” https://fish.example"
+    )
+    assert check(answer, PAGES) == Checked(answer)
+
+
+def test_a_point_at_the_end_of_an_address_may_belong_to_it():
+    """An address that was fetched with a point at its end is known with it."""
+    answer = "See https://t.example/Some_Inc. and https://t.example/Some_Inc.."
+    assert check(answer, [Page("t", "https://t.example/Some_Inc.")]).text == answer
+
+
+def test_marks_that_come_with_the_answer_are_ours_to_set():
+    """A model (or a page that it obeys) can neither blacken a true source nor bring its own marks."""
+    assert text("https://fish.example (not fetched) [1] (no such source)") == (
+        "https://fish.example [1]\n\nSources:\n[1] The flood of 1913 \u2013 https://river.example/flood"
+    )
+    assert text("`x (not fetched)`") == "`x (not fetched)`"
+
+
+def test_a_strangers_title_is_a_title_in_the_list():
+    """A page whose title holds links, numbers and code puts none of them into the answer."""
+    page = Page("[9] `x` <b> https://evil.example/a\nwww.evil.example", "https://t.example/a b", text="")
+    checked = check("a [1]", [page])
+    assert checked.text == "a [1]\n\nSources:\n[1] 9 x b evil.example/a evil.example \u2013 https://t.example/a%20b"
+    assert (checked.unknown_links, checked.dead_numbers) == ((), ())
+
+
+def test_the_same_page_twice_is_one_number():
+    """Pages that several searches found count once, so that numbers stay what they were."""
+    again = Page("Flood", "http://river.example/flood/")
+    assert "[2] Fish" in check("a [2]", [RIVER, again, FISH]).text
+
+
+def test_the_sources_document_holds_what_was_fetched_and_what_was_not():
+    """`…_sources.json` lists each page for each query that found it, and the links that were invented."""
+    fetched = [Fetched(RIVER, "flood", "T1"), Fetched(FISH, "flood", "T1"), Fetched(RIVER, "river", "T2")]
+    document = json.loads(sources_document(fetched, check("https://no.example [8]", [RIVER, FISH])))
+    assert [(page["n"], page["url"], page["query"], page["fetched_at"]) for page in document["pages"]] == [
+        (1, RIVER.url, "flood", "T1"),
+        (2, FISH.url, "flood", "T1"),
+        (1, RIVER.url, "river", "T2"),
+    ]
+    assert document["pages"][0]["title"] == RIVER.title
+    assert document["pages"][0]["date"] == "2026-01-02"
+    assert document["not_fetched"] == ["https://no.example"]
+    assert document["no_such_source"] == [8]
+    assert document["schema_version"] == 1
+    assert json.loads(sources_document([]))["pages"] == []

@@ -1,0 +1,59 @@
+"""What a worker without the folder gets of it."""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlmwatch.cluster.run_payload import RunPayload, pack, unpack
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.memory import ChatState, Turn
+from rlmwatch.contract.options import RunOptions
+from rlmwatch.contract.session import SessionState
+from rlmwatch.errors import InputError, RlmwatchError
+from rlmwatch.settings.model import CeilingSettings, Settings
+from rlmwatch.workspace.context import Context
+from rlmwatch.workspace.memory import Remembered
+
+TEXTS = st.text(st.characters(), max_size=40)
+
+
+@given(st.none() | TEXTS | st.dictionaries(TEXTS, TEXTS, max_size=4), st.lists(TEXTS, max_size=3), TEXTS)
+def test_material_and_memory_arrive_as_they_were(value, notes, text):
+    """Whatever characters a person's files hold, NULs and halves of pairs included, the worker gets the same."""
+    state = ChatState(conversation="c", turns=(Turn(input=text or "q", answer=text or "a"),))
+    parcel = RunPayload({"tokens": 7}, Remembered(state, text), SessionState(), Context(value, tuple(notes)))
+    assert unpack(pack(parcel)) == parcel
+
+
+def test_what_could_not_be_read_ends_the_run_in_the_daemons_words():
+    """A problem with memory or material is told where the handler asks for it."""
+    parcel = unpack(pack(RunPayload(problem="context: a.txt: no such file")))
+    with pytest.raises(InputError, match="no such file"):
+        parcel.checked()
+
+
+def test_another_versions_parcel_is_refused():
+    """A daemon and a worker of different versions do not guess what the other means."""
+    other = zlib.compress(json.dumps({"version": 99}).encode())
+    with pytest.raises(RlmwatchError, match="another version"):
+        unpack(other)
+
+
+def test_defaults_do_not_travel_as_what_a_person_set():
+    """A default cap stays a default on the worker; one that was set, or a ceiling that lowers it, goes with the run."""
+    plain = Settings()
+    assert plain.said_for(Kind.RESEARCH, RunOptions()).max_cost_usd is None
+    assert plain.said_for(Kind.CHAT, RunOptions(tokens=7)).tokens == 7
+    assert plain.said_for(Kind.CHAT, RunOptions(max_cost_usd=0.2)).max_cost_usd == 0.2
+    low = Settings(ceilings=CeilingSettings(max_cost_usd_per_run=0.01))
+    for kind in Kind:
+        said = low.said_for(kind, RunOptions(max_cost_usd=0.5))
+        assert said.max_cost_usd == 0.01
+        assert plain.options_for(kind, low.said_for(kind, RunOptions())).max_cost_usd == 0.01
+    named = Settings(model="big", research=RunOptions(tokens=9))
+    assert named.said_for(Kind.RESEARCH, RunOptions()) == RunOptions(model="big", tokens=9)

@@ -1,0 +1,56 @@
+"""daemon/log.py: stable events, and never a secret."""
+
+import io
+import json
+import logging
+
+import structlog
+
+from rlmwatch.daemon.logging import Redactor, configure
+
+KEY = "sk-or-v1-0123456789abcdef"
+
+
+def test_no_line_holds_a_key():
+    """Wherever a key stands in an event (text, list, exception), it is replaced."""
+    out = io.StringIO()
+    configure("json", Redactor([KEY]), stream=out)
+    log = structlog.get_logger()
+    log.info("a.b", text=f"Bearer {KEY}", nested={"list": [KEY, 1]}, error=ValueError(KEY))
+    try:
+        raise RuntimeError(f"refused {KEY}")
+    except RuntimeError:
+        log.exception("a.fault")
+    logging.getLogger("library").warning("told %s", KEY)
+    assert KEY not in out.getvalue()
+    assert out.getvalue().count("[secret]") >= 5
+
+
+def test_json_lines_are_one_object_each():
+    """A program reads each line by itself: event, level, time and facts."""
+    out = io.StringIO()
+    configure("json", Redactor(), stream=out)
+    structlog.get_logger().info("save.admitted", path="a_input.txt", run="r1", problem=None)
+    line = json.loads(out.getvalue())
+    assert line["event"] == "save.admitted"
+    assert (line["level"], line["path"], line["problem"]) == ("info", "a_input.txt", None)
+    assert line["timestamp"].endswith("Z")
+
+
+def test_text_for_a_file_has_no_colours():
+    """Only a terminal is coloured."""
+    out = io.StringIO()
+    configure("text", Redactor(), stream=out)
+    structlog.get_logger().info("ready", workspace="/w")
+    assert "\x1b" not in out.getvalue()
+    assert "workspace=/w" in out.getvalue()
+
+
+def test_short_words_are_no_secrets():
+    """A key of a few characters would eat ordinary words out of the log."""
+    assert Redactor(["key"]).text("the key is set") == "the key is set"
+
+
+def test_the_longest_secret_goes_first():
+    """A secret that begins with another is replaced whole."""
+    assert Redactor(["secret-1", "secret-12345"]).text("secret-12345") == "[secret]"

@@ -1,0 +1,62 @@
+"""What one model takes, as far as its refusals have taught."""
+
+from __future__ import annotations
+
+from rlmwatch.models.base import Message, Request
+from rlmwatch.models.openai.dialect import Dialect
+
+REQUEST = Request("m", (Message("user", "hi"),), 7, temperature=0.5, seed=3)
+
+
+def test_openai_itself_gets_the_new_name_of_the_limit():
+    """OpenAI's newer models refuse `max_tokens`; all others are sent the name that every server knows."""
+    assert Dialect.of("https://api.openai.com/v1").body(REQUEST)["max_completion_tokens"] == 7
+    for url in ("https://openrouter.ai/api/v1", "http://127.0.0.1:8080/v1", "https://api.openai.com.evil.example/v1"):
+        body = Dialect.of(url).body(REQUEST)
+        assert body["max_tokens"] == 7
+        assert "max_completion_tokens" not in body
+
+
+def test_a_request_always_streams_with_usage():
+    """Every request streams and asks for usage, and what is not said is not sent."""
+    body = Dialect("max_tokens").body(Request("m", (Message("user", "hi"),), 7))
+    assert body == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 7,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_an_optional_parameter_that_is_refused_is_left_out():
+    """A refusal that names an optional parameter teaches to leave it out, and only that."""
+    dialect = Dialect("max_tokens")
+    after = dialect.after_refusal(dialect.body(REQUEST), "temperature Unsupported value: 'temperature'")
+    assert after is not None
+    body = after.body(REQUEST)
+    assert "temperature" not in body
+    assert body["seed"] == 3
+
+
+def test_the_limit_is_renamed_but_never_left_out():
+    """A model that refuses both names of the limit is refused: a call without a limit could overshoot a budget."""
+    first = Dialect("max_tokens")
+    second = first.after_refusal(first.body(REQUEST), "Use 'max_completion_tokens' instead of 'max_tokens'")
+    assert second is not None
+    assert second.body(REQUEST)["max_completion_tokens"] == 7
+    assert second.after_refusal(second.body(REQUEST), "unknown field max_completion_tokens") is None
+
+
+def test_words_that_only_look_like_a_parameter_teach_nothing():
+    """A refusal for another reason is passed on as it is."""
+    dialect = Dialect("max_tokens")
+    for words in ("the context length is exceeded", "seeded temperatures are fine", "my_max_tokens", ""):
+        assert dialect.after_refusal(dialect.body(REQUEST), words) is None
+
+
+def test_a_parameter_that_was_not_sent_cannot_be_the_cause():
+    """A refusal that names what was not sent is passed on."""
+    plain = Request("m", (Message("user", "hi"),), 7)
+    dialect = Dialect("max_tokens")
+    assert dialect.after_refusal(dialect.body(plain), "temperature is wrong") is None

@@ -1,0 +1,90 @@
+"""config.py: which source wins, what each may say, and how errors name file and key."""
+
+import pytest
+
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.options import RunOptions
+from rlmwatch.errors import ConfigError
+from rlmwatch.settings.model import Settings
+from rlmwatch.settings.sources import load
+
+
+@pytest.fixture
+def places(tmp_path):
+    user, workspace = tmp_path / "user", tmp_path / "workspace"
+    user.mkdir()
+    workspace.mkdir()
+
+    def write(*, mine="", theirs=""):
+        (user / "config.toml").write_text(mine, encoding="utf-8")
+        (workspace / "rlmwatch.toml").write_text(theirs, encoding="utf-8")
+        return {"user_dir": user, "workspace": workspace}
+
+    return write
+
+
+def test_nothing_set_gives_the_founding_numbers(places):
+    """A chat has 300 tokens, a day costs a dollar at most, four runs go side by side."""
+    settings = load(**places(), environ={}).settings
+    assert settings.options_for(Kind.CHAT, RunOptions()).tokens == 300
+    assert settings.ceilings.max_cost_usd_per_day == 1.00
+    assert settings.workers == 4
+    research = settings.options_for(Kind.RESEARCH, RunOptions())
+    assert (research.tokens, research.max_steps, research.max_cost_usd, research.max_tokens) == (400, 4, 0.05, 1200)
+
+
+def test_later_sources_win(places):
+    """The user's file, the workspace's, the environment, the command line: each over the one before."""
+    where = places(mine="workers = 2\n[chat]\ntokens = 10\n", theirs="[chat]\ntokens = 20\n")
+    assert load(**where, environ={}).settings.chat.tokens == 20
+    loaded = load(**where, environ={"RLMWATCH_CHAT__TOKENS": "30", "RLMWATCH_WORKERS": "7"}, flags={"workers": 9})
+    assert loaded.settings.chat.tokens == 30
+    assert loaded.settings.workers == 9
+    assert loaded.origins["chat.tokens"] == "RLMWATCH_CHAT__TOKENS"
+    assert loaded.origins["workers"] == "the command line"
+
+
+def test_front_matter_wins_over_all_but_the_ceilings(places):
+    """A run may ask for more money than the settings give, and gets what the user's ceiling allows."""
+    where = places(mine="[ceilings]\nmax_cost_usd_per_run = 0.10\n[job]\nmax_cost_usd = 0.02\n")
+    settings = load(**where, environ={}).settings
+    assert settings.options_for(Kind.JOB, RunOptions()).max_cost_usd == 0.02
+    assert settings.options_for(Kind.JOB, RunOptions(max_cost_usd=5.0)).max_cost_usd == 0.10
+    assert settings.options_for(Kind.CHAT, RunOptions()).max_cost_usd == 0.10
+
+
+@pytest.mark.parametrize(
+    "key", ["base_url", "provider", "ceilings", "prices", "webhooks", "ledger", "models", "workers"]
+)
+def test_a_workspace_may_not_set_what_is_trusted(places, key):
+    """Keys, addresses and ceilings never come from a folder that others can write to."""
+    line = f"[{key}]\n" if key in ("ceilings", "prices", "webhooks", "models") else f'{key} = "x"\n'
+    with pytest.raises(ConfigError, match=rf"rlmwatch\.toml: {key}: a workspace may not set this"):
+        load(**places(theirs=line), environ={})
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "environ", "words"),
+    [
+        ("wrokers = 2", "", {}, r"config\.toml: wrokers: no such setting; did you mean workers\?"),
+        ("[chat]\ntoken = 2", "", {}, r"config\.toml: chat\.token: no such setting; did you mean tokens\?"),
+        ("", "redy_marker = 'x'", {}, r"rlmwatch\.toml: redy_marker: no such setting; did you mean ready_marker\?"),
+        ("", "[chat]\ntokens = 'many'", {}, r"rlmwatch\.toml: chat\.tokens: .*integer"),
+        ("workers = -1", "", {}, r"config\.toml: workers: .*greater than or equal to 0"),
+        ("", "", {"RLMWATCH_CHAT__TOKENS": "many"}, r"RLMWATCH_CHAT__TOKENS: chat\.tokens"),
+        ("workers = ", "", {}, r"config\.toml: no valid TOML: "),
+        ("base_url = 'localhost:80'", "", {}, r"config\.toml: base_url: .*https\?://"),
+        ("[ceilings]\nmax_cost_usd_per_run = 3.0", "", {}, "above max_cost_usd_per_day"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_file_and_key(places, mine, theirs, environ, words):
+    """Whoever made a mistake reads where it is and what is meant."""
+    with pytest.raises(ConfigError, match=words):
+        load(**places(mine=mine, theirs=theirs), environ=environ)
+
+
+def test_a_cost_cap_is_firm_only_where_a_person_set_it():
+    """The default cap of a kind does not stop a model without a price; one that a person wrote does."""
+    assert not Settings().cost_cap_was_set(Kind.RESEARCH, RunOptions())
+    assert Settings().cost_cap_was_set(Kind.RESEARCH, RunOptions(max_cost_usd=0.01))
+    assert Settings(research=RunOptions(max_cost_usd=0.01)).cost_cap_was_set(Kind.RESEARCH, RunOptions())

@@ -1,0 +1,127 @@
+"""What becomes a run."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from memory_queue import Surroundings
+
+from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.text import digest
+from rlmwatch.errors import LedgerError
+from rlmwatch.runs.model import Signature
+from rlmwatch.runs.queue import Known
+from rlmwatch.watch.save_filter import SaveFilter, WatchConfig
+from rlmwatch.workspace.snapshot import Content
+
+
+def content(raw: bytes, mtime: int = 1) -> Content:
+    return Content(raw, Signature(len(raw), mtime, mtime, 1))
+
+
+def offer(gate: SaveFilter, raw: bytes, path: str = "note_input.txt") -> bool:
+    """Return whether a run came of it."""
+
+    async def go() -> bool:
+        save = await gate.open(path, content(raw))
+        return save is not None and (await gate.admit(save)).run is not None
+
+    return asyncio.run(go())
+
+
+@pytest.fixture
+def around() -> Surroundings:
+    return Surroundings()
+
+
+@pytest.fixture
+def gate(around: Surroundings) -> SaveFilter:
+    return SaveFilter(WatchConfig(), around.ports())
+
+
+def test_a_save_becomes_a_run_and_is_told(gate: SaveFilter, around: Surroundings):
+    """A new content is admitted, once."""
+    assert offer(gate, b"hello\n")
+    assert not offer(gate, b"hello\n")
+    assert offer(gate, b"hello again\n")
+    assert around.queue.prompts() == ["hello\n", "hello again\n"]
+    assert len(around.admissions) == 2
+
+
+def test_blank_is_noted_where_the_path_is_known(gate: SaveFilter, around: Surroundings):
+    """A blanked file starts nothing, and the same text as before it neither."""
+    offer(gate, b"hello\n")
+    assert not offer(gate, b" \n\0\n")
+    assert around.queue.inputs["note_input.txt"] == Known(digest(b"hello\n"), content(b" \n\0\n").signature)
+    assert not offer(gate, b"hello\n")
+
+
+def test_blank_leaves_an_unknown_path_unknown(gate: SaveFilter, around: Surroundings):
+    """A sync tool's empty file does not hide that the question was answered elsewhere."""
+    around.answered.digests["note_input.txt"] = digest(b"hello\n")
+    assert not offer(gate, b"")
+    assert not offer(gate, b"hello\n")
+    assert around.queue.inputs["note_input.txt"] == Known(digest(b"hello\n"), content(b"hello\n").signature)
+
+
+def test_answered_is_asked_only_where_the_ledger_knows_nothing(gate: SaveFilter, around: Surroundings):
+    """The ledger's word goes before that of files."""
+    gate.knows({"note_input.txt": Known("sha256:other", None)})
+    around.answered.digests["note_input.txt"] = digest(b"hello\n")
+    assert offer(gate, b"hello\n")
+    assert around.answered.asked == []
+
+
+def test_another_content_than_the_answered_one_runs(gate: SaveFilter, around: Surroundings):
+    """A question that changed while no daemon ran is answered."""
+    around.answered.digests["note_input.txt"] = digest(b"hello\n")
+    assert offer(gate, b"hello, changed\n")
+
+
+def test_again_makes_the_same_bytes_a_save(gate: SaveFilter, around: Surroundings):
+    """`rlmwatch again` in another process is heeded: the ledger has the last word, not our memory."""
+    offer(gate, b"hello\n")
+    asyncio.run(around.queue.again("note_input.txt"))
+    assert offer(gate, b"hello\n")
+
+
+def test_a_kind_without_a_handler_is_left(gate: SaveFilter, around: Surroundings):
+    """What this version cannot answer runs with the version that can."""
+    around.kinds.discard(Kind.EXA)
+    assert not offer(gate, b"hello\n", "exa_input.txt")
+    assert "exa_input.txt" not in around.queue.inputs
+    around.kinds.add(Kind.EXA)
+    assert offer(gate, b"hello\n", "exa_input.txt")
+
+
+def test_a_missing_marker_is_not_noted(gate: SaveFilter, around: Surroundings):
+    """A text without the ready marker runs when the marker is no longer asked for."""
+    gate.config = WatchConfig(ready_marker="//send")
+    assert not offer(gate, b"hello\n")
+    assert around.queue.inputs == {}
+    assert offer(gate, b"hello\n//send\n")
+    gate.config = WatchConfig()
+    assert offer(gate, b"hello\n")
+
+
+def test_what_a_person_must_mend_is_a_run_too(gate: SaveFilter, around: Surroundings):
+    """A file that is no text makes one run that has failed, so that the person is told once."""
+    assert offer(gate, b"\xe9t\xe9\n")
+    assert not offer(gate, b"\xe9t\xe9\n")
+    assert around.queue.runs[0].result is not None
+
+
+def test_a_broken_ledger_is_not_hidden(gate: SaveFilter, around: Surroundings):
+    """A save that was not stored is offered again, not taken for admitted."""
+    around.queue.broken = True
+    with pytest.raises(LedgerError):
+        offer(gate, b"hello\n")
+    around.queue.broken = False
+    assert offer(gate, b"hello\n")
+
+
+def test_only_inputs_are_offered(gate: SaveFilter):
+    """A name that is no input's is a fault of ours, not a save."""
+    with pytest.raises(ValueError, match="not an input"):
+        offer(gate, b"hello\n", "notes.txt")
