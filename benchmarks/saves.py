@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from saves.replay import load_all
 from servers.openai_server import OpenAIServer
-from system.household import Brain, Home
+from system.harness import Brain, Home
 from system.recorded import Played, faults, play_all
 
 TRACES = Path(__file__).parent.parent / "tests" / "saves" / "traces"

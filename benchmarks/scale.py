@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from servers.openai_server import OpenAIServer
 from system.daemon import Daemon
-from system.household import Brain, Home
+from system.harness import Brain, Home
 
 MB = 1024
 PATIENCE_S = 600.0

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from servers.openai_server import Call, OpenAIServer
-from system.household import Brain, Daemon, Home, asked
-from system.nursery import closed_at_last
+from system.forkserver import closed_at_last
+from system.harness import Brain, Daemon, Home, asked
 
 
 @pytest.fixture(scope="session", autouse=True)
-def closed_nursery() -> Iterator[None]:
+def closed_fork_server() -> Iterator[None]:
     """Nothing of the tests is left running."""
     with closed_at_last():
         yield

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from system.nursery import Process
+from system.forkserver import Process
 
 DEADLINE_S = 30.0
 """Seconds after which a wait gives up: the thing did not happen. A busy machine is slow; a fault takes for ever."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from saves.replay import Replayer, Trace
 from system.daemon import Daemon
-from system.household import Home
+from system.harness import Home
 
 MAX_GAP_S = 7.0
 """Longer pauses of a recording are cut to this; below it two slow savers would become others (its README)."""

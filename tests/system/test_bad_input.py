@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from servers.openai_server import OpenAIServer
 from system.conftest import Shared
-from system.household import Home, as_an_ordinary_user
+from system.harness import Home, as_an_ordinary_user
 
 BAD_INPUTS = {
     "latin1": (b"one\nGr\xfc\xdfe\n", ("line 2, column 3", "0xFC", "UTF-8")),

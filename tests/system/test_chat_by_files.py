@@ -9,7 +9,7 @@ import threading
 import pytest
 from servers.openai_server import Reply
 from system.conftest import Shared
-from system.household import MODEL, question
+from system.harness import MODEL, question
 
 RFC3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from servers.openai_server import Answer, Fault, OpenAIServer, Reply
 from servers.postgres_server import PostgresServer, postgres, why_not  # noqa: F401 (a fixture)
-from system.household import Daemon, Home, question
+from system.harness import Daemon, Home, question
 
 from rlmwatch import clock
 

@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 from servers.openai_server import Fault, OpenAIServer
-from system.household import MODEL, Brain, Home, question
+from system.harness import MODEL, Brain, Home, question
 
 VERBS = ("init", "run", "answer", "status", "jobs", "again", "doctor", "model")
 

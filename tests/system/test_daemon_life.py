@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from servers.openai_server import OpenAIServer
-from system.household import DEADLINE_S, Home
+from system.harness import DEADLINE_S, Home
 
 from rlmwatch import clock
 

@@ -9,7 +9,7 @@ import threading
 
 from servers.openai_server import OpenAIServer, Reply
 from system.conftest import Shared
-from system.household import Brain, Home, asked
+from system.harness import Brain, Home, asked
 
 
 def test_the_same_bytes_again_start_nothing(shared: Shared):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from behaviour.embedded_weights import on_one_core, path_or_skip
 from servers.openai_server import OpenAIServer
-from system.household import Home
+from system.harness import Home
 
 
 def test_a_save_is_answered_by_the_embedded_model(home: Home, provider: OpenAIServer):

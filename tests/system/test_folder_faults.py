@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from servers.openai_server import OpenAIServer
 from system.daemon import Daemon
-from system.household import Brain, Home, as_an_ordinary_user, question
+from system.harness import Brain, Home, as_an_ordinary_user, question
 from system.together import Scenario, begin, name
 
 

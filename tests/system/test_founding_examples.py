@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from servers.exa_server import ExaServer, result
 from servers.openai_server import Fault, OpenAIServer, Reply
-from system.household import Home
+from system.harness import Home
 from system.researching import Coder, is_root, opening, padded, roots
 
 from rlmwatch import Client, JobStatus, Session, SessionBudgetExceeded

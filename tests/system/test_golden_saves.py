@@ -6,7 +6,7 @@ from pathlib import Path
 
 from saves.replay import load_all
 from servers.openai_server import OpenAIServer
-from system.household import Home
+from system.harness import Home
 from system.recorded import faults, play_all
 
 TRACES = load_all(Path(__file__).parent.parent / "saves" / "traces")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from servers.openai_server import Answer, Fault, OpenAIServer, Reply
-from system.household import KEY, Daemon, Home
+from system.harness import KEY, Daemon, Home
 from system.researching import Body, Coder, is_root, is_sub, is_synthesis, roots
 
 BATCH = 8

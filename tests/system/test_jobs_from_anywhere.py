@@ -11,8 +11,8 @@ import pytest
 from servers.hook_server import HookServer
 from servers.openai_server import OpenAIServer, Reply
 from system.conftest import Shared
-from system.household import DEADLINE_S, Brain, Home, asked
-from system.nursery import Process
+from system.forkserver import Process
+from system.harness import DEADLINE_S, Brain, Home, asked
 
 from rlmwatch import Client, JobStatus, clock
 

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from servers.openai_server import OpenAIServer, Reply
-from system.household import PROGRAM, Brain, Daemon, Home, asked
+from system.harness import PROGRAM, Brain, Daemon, Home, asked
 
 POINTS = (
     "run.admitted",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from servers.openai_server import Answer, Fault, OpenAIServer, Reply
 from system.conftest import Shared
-from system.household import KEY, Brain, Home, asked
+from system.harness import KEY, Brain, Home, asked
 
 BUSY = Fault.status(503)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from servers.openai_server import Answer, Fault, OpenAIServer, Reply
-from system.household import KEY, MODEL, PROGRAM, Home
+from system.harness import KEY, MODEL, PROGRAM, Home
 from system.researching import Body, Coder, is_root, is_sub, is_synthesis, opening, roots
 
 import rlmwatch

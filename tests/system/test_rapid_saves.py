@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 import pytest
 from servers.openai_server import OpenAIServer, Reply
-from system.household import Brain, Home, question
+from system.harness import Brain, Home, question
 from system.together import Scenario, begin, name
 
 MANY = 300

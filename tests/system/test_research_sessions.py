@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from servers.exa_server import ExaServer, result
 from servers.openai_server import Fault, OpenAIServer, Reply
-from system.household import MODEL, Home
+from system.harness import MODEL, Home
 from system.researching import Coder, is_synthesis, opening, padded, py, roots
 
 from rlmwatch.api import Session

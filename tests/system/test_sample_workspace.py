@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from servers.exa_server import ExaServer, result
 from servers.openai_server import OpenAIServer
-from system.household import Home
+from system.harness import Home
 from system.researching import Coder, is_root, is_sub, is_synthesis
 
 from rlmwatch.contract.names import InputName, classify

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from servers.exa_server import ExaServer, result
 from servers.openai_server import Fault, OpenAIServer, Reply
-from system.household import Brain, Home
+from system.harness import Brain, Home
 from system.researching import Coder, py
 from system.terminal import terminal
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from servers.openai_server import OpenAIServer
-from system.household import Home, asked
+from system.harness import Home, asked
 from system.syncthing import Node, nodes
 
 ROUNDS = 2

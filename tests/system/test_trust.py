@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from servers.openai_server import Fault, OpenAIServer
-from system.household import KEY, MODEL, Brain, Home
+from system.harness import KEY, MODEL, Brain, Home
 
 TOLD = {"error": {"message": f"Incorrect API key provided: {KEY}. Do not use {KEY}."}}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from servers.openai_server import OpenAIServer
 from system.daemon import Daemon
-from system.household import Brain, Home, question
+from system.harness import Brain, Home, question
 from system.together import Scenario, begin, name
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from servers.exa_server import INJECTED, ExaServer, Found, exa_fault, result
 from servers.openai_server import Fault, OpenAIServer
-from system.household import KEY, Home
+from system.harness import KEY, Home
 from system.researching import Coder, roots
 
 CRASH_CHILD = Path(__file__).with_name("crash_child.py")

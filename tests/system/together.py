@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from servers.openai_server import OpenAIServer
-from system.household import Brain, Home
+from system.harness import Brain, Home
 
 Scenario = Callable[[Home, OpenAIServer, Brain], None]
 

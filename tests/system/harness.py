@@ -28,7 +28,7 @@ from typing import Any
 import pytest
 from servers.openai_server import Answer, Call, OpenAIServer
 from system.daemon import DEADLINE_S, Daemon
-from system.nursery import PROGRAM, Process, start
+from system.forkserver import PROGRAM, Process, start
 
 from rlmwatch import clock
 
@@ -82,7 +82,7 @@ class Home:
         provider: Who answers; None where the person has no provider.
         key: Their key; None where they have none.
         variables: What else is in their environment.
-        fresh: Their programs are started as a person starts them, not from the nursery.
+        fresh: Their programs are started as a person starts them, not from the fork server.
     """
 
     root: Path

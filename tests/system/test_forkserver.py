@@ -1,4 +1,4 @@
-"""A program from the nursery is like one that a person starts."""
+"""A program from the fork server is like one that a person starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from system.nursery import Process, start
+from system.forkserver import Process, start
 
 TELLS = """
 import os, sys, time
@@ -18,7 +18,7 @@ sys.stderr.write("and an error")
 ENV = {"ONE": "1", "TZ": "XYZ-3", "LC_CTYPE": "C.UTF-8"}
 
 
-@pytest.fixture(params=[True, False], ids=["fresh", "nursery"])
+@pytest.fixture(params=[True, False], ids=["fresh", "forkserver"])
 def python(request: pytest.FixtureRequest, tmp_path: Path):
     def run(*args: str) -> Process:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

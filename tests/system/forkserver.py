@@ -33,14 +33,14 @@ import rlmwatch
 PROGRAM = Path(rlmwatch.__file__).parent.parent
 """The rlmwatch that the tests import is the one that they start."""
 IMPORTED = ("rlmwatch.cli.main", "rlmwatch.cli.run", "aiohttp", "exa_py", "platformdirs", "procrastinate", "psycopg")
-"""What the nursery imports: the daemon, and what it loads when it is needed."""
+"""What the fork server imports: the daemon, and what it loads when it is needed."""
 STATUS = 8
-"""Bytes of a number that the nursery sends."""
+"""Bytes of a number that the fork server sends."""
 Files = tuple[int, int, int]
 
 
 class Started:
-    """A program that the nursery started; as far as tests need it, a `subprocess.Popen`."""
+    """A program that the fork server started; as far as tests need it, a `subprocess.Popen`."""
 
     def __init__(self, args: Sequence[str], line: socket.socket, pipes: Mapping[str, IO[str]]) -> None:
         self.args = [sys.executable, *args]
@@ -53,7 +53,7 @@ class Started:
     def _number(self) -> int:
         raw = self._line.recv(STATUS, socket.MSG_WAITALL)
         if len(raw) < STATUS:
-            raise RuntimeError(f"the nursery is gone; it was to tell of {self.args}")
+            raise RuntimeError(f"the fork server is gone; it was to tell of {self.args}")
         return int.from_bytes(raw, sys.byteorder, signed=True)
 
     def wait(self, timeout: float | None = None) -> int:
@@ -110,7 +110,7 @@ class Started:
 Process = subprocess.Popen[str] | Started
 
 
-class Nursery:
+class ForkServer:
     """The process that forks the others, seen from the tests."""
 
     def __init__(self) -> None:
@@ -153,23 +153,23 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @cache
-def _nursery() -> Nursery:
-    return Nursery()
+def _fork_server() -> ForkServer:
+    return ForkServer()
 
 
-def nursery() -> Nursery:
-    """Return the one nursery of this process; safe to call from several threads."""
+def fork_server() -> ForkServer:
+    """Return the one fork server of this process; safe to call from several threads."""
     with _ONE_AT_A_TIME:
-        return _nursery()
+        return _fork_server()
 
 
 @contextmanager
 def closed_at_last() -> Iterator[None]:
-    """End the nursery, if there was any, after the block."""
+    """End the fork server, if there was any, after the block."""
     yield
-    if _nursery.cache_info().currsize:
-        nursery().close()
-        _nursery.cache_clear()
+    if _fork_server.cache_info().currsize:
+        fork_server().close()
+        _fork_server.cache_clear()
 
 
 def start(
@@ -195,10 +195,10 @@ def start(
     if before or fresh or os.environ.get("TEST_START") == "exec" or not hasattr(os, "pidfd_open"):
         command = [*before, sys.executable, *args]
         return subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, text=True, **streams)
-    return nursery().start(args, env=env, cwd=cwd, **streams)
+    return fork_server().start(args, env=env, cwd=cwd, **streams)
 
 
-# In the nursery
+# In the fork server
 
 
 def serve(orders: socket.socket) -> dict[str, Any] | None:
@@ -271,7 +271,7 @@ def end(status: object) -> None:
     """
     End this process as `sys.exit(status)` does, but for the last step.
 
-    That frees every module, which takes 80 ms where their memory is shared with the nursery.
+    That frees every module, which takes 80 ms where their memory is shared with the fork server.
     """
     if not isinstance(status, int | None):
         sys.stderr.write(f"{status}\n")
