@@ -18,8 +18,9 @@ The errors of rlmwatch.
     │   └── UnknownPrice           a cost cap was set for a model without a known price
     ├── ProviderError              the provider's own words
     │   ├── ProviderRefused        it will not, however often it is asked (400 and the like)
-    │   │   ├── WrongKey           401, 403
-    │   │   └── UnknownModel       404
+    │   │   ├── WrongKey           the key or the account may not: 401, 403
+    │   │   ├── UnknownModel       404, or a 400 that says so
+    │   │   └── ContextTooLong     the request is longer than the model's window
     │   └── ProviderUnavailable    may work later: connection, 408, 409, 429, 5xx
     │       └── ProviderCutOff     the answer stopped in the middle; text so far
     ├── RunEnded                   not a failure: somebody ended the run
@@ -131,11 +132,16 @@ class ProviderError(RlmwatchError):
 
     Attributes:
         status: HTTP status, where there was one.
+        reported: (input tokens, output tokens, US dollars or None) that the provider reported for the call although
+            its answer is of no use. It is billed, so it is booked. None where nothing was reported.
     """
 
-    def __init__(self, text: str, *, status: int | None = None) -> None:
+    def __init__(
+        self, text: str, *, status: int | None = None, reported: tuple[int, int, float | None] | None = None
+    ) -> None:
         super().__init__(text)
         self.status = status
+        self.reported = reported
 
 
 class ProviderRefused(ProviderError):
@@ -145,11 +151,33 @@ class ProviderRefused(ProviderError):
 
 
 class WrongKey(ProviderRefused):
-    """The provider does not take the key (401, 403)."""
+    """The provider does not take the key, or the account may not use the model (401, 403)."""
 
 
 class UnknownModel(ProviderRefused):
-    """The provider has no such model (404)."""
+    """The provider has no such model."""
+
+
+class ContextTooLong(ProviderRefused):
+    """
+    The request, with the output that it asks for, does not fit into the model's context window.
+
+    Attributes:
+        limit_tokens: The window, where the provider names it.
+        asked_tokens: What was asked for, where the provider names it; input alone, or with the output.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        status: int | None = None,
+        limit_tokens: int | None = None,
+        asked_tokens: int | None = None,
+    ) -> None:
+        super().__init__(text, status=status)
+        self.limit_tokens = limit_tokens
+        self.asked_tokens = asked_tokens
 
 
 class ProviderUnavailable(ProviderError):
@@ -168,8 +196,9 @@ class ProviderUnavailable(ProviderError):
         status: int | None = None,
         retry_after_s: float | None = None,
         may_be_billed: bool = False,
+        reported: tuple[int, int, float | None] | None = None,
     ) -> None:
-        super().__init__(text, status=status)
+        super().__init__(text, status=status, reported=reported)
         self.retry_after_s = retry_after_s
         self.may_be_billed = may_be_billed
 
@@ -182,8 +211,8 @@ class ProviderCutOff(ProviderUnavailable):
         text_so_far: What had come.
     """
 
-    def __init__(self, text: str, *, text_so_far: str) -> None:
-        super().__init__(text, may_be_billed=True)
+    def __init__(self, text: str, *, text_so_far: str, reported: tuple[int, int, float | None] | None = None) -> None:
+        super().__init__(text, may_be_billed=True, reported=reported)
         self.text_so_far = text_so_far
 
 
