@@ -32,6 +32,11 @@ An error's text says what went wrong, where, and what to do. It never holds a ke
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlmwatch.runs.model import Usage
+
 
 class RlmwatchError(Exception):
     """Everything that rlmwatch raises on purpose."""
@@ -131,7 +136,10 @@ class ProviderError(RlmwatchError):
 
     Attributes:
         status: HTTP status, where there was one.
+        usage: What the provider reported as used before it failed; None where it reported nothing. It is booked.
     """
+
+    usage: Usage | None = None
 
     def __init__(self, text: str, *, status: int | None = None) -> None:
         super().__init__(text)

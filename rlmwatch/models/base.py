@@ -48,6 +48,7 @@ class Reply:
         usage: With `llm_calls` 1. `cost_usd` is what the provider reports, else by the price table, else None.
         model: The model that answered, as the provider says.
         estimated: Whether the provider reported no usage and the tokens are our estimate.
+        notes: What a person should know of how it came (`the server read only 4,096 of about 27,000 tokens`).
     """
 
     text: str
@@ -55,6 +56,7 @@ class Reply:
     usage: Usage
     model: str
     estimated: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class Model(Protocol):
