@@ -33,6 +33,11 @@ An error's text says what went wrong, where, and what to do. It never holds a ke
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlmwatch.runs.model import Usage
+
 
 class RlmwatchError(Exception):
     """Everything that rlmwatch raises on purpose."""
@@ -132,16 +137,14 @@ class ProviderError(RlmwatchError):
 
     Attributes:
         status: HTTP status, where there was one.
-        reported: (input tokens, output tokens, US dollars or None) that the provider reported for the call although
-            its answer is of no use. It is billed, so it is booked. None where nothing was reported.
+        usage: What the provider reported as used before it failed; None where it reported nothing. It is booked.
     """
 
-    def __init__(
-        self, text: str, *, status: int | None = None, reported: tuple[int, int, float | None] | None = None
-    ) -> None:
+    usage: Usage | None = None
+
+    def __init__(self, text: str, *, status: int | None = None) -> None:
         super().__init__(text)
         self.status = status
-        self.reported = reported
 
 
 class ProviderRefused(ProviderError):
@@ -196,9 +199,8 @@ class ProviderUnavailable(ProviderError):
         status: int | None = None,
         retry_after_s: float | None = None,
         may_be_billed: bool = False,
-        reported: tuple[int, int, float | None] | None = None,
     ) -> None:
-        super().__init__(text, status=status, reported=reported)
+        super().__init__(text, status=status)
         self.retry_after_s = retry_after_s
         self.may_be_billed = may_be_billed
 
@@ -211,8 +213,8 @@ class ProviderCutOff(ProviderUnavailable):
         text_so_far: What had come.
     """
 
-    def __init__(self, text: str, *, text_so_far: str, reported: tuple[int, int, float | None] | None = None) -> None:
-        super().__init__(text, may_be_billed=True, reported=reported)
+    def __init__(self, text: str, *, text_so_far: str) -> None:
+        super().__init__(text, may_be_billed=True)
         self.text_so_far = text_so_far
 
 
