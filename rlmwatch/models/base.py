@@ -12,6 +12,15 @@ Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "filter", "interrupted"]
 
 
+class Restart(str):
+    """Among the pieces of a text as it comes, this empty one says that all before it was thought, not text."""
+
+    __slots__ = ()
+
+
+RESTART = Restart()
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message of a request."""
@@ -77,7 +86,7 @@ class Model(Protocol):
 
     async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """
-        Make one call; *on_text* is given each new piece of text as it comes.
+        Make one call; *on_text* is given each new piece of text as it comes, `RESTART` where what came is void.
 
         Cancelling the task closes the connection at once, which stops the generation. Nothing is retried here.
 

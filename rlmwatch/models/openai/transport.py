@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlmwatch.addresses import proxy_to
 from rlmwatch.models.openai.dialect import Endpoint
-from rlmwatch.models.openai.stream import Events
+from rlmwatch.models.openai.stream import DONE, Events, value
 from rlmwatch.version import __version__
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ KEPT_IDLE_S = 5.0
 _DRAIN_S = 0.1
 _CLOSERS = ("llama.cpp", "llamafile")
 """Servers that promise to keep a connection and then close it, just as the next request may be on its way."""
-_DONE = b"[DONE]"
 _AT_ONCE = 1 << 20
 """Bytes of a body that are written in one go; a longer one is written in pieces, so that others get their turn."""
 # Who is billed, where a key belongs to more than one; OpenAI's own variables.
@@ -148,19 +147,21 @@ class Response:
 
     async def events(self) -> AsyncIterator[object]:
         """
-        Yield the JSON values of a streamed answer, as they come, until the stream says that it is done or ends.
+        Yield the JSON values of an answer, as they come, until it says that it is done (`DONE`) or ends.
 
         Raises:
             Broken: The connection broke or fell silent.
-            ValueError: What came is no JSON, or no UTF-8.
+            NotTheProtocol: What came is not JSON, or not UTF-8.
         """
         found = Events()
         while piece := await self._piece():
             for data in found.feed(piece):
-                if data.startswith(_DONE):
+                yield (chunk := value(data))
+                if chunk is DONE:
                     await self._drain()
                     return
-                yield json.loads(data)
+        for data in found.end():
+            yield value(data)
 
     def close(self) -> None:
         """Close the connection, unless all was read: then it is kept. Idempotent."""

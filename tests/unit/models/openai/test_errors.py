@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, UnknownModel, WrongKey
-from rlmwatch.models.openai.errors import WORDS_LIMIT, Caller, by_status, status_of, wait_asked, words_of
+from rlmwatch.models.openai.error_bodies import status_of, words_of
+from rlmwatch.models.openai.errors import WORDS_LIMIT, Caller, by_status, wait_asked
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 KEY = "sk-secret-123"
