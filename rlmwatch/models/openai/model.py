@@ -117,7 +117,7 @@ class OpenAIModel:
             else:
                 await self._streamed(response, request, answer, on_text)
         finally:
-            response.close()
+            await response.aclose()
         if answer.finish_reason in (None, "error"):
             raise self._cut_off("the stream ended before the answer did", answer)
         return self._reply(request, answer)

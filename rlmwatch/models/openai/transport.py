@@ -1,22 +1,21 @@
 """
 The connections to one endpoint: chat requests out, the events of its answers in.
 
-aiohttp, whose parser is written in C: a call takes a third of the processor time that it takes through httpx2, and a
-sixth of what the openai package takes (`benchmarks/engine.py`), and a batch of sub-calls is mostly that. It is loaded
-by the first call. What goes wrong leaves here as `Broken`, which knows nothing of the request: aiohttp's own errors
-carry its headers, and with them the key.
+The openai package's client on its aiohttp transport; its answers are taken raw and parsed by `stream.Events`. Which
+parser and why, and what this file works around: docs/decisions/model-client.md. What goes wrong leaves here as
+`Broken`, which knows nothing of the request: the packages' own errors carry its headers, and with them the key.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 from rlmwatch.addresses import proxy_to
 from rlmwatch.models.openai.dialect import Endpoint
@@ -24,16 +23,19 @@ from rlmwatch.models.openai.stream import Events
 from rlmwatch.version import __version__
 
 if TYPE_CHECKING:
-    import aiohttp
+    import httpx2
+    import openai
 
 KEPT_IDLE_S = 5.0
 """A kept connection that was idle longer is closed: many proxies and servers close theirs after some more seconds."""
+NOT_KEPT_S = 1e-9
 _DRAIN_S = 0.1
 _CLOSERS = ("llama.cpp", "llamafile")
 """Servers that promise to keep a connection and then close it, just as the next request may be on its way."""
 _DONE = b"[DONE]"
 _AT_ONCE = 1 << 20
 """Bytes of a body that are written in one go; a longer one is written in pieces, so that others get their turn."""
+_PIECE = 1 << 16
 # Who is billed, where a key belongs to more than one; OpenAI's own variables.
 _WHOSE = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 
@@ -69,14 +71,14 @@ class Connections:
             connect_s: Until there is a connection.
             idle_s: Silence that is borne.
         """
-        import aiohttp
+        import httpx2
 
         self._url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
         self._proxy = proxy_to(self._url)
         self._headers = _headers(endpoint)
-        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=idle_s)
-        self._kept = self._session(aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_IDLE_S))
-        self._unkept: aiohttp.ClientSession | None = None
+        self._timeout = httpx2.Timeout(connect=connect_s, read=idle_s, write=None, pool=connect_s)
+        self._kept = self._client(KEPT_IDLE_S)
+        self._unkept: openai.AsyncOpenAI | None = None
 
     async def post(self, body: Mapping[str, Any]) -> Response:
         """
@@ -85,15 +87,29 @@ class Connections:
         Raises:
             Broken: No answer.
         """
+        import httpx2
+        import openai
+
         # Half a surrogate pair may stand in a text of a model's own code; no server takes one.
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-        data = content if len(content) <= _AT_ONCE else io.BytesIO(content)
-        failure = None
+        headers: dict[str, Any] = {**self._headers, "Content-Length": str(len(content))}
+        client = self._unkept or self._kept
+        failure: Broken
         try:
-            session = self._unkept or self._kept
-            return self._heard(Response(await session.post(self._url, data=data, proxy=self._proxy)))
+            raw: object = await client.post(
+                self._url,
+                cast_to=httpx2.Response,
+                content=content if len(content) <= _AT_ONCE else _in_pieces(content),
+                options={"headers": headers},
+                stream=True,
+                stream_cls=openai.AsyncStream[Any],
+            )
+        except openai.APIStatusError as error:
+            return self._heard(Response(error.response))
         except Exception as error:  # noqa: BLE001 (ValueError, too: what cannot be sent)
             failure = _broken(error)
+        else:
+            return self._heard(Response(cast("httpx2.Response", raw)))
         raise failure
 
     async def aclose(self) -> None:
@@ -105,17 +121,22 @@ class Connections:
     def _heard(self, response: Response) -> Response:
         """From the first answer of a server that closes what it promised to keep, use a connection for each call."""
         if self._unkept is None and response.headers.get("server", "").startswith(_CLOSERS):
-            import aiohttp
-
-            self._unkept = self._session(aiohttp.TCPConnector(limit=0, force_close=True))
+            self._unkept = self._client(NOT_KEPT_S)
         return response
 
-    def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        import aiohttp
+    def _client(self, kept_idle_s: float) -> openai.AsyncOpenAI:
+        import httpx2
+        import openai
 
-        return aiohttp.ClientSession(
-            connector=connector, timeout=self._timeout, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar()
+        http = openai.DefaultAioHttpClient(
+            limits=httpx2.Limits(max_connections=0, keepalive_expiry=kept_idle_s),  # 0: no limit; None would be 100
+            timeout=self._timeout,
+            proxy=self._proxy,
+            verify=_tls(),
+            trust_env=False,
+            follow_redirects=False,
         )
+        return _bare_client()(api_key="unused", base_url=self._url, http_client=http, max_retries=0)
 
 
 class Response:
@@ -127,9 +148,9 @@ class Response:
         headers: By name, in any case.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: httpx2.Response) -> None:
         self._response = response
-        self.status = response.status
+        self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
 
     async def text(self) -> str:
@@ -141,7 +162,7 @@ class Response:
         """
         failure = None
         try:
-            return (await self._response.read()).decode("utf-8", "replace")
+            return (await self._response.aread()).decode("utf-8", "replace")
         except Exception as error:  # noqa: BLE001
             failure = _broken(error)
         raise failure
@@ -155,40 +176,69 @@ class Response:
             ValueError: What came is no JSON, or no UTF-8.
         """
         found = Events()
-        while piece := await self._piece():
+        pieces = self._response.aiter_bytes()
+        while piece := await self._piece(pieces):
             for data in found.feed(piece):
                 if data.startswith(_DONE):
-                    await self._drain()
+                    await self._drain(pieces)
                     return
                 yield json.loads(data)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connection, unless all was read: then it is kept. Idempotent."""
-        self._response.close()
+        await self._response.aclose()
 
-    async def _piece(self) -> bytes:
+    async def _piece(self, pieces: AsyncIterator[bytes]) -> bytes:
         """Return what has come, as soon as something has; nothing at the end."""
         failure = None
         try:
-            return await self._response.content.readany()
+            return await anext(pieces, b"")
         except Exception as error:  # noqa: BLE001
             failure = _broken(error)
         raise failure
 
-    async def _drain(self) -> None:
+    async def _drain(self, pieces: AsyncIterator[bytes]) -> None:
         """Read what is left, if it comes at once: a connection with an answer that was not read whole is closed."""
-        if self._response.content.at_eof():
-            return
         with suppress(TimeoutError, Broken):
             async with asyncio.timeout(_DRAIN_S):
-                while await self._piece():
+                while await self._piece(pieces):
                     pass
 
 
+async def _in_pieces(content: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(content), _PIECE):
+        yield content[at : at + _PIECE]
+
+
+@cache
+def _bare_client() -> type[openai.AsyncOpenAI]:
+    """Return openai's client without the headers that it takes from the environment and adds about the machine."""
+    import openai
+
+    class BareClient(openai.AsyncOpenAI):
+        @property
+        def default_headers(self) -> dict[str, str | openai.Omit]:
+            return {}
+
+    return BareClient
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return the certificates of this machine, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
 def _broken(error: Exception) -> Broken:
+    """Return *error* in our terms. The transport's own classes mix up what aiohttp keeps apart: look behind them."""
     import aiohttp
 
-    if isinstance(error, aiohttp.SocketTimeoutError):
+    cause: BaseException = error
+    while cause.__cause__ is not None and not isinstance(cause, aiohttp.ClientError):
+        cause = cause.__cause__
+    if isinstance(cause, aiohttp.SocketTimeoutError):
         return Broken("silence", sent=True, silent=True)
     unsent = (
         aiohttp.ClientConnectorError,
@@ -197,10 +247,10 @@ def _broken(error: Exception) -> Broken:
         aiohttp.InvalidURL,
         ValueError,
     )
-    return Broken(_words(error), sent=not isinstance(error, unsent))
+    return Broken(_words(cause), sent=not isinstance(cause, unsent))
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     """Return what went wrong, for a person: what the system says, without aiohttp's wrapping."""
     cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
     if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.errno and cause.errno > 0:
@@ -208,11 +258,17 @@ def _words(error: Exception) -> str:
     return str(cause) or type(cause).__name__
 
 
-def _headers(endpoint: Endpoint) -> dict[str, str]:
-    headers = {
+def _headers(endpoint: Endpoint) -> dict[str, Any]:
+    import openai
+
+    headers: dict[str, Any] = {
         "Accept": "application/json, text/event-stream",
+        "Accept-Encoding": "gzip, deflate",
         "Content-Type": "application/json",
         "User-Agent": f"rlmwatch/{__version__}",
+        "Authorization": openai.Omit(),
+        "X-Stainless-Retry-Count": openai.Omit(),
+        "X-Stainless-Read-Timeout": openai.Omit(),
     }
     if endpoint.api_key is not None:
         headers["Authorization"] = f"Bearer {endpoint.api_key.get_secret_value()}"
