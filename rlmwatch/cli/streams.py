@@ -118,7 +118,8 @@ class BackgroundStream(io.TextIOBase):
             if dropped:
                 import structlog
 
-                structlog.get_logger().warning("log.lines_dropped", lines=dropped, why="nobody read them")
+                log = structlog.get_logger()
+                log.warning("log.lines_dropped", lines=dropped, why="nobody read them")
 
     def _takes(self, data: bytes) -> bool:
         """Return whether *data* can be written without a wait. A terminal never promises that."""
