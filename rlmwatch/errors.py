@@ -19,7 +19,8 @@ The errors of rlmwatch.
     ├── ProviderError              the provider's own words
     │   ├── ProviderRefused        it will not, however often it is asked (400 and the like)
     │   │   ├── WrongKey           401, 403
-    │   │   └── UnknownModel       404
+    │   │   ├── UnknownModel       404
+    │   │   └── ProviderUnreachable    wrong address, proxy or certificate
     │   └── ProviderUnavailable    may work later: connection, 408, 409, 429, 5xx
     │       └── ProviderCutOff     the answer stopped in the middle; text so far
     ├── RunEnded                   not a failure: somebody ended the run
@@ -150,6 +151,10 @@ class WrongKey(ProviderRefused):
 
 class UnknownModel(ProviderRefused):
     """The provider has no such model (404)."""
+
+
+class ProviderUnreachable(ProviderRefused):
+    """The provider is not reached until a person changes the address, the proxy or the certificates."""
 
 
 class ProviderUnavailable(ProviderError):

@@ -70,7 +70,7 @@ class Model(Protocol):
         Cancelling the task closes the connection at once, which stops the generation. Nothing is retried here.
 
         Raises:
-            WrongKey, UnknownModel, ProviderRefused: It will not, however often it is asked.
+            WrongKey, UnknownModel, ProviderUnreachable, ProviderRefused: It will not, however often it is asked.
             ProviderUnavailable: It may work later.
             ProviderCutOff: The text stopped in the middle.
         """
