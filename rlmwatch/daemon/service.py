@@ -172,19 +172,15 @@ async def _work(app: App, stop: asyncio.Event, manager: Manager) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(app.watcher.run(leave))
         group.create_task(app.inbox.run(leave))
-        group.create_task(_answer(app, leave))
         group.create_task(app.webhooks.run(leave))
+        await app.loading
+        group.create_task(app.supervisor.run(leave))
         log.info("ready", workspace=str(app.place.root), answers=app.describe(), host=app.host)
         manager.ready(f"watching {app.place.root}")
         try:
             await _keep_house(app, stop, manager)
         finally:
             leave.set()
-
-
-async def _answer(app: App, leave: asyncio.Event) -> None:
-    await app.loading
-    await app.supervisor.run(leave)
 
 
 async def _keep_house(app: App, stop: asyncio.Event, manager: Manager) -> None:
