@@ -26,7 +26,7 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.names import InputName
 from rlmwatch.daemon.credentials import Key, find_all
-from rlmwatch.daemon.factories import build_sandbox, find_model, find_search, handlers
+from rlmwatch.daemon.factories import build_sandbox, find_model, find_search, handlers, load_client
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import open_ledger, workspace_name
@@ -101,8 +101,10 @@ class App:
         terms: What holds for new runs; `reload` replaces it.
         choice: Why it is this provider; None where there is none.
         host: The name by which this machine answers.
+        loading: Ends when the provider's client is loaded: no run begins before, so that it takes none of its time.
     """
 
+    loading: asyncio.Task[None]
     terms: RuntimeConfig
     choice: Choice | None
     watcher: Watcher
@@ -162,6 +164,9 @@ class App:
             self._stack.push_async_callback(self.ledger.aclose)
             self.terms = await self._terms(loaded)
             self._stack.push_async_callback(lambda: _close(self.terms))
+            if self._role is not Role.LOOKS:
+                self.loading = asyncio.create_task(load_client(self.choice))
+                self._stack.callback(self.loading.cancel)
             self.root = root
             self.sandbox = build_sandbox(loaded)
             self._stack.push_async_callback(self.sandbox.aclose)

@@ -47,6 +47,7 @@ async def once(app: App, how: StartOptions) -> Tally:
         raise UsageError(app.terms.why_none)
     await begin(app, how)
     only_here(app)
+    await app.loading
     await app.supervisor.recover()
     await app.inbox.begin()
     leave = asyncio.Event()
@@ -94,6 +95,7 @@ async def answer(app: App, path: str) -> Run:
     if app.terms.model is None:
         raise UsageError(app.terms.why_none)
     only_here(app)
+    await app.loading
     save = await read_one(app.place.root, path, app.watcher.config)
     if save.kind not in app.supervisor.handlers:
         raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
@@ -119,6 +121,7 @@ async def answer_job(app: App, job_id: str) -> None:
     if app.terms.model is None:
         raise UsageError(app.terms.why_none)
     only_here(app)
+    await app.loading
     await app.inbox.take_now(job_id)
     await app.supervisor.until_idle()
     await app.supervisor.close()

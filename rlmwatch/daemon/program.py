@@ -24,7 +24,7 @@ from rlmwatch.contract.memory import Turn
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.daemon.credentials import Key, find_all
-from rlmwatch.daemon.factories import build_sandbox, find_model, find_search
+from rlmwatch.daemon.factories import build_sandbox, find_model, find_search, load_client
 from rlmwatch.errors import ProviderError, RunTimeout
 from rlmwatch.execution.heard import Heard
 from rlmwatch.execution.outcomes import Hold, ended_by
@@ -202,6 +202,8 @@ class Program:
                 keys = {**find_all(self._environ, user_dir), **self._keys}
                 model, choice = await find_model(loaded, keys, self._environ)
                 self._stack.push_async_callback(model.aclose)
+                loading = asyncio.create_task(load_client(choice))
+                self._stack.callback(loading.cancel)
                 search = find_search(keys, self._environ)
                 if search is not None:
                     self._stack.push_async_callback(search.aclose)
@@ -212,6 +214,8 @@ class Program:
             self._stack.push_async_callback(self.ledger.aclose)
             self.sandbox = build_sandbox(loaded)
             self._stack.push_async_callback(self.sandbox.aclose)
+            if self._model is None:
+                await loading  # here, so that it takes none of the run's time
         except BaseException:
             await self._stack.aclose()
             raise

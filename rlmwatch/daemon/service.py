@@ -172,8 +172,9 @@ async def _work(app: App, stop: asyncio.Event, manager: Manager) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(app.watcher.run(leave))
         group.create_task(app.inbox.run(leave))
-        group.create_task(app.supervisor.run(leave))
         group.create_task(app.webhooks.run(leave))
+        await app.loading
+        group.create_task(app.supervisor.run(leave))
         log.info("ready", workspace=str(app.place.root), answers=app.describe(), host=app.host)
         manager.ready(f"watching {app.place.root}")
         try:

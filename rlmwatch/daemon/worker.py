@@ -18,7 +18,7 @@ import structlog
 from rlmwatch.cluster.cluster import Cluster
 from rlmwatch.cluster.run_worker import RunWorker
 from rlmwatch.daemon.credentials import find_all
-from rlmwatch.daemon.factories import build_sandbox, find_model, find_search, handlers
+from rlmwatch.daemon.factories import build_sandbox, find_model, find_search, handlers, load_client
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.stores import open_shared
 from rlmwatch.daemon.systemd import Manager
@@ -60,6 +60,7 @@ async def work(
     async with AsyncExitStack() as stack:
         model, choice = await find_model(loaded, keys, environ)
         stack.push_async_callback(model.aclose)
+        await load_client(choice)
         ledger = await asyncio.to_thread(open_shared, url, None)
         stack.push_async_callback(ledger.aclose)
         sandbox = build_sandbox(loaded)

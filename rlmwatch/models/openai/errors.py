@@ -5,13 +5,13 @@ A provider's failures in our own terms.
 | ---------------------------------------------------------------- | --------------------------------------- |
 | the request is too long, whatever the status                     | ContextTooLong                          |
 | no such model or no access to it, whatever the status            | UnknownModel                            |
-| no such address; 404 about the model or the address; 405         | UnknownModel                            |
+| 404 about the model or the address                               | UnknownModel                            |
+| no such address, whatever the status; 405                        | ProviderUnreachable                     |
 | 401; 403, but about content or region                            | WrongKey                                |
 | content, region or money, also as 403 or 429                     | ProviderRefused                         |
-| any other 3xx and 4xx                                            | ProviderRefused                         |
+| any other 4xx                                                    | ProviderRefused                         |
 | 408, 409, 425, 429, 5xx                                          | ProviderUnavailable                     |
 | no connection, silence, or something that is not JSON            | ProviderUnavailable                     |
-| a certificate that is not trusted, a host that does not exist    | UnknownModel                            |
 | the same as ProviderUnavailable once text has come               | ProviderCutOff (in `model`)             |
 
 The text is the provider's own, without markup, cut to a screenful, and the key is taken out of it wherever the
@@ -33,9 +33,11 @@ from rlmwatch.errors import (
     ProviderError,
     ProviderRefused,
     ProviderUnavailable,
+    ProviderUnreachable,
     UnknownModel,
     WrongKey,
 )
+from rlmwatch.models.openai.address import advice
 from rlmwatch.models.openai.error_bodies import codes_of, words_of
 from rlmwatch.models.openai.refusals import About, about, numbers, wait_in
 from rlmwatch.redaction import redact
@@ -58,13 +60,6 @@ _OTHER_THAN_EXISTENCE = re.compile(
     r"not (available|loaded|deployed|supported|served)|loaded|access|providers", re.IGNORECASE
 )
 _PER_TIME = re.compile(r"per[ -](min|hour|day|second)|rate limit", re.IGNORECASE)
-_LASTING = re.compile(
-    r"certificate verify failed|self[- ]signed|certificate has expired|hostname mismatch|name or service not known"
-    r"|nodename nor servname|no address associated|domain name not found|getaddrinfo failed",
-    re.IGNORECASE,
-)
-"""What the system says of a certificate that is not trusted, and of a host that does not exist."""
-
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
 _MILLISECONDS_SINCE_1970 = 1e11  # seconds reach this number in the year 5138
 
@@ -104,14 +99,8 @@ def by_status(
     """
     words = words_of(payload).strip() or "no words"
     text = caller.text(words if status is None else f"HTTP {status}: {words}")
-    what = _about(status, payload, words)
-    if what is About.TOO_LONG:
-        limit, asked = numbers(f"{words} {json.dumps(payload, default=str)}")
-        return ContextTooLong(text, status=status, limit_tokens=limit, asked_tokens=asked)
-    if what in (About.MODEL, About.ADDRESS):
-        return UnknownModel(f"{text} (model {model!r} at {caller.base_url})", status=status)
-    if what is not None:
-        return ProviderRefused(text, status=status)
+    if (what := _about(status, payload, words)) is not None:
+        return _refused(what, text, status, payload, f"model {model!r}; {advice(caller.base_url)}")
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         cure = f" (check {caller.key_name})" if caller.key_name else " (no key was sent)"
         return WrongKey(text + cure, status=status)
@@ -124,6 +113,20 @@ def by_status(
             may_be_billed=status is None or status in _MAY_BE_BILLED,
         )
     return ProviderRefused(text, status=status)
+
+
+def _refused(what: About, text: str, status: int | None, payload: object, asked: str) -> ProviderRefused:
+    """Return the error of a refusal for *what*; *asked* says which model was asked for, and where."""
+    match what:
+        case About.TOO_LONG:
+            limit, more = numbers(f"{words_of(payload)} {json.dumps(payload, default=str)}")
+            return ContextTooLong(text, status=status, limit_tokens=limit, asked_tokens=more)
+        case About.MODEL:
+            return UnknownModel(f"{text} ({asked})", status=status)
+        case About.ADDRESS:
+            return ProviderUnreachable(f"{text} ({asked})", status=status)
+        case _:
+            return ProviderRefused(text, status=status)
 
 
 def _about(status: int | None, payload: object, words: str) -> About | None:
@@ -152,11 +155,6 @@ def _cannot_heal(what: About, words: str) -> bool:
             return wait_in(words) is None
         case _:
             return False
-
-
-def is_lasting(words: str) -> bool:
-    """Return whether *words*, the system's about a connection that was not made, name what no waiting heals."""
-    return bool(_LASTING.search(words))
 
 
 def wait_asked(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -8,6 +8,8 @@ kept. Nothing is retried here but a request that the provider refused for what c
 from __future__ import annotations
 
 import asyncio
+import importlib
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,18 +19,19 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from rlmwatch import clock
+from rlmwatch.addresses import shown
 from rlmwatch.errors import (
     ContextTooLong,
     ProviderCutOff,
     ProviderError,
     ProviderRefused,
     ProviderUnavailable,
-    UnknownModel,
+    ProviderUnreachable,
 )
 from rlmwatch.models.base import Reply, Request
 from rlmwatch.models.openai.dialect import Dialect, Endpoint
 from rlmwatch.models.openai.error_bodies import error_in, json_in, status_of, words_of
-from rlmwatch.models.openai.errors import by_status, is_lasting
+from rlmwatch.models.openai.errors import by_status
 from rlmwatch.models.openai.finish import meaning
 from rlmwatch.models.openai.notes import cut_prompt, ending
 from rlmwatch.models.openai.stream import Answer, NotTheProtocol
@@ -129,7 +132,7 @@ class OpenAIModel:
             for piece in answer.end():
                 hear(piece)
         finally:
-            response.close()
+            await response.aclose()
         error = self._failed(answer, failure)
         if error is not None:
             error.usage = self._billed(request, answer, error)
@@ -169,6 +172,7 @@ class OpenAIModel:
 
     async def _sent(self, body: Mapping[str, Any]) -> tuple[Response, object | None]:
         """Send *body*; return the answer, and where it is a refusal what that says."""
+        await load()
         from rlmwatch.models.openai.transport import Broken
 
         try:
@@ -206,7 +210,7 @@ class OpenAIModel:
             async with asyncio.timeout(limit_s):
                 return await anext(chunks, None)
         except Broken as broken:
-            return self._unreachable(broken)
+            return self._broke(broken, answer)
         except TimeoutError:
             return ProviderUnavailable("no usage came")
         except NotTheProtocol as error:
@@ -222,11 +226,7 @@ class OpenAIModel:
                 return self._cut_off("the stream ended before the answer did", answer)
             is_final = isinstance(failure, ProviderRefused) or not answer.pieces
             return failure if is_final else self._cut_off(str(failure), answer)
-        if answer.text or reason in ("stop", "length"):
-            return None
-        if reason == "filter":
-            return ProviderRefused(self._endpoint.caller.text(f"withheld the answer ({answer.finish_reason})"))
-        return self._cut_off(f"gave up before the answer began ({answer.finish_reason})", answer)
+        return None
 
     def _not_the_protocol(self, words: str) -> ProviderError:
         said = words_of(words).strip() or "nothing"
@@ -263,16 +263,24 @@ class OpenAIModel:
             return self._used(request, answer)[0]
         return None
 
+    def _broke(self, broken: Broken, answer: Answer) -> ProviderError:
+        """Return the error for a stream that broke; what holds more than was asked for is cut there."""
+        if broken.too_long and answer.chars and answer.finish_reason is None:
+            answer.finish_reason = "length"
+        return self._unreachable(broken)
+
     def _unreachable(self, broken: Broken) -> ProviderError:
-        """Return the error for a connection that was not made, broke, or fell silent."""
-        if not broken.sent and is_lasting(str(broken)):
-            words = f"no connection to {self._endpoint.base_url}: {broken}"
-            return UnknownModel(self._endpoint.caller.text(f"{words} (check the address)"))
+        """Return the error for a connection that was not made, broke, fell silent, or brought too much."""
+        text = self._endpoint.caller.text
+        if broken.lasting:
+            return ProviderUnreachable(text(str(broken)))
+        if broken.too_long:
+            return ProviderRefused(text(str(broken)))
         if broken.silent:
             words = f"said nothing for {self._timeouts.idle_s:g} s"
         else:
-            words = f"no connection to {self._endpoint.base_url}: {broken}"
-        return ProviderUnavailable(self._endpoint.caller.text(words), may_be_billed=broken.sent)
+            words = f"no connection to {shown(self._endpoint.base_url)}: {broken}"
+        return ProviderUnavailable(text(words), may_be_billed=broken.sent)
 
     def _said(self, error: object, response: Response, request: Request) -> ProviderError:
         """Return the error that a provider put into an answer with status 200."""
@@ -300,6 +308,13 @@ class OpenAIModel:
 
             self._clients[idle_s] = Connections(self._endpoint, connect_s=self._timeouts.connect_s, idle_s=idle_s)
         return self._clients[idle_s]
+
+
+async def load() -> None:
+    """Load what the first call needs, where it is not: 0.35 s in a thread, while others get their turn."""
+    name = "rlmwatch.models.openai.transport"
+    if name not in sys.modules:
+        await asyncio.to_thread(importlib.import_module, name)
 
 
 def _named(refusal: object) -> str:

@@ -25,9 +25,6 @@ MOST_TOKENS = 10**9
 MOST_USD = 1e6
 """A report of more is not a sound one: the largest windows hold some million tokens."""
 
-BODY_LIMIT = 1 << 24
-"""Bytes of an answer that is no stream, or of one line of a stream: 128,000 tokens, all escaped, are about 5 MB."""
-
 LEAST_REPEAT = 20
 """Characters of a last chunk from which on the same text again is a repetition: shorter ones may be meant so."""
 
@@ -240,16 +237,9 @@ class Events:
     _body: bytearray | None = field(default_factory=bytearray)
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """
-        Take in *piece*, and return the data of the events that it ends.
-
-        Raises:
-            NotTheProtocol: A line, or what is no stream, is longer than `BODY_LIMIT`.
-        """
+        """Take in *piece*, and return the data of the events that it ends. How much may come is the caller's to say."""
         if self._body is not None:
             self._body += piece
-            if len(self._body) > BODY_LIMIT:
-                raise NotTheProtocol(f"more than {BODY_LIMIT} bytes without an event")
         if self._after_cr and piece.startswith(b"\n"):
             piece = piece[1:]
         self._after_cr = piece.endswith(b"\r")
@@ -258,8 +248,6 @@ class Events:
         first, *others = piece.split(b"\n")
         self._line += first
         if not others:
-            if len(self._line) > BODY_LIMIT:
-                raise NotTheProtocol(f"a line of more than {BODY_LIMIT} bytes")
             return []
         whole: list[bytes] = []
         *lines, rest = [bytes(self._line), *others]

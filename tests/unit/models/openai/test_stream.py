@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from rlmwatch.models.base import Message
 from rlmwatch.models.openai.stream import (
-    BODY_LIMIT,
     DONE,
     Answer,
     Events,
@@ -246,16 +245,6 @@ def test_a_body_that_is_nothing_of_the_kind_says_so_with_its_words(body):
     with pytest.raises(NotTheProtocol) as caught:
         events.end()
     assert caught.value.text == body.decode("utf-8", "replace")
-
-
-@pytest.mark.parametrize("piece", [b"data: " + b"x" * (1 << 20), b"x" * (1 << 20)])
-def test_a_line_without_end_is_given_up(piece):
-    """A server cannot fill the memory with one line."""
-    events = Events()
-    events.feed(b"data: 1\n\n")
-    pieces = [piece] * (BODY_LIMIT // len(piece) + 2)
-    with pytest.raises(NotTheProtocol):
-        [events.feed(one) for one in pieces]
 
 
 def test_a_number_of_thousands_of_digits_stops_nothing():
