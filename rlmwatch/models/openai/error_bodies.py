@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 
 _ERROR_STATUSES = range(400, 600)
+_PAGE = re.compile(r"<(!doctype|html|head|body|title|h\d|p|div|pre|center|span|br|hr)\b[^>]*>", re.IGNORECASE)
 
 _STATUS_OF_CODE = {
     name: status
@@ -82,9 +83,9 @@ def _as_json(payload: object) -> str:
 
 
 def _without_markup(text: str) -> str:
-    if "<" not in text:
+    if not _PAGE.search(text):
         return text
-    without_code = re.sub(r"(?s)<(script|style|head)\b.*?</\1>|<!--.*?-->", " ", text)
+    without_code = re.sub(r"(?s)<(script|style)\b.*?</\1>|<!--.*?-->", " ", text)
     return html.unescape(re.sub(r"<[a-zA-Z/!][^>]*>", " ", without_code))
 
 

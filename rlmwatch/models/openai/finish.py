@@ -57,9 +57,10 @@ _GUESSES: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
 )
 
 
-def ends(word: object) -> bool:
-    """Return whether *word*, as a `finish_reason`, says that the answer has ended."""
-    return isinstance(word, str) and _plain(word) not in _UNFINISHED
+def normalised(word: object) -> str | None:
+    """Return the provider's *word* as the tables hold it; None where it says that the answer has not ended."""
+    plain = _plain(word) if isinstance(word, str) else ""
+    return None if plain in _UNFINISHED else plain
 
 
 def meaning(word: str) -> Meaning:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rlmwatch.models.base import RESTART, Message
-from rlmwatch.models.openai.finish import ends, meaning
+from rlmwatch.models.openai.finish import meaning, normalised
 from rlmwatch.models.openai.thoughts import Thoughts
 from rlmwatch.models.prices import Tokens
 
@@ -102,7 +102,7 @@ class Answer:
                 self.odd = chunk
             return []
         finish = choice.get("finish_reason") or choice.get("finishReason")
-        if isinstance(finish, str) and ends(finish):
+        if isinstance(finish, str) and normalised(finish) is not None:
             self.finish_reason = finish.strip()
         self._report(choice.get("usage"))
         new = self._delta(choice.get("delta"), last=self.finish_reason is not None)
