@@ -470,8 +470,8 @@ TOO_LONG = """
 400 8192 9412 request (9412 tokens) exceeds the available context size (8192 tokens), try increasing it
 400 200000 210000 prompt is too long: 210000 tokens > 200000 maximum
 400 1048576 1200000 The input token count (1,200,000) exceeds the maximum number of tokens allowed (1,048,576).
-400 4096 15857 Trying to keep the first 15857 tokens when context the overflows. The model is loaded with context length \
-of only 4096 tokens, which is not enough.
+400 4096 15857 Trying to keep the first 15857 tokens when context the overflows. However, it is loaded with context \
+length of only 4096 tokens, which is not enough.
 422 8193 9000 Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8193. Given: 9000 `inputs` tokens
 400 8192 12345 The input (12345 tokens) is longer than the model's context length (8192 tokens).
 400 32768 40000 Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ from pydantic import SecretStr
 
 from rlmwatch.models.base import Message, Request
 from rlmwatch.models.openai.errors import Caller
+
+_BAD_REQUEST = (400, 422)
 
 _NO_SYSTEM = re.compile(
     r"""
@@ -108,27 +111,24 @@ class Dialect:
             **{name: value for name, value in optional.items() if value is not None and name not in self.without},
         }
 
-    def after_refusal(self, body: Mapping[str, Any], words: str, *, bad_request: bool = True) -> Dialect | None:
+    def after_refusal(self, body: Mapping[str, Any], words: str, *, status: int = 400) -> Dialect | None:
         """
         Return what to try after *body* was refused with *words*; None where they name nothing that can change.
 
-        Args:
-            body: As `body` made it.
-            words: The refusal's, and the parameter that it names.
-            bad_request: Whether the status says that the request was wrong. Servers refuse streams and system
-                messages with any status; a parameter is only then taken for the cause.
+        Servers refuse system messages (also as a fault of their own, 500) and streams with many statuses; a parameter
+        is taken for the cause only where the *status* says that the request was wrong.
         """
         if any(message["role"] == "system" for message in body["messages"]) and _NO_SYSTEM.search(words):
             return replace(self, system=False)
-        named = set(re.findall(r"\w+", words))
-        if bad_request:
-            for name in ("temperature", "seed", "stream_options"):
-                if name in body and name in named:
-                    return replace(self, without=self.without | {name})
-        if body["stream"] and (_NO_STREAM.search(words) or (bad_request and "stream" in named)):
+        named = set(re.findall(r"\w+", words)) if status in _BAD_REQUEST else set[str]()
+        for name in ("temperature", "seed", "stream_options"):
+            if name in body and name in named:
+                return replace(self, without=self.without | {name})
+        for_good = status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED
+        if body["stream"] and ("stream" in named or (for_good and _NO_STREAM.search(words))):
             return replace(self, streams=False)
         other = "max_tokens" if self.limit_name == "max_completion_tokens" else "max_completion_tokens"
-        if bad_request and named & {self.limit_name, other} and other not in self.tried:
+        if named & {self.limit_name, other} and other not in self.tried:
             return replace(self, limit_name=other, tried=self.tried | {self.limit_name})
         return None
 

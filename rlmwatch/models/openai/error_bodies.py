@@ -60,26 +60,30 @@ def _words_of(payload: object, depth: int) -> str:
     if isinstance(payload, list) and payload and isinstance(payload[0], Mapping) and depth and _has_words(payload[0]):
         return _words_of(payload[0], depth - 1)
     if not isinstance(payload, Mapping) or not depth:
-        return _as_json(payload)
+        return as_json(payload)
     for key in ("error", "errors", "fault", "base_resp"):
         inner = payload.get(key)
         if isinstance(inner, (Mapping, list)) and inner:
             inside = _words_of(inner, depth - 1)
-            return _as_json(payload) if inside.startswith("[") else inside
+            return as_json(payload) if inside.startswith("[") else inside
     return _told(payload, depth)
 
 
 def _told(payload: Mapping[str, object], depth: int) -> str:
     said = next((payload[key] for key in _WORDS_KEYS if payload.get(key)), None)
     if said is None:
-        return _as_json(payload)
-    text = _words_of(said, depth - 1) if isinstance(said, (str, Mapping)) else _as_json(said)
+        return as_json(payload)
+    text = _words_of(said, depth - 1) if isinstance(said, (str, Mapping)) else as_json(said)
     more = _behind(payload.get("metadata"), depth)
     return f"{text} ({more})" if more else text
 
 
-def _as_json(payload: object) -> str:
-    return json.dumps(payload, ensure_ascii=False, default=str)
+def as_json(payload: object) -> str:
+    """Return *payload* as JSON, for a person."""
+    try:
+        return json.dumps(payload, ensure_ascii=False, default=str)
+    except RecursionError:
+        return "nested too deeply"
 
 
 def _without_markup(text: str) -> str:

@@ -20,7 +20,6 @@ provider repeats it, in whatever form.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ from rlmwatch.errors import (
     WrongKey,
 )
 from rlmwatch.models.openai.address import advice
-from rlmwatch.models.openai.error_bodies import codes_of, words_of
+from rlmwatch.models.openai.error_bodies import as_json, codes_of, words_of
 from rlmwatch.models.openai.refusals import About, about, numbers, wait_in
 from rlmwatch.redaction import redact
 
@@ -59,7 +58,7 @@ _ABOUT_MODEL_OR_ADDRESS = re.compile(r"model|endpoint|route|path|url|page|file n
 _OTHER_THAN_EXISTENCE = re.compile(
     r"not (available|loaded|deployed|supported|served)|loaded|access|providers", re.IGNORECASE
 )
-_PER_TIME = re.compile(r"per[ -](min|hour|day|second)|rate limit", re.IGNORECASE)
+_PER_TIME = re.compile(r"per[ -](min|hour|day|second)|rate limit|wait|try again|slow down|throttl", re.IGNORECASE)
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
 _MILLISECONDS_SINCE_1970 = 1e11  # seconds reach this number in the year 5138
 
@@ -119,7 +118,7 @@ def _refused(what: About, text: str, status: int | None, payload: object, asked:
     """Return the error of a refusal for *what*; *asked* says which model was asked for, and where."""
     match what:
         case About.TOO_LONG:
-            limit, more = numbers(f"{words_of(payload)} {json.dumps(payload, default=str)}")
+            limit, more = numbers(f"{words_of(payload)} {as_json(payload)}")
             return ContextTooLong(text, status=status, limit_tokens=limit, asked_tokens=more)
         case About.MODEL:
             return UnknownModel(f"{text} ({asked})", status=status)

@@ -164,8 +164,7 @@ class OpenAIModel:
             error = self._by_status(response.status, refusal, response, request)
             other = None
             if response.status not in _NOT_ABOUT_THE_REQUEST and not isinstance(error, ContextTooLong):
-                bad_request = response.status in _BAD_REQUEST
-                other = dialect.after_refusal(body, _named(refusal), bad_request=bad_request)
+                other = dialect.after_refusal(body, _named(refusal), status=response.status)
             if other is None:
                 raise error
             dialect = other

@@ -83,10 +83,20 @@ _WORDS: tuple[tuple[About, re.Pattern[str]], ...] = (
         ),
     ),
     (
+        About.CONTENT,
+        re.compile(
+            r"""
+              (country|region|territory|location)\b.{0,40}\ (is\ )?not\ (supported|available|allowed)
+            | (not\ (supported|available|allowed)|unsupported)\ in\ (your|this)\ (country|region|location|territory)
+            """,
+            _FLAGS,
+        ),
+    ),
+    (
         About.MODEL,
         re.compile(
             r"""
-              (unknown|invalid|unrecogni[sz]ed|no\ such|non-?existent)\ model\b(?!\ (output|response|reply))
+              (unknown|invalid|unsupported|unrecogni[sz]ed|no\ such|non-?existent)\ model\b(?!\ (output|response|reply))
             | \bmodel\b[^\n]{0,160}?\b(
                 does\ ?n[o']t\ exist | not\ exist | not\ (be\ )?found | is\ unknown
               | is\ not\ (a\ valid|valid|available|deployed|loaded|recogni[sz]ed|supported|a\ supported|served)
@@ -95,6 +105,8 @@ _WORDS: tuple[tuple[About, re.Pattern[str]], ...] = (
               | identifier\ is\ invalid
               )\b
             | not\ a\ (valid|known)\ model | (no|not\ have|without)\ access\ to\ (the\ |this\ )?model
+            | (not\ (authori[sz]ed|allowed|permitted)|permission|denied)\ to\ (access|use)\ .{0,20}\bmodel\b
+            | \bmodel\ access\ (is\ )?denied | 模型不存在
             | not\ found\ the\ model | no\ (allowed\ )?(endpoints|providers)\ (found|are\ available)\ for
             | unable\ to\ access\ model | no\ available\ channels?\ for\ model | no\ models?\ (is\ |are\ )?loaded
             | \bmodels/\S+\ is\ not\ found | deployment\ .{0,80}does\ not\ exist | \bmodel\ not\ found
@@ -134,8 +146,6 @@ _WORDS: tuple[tuple[About, re.Pattern[str]], ...] = (
             | violat\w+\ .{0,40}(policy|policies|guidelines|terms) | prohibited\ (content|use)
             | (inappropriate|harmful|sensitive|unsafe)\ (content|prompt|input|text)
             | safety\ (system|filter|check|reason|setting)\w* | guardrail | high\ risk
-            | (country|region|territory|location)\b.{0,40}\ (is\ )?not\ (supported|available|allowed)
-            | (not\ (supported|available|allowed)|unsupported)\ in\ (your|this)\ (country|region|location|territory)
             """,
             _FLAGS,
         ),
@@ -167,6 +177,7 @@ _NUMBERS: tuple[re.Pattern[str], ...] = tuple(
         r"must be <= (?P<limit>\d{1,12})",
         r"less than (?P<limit>\d{1,12}) tokens",
         r"token limit: (?P<limit>\d{1,12})",
+        r"limit of (?P<limit>\d{1,12}) tokens",
         r"max(?:imum)? size: (?P<limit>\d{1,12}) tokens",
         r"input length should be \[\d+, (?P<limit>\d{1,12})\]",
         r"n_ctx\D{0,5}(?P<limit>\d{1,12})",
