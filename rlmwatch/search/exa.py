@@ -28,7 +28,7 @@ import structlog
 from pydantic import SecretStr
 
 from rlmwatch import clock
-from rlmwatch.addresses import UnusableProxy, hide_logins, is_http, proxy_to, shown
+from rlmwatch.addresses import UnusableProxy, hide_secrets, is_http, proxy_to, shown
 from rlmwatch.connecting import lasting
 from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, ProviderUnreachable, WrongKey
 from rlmwatch.runs.model import Usage
@@ -170,7 +170,7 @@ class ExaSearch:
         if isinstance(error, TimeoutError) or "ReadTimeout" in kinds:
             words = f"no answer in {self._timeout_s:g} s"
         else:
-            words = f"no connection to {shown(self._base_url)}: {hide_logins(str(error)) or type(error).__name__}"
+            words = f"no connection to {shown(self._base_url)}: {hide_secrets(str(error)) or type(error).__name__}"
         return ProviderUnavailable(self._caller.text(words), may_be_billed=kinds.isdisjoint(_BEFORE_SENDING))
 
     def _not_exa(self, words: str) -> ProviderUnavailable:
