@@ -20,10 +20,10 @@ def lasting(error: BaseException) -> str | None:
     while seen is not None:
         for cause in (getattr(seen, "os_error", None), getattr(seen, "certificate_error", None), seen):
             if isinstance(cause, ssl.SSLCertVerificationError):
-                why = cause.verify_message or cause.reason or "not verified"
+                why = getattr(cause, "verify_message", "") or cause
                 return f"its certificate is not accepted: {why}. Where it is the right one, name it in SSL_CERT_FILE"
             if isinstance(cause, ssl.SSLError) and not isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-                return f"it does not speak TLS as it should ({cause.reason or cause}): is it an http:// address?"
+                return f"it does not speak TLS as it should ({getattr(cause, 'reason', '') or cause}): is it an http:// address?"
             if isinstance(cause, socket.gaierror) and cause.errno in _UNKNOWN_HOST:
                 return "no host has this name"
         seen = seen.__cause__
