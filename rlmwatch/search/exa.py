@@ -64,6 +64,9 @@ prices). Free credit and contracts only lower it, and what Exa reports as `costD
 BODY_LIMIT = 32 << 20
 """Bytes of one answer: a hundred pages of 100,000 characters are some 15 MB."""
 
+REFUSAL_LIMIT = 1 << 20
+"""Bytes of what is no success; the rest is not read."""
+
 _PROXY_LOGIN = "407"
 _BEFORE_SENDING = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
 
@@ -223,18 +226,19 @@ async def _take(response: httpx.Response) -> None:
 
     content = bytearray()
     plain = response.headers.get("content-encoding", "identity") == "identity"
+    limit = BODY_LIMIT if response.is_success else REFUSAL_LIMIT
     stream = cast("httpx.AsyncByteStream", response.stream)
     async for piece in stream:
         content += piece if plain else b""
-        if len(content) > BODY_LIMIT or not plain:
+        if len(content) > limit or not plain:
             break
     await stream.aclose()
     if not response.is_success:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        raise Answered(response.status_code, headers, content[:BODY_LIMIT].decode("utf-8", "replace"))
+        raise Answered(response.status_code, headers, content.decode("utf-8", "replace"))
     if not plain:
         raise ValueError("it is compressed, which was not asked for")
-    if len(content) > BODY_LIMIT:
+    if len(content) > limit:
         raise ValueError(f"it is longer than {BODY_LIMIT >> 20} MB")
     response.stream = httpx.ByteStream(bytes(content))
 

@@ -595,3 +595,9 @@ def test_a_refused_connection_and_a_hang_up_are_told_apart():
         assert isinstance(error, ProviderUnavailable)
         assert not isinstance(error, ProviderCutOff)
         assert error.may_be_billed is billed
+
+
+@pytest.mark.parametrize("page", [b"<script" * 140_000, b"<" * 1_000_000, b"[" * 1_000_000], ids=["script", "<", "["])
+def test_a_refusal_made_to_be_slow_is_read_at_once(page):
+    """A page of a megabyte that never closes what it opens costs no more time than another: it took hours."""
+    assert isinstance(fails(talk=answer(500, page, "text/html")), ProviderUnavailable)

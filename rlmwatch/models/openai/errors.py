@@ -105,8 +105,8 @@ def words_of(payload: object) -> str:
     provider behind it), `{"error": "…"}` (Ollama), `{"message": …}` and `{"detail": …}`; HTML loses its markup.
     """
     if isinstance(payload, str):
-        without_code = re.sub(r"(?s)<(script|style)\b.*?</\1>", " ", payload)
-        return re.sub(r"<[^>]*>", " ", without_code)
+        without_code = re.sub(r"(?s)<(script|style)\b.*?(</\1>|\Z)", " ", payload)
+        return re.sub(r"<[^<>]*>", " ", without_code)
     if not isinstance(payload, Mapping):
         return json.dumps(payload, ensure_ascii=False, default=str)
     inner = payload.get("error", payload)

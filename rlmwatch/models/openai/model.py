@@ -217,10 +217,7 @@ class OpenAIModel:
         except Broken as broken:
             failure: ProviderError = self._unreachable(broken)
         else:
-            try:
-                payload = json.loads(text)
-            except ValueError:
-                payload = None
+            payload = _payload(text)
             if isinstance(payload, dict) and payload.get("error"):
                 failure = self._said(payload["error"], response, request)
             else:
@@ -314,7 +311,7 @@ def _payload(text: str) -> object:
     """Return an error's body as JSON values, or as the text that it is."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
