@@ -164,9 +164,9 @@ class App:
             self._stack.push_async_callback(self.ledger.aclose)
             self.terms = await self._terms(loaded)
             self._stack.push_async_callback(lambda: _close(self.terms))
-            if self._role is not Role.LOOKS:
-                self.loading = asyncio.create_task(load_client(self.choice))
-                self._stack.callback(self.loading.cancel)
+            asks = self._role is not Role.LOOKS
+            self.loading = asyncio.create_task(load_client(self.choice if asks else None))
+            self._stack.callback(self.loading.cancel)
             self.root = root
             self.sandbox = build_sandbox(loaded)
             self._stack.push_async_callback(self.sandbox.aclose)
