@@ -26,7 +26,7 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.names import InputName
 from rlmwatch.daemon.credentials import Key, find_all
-from rlmwatch.daemon.factories import build_sandbox, find_model, find_search, handlers
+from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, find_search, handlers
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import open_ledger, workspace_name
@@ -233,7 +233,14 @@ class App:
         root = self.root
         can = handlers()
         board = StatusBoard(root, Writer(self.host, os.getpid()))
-        self.desk = WorkspaceGateway(root, self.place.state.parent, board, clock.utc, self._redactor.text)
+        self.desk = WorkspaceGateway(
+            root,
+            self.place.state.parent,
+            board,
+            clock.utc,
+            self._redactor.text,
+            build_documents(self.terms.loaded),
+        )
         self.benches = RunContextFactory(
             self.terms,
             self.ledger,
