@@ -14,7 +14,7 @@ DOCUMENTS = 8
 
 
 def test_slow_documents_end_with_their_run_and_nobody_else_notices(home: Home):
-    """Eight PDFs that take minutes, under a limit of 3 s: their runs end, a chat is answered meanwhile, a stop obeyed."""
+    """Eight PDFs that take minutes, under a limit of 3 s: they end, a chat is answered meanwhile, a stop obeyed."""
     slow = heavy_pdf()
     with home.daemon() as daemon:
         for n in range(DOCUMENTS):
