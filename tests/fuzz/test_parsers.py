@@ -26,7 +26,7 @@ from rlmwatch.contract.names import InputName, Submission, classify
 from rlmwatch.contract.session import SessionState
 from rlmwatch.contract.text import decode
 from rlmwatch.engine.reply import read_reply
-from rlmwatch.errors import ConfigError, InputError
+from rlmwatch.errors import ConfigError, InputError, WorkspaceError
 from rlmwatch.models.openai.stream import Answer, Events
 from rlmwatch.printable import printable
 from rlmwatch.runs.submitted import to_submission
@@ -147,9 +147,17 @@ TARGETS: dict[str, tuple[st.SearchStrategy[object], Callable[..., object], tuple
     "head": (heads, split, (InputError,)),
     "name": (names, named, ()),
     "toml": (as_bytes(tomls), toml, (ConfigError,)),
-    "chat state": (as_bytes(chat_states), read_chat, (InputError, ValueError)),
-    "digest": (as_bytes(chat_states), lambda raw: last_digest(raw, file="a_input.txt"), (InputError, ValueError)),
-    "session": (as_bytes(sessions), lambda raw: read_edited(raw, SessionState), (InputError, ValueError)),
+    "chat state": (as_bytes(chat_states), read_chat, (InputError, ValueError, WorkspaceError)),
+    "digest": (
+        as_bytes(chat_states),
+        lambda raw: last_digest(raw, file="a_input.txt"),
+        (InputError, ValueError, WorkspaceError),
+    ),
+    "session": (
+        as_bytes(sessions),
+        lambda raw: read_edited(raw, SessionState),
+        (InputError, ValueError, WorkspaceError),
+    ),
     "status": (as_bytes(statuses), lambda raw: read_status(raw, job_id="a"), (InputError,)),
     "submission": (as_bytes(submissions), lambda raw: read_submission(raw, job_id="a"), (InputError,)),
     "job file": (as_bytes(submissions), submitted, ()),
@@ -183,8 +191,11 @@ def test_a_parser_gives_a_value_or_its_own_error(target: str, capsys: pytest.Cap
         with suppress(*own):
             parse(text)
 
+    def attempt(how: settings) -> None:
+        given(texts)(how(lambda text: once(text)))()  # noqa: PLW0108 (hypothesis marks the function that it is given)
+
     quick = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=200, derandomize=True)
-    given(texts)(quick(once))()
+    attempt(quick)
     if not MINUTES:
         return
     long = settings(
@@ -196,6 +207,6 @@ def test_a_parser_gives_a_value_or_its_own_error(target: str, capsys: pytest.Cap
     )
     until = clock.monotonic() + MINUTES * 60 / len(TARGETS)
     while clock.monotonic() < until:
-        given(texts)(long(once))()
+        attempt(long)
     with capsys.disabled():
         print(f"{clock.utc()} {target}: {tried} texts tried")
