@@ -142,21 +142,22 @@ def named(path: str) -> None:
         assert classify(found.output) != found, f"{path}: the answer would be a question"
 
 
+OWN = (InputError, ValueError, WorkspaceError)
 TARGETS: dict[str, tuple[st.SearchStrategy[object], Callable[..., object], tuple[type[Exception], ...]]] = {
     "text": (as_bytes(st.text()), decode, (InputError,)),
     "head": (heads, split, (InputError,)),
     "name": (names, named, ()),
     "toml": (as_bytes(tomls), toml, (ConfigError,)),
-    "chat state": (as_bytes(chat_states), read_chat, (InputError, ValueError, WorkspaceError)),
+    "chat state": (as_bytes(chat_states), read_chat, OWN),
     "digest": (
         as_bytes(chat_states),
         lambda raw: last_digest(raw, file="a_input.txt"),
-        (InputError, ValueError, WorkspaceError),
+        OWN,
     ),
     "session": (
         as_bytes(sessions),
         lambda raw: read_edited(raw, SessionState),
-        (InputError, ValueError, WorkspaceError),
+        OWN,
     ),
     "status": (as_bytes(statuses), lambda raw: read_status(raw, job_id="a"), (InputError,)),
     "submission": (as_bytes(submissions), lambda raw: read_submission(raw, job_id="a"), (InputError,)),
