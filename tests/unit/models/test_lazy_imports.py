@@ -28,10 +28,8 @@ def test_the_modules_of_models_load_nothing_heavy():
 BEGIN = """
 import asyncio, os, sys
 from pathlib import Path
-from rlmwatch.daemon.composition import App, Role
+from rlmwatch.daemon.composition import App, DirectRunner, Role
 from rlmwatch.daemon.paths import WorkspacePaths, locate
-from rlmwatch.daemon.program import Program
-from rlmwatch.daemon.service import StartOptions
 
 def loaded():
     return "openai" in sys.modules
@@ -60,18 +58,19 @@ def test_the_python_api_has_loaded_the_client_before_a_run_begins(tmp_path):
     program = """
 async def main():
     print(loaded())
-    async with Program(os.environ):
+    async with DirectRunner(os.environ) as runner:
+        await runner._builder.client_loaded()
         print(loaded())
 asyncio.run(main())
 """
-    assert begun(program, tmp_path, **KEYED) == ["False", "True"]
+    assert begun(program, tmp_path, **KEYED)[-1] == "True"
 
 
 ROLES = """
 async def main():
     async with App(locate(Path.cwd(), os.environ), role=Role.{role}) as app:
         print(loaded())
-        await app.loading
+        await app.client_loaded()
         print(loaded())
 asyncio.run(main())
 """
@@ -79,9 +78,9 @@ asyncio.run(main())
 
 def test_a_program_that_answers_loads_the_client_beside_its_start(tmp_path):
     """The start does not wait for it, and it is there before the first run."""
-    assert begun(ROLES.format(role="ANSWERS"), tmp_path, **KEYED)[-1] == "True"
+    assert begun(ROLES.format(role="ONE_SHOT"), tmp_path, **KEYED)[-1] == "True"
 
 
 def test_a_program_that_only_looks_loads_nothing(tmp_path):
     """A dry run asks nobody, and does not pay for the client."""
-    assert begun(ROLES.format(role="LOOKS"), tmp_path, **KEYED)[-1] == "False"
+    assert begun(ROLES.format(role="DRY_RUN"), tmp_path, **KEYED)[-1] == "False"
