@@ -16,7 +16,10 @@ class UnusableProxy(ValueError):
 @lru_cache(maxsize=64)  # asked at each call; webhooks bring any number of addresses
 def is_loopback(url: str) -> bool:
     """Return whether *url* points at this machine's own loopback interface."""
-    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return False
     if host in ("localhost", "localhost.localdomain") or host.endswith(".localhost"):
         return True
     try:
@@ -83,6 +86,6 @@ def without_login(url: str) -> tuple[str, str | None]:
     return urlunsplit(parts._replace(netloc=host)), f"Basic {encoded}"
 
 
-def hide_logins(text: str) -> str:
-    """Return *text* without the logins of the addresses in it."""
-    return re.sub(r"(?<=://)[^\s/]*@", "", text)
+def hide_secrets(text: str) -> str:
+    """Return *text* with each address in it as it may be shown."""
+    return re.sub(r"\b[A-Za-z][A-Za-z0-9+.-]*://\S+", lambda found: shown(found[0]), text)

@@ -28,7 +28,7 @@ import structlog
 from pydantic import SecretStr
 
 from rlmwatch import clock
-from rlmwatch.addresses import UnusableProxy, hide_logins, is_http, proxy_to, shown
+from rlmwatch.addresses import UnusableProxy, hide_secrets, is_http, proxy_to, shown
 from rlmwatch.connecting import lasting
 from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, ProviderUnreachable, WrongKey
 from rlmwatch.runs.model import Usage
@@ -63,6 +63,9 @@ prices). Free credit and contracts only lower it, and what Exa reports as `costD
 
 BODY_LIMIT = 32 << 20
 """Bytes of one answer: a hundred pages of 100,000 characters are some 15 MB."""
+
+REFUSAL_LIMIT = 1 << 20
+"""Bytes of what is no success; the rest is not read."""
 
 _PROXY_LOGIN = "407"
 _BEFORE_SENDING = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
@@ -170,7 +173,7 @@ class ExaSearch:
         if isinstance(error, TimeoutError) or "ReadTimeout" in kinds:
             words = f"no answer in {self._timeout_s:g} s"
         else:
-            words = f"no connection to {shown(self._base_url)}: {hide_logins(str(error)) or type(error).__name__}"
+            words = f"no connection to {shown(self._base_url)}: {hide_secrets(str(error)) or type(error).__name__}"
         return ProviderUnavailable(self._caller.text(words), may_be_billed=kinds.isdisjoint(_BEFORE_SENDING))
 
     def _not_exa(self, words: str) -> ProviderUnavailable:
@@ -223,18 +226,19 @@ async def _take(response: httpx.Response) -> None:
 
     content = bytearray()
     plain = response.headers.get("content-encoding", "identity") == "identity"
+    limit = BODY_LIMIT if response.is_success else REFUSAL_LIMIT
     stream = cast("httpx.AsyncByteStream", response.stream)
     async for piece in stream:
         content += piece if plain else b""
-        if len(content) > BODY_LIMIT or not plain:
+        if len(content) > limit or not plain:
             break
     await stream.aclose()
     if not response.is_success:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        raise Answered(response.status_code, headers, content[:BODY_LIMIT].decode("utf-8", "replace"))
+        raise Answered(response.status_code, headers, content.decode("utf-8", "replace"))
     if not plain:
         raise ValueError("it is compressed, which was not asked for")
-    if len(content) > BODY_LIMIT:
+    if len(content) > limit:
         raise ValueError(f"it is longer than {BODY_LIMIT >> 20} MB")
     response.stream = httpx.ByteStream(bytes(content))
 

@@ -94,11 +94,11 @@ def words_of(body: str) -> str:
     """Return what an error's *body* says to a person: `error`, `tag` and `requestId`, or the text without markup."""
     try:
         said = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if not isinstance(said, Mapping):
-        plain = re.sub(r"(?s)<(script|style)\b.*?</\1>", " ", body)
-        return re.sub(r"<[^>]*>", " ", plain).strip() or "no words"
+        plain = re.sub(r"(?s)<(script|style)\b.*?(</\1>|\Z)", " ", body)
+        return re.sub(r"<[^<>]*>", " ", plain).strip() or "no words"
     words = said.get("error") or said.get("message") or said
     text = words if isinstance(words, str) else json.dumps(words, ensure_ascii=False)
     request = said.get("requestId")

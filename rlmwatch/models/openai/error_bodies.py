@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 
 _ERROR_STATUSES = range(400, 600)
-_PAGE = re.compile(r"<(!doctype|html|head|body|title|h\d|p|div|pre|center|span|br|hr)\b[^>]*>", re.IGNORECASE)
+_PAGE = re.compile(r"<(!doctype|html|head|body|title|h\d|p|div|pre|center|span|br|hr)\b", re.IGNORECASE)
 
 _STATUS_OF_CODE = {
     name: status
@@ -89,8 +89,8 @@ def as_json(payload: object) -> str:
 def _without_markup(text: str) -> str:
     if not _PAGE.search(text):
         return text
-    without_code = re.sub(r"(?s)<(script|style)\b.*?</\1>|<!--.*?-->", " ", text)
-    return html.unescape(re.sub(r"<[a-zA-Z/!][^>]*>", " ", without_code))
+    without_code = re.sub(r"(?s)<(script|style)\b.*?(</\1>|\Z)|<!--.*?(-->|\Z)", " ", text)
+    return html.unescape(re.sub(r"<[a-zA-Z/!][^<>]*>", " ", without_code))
 
 
 def _behind(metadata: object, depth: int) -> str:

@@ -24,7 +24,7 @@ import aiohttp
 import httpx2
 import openai
 
-from rlmwatch.addresses import UnusableProxy, hide_logins, is_http, proxy_to, shown, without_login
+from rlmwatch.addresses import UnusableProxy, hide_secrets, is_http, proxy_to, shown, without_login
 from rlmwatch.connecting import lasting
 from rlmwatch.models.openai.address import chat_address
 from rlmwatch.models.openai.dialect import Endpoint
@@ -47,7 +47,7 @@ BYTES_PER_TOKEN = 4096
 An answer holds at most the sum of the first and as many of the second as tokens were asked for, decompressed: a chunk
 of one token with all its names takes some 300 bytes, with its reasoning twice and its probabilities some 2,000.
 """
-BYTES_OF_AN_EVENT = 4 << 20
+BYTES_OF_AN_EVENT = 2 << 20
 """One event, or what comes between two; the largest in use repeats a whole answer."""
 BYTES_OF_A_REFUSAL = 1 << 20
 REFUSAL_S = 10.0
@@ -362,9 +362,11 @@ def _words(error: BaseException) -> str:
     cause = getattr(error, "os_error", None) or error
     if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.errno and cause.errno > 0:
         return os.strerror(cause.errno)
+    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+        return "not made in time"
     if isinstance(cause, aiohttp.ClientResponseError):  # its text holds the address
         return f"no HTTP: {cause.message}"
-    return hide_logins(str(cause)) or type(cause).__name__
+    return hide_secrets(str(cause)) or type(cause).__name__
 
 
 def _headers(endpoint: Endpoint, login: str | None) -> dict[str, Any]:
