@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -99,6 +100,10 @@ class OpenAIModel:
     def price(self, model: str) -> tuple[float, float] | None:
         """Return US dollars per (input token, output token) of *model*, at most; None where unknown."""
         return self._prices.price(model)
+
+    def turn(self, request: Request) -> AbstractAsyncContextManager[None]:  # noqa: ARG002 (the port's)
+        """Return at once: nothing limits how fast it is asked."""
+        return nullcontext()
 
     async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """
