@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from rlmwatch.runs.model import Usage
 
 Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "filter", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +45,29 @@ class Reply:
     One reply.
 
     Attributes:
-        text: The whole text.
-        finish_reason: `stop`, `length` or the provider's own word.
+        text: The whole text, without the model's thoughts; `""` where it holds nothing that can be seen.
+        finish_reason: `stop` where the text is whole; `length` where it reached a limit (of the request, or of the
+            model's window); `filter` where the provider withheld the rest; `interrupted` where it gave up.
         usage: With `llm_calls` 1. `cost_usd` is what the provider reports, else by the price table, else None.
         model: The model that answered, as the provider says.
         estimated: Whether the provider reported no usage and the tokens are our estimate.
-        notes: What a person should know of how it came (`the server read only 4,096 of about 27,000 tokens`).
+        provider_reason: The provider's own word for `finish_reason`, where that is another.
+        notes: What a person should know of this reply: a word for its end that we do not know, or that the server
+            read only part of what was sent.
     """
 
     text: str
-    finish_reason: str
+    finish_reason: FinishReason
     usage: Usage
     model: str
     estimated: bool = False
+    provider_reason: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def cut(self) -> bool:
+        """Whether the text is not whole: partial as an answer, and half a program is not run."""
+        return self.finish_reason != "stop"
 
 
 class Model(Protocol):
@@ -77,7 +87,7 @@ class Model(Protocol):
         Cancelling the task closes the connection at once, which stops the generation. Nothing is retried here.
 
         Raises:
-            WrongKey, UnknownModel, ProviderRefused: It will not, however often it is asked.
+            WrongKey, UnknownModel, ContextTooLong, ProviderRefused: It will not, however often it is asked.
             ProviderUnavailable: It may work later.
             ProviderCutOff: The text stopped in the middle.
         """

@@ -23,6 +23,7 @@ from rlmwatch.errors import ProviderCutOff, ProviderError, ProviderUnavailable
 from rlmwatch.models.base import Reply, Request
 from rlmwatch.models.openai.dialect import Dialect, Endpoint
 from rlmwatch.models.openai.errors import by_status, status_of, words_of
+from rlmwatch.models.openai.finish import meaning, normalised
 from rlmwatch.models.openai.stream import Answer, estimate
 from rlmwatch.models.prices import Prices
 from rlmwatch.runs.model import Usage
@@ -243,7 +244,7 @@ class OpenAIModel:
         usage = Usage(input_tokens=tokens.input, output_tokens=tokens.output, cost_usd=cost, llm_calls=1)
         return Reply(
             text=answer.text,
-            finish_reason=answer.finish_reason or "",
+            finish_reason=meaning(normalised(answer.finish_reason) or "") or "stop",
             usage=usage,
             model=answer.model or request.model,
             estimated=counted is None,
