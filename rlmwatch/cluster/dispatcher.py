@@ -239,6 +239,7 @@ def _live(kept: object) -> Live:
         UsageSoFar.model_validate(values.get("usage") or {}),
         Caps.model_validate(values.get("budget") or {}),
         values.get("model"),
+        values.get("waits_for"),
     )
 
 

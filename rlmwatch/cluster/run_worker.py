@@ -226,5 +226,6 @@ def _as_json(live: Live) -> str:
             "usage": live.usage.model_dump(mode="json"),
             "budget": live.budget.model_dump(mode="json"),
             "model": live.model,
+            "waits_for": live.waits_for,
         }
     )

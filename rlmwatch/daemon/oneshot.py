@@ -189,7 +189,7 @@ async def _sketch(app: App, save: Save) -> Sketch:
         steps = options.max_steps or DEFAULT_STEPS
         problem = app.terms.why_none or cannot
         return replace(nothing, messages=(words,), steps=steps, usd=options.max_cost_usd, problem=problem)
-    price = price_of(app.terms.model, request) if app.terms.model else None
+    price = price_of(app.terms.model.price(request.model), request) if app.terms.model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
     return replace(nothing, messages=request.messages, usd=usd, problem=app.terms.why_none or None)
 

@@ -27,6 +27,7 @@ from rlmwatch.errors import (
     Fenced,
     InputError,
     NoProvider,
+    NotSent,
     ProviderError,
     RunCancelled,
     RunEnded,
@@ -98,7 +99,12 @@ def ended_by(error: Exception, bench: RunContext | None) -> Result | Hold | None
     outcome = next((outcome for kind, outcome in OUTCOMES if isinstance(error, kind)), None)
     if outcome is not None:
         trouble = bench.calls.trouble if bench and isinstance(error, RunTimeout) else None
-        said = str(error) if trouble is None else f"{trouble}\nIt was tried again until the time was up: {error}"
+        if trouble is None:
+            said = str(error)
+        elif isinstance(trouble, NotSent):
+            said = f"{trouble}: {error}"
+        else:
+            said = f"{trouble}\nIt was tried again until the time was up: {error}"
         return Result(RunStatus.FAILED, outcome, error=said, usage=used, model=model)
     log.error("run.internal_error", exc_info=error)
     said = f"a fault in rlmwatch: {type(error).__name__}: {error}; the log has the details. Please report it."

@@ -22,7 +22,9 @@ from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.engine.call_site import AttemptScope
 from rlmwatch.engine.calls import Calls
+from rlmwatch.engine.costs import Costs
 from rlmwatch.engine.searches import Searches
+from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.errors import NoProvider, UnknownPrice, WorkspaceBusy
 from rlmwatch.execution.heard import Heard
 from rlmwatch.execution.streaming import Stream
@@ -136,6 +138,8 @@ class RunContextFactory:
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
     on_live: Callable[[Run, Live], None] = field(default=lambda _run, _live: None)
     stream: Callable[[Run], Stream | None] = field(default=lambda _run: None)
+    _costs: Costs = field(default_factory=Costs)
+    _sub_sessions: SubSessions = field(default_factory=SubSessions)
 
     async def __call__(self, run: Run, heard: Heard) -> RunContext:
         """
@@ -166,7 +170,8 @@ class RunContextFactory:
         else:
             options = _with_raised_caps(options, session, terms, said)
             budget = _session_budget(options, session.spent_before(run.run_id), firm=firm)
-        calls = Calls(self._frame(run, options), self.ledger, terms.model, budget, crash_at=self.crash_at)
+        scope = self._frame(run, options)
+        calls = Calls(scope, self.ledger, terms.model, budget, costs=self._costs, crash_at=self.crash_at)
         searches = self._searches(run, options, calls)
         await calls.resume()
         heard.live = _live(options, calls, Progress())
@@ -182,7 +187,9 @@ class RunContextFactory:
             session=session,
             searches=searches,
             on_text=self._listener(run, options, calls, heard),
+            sub_sessions=self._sub_sessions,
         )
+        calls.on_wait = partial(self._tell_wait, run, heard)
         if searches is not None:
             searches.note = partial(self._note_search, run, heard)
         if session is not None:
@@ -245,6 +252,9 @@ class RunContextFactory:
             # Each step: whoever uses the session after a crash of ours knows what was spent.
             self.desk.note_spending(run, bench.calls.used)
 
+    def _tell_wait(self, run: Run, heard: Heard) -> None:
+        self._progress(run, heard, (heard.live.progress if heard.live else None) or Progress())
+
     def _note_search(self, run: Run, heard: Heard, note: str) -> None:
         at = (heard.live.progress if heard.live else None) or Progress()
         self._progress(run, heard, at.model_copy(update={"note": note}))
@@ -261,7 +271,7 @@ def searches_the_web(kind: Kind, options: RunOptions) -> bool:
 def _live(options: RunOptions, calls: Calls, progress: Progress) -> Live:
     """Return what a status file says of a run that goes on."""
     budget = StatusCaps(max_cost_usd=options.max_cost_usd, max_tokens=options.max_tokens)
-    return Live(progress, UsageSoFar(**asdict(calls.used)), budget, options.model)
+    return Live(progress, UsageSoFar(**asdict(calls.used)), budget, options.model, calls.waits_for)
 
 
 def _with_raised_caps(options: RunOptions, session: SessionState, terms: RuntimeConfig, said: RunOptions) -> RunOptions:

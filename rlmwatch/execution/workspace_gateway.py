@@ -104,7 +104,7 @@ class WorkspaceGateway:
 
     def note(self, run: Run, live: Live) -> None:
         """Write how far *run* is, beside the work that goes on; at most once a second, the rest by `flush`."""
-        if live.progress is not None and live.progress.step:
+        if live.progress is not None and live.progress.step and live.waits_for is None:
             at = live.progress
             log.info("run.step", run=run.run_id, step=at.step, of=at.max_steps, note=at.note)
         self._beside(self.tell(run, live))
