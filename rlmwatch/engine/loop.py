@@ -241,13 +241,10 @@ class Engine:
         Leave the oldest steps out of the requests from now on: *request* was longer than the model's window.
 
         Raises:
-            InputError: The question alone is too long.
-            ContextTooLong: There is nothing more to leave out.
+            ContextTooLong: There is nothing to leave out; by how much it is too long, and what to do.
         """
-        if self.step == 1:
-            raise InputError(too_long(request, error)) from error
         if not self._transcript.leave_out(room_chars(request, error)):
-            raise error
+            raise too_long(request, error) from error
         self.kit.calls.note(
             "steps were left out of the engine's requests: with all of them they are longer than the model's window"
         )

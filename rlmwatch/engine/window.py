@@ -34,25 +34,33 @@ def room_chars(request: Request, error: ContextTooLong) -> int:
     return min(int(tokens * per_token * SAFE_SHARE), int(size * SAFE_SHARE))
 
 
-def too_long(request: Request, error: ContextTooLong) -> str:
-    """Return what a person is told whose question alone is too long: by how much, and what to do."""
+def too_long(request: Request, error: ContextTooLong) -> ContextTooLong:
+    """Return *error* as a person is told it whose question alone is too long: by how much, and what to do."""
+    return ContextTooLong(
+        f"{_what_to_do(request, error)} ({error})",
+        status=error.status,
+        limit_tokens=error.limit_tokens,
+        asked_tokens=error.asked_tokens,
+    )
+
+
+def _what_to_do(request: Request, error: ContextTooLong) -> str:
     asked = error.asked_tokens or -(-_size(request) // CHARS_PER_TOKEN)
     limit = error.limit_tokens
     if limit is None:
-        how_long = f"it has about {asked:,} tokens, and the provider does not say how many the model reads"
+        how_long = f"it has about {asked:,} tokens, and the provider does not say how many {request.model} reads"
     elif request.max_tokens > limit * (1 - LEAST_SHARE):
         return (
             f"{request.model} reads and writes {limit:,} tokens at most in one call, and `tokens` asks for an answer "
-            f"of up to {request.max_tokens:,}: set `tokens` lower. ({error})"
+            f"of up to {request.max_tokens:,}: set `tokens` lower."
         )
     else:
-        whole = asked if asked > limit else asked + request.max_tokens
-        over = max(1, whole - limit)
-        how_long = f"it has about {asked:,} tokens, {request.model} reads {limit:,}, so it is about {over:,} too long"
+        over = max(1, (asked if asked > limit else asked + request.max_tokens) - limit)
+        how_long = f"it has about {asked:,} tokens, {request.model} reads {limit:,}: about {over:,} too many"
     return (
         f"the question does not fit into the model's window: {how_long}. Shorten it, or make it a job with the text as "
-        "material, of which one call reads only parts: the question in <name>_job_input.txt, the text in "
-        f"<name>_job_data.txt beside it. ({error})"
+        "material, of which each call reads only parts: the question in <name>_job_input.txt, the text in "
+        "<name>_job_data.txt beside it."
     )
 
 

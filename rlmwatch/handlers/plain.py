@@ -12,7 +12,7 @@ from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine.window import room_chars, too_long
-from rlmwatch.errors import ContextTooLong, InputError, NoProvider
+from rlmwatch.errors import ContextTooLong, NoProvider
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.models.base import FinishReason, Message, Reply, Request
 from rlmwatch.runs.model import Outcome, Result, RunStatus
@@ -51,7 +51,7 @@ async def ask(pinned: Mapping[str, Any], bench: RunContext) -> Result:
     Where it is longer than the model's window, it is made again without the older turns.
 
     Raises:
-        InputError: The question alone is too long.
+        ContextTooLong: The question alone is too long; by how much, and what to do.
     """
     bench.progress(Progress(note="asking the model"))
     messages = tuple(Message(**message) for message in pinned["messages"])
@@ -63,7 +63,7 @@ async def ask(pinned: Mapping[str, Any], bench: RunContext) -> Result:
         except ContextTooLong as error:
             shorter = without_older(asked, 0 if asked is not whole else room_chars(asked, error))
             if shorter is None:
-                raise InputError(too_long(asked, error)) from error
+                raise too_long(asked, error) from error
             asked = shorter
     left_out = len(whole.messages) - len(asked.messages)
     return _result(reply, bench, _left_out(left_out // 2) if left_out else ())
