@@ -100,9 +100,16 @@ async def run_engine(task: Task, kit: EngineDeps) -> EngineResult:
     tally = shared.sub.tally
     answered = end.outcome is Outcome.SUCCESS
     outcome = tally.outcome() or end.outcome if answered else end.outcome
-    notes = (*_notes(kit), *tally.notes())
-    partial = outcome is not Outcome.SUCCESS
-    return EngineResult(text, value, outcome, partial, engine.step, notes, engine.model, answered)
+    return EngineResult(
+        answer=text,
+        value=value,
+        outcome=outcome,
+        partial=outcome is not Outcome.SUCCESS,
+        steps=engine.step,
+        notes=(*_notes(kit), *tally.notes()),
+        model=engine.model,
+        answered=answered,
+    )
 
 
 @dataclass(frozen=True, slots=True)
