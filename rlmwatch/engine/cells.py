@@ -64,6 +64,7 @@ class Cells:
         values: The variables that each session begins with.
         seed: For `random`, the same at each attempt.
         timeout_s: Time limit of one cell, without waiting for calls.
+        waits_s: Between tries to open a session on a machine that has run out of something.
     """
 
     sandbox: Sandbox
@@ -71,6 +72,7 @@ class Cells:
     seed: int
     timeout_s: float
     functions: Sequence[HostFunction]
+    waits_s: Sequence[float] = SCARCE_WAITS_S
     _session: Session | None = field(default=None)
 
     async def open(self) -> None:
@@ -82,7 +84,7 @@ class Cells:
             InputError: The variables are too large for a session.
         """
         await self.close()
-        for wait_s in (*SCARCE_WAITS_S, None):
+        for wait_s in (*self.waits_s, None):
             try:
                 self._session = await self.sandbox.open(self.values, seed=self.seed)
             except ValueError as error:

@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import structlog
 
@@ -231,26 +232,26 @@ class Engine:
         self._tell("asking the model")
         kit, transcript = self.kit, self._transcript
         least = min(kit.tokens, LEAST_REPLY_TOKENS)
-        while True:
+        for nth in count(1):
             request = Request(kit.model, transcript.messages(), kit.tokens, kit.options.temperature)
             naming = replace(request, messages=transcript.messages(naming=True))
             try:
                 reply = await kit.calls.llm(request, CallSite(self.path, self.step, least, naming, early=True))
                 break
             except ContextTooLong as error:
-                self._leave_out(request, error)
+                self._leave_out(request, error, room_chars(request, error) if nth == 1 else 0)
         transcript.replied(reply.text)
         self.model = reply.model
         return reply
 
-    def _leave_out(self, request: Request, error: ContextTooLong) -> None:
+    def _leave_out(self, request: Request, error: ContextTooLong, room: int) -> None:
         """
-        Leave the oldest steps out of the requests from now on: *request* was longer than the model's window.
+        Leave the oldest steps out from now on, for *room* characters: *request* was longer than the model's window.
 
         Raises:
             ContextTooLong: There is nothing to leave out; by how much it is too long, and what to do.
         """
-        if not self._transcript.leave_out(room_chars(request, error)):
+        if not self._transcript.leave_out(room):
             raise too_long(request, error) from error
         self.kit.calls.note(
             "steps were left out of the engine's requests: with all of them they are longer than the model's window"

@@ -112,7 +112,6 @@ class Transcript:
 
     phrases: Phrases
     _turns: list[_Turn] = field(default_factory=list)
-    _left_out: int = 0
     _findings: list[str] = field(default_factory=list)
 
     def open(self, rules: str, question: str, variables: Variables, status: Status) -> None:
@@ -134,20 +133,19 @@ class Transcript:
         """
         Leave out the oldest steps until the rest has at most *room_chars* characters; what they set is still there.
 
-        At least one goes; False where there is none. Where some were left out before, all go.
+        At least one goes; False where there is none.
         """
         first, steps = self._turns[:FIRST_TURNS], self._turns[FIRST_TURNS:]
         if not steps:
             return False
         size = sum(len(turn.text) for turn in self._turns)
         gone = 0
-        while gone < len(steps) and (not gone or size > room_chars or self._left_out):
+        while gone < len(steps) and (not gone or size > room_chars):
             size -= sum(len(turn.text) for turn in steps[gone : gone + 2])
             gone += 2
         question = first[-1]
-        if not self._left_out:
+        if self.phrases["left_out"] not in question.after:
             question = replace(question, after=question.after + "\n\n" + self.phrases["left_out"])
-        self._left_out += gone // 2
         self._turns = [*first[:-1], question, *steps[gone:]]
         return True
 
