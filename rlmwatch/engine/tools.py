@@ -38,8 +38,6 @@ BATCH_PROMPTS = 1_000
 """Of one batch, at most. Larger ones come of a mistake; a thousand answers are more than a cell looks at."""
 RUN_CALLS = 10_000
 """Sub-calls of one run, at most: some hours of them."""
-PROMPT_CHARS = 8_000_000
-"""Of one sub-call, at most: two million tokens, more than any model reads. Naming and storing it takes 0.1 s."""
 LEAST_SUB_TOKENS = 16
 """Fewer output tokens than this hold no reply worth its price."""
 SPENT, REFUSED = "BudgetExceeded", "ProviderError"
@@ -144,7 +142,7 @@ class SubCalls:
         Make one sub-call; the instruction and the data stay apart.
 
         Raises:
-            CellError: It is one too many, or too long, or came back empty.
+            CellError: It is one too many, or came back empty.
         """
         self.tally.begin(1)
         return await self._ask(at, sub_prompt(prompt, context))
@@ -183,8 +181,6 @@ class SubCalls:
         return results
 
     async def _ask(self, at: CallSite, text: str) -> str:
-        if len(text) > PROMPT_CHARS:
-            raise CellError("ValueError", f"a sub-call takes {PROMPT_CHARS:,} characters; this one has {len(text):,}")
         messages = (Message("system", self.rules), Message("user", text))
         request = Request(self.model, messages, self.tokens, self.temperature)
         try:
