@@ -115,7 +115,7 @@ def _result(reply: Reply, bench: RunContext, notes: tuple[str, ...]) -> Result:
             model=reply.model,
         )
     early = f"the provider ended the answer early: {reply.provider_reason or reply.finish_reason}"
-    ended_early = reply.finish_reason in ("filter", "interrupted")
+    ended_early = reply.finish_reason in ("filter", "interrupted") and not reply.notes
     return Result(
         RunStatus.COMPLETE,
         _OUTCOMES[reply.finish_reason],
