@@ -289,6 +289,7 @@ class Sandbox(Protocol):
             SandboxUnavailable: This machine cannot lock it down; why, and what to do.
             ValueError: A value does not fit the session's memory, is not JSON, or a name is no name.
             SessionDied: The session ended before it was ready.
+            OSError: The machine has no descriptor, process or memory left for it now.
         """
         ...
 

@@ -213,6 +213,8 @@ class Cells:
         """End the run with *value*: a str, or anything that can be written as JSON."""
         if value is None:
             raise ValueError("answer() needs a value, not None")
+        if isinstance(value, str) and all(char.isspace() or not char.isprintable() for char in value):
+            raise ValueError("answer() needs a text; this one is empty")
         try:
             data = frames.encode({"answer": value}, max_bytes=MAX_ANSWER_BYTES)
         except frames.BadFrame as error:

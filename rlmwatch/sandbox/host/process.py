@@ -15,7 +15,7 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import structlog
@@ -246,14 +246,7 @@ class ProcessSandbox:
     async def open(self, values: Mapping[str, JsonValue], *, seed: int | None = None) -> ProcessSession:
         """Open a session; see `Sandbox.open`."""
         hello = secrets.token_hex(8)
-        theirs_in, requests = os.pipe()
-        replies, theirs_out = os.pipe()
-        shared = Shared()
-        wire = Wire(requests, replies)
-        for pipe in (requests, replies):
-            with suppress(OSError):  # the user's share of pipe memory is used up: smaller is slower, no more
-                _enlarge(pipe)
-        theirs = (theirs_in, theirs_out, shared.reader())
+        wire, shared, theirs = _channels()
         forking = asyncio.ensure_future(asyncio.to_thread(self._nursery.fork, self.policy, hello, theirs))
         try:
             born = await asyncio.shield(forking)
@@ -274,6 +267,32 @@ class ProcessSandbox:
     async def aclose(self) -> None:
         """End the zygote and with it every session. Idempotent."""
         await asyncio.to_thread(self._nursery.close)
+
+
+def _channels() -> tuple[Wire, Shared, tuple[int, int, int]]:
+    """
+    Return what a session is reached by, and the three descriptors that are its own.
+
+    Raises:
+        OSError: No descriptor is left; those that were made are closed.
+    """
+    with ExitStack() as made:
+        theirs_in, requests = _closed_by(made, *os.pipe())
+        replies, theirs_out = _closed_by(made, *os.pipe())
+        shared = Shared()
+        made.callback(shared.close)
+        theirs = (theirs_in, theirs_out, shared.reader())
+        for pipe in (requests, replies):
+            with suppress(OSError):  # the user's share of pipe memory is used up: smaller is slower, no more
+                _enlarge(pipe)
+        made.pop_all()
+        return Wire(requests, replies), shared, theirs
+
+
+def _closed_by(stack: ExitStack, *descriptors: int) -> tuple[int, ...]:
+    for descriptor in descriptors:
+        stack.callback(os.close, descriptor)
+    return descriptors
 
 
 def _abandon(forking: asyncio.Future[Child]) -> None:
