@@ -99,8 +99,8 @@ async def sweep(ledger: PostgresLedger, handout: JobQueue) -> None:
     Raises:
         LedgerError: The database cannot be used.
     """
-    for run in await ledger.adopt_orphans(LEASE_S):
-        log.warning("run.orphan_adopted", run=run.run_id, path=run.path, attempt=run.attempt)
+    for run in await ledger.reclaim_orphans(LEASE_S):
+        log.warning("run.orphan_reclaimed", run=run.run_id, path=run.path, attempt=run.attempt)
     await handout.retry_stalled()
     for waiting in await ledger.unsent():
         log.info("run.sent_again", run=waiting.run_id)

@@ -71,12 +71,12 @@ class Dispatcher(Supervisor):
 
     async def recover(self) -> None:
         """Take over what an earlier process left: what waits, is out, or ended and is not published. Once, at start."""
-        for run in await self._out.ledger.adopt_orphans(LEASE_S):
-            log.info("run.adopted", run=run.run_id, path=run.path, attempt=run.attempt)
+        for run in await self._out.ledger.reclaim_orphans(LEASE_S):
+            log.info("run.reclaimed", run=run.run_id, path=run.path, attempt=run.attempt)
         await self.release_held()
         for run in await self.queue.pending():
             self._waiting[run.run_id] = run
-        for run_id, seen in (await self._out.ledger.seen()).items():
+        for run_id, seen in (await self._out.ledger.dispatch_states()).items():
             run_out = await self.queue.get(run_id) if seen.status is RunStatus.RUNNING else None
             if run_out is not None and run_id not in self._active:
                 self._begin(run_out, self._followed(run_out))
@@ -109,7 +109,7 @@ class Dispatcher(Supervisor):
     async def _ask_cancel(self, run_id: str, reason: str) -> None:
         while True:
             try:
-                if await self._out.ledger.ask_cancel(run_id, reason, now=self.utc()) is None:
+                if await self._out.ledger.request_cancel(run_id, reason, now=self.utc()) is None:
                     await self._out.handout.abort(run_id)
             except LedgerError as error:
                 log.warning("run.cancel_waits", run=run_id, why=str(error))
@@ -122,8 +122,8 @@ class Dispatcher(Supervisor):
         try:
             await asyncio.to_thread(self.desk.ready_for, run)
             async with self._session(run):
-                if not await self._out.ledger.is_out(run.run_id):
-                    await self._out.ledger.hand_out(run.run_id, pack(await self._packed(run)))
+                if not await self._out.ledger.is_dispatched(run.run_id):
+                    await self._out.ledger.dispatch(run.run_id, pack(await self._packed(run)))
                 if await self._cancelled_meanwhile(run):
                     return
                 await self._out.handout.send(run.run_id, self._out.workspace, run.conversation)
@@ -178,7 +178,7 @@ class Dispatcher(Supervisor):
     async def _last_words(self, run: Run) -> None:
         """Write how far the ended *run* came, where its worker was faster than our looks: its status keeps that."""
         try:
-            live = await self._out.ledger.live(run.run_id)
+            live = await self._out.ledger.progress(run.run_id)
         except LedgerError:
             return
         if live is not None:
@@ -188,9 +188,9 @@ class Dispatcher(Supervisor):
     async def _say(self, run: Run) -> None:
         """Write what its worker says of a run that is out into its status, and what it spent into its session."""
         seen = self._out.hearing.seen.get(run.run_id)
-        if seen is None or seen.live is None or seen.attempt != run.attempt:
+        if seen is None or seen.progress is None or seen.attempt != run.attempt:
             return  # it waits, or its worker speaks in a moment
-        live = _live(seen.live)
+        live = _live(seen.progress)
         await self.desk.tell(run, live)
         if run.kind is Kind.RESEARCH:
             used = live.usage

@@ -13,7 +13,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.handlers.base import Handler
-from rlmwatch.ledger.ledger import Verbs
+from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.ledger.postgres.ledger import PostgresLedger
 from rlmwatch.sandbox.base import Sandbox
 
@@ -26,7 +26,7 @@ class ClusterNode:
         terms: What holds for the runs that are answered here; a reload replaces it.
     """
 
-    def __init__(self, url: str, ledger: Verbs[Any], workspace: str, terms: RuntimeConfig) -> None:
+    def __init__(self, url: str, ledger: Ledger[Any], workspace: str, terms: RuntimeConfig) -> None:
         if not isinstance(ledger, PostgresLedger):
             raise TypeError("only a ledger in Postgres is shared")
         self._ledger = ledger

@@ -35,8 +35,7 @@ from rlmwatch.execution.heard import Heard
 from rlmwatch.execution.outcomes import Hold, ended_by
 from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
 from rlmwatch.handlers.base import Handler
-from rlmwatch.ledger.dispatches import Dispatch
-from rlmwatch.ledger.postgres.ledger import PostgresLedger
+from rlmwatch.ledger.postgres.ledger import Dispatch, PostgresLedger
 from rlmwatch.runs.model import Result, Run, Usage
 from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.workspace.context import Context
@@ -76,7 +75,7 @@ class Parcels:
         Raises:
             RlmwatchError: Another version packed it.
         """
-        parcel = self._opened[run.run_id] = unpack(errand.parcel)
+        parcel = self._opened[run.run_id] = unpack(errand.payload)
         return replace(run, options=parcel.options)
 
     def close(self, run_id: str) -> None:
@@ -118,7 +117,7 @@ class Parcels:
         while (said := self._said.pop(run_id, None)) is not None:
             attempt, live = said
             with suppress(LedgerError):  # it is told again, or how the run ended
-                await self.ledger.tell_live(run_id, attempt, _as_json(live))
+                await self.ledger.report_progress(run_id, attempt, _as_json(live))
             await asyncio.sleep(EVERY_S)
         self._telling.pop(run_id, None)
 
@@ -175,7 +174,7 @@ class RunWorker:
         """Have the handler answer; return how the run ended, None where it is another's."""
         heard = Heard()
         try:
-            errand = await self.ledger.errand(run.run_id)
+            errand = await self.ledger.dispatched(run.run_id)
             if errand is None:
                 raise RlmwatchError("this run came without what its worker needs; ask again")  # noqa: TRY301 (ends in words below)
             if errand.cancel_for is not None:
@@ -191,7 +190,7 @@ class RunWorker:
         except asyncio.CancelledError:
             if not cancelled():
                 raise
-            errand = await self.ledger.errand(run.run_id)
+            errand = await self.ledger.dispatched(run.run_id)
             reason = errand.cancel_for if errand and errand.cancel_for else "it was cancelled"
             return ended_by(RunCancelled(reason), heard.bench)
         except LedgerError:

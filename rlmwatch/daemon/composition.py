@@ -35,7 +35,7 @@ from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
 from rlmwatch.execution.webhooks import Webhooks
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
-from rlmwatch.ledger.ledger import Verbs
+from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice
 from rlmwatch.runs.model import Run
@@ -109,7 +109,7 @@ class App:
     inbox: Inbox
     supervisor: Supervisor
     webhooks: Webhooks
-    ledger: Verbs[Any]
+    ledger: Ledger[Any]
     sandbox: Sandbox
     sharing: ClusterNode | None
 

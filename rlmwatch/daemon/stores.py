@@ -12,7 +12,7 @@ import structlog
 
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.errors import ConfigError
-from rlmwatch.ledger.ledger import Verbs
+from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load, own_name
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def open_ledger(place: WorkspacePaths, settings: Settings, host: str) -> Verbs[Any]:
+def open_ledger(place: WorkspacePaths, settings: Settings, host: str) -> Ledger[Any]:
     """
     Open the ledger of the workspace at *place* on this *host*. Blocks.
 
@@ -62,7 +62,7 @@ def cluster_installed() -> None:
         raise ConfigError("ledger: for a PostgreSQL ledger, install rlmwatch[cluster]")
 
 
-def ledger_of(place: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Verbs[Any]:
+def ledger_of(place: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Ledger[Any]:
     """
     Open the ledger that the settings of *place* name, for a command that reads or changes it beside a daemon. Blocks.
 
@@ -73,7 +73,7 @@ def ledger_of(place: WorkspacePaths, environ: Mapping[str, str] = os.environ) ->
     return open_ledger(place, loaded.settings, own_name(place.user_dir, environ, socket.gethostname()))
 
 
-def ledger_if_any(place: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Verbs[Any] | None:
+def ledger_if_any(place: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Ledger[Any] | None:
     """
     Open the ledger of *place* as `ledger_of` does; None where nothing was ever kept in it. Blocks.
 

@@ -250,7 +250,7 @@ class RunContextFactory:
         self._progress(run, heard, at.model_copy(update={"note": note}))
 
     async def _pin(self, run: Run, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await self.ledger.pin(run.run_id, run.attempt, pinned)
+        return await self.ledger.freeze(run.run_id, run.attempt, pinned)
 
 
 def searches_the_web(kind: Kind, options: RunOptions) -> bool:

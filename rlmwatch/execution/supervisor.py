@@ -89,8 +89,8 @@ class Supervisor:
 
     async def recover(self) -> None:
         """Take over what an earlier process left: running, held, waiting and unpublished runs. Once, at start."""
-        for run in await self.queue.adopt(now=self.utc()):
-            log.info("run.adopted", run=run.run_id, path=run.path, attempt=run.attempt)
+        for run in await self.queue.reclaim(now=self.utc()):
+            log.info("run.reclaimed", run=run.run_id, path=run.path, attempt=run.attempt)
         await self.release_held()
         for run in await self.queue.pending():
             self._waiting[run.run_id] = run

@@ -92,7 +92,7 @@ def run_of(row: Row) -> Run:
         started_at=row["started_at"],
         completed_at=row["completed_at"],
         attempt=row["attempt"],
-        pinned=None if row["pinned"] is None else json_value(row["pinned"]),
+        frozen=None if row["pinned"] is None else json_value(row["pinned"]),
         held_for=row["held_for"],
         result=None if row["result"] is None else _result_of(json_value(row["result"])),
         published=bool(row["published"]),

@@ -35,9 +35,9 @@ class Deliveries(Protocol):
         """Return what is still to be told of runs that are published, the one that is due first first."""
         ...
 
-    async def tried(self, run_id: str, said: str, *, due_at: str | None, now: str) -> None:
+    async def tried(self, run_id: str, report: str, *, due_at: str | None, now: str) -> None:
         """
-        Note an attempt and how it went; it is to be tried again at *due_at*, or never where that is None.
+        Note an attempt and, in *report*, how it went; it is to be tried again at *due_at*, or never where that is None.
 
         Not a claim: of two programs that try at once both may be heard; what is told carries an id for that.
         """

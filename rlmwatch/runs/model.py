@@ -128,7 +128,7 @@ class Run:
         seq: Order of admission, rising.
         status: See `RunStatus`.
         attempt: 0 before the first claim, then raised by each claim: the fence against a slower twin.
-        pinned: What must not change between attempts (model, messages, prompt version, seed); None before.
+        frozen: What must not change between attempts (model, messages, prompt version, seed); None before.
         held_for: What the run waits for, in a person's words, while HELD.
         result: How it ended; None before.
         published: Whether answer, memory and status lie in the workspace.
@@ -148,7 +148,7 @@ class Run:
     started_at: str | None = None
     completed_at: str | None = None
     attempt: int = 0
-    pinned: Mapping[str, Any] | None = None
+    frozen: Mapping[str, Any] | None = None
     held_for: str | None = None
     result: Result | None = None
     published: bool = False

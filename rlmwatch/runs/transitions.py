@@ -2,7 +2,7 @@
 Every legal move of a run, and the names that a run goes by.
 
     PENDING ── claim ──▶ RUNNING ── finish_… ──▶ COMPLETE │ FAILED │ CANCELLED
-     ▲  │  ◀── adopt ───   │
+     ▲  │  ◀── reclaim ─   │
      │  └─ cancel, refuse ─┼──▶ CANCELLED, FAILED
      │                     ▼
      └─── release ─────  HELD ── cancel, supersede ──▶ CANCELLED, FAILED
@@ -34,7 +34,7 @@ class Event(StrEnum):
     FINISH_FAILED = "finish_failed"
     FINISH_CANCELLED = "finish_cancelled"
     CANCEL = "cancel"  # ended before a worker took it (again): by a person, or replaced by a later save
-    ADOPT = "adopt"  # its process is gone
+    RECLAIM = "reclaim"  # its process is gone
     REFUSE = "refuse"  # admitted with a problem: nothing to work on
     SUPERSEDE = "supersede"  # held, and a later run of its conversation was answered
 
@@ -48,7 +48,7 @@ MOVES: Final[Mapping[Event, Mapping[RunStatus, RunStatus]]] = MappingProxyType(
         Event.FINISH_FAILED: {RunStatus.RUNNING: RunStatus.FAILED},
         Event.FINISH_CANCELLED: {RunStatus.RUNNING: RunStatus.CANCELLED},
         Event.CANCEL: {RunStatus.PENDING: RunStatus.CANCELLED, RunStatus.HELD: RunStatus.CANCELLED},
-        Event.ADOPT: {RunStatus.RUNNING: RunStatus.PENDING},
+        Event.RECLAIM: {RunStatus.RUNNING: RunStatus.PENDING},
         Event.REFUSE: {RunStatus.PENDING: RunStatus.FAILED},
         Event.SUPERSEDE: {RunStatus.HELD: RunStatus.FAILED},
     }

@@ -92,7 +92,7 @@ def build(run: Run, *, live: Live, by: Writer, now: str) -> StatusFile:
         attempt=run.attempt,
         pid=by.pid,
         host=by.host,
-        model=(result.model if result else None) or live.model or (run.pinned or {}).get("model"),
+        model=(result.model if result else None) or live.model or (run.frozen or {}).get("model"),
         notes=(*run.enclosed.get("notes", ()), *(result.notes if result else ())),
     )
 

@@ -22,10 +22,10 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 
 from rlmwatch.errors import ConfigError, LedgerError
-from rlmwatch.ledger.postgres.schema import SCHEMA, WRITER_LOCK, migrate
+from rlmwatch.ledger.postgres.schema import SCHEMA, WRITER_LOCK, Connection, migrate
 from rlmwatch.ledger.statement import Rows, Statement
 
 CONNECT_S = 5
@@ -35,8 +35,6 @@ PATIENCE_S = 30
 """For one statement, the wait for its turn included: six times `STANDSTILL_S`, so a hang-up ends in words."""
 
 _ENDS = ("COMMIT", "ROLLBACK")
-
-Connection = psycopg.Connection[DictRow]
 
 
 class _Nothing:
