@@ -23,16 +23,18 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
+from typing_extensions import override
 
 from rlmwatch.errors import ConfigError, LedgerError
 from rlmwatch.ledger.postgres.schema import SCHEMA, WRITER_LOCK, Connection, migrate
 from rlmwatch.ledger.statement import Rows, Statement
+from rlmwatch.ledger.writer import Store
 
 CONNECT_S = 5
 STANDSTILL_S = 5
 """As long as a worker may be silent before its runs are given to another (`LEASE_S`): the same worker, after all."""
 PATIENCE_S = 30
-"""For one statement, the wait for its turn included: six times `STANDSTILL_S`, so a hang-up ends in words."""
+"""For one statement, the wait for its turn included: six times `STANDSTILL_S`, so a hang-up ends in an error."""
 
 _ENDS = ("COMMIT", "ROLLBACK")
 
@@ -87,9 +89,9 @@ class SharedDb:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class Server(Store[SharedDb]):
     """
-    The ledger's database, as the writer asks for it (port `Store`).
+    The ledger's database, as the writer asks for it.
 
     Attributes:
         url: A libpq connection string or URL; it may hold a password, so it is never shown.
@@ -101,22 +103,17 @@ class Server:
     standstill_s: int = STANDSTILL_S
 
     @property
+    @override
     def name(self) -> str:
-        """Database and host, without password."""
         return described(self.url)
 
     @property
+    @override
     def failures(self) -> type[Exception]:
-        """What psycopg raises."""
         return psycopg.Error
 
+    @override
     def open(self, *, create: bool) -> SharedDb:
-        """
-        Connect; *create* brings the schema up to date.
-
-        Raises:
-            LedgerError: It cannot be reached or used; the text names the database and the cure.
-        """
         try:
             connection = connect(self.url, standstill_s=self.standstill_s)
         except psycopg.Error as error:
@@ -132,25 +129,25 @@ class Server:
             raise
         return SharedDb(connection, self.workspace)
 
+    @override
     def begin(self, db: SharedDb, *, writes: bool) -> None:
-        """Begin a transaction, with its first statement; one that writes waits for its turn."""
         db.execute(f"BEGIN; SELECT pg_advisory_xact_lock({WRITER_LOCK})" if writes else "BEGIN READ ONLY")
 
+    @override
     def close(self, db: SharedDb) -> None:
-        """Hang up."""
         with suppress(psycopg.Error):
             db.connection.close()
 
+    @override
     def is_busy(self, error: Exception) -> bool:
-        """Whether the turn did not come within `PATIENCE_S`."""
         return isinstance(error, psycopg.errors.QueryCanceled)
 
-    def is_lost(self, _error: Exception, db: SharedDb | None) -> bool:
-        """Whether the connection broke, or the server hung up."""
+    @override
+    def is_lost(self, error: Exception, db: SharedDb | None) -> bool:
         return db is not None and db.connection.closed
 
+    @override
     def explain(self, error: Exception) -> Exception:
-        """Say what *error* means for the database; a wrong statement is a fault of ours, and stays what it is."""
         ours = isinstance(
             error, psycopg.IntegrityError | psycopg.DataError | psycopg.errors.SyntaxErrorOrAccessRuleViolation
         )
