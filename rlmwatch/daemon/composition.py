@@ -50,7 +50,7 @@ from rlmwatch.watch.watcher import Watcher
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.memory import Answered
 from rlmwatch.workspace.owner import Lock
-from rlmwatch.workspace.status import Live, StatusBoard, Writer
+from rlmwatch.workspace.status import DaemonProcess, Live, StatusBoard
 
 if TYPE_CHECKING:
     from rlmwatch.cluster.node import ClusterNode
@@ -232,7 +232,7 @@ class App:
         """Make the parts that stand on settings, ledger and folder; again where another host answered meanwhile."""
         root = self.root
         can = handlers()
-        board = StatusBoard(root, Writer(self.host, os.getpid()))
+        board = StatusBoard(root, DaemonProcess(self.host, os.getpid()))
         self.desk = WorkspaceGateway(root, self.place.state.parent, board, clock.utc, self._redactor.text)
         self.benches = RunContextFactory(
             self.terms,

@@ -24,7 +24,7 @@ from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import Admission, Queue
 from rlmwatch.runs.submitted import conversation
-from rlmwatch.watch.observer import Seen
+from rlmwatch.watch.observer import PathEvent
 from rlmwatch.workspace import jobs
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.status import job_id
@@ -82,14 +82,14 @@ class Cancels:
         """Return when there is something to do next, in monotonic seconds; None where nothing is."""
         return 0.0 if self._asked else min(self._gone.values(), default=None)
 
-    def changed(self, path: str, seen: Seen, *, now: float) -> bool:
+    def changed(self, path: str, seen: PathEvent, *, now: float) -> bool:
         """Note what was seen of *path*; False where that is nothing to this part."""
         match seen, classify(path):
-            case Seen.GONE, InputName() | Submission():
+            case PathEvent.GONE, InputName() | Submission():
                 self._gone[path] = now + GONE_S
-            case ((Seen.WRITING | Seen.DONE), CancelRequest(job_id=job)):
+            case ((PathEvent.WRITING | PathEvent.DONE), CancelRequest(job_id=job)):
                 self._asked.add(job)
-            case ((Seen.WRITING | Seen.DONE), Submission()):
+            case ((PathEvent.WRITING | PathEvent.DONE), Submission()):
                 self._gone.pop(path, None)
                 return False
             case _:

@@ -27,7 +27,7 @@ from rlmwatch.contract.text import is_blank
 from rlmwatch.runs.model import Save
 from rlmwatch.runs.queue import Admission, Known, OnNewSave, Queue
 from rlmwatch.runs.saved import NotASave, to_save
-from rlmwatch.watch.observer import Seen
+from rlmwatch.watch.observer import PathEvent
 from rlmwatch.workspace.snapshot import Content
 
 log = structlog.get_logger()
@@ -79,7 +79,7 @@ class Ports:
     answered: Callable[[InputName], Awaitable[str | None]]
     on_admitted: Callable[[Admission], None]
     accepts: Callable[[Kind], bool]
-    on_change: Callable[[str, Seen], None]
+    on_change: Callable[[str, PathEvent], None]
 
 
 @dataclass(slots=True)

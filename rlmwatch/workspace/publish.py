@@ -62,7 +62,9 @@ class PublishReport:
     superseded: bool = False
 
 
-def publish(root: Root, run: Run, *, by: status.Writer, now: str, progress: Progress | None = None) -> PublishReport:
+def publish(
+    root: Root, run: Run, *, by: status.DaemonProcess, now: str, progress: Progress | None = None
+) -> PublishReport:
     """
     Write answer, memory, error file and status of the ended *run*. Idempotent, and repeated after any crash.
 

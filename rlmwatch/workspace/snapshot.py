@@ -106,7 +106,7 @@ class Unreadable:
 Snapshot = Content | Changed | Absent | NotAFile | Unreadable
 
 
-class Writer(Enum):
+class WriterState(Enum):
     """Whether somebody has a file open for writing."""
 
     FREE = "free"
@@ -145,7 +145,7 @@ def look(root: Path, path: str) -> Signature | None:
         return None
 
 
-def writer(root: Path, path: str) -> Writer:
+def writer(root: Path, path: str) -> WriterState:
     """
     Ask the kernel whether somebody has *path* open for writing, by taking a read lease and giving it back at once.
 
@@ -160,12 +160,12 @@ def writer(root: Path, path: str) -> Writer:
     try:
         with _parent(root, path) as (folder, name):
             if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                return Writer.FREE
+                return WriterState.FREE
             fd = os.open(name, _FILE, dir_fd=folder)
     except BlockingIOError:
-        return Writer.BUSY
+        return WriterState.BUSY
     except OSError:
-        return Writer.UNKNOWN
+        return WriterState.UNKNOWN
     try:
         return _probe(fd)
     finally:
@@ -177,18 +177,18 @@ def signature(status: os.stat_result) -> Signature:
     return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def _probe(fd: int) -> Writer:
+def _probe(fd: int) -> WriterState:
     if not hasattr(fcntl, "F_SETLEASE"):
-        return Writer.UNKNOWN
+        return WriterState.UNKNOWN
     try:
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except BlockingIOError:
-        return Writer.BUSY
+        return WriterState.BUSY
     except OSError:
-        return Writer.UNKNOWN
-    return Writer.FREE
+        return WriterState.UNKNOWN
+    return WriterState.FREE
 
 
 @contextmanager

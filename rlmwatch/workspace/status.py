@@ -54,7 +54,7 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class DaemonProcess:
     """The daemon that writes: its machine and process."""
 
     host: str
@@ -67,7 +67,7 @@ def job_id(run: Run) -> str:
     return name.job_id if isinstance(name, Submission) else run.run_id
 
 
-def build(run: Run, *, live: Live, by: Writer, now: str) -> StatusFile:
+def build(run: Run, *, live: Live, by: DaemonProcess, now: str) -> StatusFile:
     """Return the status of *run* as pollers see it. Pure; an ended run's says nothing of *now*."""
     name = input_name(run.path)
     result = run.result
@@ -122,7 +122,7 @@ class StatusBoard:
     """
 
     root: Root
-    by: Writer
+    by: DaemonProcess
     _said: dict[str, _Said] = field(default_factory=dict)
 
     @property
@@ -190,7 +190,7 @@ class StatusBoard:
 
 
 def end(
-    root: Root, run: Run, *, warnings: tuple[str, ...], by: Writer, now: str, progress: Progress | None = None
+    root: Root, run: Run, *, warnings: tuple[str, ...], by: DaemonProcess, now: str, progress: Progress | None = None
 ) -> bool:
     """
     Write the status of the ended *run*; False where it stands there already, or rule 3 forbids.

@@ -24,7 +24,7 @@ from rlmwatch.runs.queue import OnNewSave
 from rlmwatch.settings.model import CeilingSettings, Settings
 from rlmwatch.settings.sources import Loaded
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.status import StatusBoard, Writer
+from rlmwatch.workspace.status import DaemonProcess, StatusBoard
 
 
 class Office:
@@ -38,7 +38,7 @@ class Office:
         self.points = []
         place = Root.open(root)
         self.desk = WorkspaceGateway(
-            place, root.parent, StatusBoard(place, Writer("here", 1)), clock.utc, lambda text: text
+            place, root.parent, StatusBoard(place, DaemonProcess("here", 1)), clock.utc, lambda text: text
         )
         benches = RunContextFactory(
             RuntimeConfig(Loaded(Settings(), {}), self.model, "m"),

@@ -10,7 +10,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.status import Live, StatusBoard, Writer
+from rlmwatch.workspace.status import DaemonProcess, Live, StatusBoard
 
 
 def a_run(status: RunStatus, result: Result | None = None) -> Run:
@@ -38,7 +38,7 @@ def test_a_status_that_is_deleted_as_its_run_ends_does_not_come_back(tmp_path: P
     (tmp_path / "chat_input.txt").write_text("hi")
     place = Root.open(tmp_path)
     desk = WorkspaceGateway(
-        place, tmp_path, StatusBoard(place, Writer("here", 1)), lambda: next(seconds, now), lambda text: text
+        place, tmp_path, StatusBoard(place, DaemonProcess("here", 1)), lambda: next(seconds, now), lambda text: text
     )
     running = a_run(RunStatus.RUNNING)
     asyncio.run(desk.tell(running))

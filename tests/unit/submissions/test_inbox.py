@@ -1,5 +1,5 @@
 """
-daemon/inbox.py, intake.py and cancels.py: the rules at their tops, with the real ledger and a real folder.
+submissions/: the rules at the tops of its files, with the real ledger and a real folder.
 
 The office (the supervisor's part) notes what it was told; times are shortened where a rule waits.
 """
@@ -22,7 +22,7 @@ from rlmwatch.submissions import cancellation as cancels_module
 from rlmwatch.submissions import inbox as inbox_module
 from rlmwatch.submissions.admission import rules
 from rlmwatch.submissions.inbox import Inbox
-from rlmwatch.watch.observer import Seen
+from rlmwatch.watch.observer import PathEvent
 from rlmwatch.workspace import jobs
 from rlmwatch.workspace.health import Root
 
@@ -75,7 +75,7 @@ class Desk:
         self.jobs.mkdir(exist_ok=True)
         (self.jobs / f"{job_id}.cancel").touch()
 
-    def saw(self, job_id, seen=Seen.DONE):
+    def saw(self, job_id, seen=PathEvent.DONE):
         self.inbox.changed(f"jobs/{job_id}.json", seen)
 
     async def run_until_at_rest(self):
@@ -155,7 +155,7 @@ def test_only_unknown_files_are_opened_and_an_unchanged_folder_is_not_listed(tmp
             file.unlink()
             os.mkfifo(file)  # who opens it is refused, and says so
         desk.inbox._looks = (-1, -2)
-        desk.inbox.changed("", Seen.RESCAN)
+        desk.inbox.changed("", PathEvent.RESCAN)
         await desk.run_until_at_rest()
         assert desk.inbox._refused == {}
 
@@ -172,7 +172,7 @@ def test_statuses_of_a_lost_ledger_are_read_once(tmp_path):
         for file in desk.jobs.iterdir():
             file.unlink()
             os.mkfifo(file)
-        desk.inbox.changed("", Seen.RESCAN)
+        desk.inbox.changed("", PathEvent.RESCAN)
         await desk.run_until_at_rest()
         assert (desk.admitted, desk.inbox._refused) == ([], {})
 
@@ -191,6 +191,26 @@ def test_a_status_of_ours_that_nobody_goes_on_with_is_ended(tmp_path):
         assert (mine["status"], mine["outcome"]) == ("failed", "error")
         assert "lost" in mine["error"]
         assert json.loads((desk.jobs / "theirs.json").read_bytes())["status"] == "running"
+
+    scene(tmp_path, story)
+
+
+def test_a_job_file_that_changes_while_it_is_taken_in_is_read_again(tmp_path):
+    """Other bytes that come under an id in the very moment in which the first are admitted are not lost."""
+
+    async def story(desk):
+        note = desk.office.admitted
+
+        def overwrite(admission):
+            note(admission)
+            if len(desk.office.admissions) == 1:
+                desk.put("a", {**TASK, "task": "other"})
+                desk.saw("a")
+
+        desk.office.admitted = overwrite
+        desk.put("a", TASK)
+        await desk.run_until_at_rest()
+        assert [run.prompt for run in desk.office.admissions] == ["what?", "other"]
 
     scene(tmp_path, story)
 
@@ -282,7 +302,7 @@ def test_a_conflict_copy_of_a_submission_is_no_job(tmp_path):
         desk.put("a-vm-safeBackup-0001", TASK)
         desk.put("a-2", TASK)
         desk.put("a-DESKTOP-OTHER", {**TASK, "task": "another"})
-        desk.inbox.changed("", Seen.RESCAN)
+        desk.inbox.changed("", PathEvent.RESCAN)
         await desk.run_until_at_rest()
         assert desk.admitted == ["jobs/a-2.json", "jobs/a-DESKTOP-OTHER.json", "jobs/a.json"]
 
@@ -332,7 +352,7 @@ def test_a_cancel_ends_what_works_and_stays_until_it_has_ended(tmp_path):
         run = desk.office.admissions[0]
         desk.office.works.add(run.run_id)
         desk.cancel("a")
-        desk.inbox.changed("jobs/a.cancel", Seen.WRITING)
+        desk.inbox.changed("jobs/a.cancel", PathEvent.WRITING)
         await desk.run_until_at_rest()
         assert desk.office.ended[0] == (run.run_id, "cancelled by jobs/a.cancel")
         assert (desk.jobs / "a.cancel").exists()
@@ -363,7 +383,7 @@ def test_cancels_of_ended_runs_and_old_ones_of_unknown_runs_are_removed(tmp_path
         for job_id in ("ended", "unknown", "old"):
             desk.cancel(job_id)
         os.utime(desk.jobs / "old.cancel", (1, 1))
-        desk.inbox.changed("", Seen.RESCAN)
+        desk.inbox.changed("", PathEvent.RESCAN)
         await desk.run_until_at_rest()
         assert set(jobs.look(desk.folder).cancels) == {"unknown"}
 
@@ -380,8 +400,8 @@ def test_a_deleted_question_cancels_its_runs_and_put_back_is_asked_anew(tmp_path
         desk.put("a", TASK)
         await desk.run_until_at_rest()
         (desk.jobs / "a.json").unlink()
-        desk.saw("a", Seen.GONE)
-        desk.inbox.changed("chat_input.txt", Seen.GONE)
+        desk.saw("a", PathEvent.GONE)
+        desk.inbox.changed("chat_input.txt", PathEvent.GONE)
         await desk.run_until_at_rest()
         assert (await desk.ledger.find("a")).result.error == "cancelled: jobs/a.json was deleted"
         assert await desk.ledger.open_in("chat") == []
@@ -399,11 +419,11 @@ def test_what_an_editor_deletes_and_writes_anew_is_not_deleted(tmp_path, monkeyp
             save = Save(f"{name}_input.txt", Kind.CHAT, name, "hi", {}, "sha256:hi")
             await desk.ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=clock.utc())
         (desk.folder / "one_input.txt").write_text("hi")
-        desk.inbox.changed("one_input.txt", Seen.GONE)
+        desk.inbox.changed("one_input.txt", PathEvent.GONE)
         await desk.run_until_at_rest()
         desk.folder.rename(tmp_path / "moved")
         desk.folder.mkdir()
-        desk.inbox.changed("two_input.txt", Seen.GONE)
+        desk.inbox.changed("two_input.txt", PathEvent.GONE)
         await desk.run_until_at_rest()
         assert desk.office.ended == []
 

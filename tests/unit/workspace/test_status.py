@@ -16,9 +16,9 @@ from rlmwatch.contract.text import digest
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Usage
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.status import Live, StatusBoard, Writer, build, end, prune
+from rlmwatch.workspace.status import DaemonProcess, Live, StatusBoard, build, end, prune
 
-ME = Writer("den", 4242)
+ME = DaemonProcess("den", 4242)
 CREATED = "2026-11-23T09:15:00.000Z"
 PENDING = Run(
     run_id="20261123T091500Z-chat-7f3a9c",
@@ -210,7 +210,7 @@ def test_4_end_told_again_by_another_process_leaves_the_file_alone(root):
     """A restart that publishes again gives a sync tool nothing to carry, and no warning is lost."""
     assert end(root, DONE, warnings=("w",), by=ME, now=at(9))
     before = (root.path / "jobs" / f"{DONE.run_id}.json").stat()
-    assert end(root, DONE, warnings=(), by=Writer("den", 7), now=at(50)) is False
+    assert end(root, DONE, warnings=(), by=DaemonProcess("den", 7), now=at(50)) is False
     assert (root.path / "jobs" / f"{DONE.run_id}.json").stat().st_mtime_ns == before.st_mtime_ns
     assert said(root)["notes"] == ["n", "w"]
 
