@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from rlmwatch.watch.observer import PathEvent
 from rlmwatch.watch.settle import PROBE_EVERY_S, QUIET_S, UNPROVEN_REST_S
-from rlmwatch.watch.settled_reader import Settled, SettledReader, read_now
+from rlmwatch.watch.settled_reader import Settled, SettledReader
 from rlmwatch.workspace.snapshot import Absent, Content, NotAFile
 
 PATH = "a_input.txt"
@@ -181,23 +179,3 @@ def test_a_survey_leaves_what_is_not_answered(tmp_path: Path):
         assert settled.path == "b_input.txt"
 
     play(tmp_path, story)
-
-
-def test_a_file_that_is_asked_for_is_read_whole(tmp_path: Path):
-    """A file whose times move at every look is read all the same, once two looks saw the same bytes."""
-    file = tmp_path / PATH
-    file.write_text("whole")
-
-    async def touching() -> None:
-        for n in itertools.count():
-            os.utime(file, ns=(n, n))
-            await asyncio.sleep(0)
-
-    async def story() -> None:
-        moving = asyncio.create_task(touching())
-        found = await read_now(tmp_path, PATH, max_bytes=MAX_BYTES)
-        moving.cancel()
-        assert isinstance(found, Content)
-        assert found.raw == b"whole"
-
-    asyncio.run(story())
