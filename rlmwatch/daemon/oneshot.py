@@ -23,6 +23,7 @@ from rlmwatch.handlers import chat, job
 from rlmwatch.models.base import Message, Request
 from rlmwatch.runs.model import Run, RunStatus, Save
 from rlmwatch.watch.one import read_one
+from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.context import read_context
 from rlmwatch.workspace.memory import load_chat
 
@@ -47,6 +48,7 @@ async def once(app: App, how: StartOptions) -> Tally:
         raise UsageError(app.terms.why_none)
     await begin(app, how)
     only_here(app)
+    await asyncio.to_thread(sweep, app.place.root, before=clock.utc())
     await app.supervisor.recover()
     await app.inbox.begin()
     leave = asyncio.Event()
