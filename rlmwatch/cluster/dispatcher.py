@@ -23,7 +23,7 @@ import structlog
 from rlmwatch.cluster.job_queue import LEASE_S, JobQueue
 from rlmwatch.cluster.run_monitor import RunMonitor
 from rlmwatch.cluster.run_payload import RunPayload, pack
-from rlmwatch.contract.documents import Caps, Progress, UsageSoFar
+from rlmwatch.contract.documents import Progress, StatusCaps, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import LedgerError, RlmwatchError, WorkspaceBusy, WorkspaceError
@@ -237,7 +237,7 @@ def _live(kept: object) -> Live:
     return Live(
         Progress.model_validate(values["progress"]) if values.get("progress") else None,
         UsageSoFar.model_validate(values.get("usage") or {}),
-        Caps.model_validate(values.get("budget") or {}),
+        StatusCaps.model_validate(values.get("budget") or {}),
         values.get("model"),
     )
 

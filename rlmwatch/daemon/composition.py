@@ -48,7 +48,7 @@ from rlmwatch.submissions.inbox import Inbox
 from rlmwatch.watch.save_filter import Ports, WatchConfig
 from rlmwatch.watch.watcher import Watcher
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.memory import Answered
+from rlmwatch.workspace.memory import AnsweredInputs
 from rlmwatch.workspace.owner import Lock
 from rlmwatch.workspace.status import DaemonProcess, Live, StatusBoard
 
@@ -262,7 +262,7 @@ class App:
         self.inbox = Inbox(root, self.ledger, self.supervisor, lambda: rules(self._settings(), can, self.host))
         self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, self._redactor.text)
         self.supervisor.on_published = self._published
-        answered = Answered(root.path)
+        answered = AnsweredInputs(root.path)
 
         async def answered_before(name: InputName) -> str | None:
             return await asyncio.to_thread(answered.digest, name)

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlmwatch.budget import Budget, Caps
-from rlmwatch.contract.documents import Caps as StatusCaps
-from rlmwatch.contract.documents import Progress, UsageSoFar
+from rlmwatch.contract.documents import Progress, StatusCaps, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used

@@ -170,7 +170,7 @@ class JournalVerbs(Transactions[D], Journal):
 
     async def usage(self, run_id: str) -> Usage:
         """
-        Return what the run used so far, over all attempts; nothing for a run that is not there.
+        Return what the run used so far, across all attempts; nothing for a run that is not there.
 
         1. A reply that is stored counts with its usage.
         2. A call that was lost counts with its usage where that is known, else with its reservation; so does one that

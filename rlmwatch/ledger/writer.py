@@ -64,7 +64,7 @@ class Store(Protocol[D]):
         ...
 
     def begin(self, db: D, *, writes: bool) -> None:
-        """Begin a transaction; of those that write, one at a time, over all programs that use the store."""
+        """Begin a transaction; of those that write, one at a time, across all programs that use the store."""
         ...
 
     def close(self, db: D) -> None:

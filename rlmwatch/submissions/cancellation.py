@@ -41,19 +41,19 @@ CANCEL_KEPT_S = 24 * 3600.0
 log = structlog.get_logger()
 
 
-class CancelFolder(Protocol):
-    """What the supervisor does for the letter box."""
+class RunControl(Protocol):
+    """What the supervisor does for submissions and cancel requests."""
 
     def admitted(self, admission: Admission) -> None:
-        """See `Supervisor`."""
+        """Take over what was admitted: start its run in its turn, publish the runs that ended by it."""
         ...
 
     async def end(self, run_id: str, reason: str) -> bool:
-        """See `Supervisor`."""
+        """End a run wherever it is, with *reason* for the person; False where it has ended or is not known here."""
         ...
 
     def publish(self, run: Run) -> None:
-        """See `Supervisor`."""
+        """Write the files of a run that has ended, once more if need be."""
         ...
 
 
@@ -68,7 +68,7 @@ class Cancels:
 
     root: Root
     queue: Queue
-    office: CancelFolder
+    control: RunControl
     _asked: set[str] = field(default_factory=set)
     _kept: set[str] = field(default_factory=set)
     _gone: dict[str, float] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class Cancels:
 
     async def _judge(self, job: str, written: float | None) -> None:
         run = await self.queue.find(job)
-        if run is not None and not run.status.ended and await self.office.end(run.run_id, reason(job)):
+        if run is not None and not run.status.ended and await self.control.end(run.run_id, reason(job)):
             log.info("run.cancelling", run=run.run_id, path=run.path, by=jobs.cancel_path(job))
             self._kept.add(job)
             return
@@ -166,7 +166,7 @@ class Cancels:
         if runs and isinstance(name, InputName):
             await self.queue.again(path)
         for run in runs:
-            if await self.office.end(run.run_id, f"cancelled: {path} was deleted"):
+            if await self.control.end(run.run_id, f"cancelled: {path} was deleted"):
                 log.info("run.cancelling", run=run.run_id, path=path, by="its question was deleted")
 
     def _is_gone(self, path: str) -> bool:

@@ -7,7 +7,7 @@ The folder `jobs/`: submissions are taken in, however they came.
 
 Rules:
 
-1. A job file is read when it has come to rest, by the same rule as an input. One that is no JSON object yet is read
+1. A job file is read when it has come to rest, by the same rule as an input. One that is not a JSON object yet is read
    again each `AGAIN_S`; after `GIVE_UP_S` without a change it has failed.
 2. A listing finds what came unseen. It reads names alone, none where nothing came or went, and the ledger says in one
    go which ids it does not know; only those files are opened, once. So 100,000 ended runs cost one listing.
@@ -32,7 +32,7 @@ from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import Queue
 from rlmwatch.runs.submitted import Incomplete, to_submission
 from rlmwatch.submissions.admission import Intake, Rules
-from rlmwatch.submissions.cancellation import CancelFolder, Cancels
+from rlmwatch.submissions.cancellation import Cancels, RunControl
 from rlmwatch.watch.mounts import remote
 from rlmwatch.watch.observer import PathEvent
 from rlmwatch.watch.settled_reader import SettledReader, read_now
@@ -41,7 +41,7 @@ from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.snapshot import Absent, Content, NotAFile, Unreadable, WriterState, writer
 
 AGAIN_S = 1.0
-"""How often half a job file is read again where no event tells of its other half."""
+"""How often half a job file is read again where no event reports its other half."""
 
 GIVE_UP_S = 10.0
 """Seconds without a change after which half a job file has failed: scripts pause for seconds, people wait for this."""
@@ -56,14 +56,14 @@ SORTED_AT_ONCE = 500
 """Files of a backlog that are looked at before the loop goes on: some 30 ms, so that new ones are not kept waiting."""
 
 RETRY_S = 2.0
-"""After a failure of folder or ledger, whose cause a person or time mends."""
+"""After a failure of folder or ledger, whose cause a person or time removes."""
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class _Half:
-    """A job file that is no JSON object yet: how large, and since when."""
+    """A job file that is not a JSON object yet: how large, and since when."""
 
     size: int
     since: float
@@ -82,7 +82,7 @@ class Inbox:
 
     root: Root
     queue: Queue
-    office: CancelFolder
+    control: RunControl
     rules: Callable[[], Rules]
     cancels: Cancels = field(init=False)
     _intake: Intake = field(init=False)
@@ -100,8 +100,8 @@ class Inbox:
 
     def __post_init__(self) -> None:
         self._reader = SettledReader(self.root.path)
-        self.cancels = Cancels(self.root, self.queue, self.office)
-        self._intake = Intake(self.root, self.queue, self.office, self.cancels, self.rules)
+        self.cancels = Cancels(self.root, self.queue, self.control)
+        self._intake = Intake(self.root, self.queue, self.control, self.cancels, self.rules)
 
     @property
     def at_rest(self) -> bool:

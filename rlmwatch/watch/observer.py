@@ -7,7 +7,7 @@ loop. Every way in which watchdog 7.1 was seen to lose events is met here:
     fault                                      answer
     kernel queue overflowed                    `RESCAN` is asked for, once the watches are rebuilt
     a handler raises: the thread dies          the handler only notes, and catches everything
-    a slow handler: the queue grows            changes are kept per path, the last one wins
+    a slow handler: the queue grows            changes are stored per path, the last one wins
     a thread died, root deleted, replaced,     `check` says so; `restart` begins anew
     unmounted, mounted over
     watches ran out (max_user_watches)         `unwatched` compares the kernel's list with the folders
@@ -90,7 +90,7 @@ class Fault(Enum):
 def translate(event: FileSystemEvent) -> list[tuple[str, PathEvent]]:
     """Return what *event* of watchdog says, path by path; nothing where it does not matter."""
     source, target = os.fsdecode(event.src_path), os.fsdecode(event.dest_path)
-    told: dict[tuple[str, bool], list[tuple[str, PathEvent]]] = {
+    meanings: dict[tuple[str, bool], list[tuple[str, PathEvent]]] = {
         ("created", False): [(source, PathEvent.WRITING)],
         ("modified", False): [(source, PathEvent.WRITING)],
         ("closed", False): [(source, PathEvent.DONE)],
@@ -99,7 +99,7 @@ def translate(event: FileSystemEvent) -> list[tuple[str, PathEvent]]:
         ("created", True): [(source, PathEvent.FOLDER)],
         ("moved", True): [(target, PathEvent.FOLDER)],
     }
-    return told.get((event.event_type, event.is_directory), [])
+    return meanings.get((event.event_type, event.is_directory), [])
 
 
 class Observer:
@@ -124,7 +124,7 @@ class Observer:
         """
         self.fault: Fault | None = Fault.NOT_STARTED
         self._root = root
-        self._inbox = _ChangeBuffer(root, asyncio.get_running_loop(), wake)
+        self._buffer = _ChangeBuffer(root, asyncio.get_running_loop(), wake)
         self._skip = skip
         self._identity: tuple[int, int] | None = None
         self._running: tuple[InotifyFD, BaseObserver] | None = None
@@ -195,9 +195,9 @@ class Observer:
         """
         Return what changed since the last call, oldest change first: POSIX paths inside the workspace, `""` for it.
 
-        Of several changes of one path the last is kept.
+        Of several changes of one path the last counts.
         """
-        return self._inbox.take()
+        return self._buffer.take()
 
     def unwatched(self, folders: int) -> int:
         """
@@ -226,9 +226,9 @@ class Observer:
         warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
         fd = InotifyFD()
         fd.start()
-        observer = BaseObserver(_emitter(self._below, self._skip, self._inbox.lost), inotify_fd=fd)
+        observer = BaseObserver(_emitter(self._below, self._skip, self._buffer.lost), inotify_fd=fd)
         try:
-            observer.schedule(self._inbox, str(self._root), recursive=True, event_filter=EVENTS)
+            observer.schedule(self._buffer, str(self._root), recursive=True, event_filter=EVENTS)
             observer.start()
         except BaseException:
             fd.stop()
@@ -237,7 +237,7 @@ class Observer:
         return fd, observer
 
     def _below(self, path: bytes) -> str:
-        return self._inbox.below(os.fsdecode(path)) or ""
+        return self._buffer.below(os.fsdecode(path)) or ""
 
     @staticmethod
     def _alive(fd: InotifyFD, observer: BaseObserver) -> bool:
@@ -284,8 +284,8 @@ class _ChangeBuffer(FileSystemEventHandler):
                 if below or seen is PathEvent.RESCAN:
                     self._changes.pop(below, None)  # to the end: the order is that of the last change
                     self._changes[below] = seen
-            told = asleep and bool(self._changes)
-        if told:
+            wake = asleep and bool(self._changes)
+        if wake:
             try:
                 self._loop.call_soon_threadsafe(self._wake)
             except RuntimeError:  # the loop has ended, and nobody listens
@@ -296,7 +296,7 @@ def _emitter(
     below: Callable[[bytes], str], skip: Callable[[str], bool], lost: Callable[[], None]
 ) -> type[InotifyEmitter]:
     """
-    Return watchdog's emitter with two things changed: skipped folders get no watch, an overflow is told.
+    Return watchdog's emitter with two things changed: skipped folders get no watch, an overflow is reported.
 
     watchdog can watch a tree or a single folder, not a tree without some of its branches. The names with an
     underscore are not public; should one move, tests fail, and the effect is more watches than needed, no more.

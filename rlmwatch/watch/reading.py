@@ -23,7 +23,7 @@ class Look:
     What was seen of one path.
 
     Attributes:
-        writer: What the probes said; FREE where none was asked for.
+        writer: What the probes found; FREE where none was asked for.
         snapshot: The file; None where its writer is not known to be through.
         sighted: The file as it was at an UNKNOWN probe, unopened; to see later if it grew.
     """

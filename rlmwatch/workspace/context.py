@@ -9,7 +9,7 @@ What a run is given to work on: the files that become its variable `context`.
 4. One text is a str; a folder, or more than one file, is a mapping of path to text.
 5. All texts together have a limit; beyond it nothing is cut in silence, it is an error.
 
-In a folder, what is no text is passed over, and said in the notes. PDFs are read where the extra `documents` is
+In a folder, what is not text is skipped, and the notes say so. PDFs are read where the extra `documents` is
 installed.
 """
 
@@ -64,7 +64,7 @@ def read_context(
     Return the material of a run of the input *name*; None for a run of none, whose *paths* are from the root. Blocks.
 
     Raises:
-        InputError: A named path is missing, lies outside, looks like a secret, is no text, or all is too large.
+        InputError: A named path is missing, lies outside, looks like a secret, is not text, or all is too large.
     """
     reader = _Reader([root.resolve(), *(folder.expanduser().resolve() for folder in outside_roots)])
     if paths is None:
@@ -117,7 +117,7 @@ class _Reader:
             self._texts[shown] = self._text(resolved, shown, within)
 
     def _add_found(self, file: Path, shown: str, within: Path) -> None:
-        """Read a file that a folder holds; what is no text is passed over."""
+        """Read a file that a folder holds; what is not text is skipped."""
         if _is_secret(file, within):
             self._passed.append(shown)
             return

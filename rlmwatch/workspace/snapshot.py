@@ -79,7 +79,7 @@ class Absent:
 @dataclass(frozen=True, slots=True)
 class NotAFile:
     """
-    What has the name is no regular file, or a link stands on the way to it.
+    What has the name is not a regular file, or a link stands on the way to it.
 
     Attributes:
         signature: What has the name; None where that is not known.
@@ -149,11 +149,11 @@ def writer(root: Path, path: str) -> WriterState:
     """
     Ask the kernel whether somebody has *path* open for writing, by taking a read lease and giving it back at once.
 
-    FREE: nobody has (or it is no regular file, which `snapshot` will say). BUSY: somebody has. UNKNOWN: the file
+    FREE: nobody has (or it is not a regular file, which `snapshot` will say). BUSY: somebody has. UNKNOWN: the file
     system has no leases (FUSE, NFS), the file is not ours, or it cannot be opened.
 
     The lease is held for some 5 microseconds and never while reading: a writer that comes meanwhile would block.
-    One that comes within them makes the kernel tell us. By default it does so with SIGIO, which ends a process that
+    One that comes within them makes the kernel notify us. By default it does so with SIGIO, which ends a process that
     does not ignore it; here the lease is asked to use SIGURG, which is ignored unless a handler is installed. So no
     caller needs to prepare, and who installs a handler for SIGURG must expect it.
     """

@@ -4,10 +4,10 @@ One connection to the ledger's Postgres, and what its failures mean for a person
 Guarantees
 
 1. What is committed is on the server's disk (`synchronous_commit` on).
-2. Transactions that write come one after another, over all programs and workspaces: each begins with an advisory lock,
-   as in the embedded ledger each begins with the file's lock. So the verbs mean the same in both, and a ceiling holds
-   to the last digit. Programs that wait share their next transaction (`writer.py`), so the more there is to write, the
-   more is written at once.
+2. Transactions that write come one after another, across all programs and workspaces: each begins with an advisory
+   lock, as in the embedded ledger each begins with the file's lock. So the verbs mean the same in both, and a ceiling
+   holds to the last digit. Programs that wait share their next transaction (`writer.py`), so the more there is to
+   write, the more is written at once.
 3. A program that stands still in the middle of a transaction (stopped, or cut off from the network) holds the others
    up for `STANDSTILL_S` at most: then the server ends its connection and undoes what it had begun.
 """
@@ -73,7 +73,7 @@ class SharedDb:
         self._begin = ""
 
     def execute(self, statement: str, values: Mapping[str, Any] | None = None, /) -> Rows:
-        """Carry out *statement*. Postgres cannot keep a NUL in a text: what is no JSON has U+FFFD in its place."""
+        """Carry out *statement*. Postgres cannot keep a NUL in a text: what is not JSON has U+FFFD in its place."""
         begin, self._begin = self._begin, ""
         if not isinstance(statement, Statement):
             if statement not in _ENDS:
@@ -172,8 +172,8 @@ def connect(url: str, *, standstill_s: int = STANDSTILL_S) -> Connection:
     Return a new connection with our settings.
 
     Raises:
-        psycopg.Error: There is none to be had.
-        ConfigError: *url* is no connection string.
+        psycopg.Error: It cannot connect.
+        ConfigError: *url* is not a connection string.
     """
     return psycopg.connect(
         with_settings(url, standstill_s=standstill_s),
@@ -190,7 +190,7 @@ def with_settings(url: str, *, standstill_s: int = STANDSTILL_S) -> str:
     Return *url* with our settings; what the person wrote into it stays, and so does `sslmode` and the like.
 
     Raises:
-        ConfigError: It is no connection string.
+        ConfigError: It is not a connection string.
     """
     parts = _parts(url)
     ours = (
@@ -220,7 +220,9 @@ def _parts(url: str) -> dict[str, Any]:
     try:
         return conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        raise ConfigError("ledger: no PostgreSQL address; it looks like postgresql://user@host/database") from None
+        raise ConfigError(
+            "ledger: not a PostgreSQL address, which looks like postgresql://user@host/database"
+        ) from None
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 (what a column takes)

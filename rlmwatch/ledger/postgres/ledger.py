@@ -93,7 +93,7 @@ class PostgresLedger(Ledger[SharedDb]):
 
         Raises:
             LedgerError: It cannot be reached, or a newer rlmwatch wrote it; the text says what to do.
-            ConfigError: *url* is no connection string.
+            ConfigError: *url* is not a connection string.
         """
         writer = Writer(Server(url, workspace))
         writer.start()
@@ -228,7 +228,7 @@ class PostgresLedger(Ledger[SharedDb]):
 
     async def reclaim_orphans(self, lease_s: float) -> list[Run]:
         """
-        Make every RUNNING run pending again whose worker has not been heard of for *lease_s* seconds, in any workspace.
+        Make every RUNNING run of any workspace pending again whose worker gave no heartbeat for *lease_s* seconds.
 
         `attempt` stays, and is raised by the next claim: what the worker still does, if it only was slow, comes to
         nothing. Where there are none, nothing is locked.

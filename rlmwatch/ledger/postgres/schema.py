@@ -6,7 +6,7 @@ differences:
 
 1. Several workspaces may share the database: rows of `runs` and `inputs` carry
    theirs, and the rows of a run are found by its id, which no other run has.
-   What was spent is counted over all of them: a ceiling is the user's, and holds
+   What was spent is counted across all of them: a ceiling is the user's, and holds
    for the ledger as a whole.
 2. `errands` holds what a worker needs of runs that are dispatched to
    machines without the folder, until they are published.

@@ -240,7 +240,7 @@ def test_half_a_file_waits_for_its_other_half(tmp_path):
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
-        (b'{"status": "pending", "task": ', "no JSON"),
+        (b'{"status": "pending", "task": ', "not JSON"),
         (b"", "empty"),
         (b'{"task": "x", "status": "pending", "toks": 1}', "toks"),
     ],

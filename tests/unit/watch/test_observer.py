@@ -182,7 +182,7 @@ def test_an_overflow_asks_for_a_walk_after_the_watches_are_rebuilt(tmp_path: Pat
             emitter = next(iter(observer._running[1].emitters))
             rebuilt: list[int | None] = []
             emitter._inotify._remove_callbacks = lambda wds, take=emitter._inotify._remove_callbacks: (
-                rebuilt.append(len(observer._inbox._changes)),
+                rebuilt.append(len(observer._buffer._changes)),
                 take(wds),
             )
             await asyncio.to_thread(emitter._inotify.on_queue_overflow)
