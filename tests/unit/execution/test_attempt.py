@@ -187,9 +187,8 @@ def test_4_a_failing_ledger_ends_a_run_only_where_no_other_worker_could_go_on(tm
 
     async def scenario():
         async with here(tmp_path, ["never"]) as made:
-            with made.attempt(prepare=unreachable, can_be_given_back=True) as attempt:
-                with pytest.raises(LedgerError):
-                    await attempt.carry_out()
+            with made.attempt(prepare=unreachable, can_be_given_back=True) as attempt, pytest.raises(LedgerError):
+                await attempt.carry_out()
             assert await made.status() is RunStatus.RUNNING
             assert attempt.run.attempt == 1
         async with here(tmp_path / "alone", ["never"]) as made:
@@ -204,11 +203,16 @@ def test_4_a_stop_leaves_the_run_to_the_next_start(tmp_path):
     """A cancelled task that nobody asked to end its run goes through, after what it used is closed."""
 
     async def scenario():
-        async with here(tmp_path, lambda _: asyncio.Event().wait()) as made:
+        asked = asyncio.Event()
+
+        async def never(_request):
+            asked.set()
+            await asyncio.Event().wait()
+
+        async with here(tmp_path, never) as made:
             with made.attempt() as attempt:
                 task = asyncio.create_task(attempt.carry_out())
-                while not made.model.requests:
-                    await asyncio.sleep(0)
+                await asked.wait()
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
@@ -282,4 +286,3 @@ def test_what_cannot_be_set_up_holds_nothing(tmp_path):
             assert released == [True]
 
     asyncio.run(scenario())
-
