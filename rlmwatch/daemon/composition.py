@@ -27,7 +27,7 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.names import InputName
 from rlmwatch.daemon.credentials import Key, find_all
-from rlmwatch.daemon.factories import build_sandbox, find_model, find_search, handlers
+from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, find_search, handlers
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import open_shared_of, workspace_name
@@ -354,7 +354,8 @@ class App:
         """Make the parts that stand on settings, ledger and folder; again where another host answered meanwhile."""
         redact = self._builder.redactor.text
         board = StatusBoard(self.root, Writer(self.host, os.getpid()))
-        self.gateway = WorkspaceGateway(self.root, self.paths.state.parent, board, clock.utc, redact)
+        documents = build_documents(self.config.loaded)
+        self.gateway = WorkspaceGateway(self.root, self.paths.state.parent, board, clock.utc, redact, documents)
         executor, workers = self._executor()
         kinds = handlers().keys()
         self.supervisor = Supervisor(

@@ -11,6 +11,7 @@ import pytest
 
 from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import WrongKey
 from rlmwatch.execution.attempt import AttemptDeps
 from rlmwatch.execution.executor import LocalExecutor
@@ -22,6 +23,7 @@ from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.models.scripted import ScriptedModel
 from rlmwatch.runs.model import Outcome, Result, RunStatus, Save
 from rlmwatch.runs.queue import OnNewSave
+from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.settings.model import CeilingSettings, Settings
 from rlmwatch.settings.sources import Loaded
 from rlmwatch.workspace.health import Root
@@ -39,7 +41,12 @@ class Program:
         self.points = []
         opened = Root.open(root)
         gateway = WorkspaceGateway(
-            opened, root.parent, StatusBoard(opened, Writer("here", 1)), clock.utc, lambda text: text
+            opened,
+            root.parent,
+            StatusBoard(opened, Writer("here", 1)),
+            clock.utc,
+            lambda text: text,
+            DocumentReader(Policy()),
         )
         self.configure(Settings())
         prepare = RunContextFactory(
