@@ -83,10 +83,10 @@ class ClusterNode:
                 failing = False
             except LedgerError as error:
                 if not failing:
-                    log.warning("sweep.waiting", why=str(error))
+                    log.warning("sweep.waits", why=str(error))
                 failing = True
             except Exception:
-                log.exception("sweep.internal_error")
+                log.exception("sweep.fault")
             await asyncio.sleep(SWEEP_S)
 
 

@@ -121,7 +121,7 @@ async def answer_job(app: App, job_id: str) -> None:
     if app.config.model is None:
         raise UsageError(app.config.no_model_reason)
     only_here(app)
-    await app.inbox.take_now(job_id)
+    await app.inbox.admit_now(job_id)
     await app.supervisor.until_idle()
     await app.supervisor.close()
     await app.webhooks.deliver_now()
