@@ -233,7 +233,7 @@ class Webhooks:
         del self._under_way[run_id]
         self._at[place] -= 1
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("webhook.internal_error", run=run_id, exc_info=error)
+            log.error("webhook.fault", run=run_id, exc_info=error)
         self._wake.set()
 
     async def _close(self) -> None:
