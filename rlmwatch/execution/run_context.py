@@ -141,7 +141,7 @@ class RuntimeConfig:
 
     @property
     def ceilings(self) -> Ceilings:
-        """The user's ceilings over all runs."""
+        """The user's ceilings across all runs."""
         found = self.loaded.settings.ceilings
         return Ceilings(found.max_cost_usd_per_day, found.max_cost_usd_per_month)
 
