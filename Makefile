@@ -49,17 +49,14 @@ bench: $(VENV)/.dev ## runs the benchmarks
 wheel: $(VENV)/.dev ## builds dist/rlmwatch-….whl, for `uv tool install` and `pipx install`
 	$(PIP) wheel --no-deps --no-build-isolation -w dist .
 
-# uv is not part of the project: it gets a venv of its own.
-lock: ## writes requirements/*.txt again from pyproject.toml
-	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip -q install uv
+lock: $(BIN)/python ## writes requirements/*.txt again from pyproject.toml
+	$(PIP) install uv
 	for file in run dev; do \
 		groups="--extra local --extra documents --group build"; \
 		test $$file = run || groups="$$groups --extra cluster --group dev -c requirements/run.txt"; \
-		.venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--no-header --no-annotate $$groups pyproject.toml -o requirements/$$file.txt || exit 1; \
 	done
-	rm -rf .venv-lock
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "rlmwatch needs Python 3.11 or newer; none was found." >&2; exit 1; }

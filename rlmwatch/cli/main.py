@@ -48,6 +48,10 @@ def build() -> App:
 
 def main() -> None:
     """Run the command line and exit."""
+    if sys.platform != "linux":
+        words = f"rlmwatch needs Linux, and this system is {sys.platform}. On Windows, WSL 2 is one."
+        print(f"rlmwatch: {words}", file=sys.stderr)
+        sys.exit(CALLED_WRONGLY)
     try:
         status = build()(exit_on_error=False, result_action="return_value")
     except CycloptsError:
