@@ -6,6 +6,9 @@ import os
 import socket
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from rlmwatch import clock
 from rlmwatch.cli.output import quiet, say
@@ -29,7 +32,7 @@ _SAMPLE = "share/rlmwatch/sample_workspace/"
 EXAMPLE = "What can a folder that answers files be good for? Name three things.\n"
 
 
-def init(workspace: Path = Path(), /, *, sample: bool = False) -> int:
+def init(workspace: Path = Path(), /, *, sample: Annotated[bool, Parameter(negative="")] = False) -> int:
     """
     Make a workspace. Files that are there stay as they are.
 
