@@ -32,7 +32,7 @@ _SAMPLE = "share/rlmwatch/sample_workspace/"
 EXAMPLE = "What can a folder that answers files be good for? Name three things.\n"
 
 
-def init(workspace: Path = Path(), /, *, sample: Annotated[bool, Parameter(negative="")] = False) -> int:
+def init(workspace: Path = Path(), /, *, sample: Annotated[bool, Parameter(negative=())] = False) -> int:
     """
     Make a workspace. Files that are there stay as they are.
 
