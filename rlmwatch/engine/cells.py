@@ -54,6 +54,7 @@ class Cells:
         values: The variables that each session begins with.
         seed: For `random`, the same at each attempt.
         timeout_s: Time limit of one cell, without waiting for calls.
+        run_id: The id of the run, which may have more sessions, those of its sub-engines.
     """
 
     sandbox: Sandbox
@@ -61,6 +62,7 @@ class Cells:
     seed: int
     timeout_s: float
     functions: Sequence[HostFunction]
+    run_id: str
     _session: Session | None = field(default=None)
 
     async def open(self) -> None:
@@ -73,7 +75,7 @@ class Cells:
         """
         await self.close()
         try:
-            self._session = await self.sandbox.open(self.values, seed=self.seed)
+            self._session = await self.sandbox.open(self.values, seed=self.seed, run=self.run_id)
         except ValueError as error:
             raise InputError(f"the context cannot be handed to the code: {error}") from error
 
