@@ -189,7 +189,7 @@ class Cells:
     def _keep_reserve(self) -> None:
         if self._reserve is None:
             with suppress(OSError):  # there is no room now; the cell may make some
-                self._reserve = mmap.mmap(-1, _RESERVE_BYTES)
+                self._reserve = mmap.mmap(-1, _RESERVE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
     def _give_up_reserve(self) -> None:
         if self._reserve is not None:
