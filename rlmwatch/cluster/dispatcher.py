@@ -24,7 +24,7 @@ from rlmwatch.cluster.run_payload import RunPayload, live_from_json, pack
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import LedgerError, RlmwatchError, WorkspaceBusy
-from rlmwatch.execution.executor import Executed, Turn
+from rlmwatch.execution.executor import ActiveRun, Executed
 from rlmwatch.execution.run_context import SESSION_POLL_S, RuntimeConfig
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.ledger.postgres.ledger import PostgresLedger
@@ -76,21 +76,21 @@ class Dispatcher:
         return [run for run in found if run is not None and run.status is RunStatus.RUNNING]
 
     @asynccontextmanager
-    async def carry_out(self, turn: Turn) -> AsyncIterator[Executed | None]:
+    async def carry_out(self, active: ActiveRun) -> AsyncIterator[Executed | None]:
         """Dispatch the run, where that was not done before, and follow it; None where this daemon stops first."""
-        new = turn.run.status is not RunStatus.RUNNING
+        new = active.run.status is not RunStatus.RUNNING
         if new:
-            await asyncio.to_thread(self.workspace.ready_for, turn.run)
-        async with self._locked_session(turn.run):
-            if new and (cancelled := await self._dispatch(turn)) is not None:
+            await asyncio.to_thread(self.workspace.ready_for, active.run)
+        async with self._locked_session(active.run):
+            if new and (cancelled := await self._dispatch(active)) is not None:
                 yield Executed(cancelled)
                 return
-            turn.on_started()
-            yield await self._followed(turn)
+            active.on_started()
+            yield await self._followed(active)
 
-    def interrupt(self, turn: Turn) -> None:
+    def interrupt(self, active: ActiveRun) -> None:
         """Have the run's worker close its connection."""
-        task = asyncio.create_task(self._ask_cancel(turn.run.run_id, turn.cancelled_for or "it was cancelled"))
+        task = asyncio.create_task(self._ask_cancel(active.run.run_id, active.cancelled_for or "it was cancelled"))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -113,13 +113,13 @@ class Dispatcher:
                     await self._stopping.wait()
                 return
 
-    async def _dispatch(self, turn: Turn) -> Run | None:
+    async def _dispatch(self, active: ActiveRun) -> Run | None:
         """Offer the run to workers; return it where somebody cancelled it before, ended."""
-        run = turn.run
+        run = active.run
         if not await self.ledger.is_dispatched(run.run_id):
             await self.ledger.dispatch(run.run_id, pack(await self._payload(run)))
-        if turn.cancelled_for is not None:
-            ended = await self.ledger.cancel(run.run_id, turn.cancelled_for, now=self.utc())
+        if active.cancelled_for is not None:
+            ended = await self.ledger.cancel(run.run_id, active.cancelled_for, now=self.utc())
             if ended is not None:
                 return ended
         await self.jobs.send(run.run_id, self.name, run.conversation)
@@ -127,19 +127,19 @@ class Dispatcher:
         self.crash_at("run.dispatched")
         return None
 
-    async def _followed(self, turn: Turn) -> Executed | None:
+    async def _followed(self, active: ActiveRun) -> Executed | None:
         """Report how far the run is, until it has ended or is held; None where this daemon stops first."""
-        run_id = turn.run.run_id
+        run_id = active.run.run_id
         with self.monitor.following(run_id) as moved:
             while not self._stopping.is_set():
                 moved.clear()
                 try:
                     run = await self.ledger.get(run_id)
                 except LedgerError:
-                    run = turn.run
+                    run = active.run
                 if run is None:
                     raise AssertionError(f"{run_id} is gone from the ledger")
-                turn.run = run
+                active.run = run
                 if run.status.ended:
                     self.crash_at("run.finished")
                     await self._report_last(run)

@@ -108,6 +108,7 @@ def live_to_json(live: Live) -> str:
             "usage": live.usage.model_dump(mode="json"),
             "budget": live.budget.model_dump(mode="json"),
             "model": live.model,
+            "waits_for": live.waits_for,
         }
     )
 
@@ -121,4 +122,5 @@ def live_from_json(stored: Mapping[str, Any]) -> Live | None:
         UsageSoFar.model_validate(stored["usage"]),
         StatusCaps.model_validate(stored["budget"]),
         stored["model"],
+        stored.get("waits_for"),
     )

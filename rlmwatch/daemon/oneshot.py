@@ -199,7 +199,7 @@ async def _sketch(app: App, save: Save) -> Sketch:
         steps = options.max_steps or DEFAULT_STEPS
         problem = app.config.no_model_reason or no_search
         return replace(nothing, messages=(message,), steps=steps, usd=options.max_cost_usd, problem=problem)
-    price = price_of(app.config.model, request) if app.config.model else None
+    price = price_of(app.config.model.price(request.model), request) if app.config.model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
     return replace(nothing, messages=request.messages, usd=usd, problem=app.config.no_model_reason or None)
 

@@ -164,6 +164,7 @@ def _turn(run: Run, result: Result, answer: str) -> Turn:
         input_digest=run.digest,
         partial=True if result.partial else None,
         reason=result.outcome.value if result.partial else None,
+        notes=result.notes or None,
         usage=UsageSoFar(**asdict(result.usage)),
     )
 

@@ -54,12 +54,25 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What is known of a run beside the ledger's row, while it goes on."""
+    """
+    What is known of a run beside the ledger's row, while it goes on.
+
+    Attributes:
+        waits_for: What it waits for, in words for the person: a provider that is asked again, or its rate limit.
+    """
 
     progress: Progress | None = None
     usage: UsageSoFar = field(default_factory=UsageSoFar)
     budget: StatusCaps = field(default_factory=StatusCaps)
     model: str | None = None
+    waits_for: str | None = None
+
+    @property
+    def shown(self) -> Progress | None:
+        """How far the run is; where it waits, what for."""
+        if self.waits_for is None:
+            return self.progress
+        return (self.progress or Progress()).model_copy(update={"note": self.waits_for})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +106,11 @@ def build(run: Run, *, live: Live, by: DaemonProcess, now: str) -> StatusFile:
         started_at=run.started_at,
         completed_at=run.completed_at,
         updated_at=(run.completed_at or now) if run.status.ended else now,
-        progress=live.progress,
+        progress=live.shown,
         usage=UsageSoFar(**asdict(result.usage)) if result else live.usage,
         budget=live.budget,
         answer=result.answer if result else None,
-        error=result.error if result else run.held_for,
+        error=result.error if result else run.held_for or live.waits_for,
         attempt=run.attempt,
         pid=by.pid,
         host=by.host,
@@ -159,7 +172,7 @@ class StatusBoard:
                 return False
             status = build(run, live=live or Live(), by=self.by, now=now)
             at = datetime.fromisoformat(now)
-            about = (status.status, status.attempt, status.error)
+            about = (status.status, status.attempt, run.held_for)
             last = self._written.get(run.run_id)
             if last and last.about == about and not _due(last, at):
                 if last.waiting is None or last.waiting.updated_at <= now:  # threads may come in another order

@@ -19,7 +19,7 @@ from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
 from rlmwatch.handlers.chat import chat
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.models.scripted import ScriptedModel
-from rlmwatch.runs.model import Outcome, RunStatus, Save
+from rlmwatch.runs.model import Outcome, Result, RunStatus, Save
 from rlmwatch.runs.queue import OnNewSave
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import Loaded
@@ -141,11 +141,15 @@ def test_3_only_the_handlers_time_counts(tmp_path):
 
     async def scenario():
         async def slow(run):
-            await asyncio.sleep(0.1)
-            return await made.prepare(run)
+            prepared = await made.prepare(run)
+            await asyncio.sleep(0.01)
+            return prepared
 
-        async with here(tmp_path, ["in time"], chat={"max_seconds": 0.05}) as made:
-            with made.attempt(prepare=slow) as attempt:
+        async def at_once(_run, _context):
+            return Result(RunStatus.COMPLETE, Outcome.SUCCESS, answer="in time")
+
+        async with here(tmp_path, [], chat={"max_seconds": 0.001}) as made:
+            with made.attempt(prepare=slow, handlers={Kind.CHAT: at_once}) as attempt:
                 assert (await attempt.carry_out()).result.answer == "in time"
         async with here(tmp_path / "late", lambda _: asyncio.Event().wait(), chat={"max_seconds": 0.05}) as made:
             with made.attempt() as attempt:

@@ -39,7 +39,7 @@ def test_2_half_a_submission_is_never_taken_for_a_whole_one(cut):
     [
         (b"", "empty"),
         (b"\0\0\0", "empty"),
-        (b'{"task": "x",}', "line 1, column 14"),
+        (b'{"task": "x" "data": "y"}', "line 1, column 14"),
         (b"[1, 2]", "must begin with {"),
         (b'"pending"', "must begin with {"),
         ('{"task": "Grüße'.encode("latin-1"), "not UTF-8"),

@@ -83,6 +83,17 @@ def test_run_that_was_started_stays_running(of):
     assert build(replace(RUNNING, status=of), live=Live(), by=ME, now=at(5)).status == "running"
 
 
+def test_run_that_is_tried_again_says_what_it_waits_for(board, root):
+    """While a provider is asked again, error and note say so, within the second; then both are as before."""
+    waits = "p: HTTP 503: overloaded; asked again at 2026-11-23T12:00:05+00:00"
+    board.update(RUNNING, Live(Progress(step=2, note="asking the model")), now=at(1))
+    board.update(RUNNING, Live(Progress(step=2, note="asking the model"), waits_for=waits), now=at(2.1))
+    assert (said(root)["status"], said(root)["error"], said(root)["progress"]["note"]) == ("running", waits, waits)
+    assert said(root)["progress"]["step"] == 2
+    board.update(RUNNING, Live(Progress(step=2, note="asking the model")), now=at(3.2))
+    assert (said(root)["error"], said(root)["progress"]["note"]) == (None, "asking the model")
+
+
 def test_held_run_says_what_it_waits_for(board, root):
     """While a run waits for a person its status file says for what, at once, and no longer afterwards."""
     board.update(RUNNING, now=at(1))
