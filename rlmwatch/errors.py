@@ -20,7 +20,8 @@ The errors of rlmwatch.
     │   ├── ProviderRefused        it will not, however often it is asked (400 and the like)
     │   │   ├── WrongKey           the key or the account may not: 401, 403
     │   │   ├── UnknownModel       404, or a 400 that says so
-    │   │   └── ContextTooLong     the request is longer than the model's window
+    │   │   ├── ContextTooLong     the request is longer than the model's window
+    │   │   └── ProviderUnreachable    wrong address, proxy or certificate
     │   └── ProviderUnavailable    may work later: connection, 408, 409, 429, 5xx
     │       ├── ProviderCutOff     the answer stopped in the middle; text so far
     │       └── NotSent            it waited for the provider's rate limit until the time was up
@@ -182,6 +183,10 @@ class ContextTooLong(ProviderRefused):
         super().__init__(text, status=status)
         self.limit_tokens = limit_tokens
         self.asked_tokens = asked_tokens
+
+
+class ProviderUnreachable(ProviderRefused):
+    """The provider is not reached until a person changes the address, the proxy or the certificates."""
 
 
 class ProviderUnavailable(ProviderError):

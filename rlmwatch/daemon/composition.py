@@ -27,7 +27,7 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.names import InputName
 from rlmwatch.daemon.credentials import Key, find_all
-from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, find_search, handlers
+from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, find_search, handlers, load_client
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import open_shared_of, workspace_name
@@ -35,7 +35,14 @@ from rlmwatch.errors import NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
-from rlmwatch.execution.run_context import Listeners, PrepareRun, RunContextFactory, RunStorage, RuntimeConfig
+from rlmwatch.execution.run_context import (
+    Listeners,
+    PreparedRun,
+    PrepareRun,
+    RunContextFactory,
+    RunStorage,
+    RuntimeConfig,
+)
 from rlmwatch.execution.supervisor import Supervisor
 from rlmwatch.execution.webhooks import Webhooks
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
@@ -135,6 +142,7 @@ class Builder:
         self._user_dir = user_dir
         self._workspace = workspace
         self._flags = flags
+        self._loading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -186,6 +194,16 @@ class Builder:
         self.choice = choice
         self.config = RuntimeConfig(loaded=loaded, model=model, default_model=choice.model, search=search)
 
+    def load_client(self) -> None:
+        """Begin to load what the first call needs, in a thread; runs wait for it, before their time limit starts."""
+        self._loading = asyncio.create_task(load_client(self.choice))
+        self.stack.callback(self._loading.cancel)
+
+    async def client_loaded(self) -> None:
+        """Wait until the first call can be made at once."""
+        if self._loading is not None:
+            await asyncio.shield(self._loading)
+
     async def open_ledger(self, opened: Callable[[], L]) -> L:
         """
         Open the ledger of this program.
@@ -203,9 +221,9 @@ class Builder:
         self.sandbox = build_sandbox(self.config.loaded)
         self.stack.push_async_callback(self.sandbox.aclose)
 
-    def prepare(self, storage: RunStorage, listeners: Listeners | None = None) -> RunContextFactory:
+    def prepare(self, storage: RunStorage, listeners: Listeners | None = None) -> PrepareRun:
         """Return what sets up the contexts of runs whose memory and material come from *storage*."""
-        return RunContextFactory(
+        factory = RunContextFactory(
             config=lambda: self.config,
             ledger=self.ledger,
             storage=storage,
@@ -215,6 +233,12 @@ class Builder:
             listeners=listeners or Listeners(),
             crash_at=self.parts.crash_at,
         )
+
+        async def prepare(run: Run) -> PreparedRun:
+            await self.client_loaded()
+            return await factory(run)
+
+        return prepare
 
     def attempts(
         self, prepare: PrepareRun, *, can_be_held: bool = True, can_be_given_back: bool = False
@@ -345,6 +369,7 @@ class App:
             ConfigError: A file is wrong. The last good settings stay.
         """
         await self._builder.read_config(self._builder.load(), needs_provider=False)
+        self._builder.load_client()
         if self.node is None:
             self.supervisor.workers = self._settings().workers
         self.watcher.config = self._watch_config()
@@ -385,6 +410,10 @@ class App:
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
 
+    async def client_loaded(self) -> None:
+        """Wait until the provider's first call can be made at once."""
+        await self._builder.client_loaded()
+
     def describe(self) -> str:
         """Return, in a few words, what answers."""
         return self._builder.describe()
@@ -408,6 +437,8 @@ class App:
             builder.make_sandbox()
             if self._role is not Role.DRY_RUN:
                 self.node = await self._join_cluster(url, shared)
+        if self._role is not Role.DRY_RUN:
+            builder.load_client()
         self.compose()
 
     async def _join_cluster(self, url: str, ledger: PostgresLedger) -> ClusterNode:
@@ -495,6 +526,7 @@ class DirectRunner:
         """
         try:
             await self._builder.read_config(self._builder.load())
+            self._builder.load_client()
             await self._builder.open_ledger(lambda: SqliteLedger.open(self.state / PYTHON_LEDGER))
             self._builder.make_sandbox()
         except BaseException:

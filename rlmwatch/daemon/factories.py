@@ -89,6 +89,14 @@ def build_model(choice: Choice, loaded: Loaded, keys: Mapping[str, Key]) -> Mode
     return LimitedModel(asked, limits)
 
 
+async def load_client(choice: Choice | None) -> None:
+    """Load what the first call of a network provider needs, in a thread. Other providers load nothing."""
+    if choice is not None and choice.base_url is not None:
+        from rlmwatch.models.openai.model import load
+
+        await load()
+
+
 def find_search(keys: Mapping[str, Key], environ: Mapping[str, str]) -> Search | None:
     """Return what searches the web; None where there is no key for it. Nothing is connected before its first search."""
     key = keys.get("EXA_API_KEY")

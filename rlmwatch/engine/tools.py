@@ -22,7 +22,7 @@ from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.limits import outcome_of
-from rlmwatch.errors import BudgetExceeded, ContextTooLong, ProviderError, UnknownModel, WrongKey
+from rlmwatch.errors import BudgetExceeded, ContextTooLong, ProviderError, ProviderUnreachable, UnknownModel, WrongKey
 from rlmwatch.models.base import Message, Reply, Request
 from rlmwatch.runs.model import Outcome
 from rlmwatch.sandbox.base import CellError, Failure, HostFunction, JsonValue, Parameter
@@ -288,7 +288,7 @@ def for_the_cell(error: Exception) -> CellError | None:
     if isinstance(error, ContextTooLong):
         limit = "" if error.limit_tokens is None else f" (the model reads {error.limit_tokens:,} tokens)"
         return CellError(REFUSED, f"this sub-call is too long{limit}: split its text. {error}")
-    if isinstance(error, ProviderError) and not isinstance(error, (WrongKey, UnknownModel)):
+    if isinstance(error, ProviderError) and not isinstance(error, (WrongKey, UnknownModel, ProviderUnreachable)):
         return CellError(REFUSED, str(error))
     return None
 

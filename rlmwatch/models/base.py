@@ -87,7 +87,8 @@ class Model(Protocol):
         Cancelling the task closes the connection at once, which stops the generation. Nothing is retried here.
 
         Raises:
-            WrongKey, UnknownModel, ContextTooLong, ProviderRefused: It will not, however often it is asked.
+            WrongKey, UnknownModel, ProviderUnreachable, ContextTooLong, ProviderRefused: It will not, however often it
+                is asked.
             ProviderUnavailable: It may work later.
             ProviderCutOff: The text stopped in the middle.
         """

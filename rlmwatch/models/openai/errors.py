@@ -24,7 +24,15 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, UnknownModel, WrongKey
+from rlmwatch.errors import (
+    ProviderError,
+    ProviderRefused,
+    ProviderUnavailable,
+    ProviderUnreachable,
+    UnknownModel,
+    WrongKey,
+)
+from rlmwatch.models.openai.address import advice
 
 WORDS_LIMIT = 600
 """Characters of a provider's words that are shown: some send whole pages."""
@@ -97,8 +105,8 @@ def words_of(payload: object) -> str:
     provider behind it), `{"error": "…"}` (Ollama), `{"message": …}` and `{"detail": …}`; HTML loses its markup.
     """
     if isinstance(payload, str):
-        without_code = re.sub(r"(?s)<(script|style)\b.*?</\1>", " ", payload)
-        return re.sub(r"<[^>]*>", " ", without_code)
+        without_code = re.sub(r"(?s)<(script|style)\b.*?(</\1>|\Z)", " ", payload)
+        return re.sub(r"<[^<>]*>", " ", without_code)
     if not isinstance(payload, Mapping):
         return json.dumps(payload, ensure_ascii=False, default=str)
     inner = payload.get("error", payload)
@@ -138,7 +146,9 @@ def by_status(
         cure = f" (check {caller.key_name})" if caller.key_name else " (no key was sent)"
         return WrongKey(text + cure, status=status)
     if status == HTTPStatus.NOT_FOUND and (isinstance(payload, str) or _ABOUT_MODEL_OR_ADDRESS.search(words)):
-        return UnknownModel(f"{text} (model {model!r} at {caller.base_url})", status=status)
+        return UnknownModel(f"{text} (model {model!r}; {advice(caller.base_url)})", status=status)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return ProviderUnreachable(f"{text} ({advice(caller.base_url)})", status=status)
     if status in _RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ProviderUnavailable(
             text, status=status, retry_after_s=wait_asked(headers, now), may_be_billed=status in _MAY_BE_BILLED

@@ -8,7 +8,9 @@ retried here but a request that the provider refused for one of its optional par
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from rlmwatch import clock
-from rlmwatch.errors import ProviderCutOff, ProviderError, ProviderUnavailable
+from rlmwatch.addresses import shown
+from rlmwatch.errors import ProviderCutOff, ProviderError, ProviderRefused, ProviderUnavailable, ProviderUnreachable
 from rlmwatch.models.base import Reply, Request
 from rlmwatch.models.openai.dialect import Dialect, Endpoint
 from rlmwatch.models.openai.errors import by_status, status_of, words_of
@@ -123,7 +126,7 @@ class OpenAIModel:
             else:
                 await self._streamed(response, request, answer, on_text)
         finally:
-            response.close()
+            await response.aclose()
         if answer.finish_reason in (None, "error"):
             raise self._cut_off("the stream ended before the answer did", answer)
         return self._reply(request, answer)
@@ -157,6 +160,7 @@ class OpenAIModel:
 
     async def _sent(self, body: Mapping[str, Any]) -> tuple[Response, object | None]:
         """Send *body*; return the answer, and where it is a refusal what that says."""
+        await load()
         from rlmwatch.models.openai.transport import Broken
 
         try:
@@ -183,7 +187,7 @@ class OpenAIModel:
             try:
                 chunk = await self._next(chunks, answer)
             except Broken as broken:
-                failure = self._unreachable(broken)
+                failure = self._broke(broken, answer)
             except TimeoutError:
                 failure = ProviderUnavailable("no usage came")
             except ValueError as error:  # JSON and UTF-8 alike
@@ -219,10 +223,7 @@ class OpenAIModel:
         except Broken as broken:
             failure: ProviderError = self._unreachable(broken)
         else:
-            try:
-                payload = json.loads(text)
-            except ValueError:
-                payload = None
+            payload = _payload(text)
             if isinstance(payload, dict) and payload.get("error"):
                 failure = self._said(payload["error"], response, request)
             else:
@@ -250,13 +251,24 @@ class OpenAIModel:
             estimated=counted is None,
         )
 
-    def _unreachable(self, broken: Broken) -> ProviderUnavailable:
-        """Return the error for a connection that was not made, broke, or fell silent."""
+    def _broke(self, broken: Broken, answer: Answer) -> ProviderError:
+        """Return the error for a stream that broke; what holds more than was asked for is cut there."""
+        if broken.too_long and answer.pieces and answer.finish_reason is None:
+            answer.finish_reason = "length"
+        return self._unreachable(broken)
+
+    def _unreachable(self, broken: Broken) -> ProviderError:
+        """Return the error for a connection that was not made, broke, fell silent, or brought too much."""
+        text = self._endpoint.caller.text
+        if broken.lasting:
+            return ProviderUnreachable(text(str(broken)))
+        if broken.too_long:
+            return ProviderRefused(text(str(broken)))
         if broken.silent:
             words = f"said nothing for {self._timeouts.idle_s:g} s"
         else:
-            words = f"no connection to {self._endpoint.base_url}: {broken}"
-        return ProviderUnavailable(self._endpoint.caller.text(words), may_be_billed=broken.sent)
+            words = f"no connection to {shown(self._endpoint.base_url)}: {broken}"
+        return ProviderUnavailable(text(words), may_be_billed=broken.sent)
 
     def _said(self, error: object, response: Response, request: Request) -> ProviderError:
         """Return the error that a provider put into an answer with status 200."""
@@ -289,6 +301,13 @@ class OpenAIModel:
         return self._client
 
 
+async def load() -> None:
+    """Load what the first call needs, where it is not: 0.35 s in a thread, while others get their turn."""
+    name = "rlmwatch.models.openai.transport"
+    if name not in sys.modules:
+        await asyncio.to_thread(importlib.import_module, name)
+
+
 def _is_document(response: Response) -> bool:
     """Return whether the answer is one document and no stream of events."""
     return response.headers.get("content-type", "").lower().startswith(_DOCUMENT_TYPES)
@@ -298,7 +317,7 @@ def _payload(text: str) -> object:
     """Return an error's body as JSON values, or as the text that it is."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
