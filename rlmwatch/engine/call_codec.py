@@ -59,5 +59,5 @@ def reply_of(entry: JournalEntry) -> Reply:
     stored: dict[str, Any] = dict(entry.reply or {})
     word = stored["finish_reason"]
     if word not in get_args(FinishReason):
-        stored["finish_reason"] = meaning(normalised(word) or "") or "stop"
+        stored["finish_reason"] = meaning(normalised(word) or "")
     return Reply(**{**stored, "usage": Usage(**stored["usage"]), "notes": tuple(stored.get("notes", ()))})

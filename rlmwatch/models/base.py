@@ -13,6 +13,15 @@ Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "filter", "interrupted"]
 
 
+class Restart(str):
+    """Among the pieces of a text as it comes, this empty one says that all before it was thought, not text."""
+
+    __slots__ = ()
+
+
+RESTART = Restart()
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message of a request."""
@@ -82,9 +91,9 @@ class Model(Protocol):
 
     async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """
-        Make one call, within its `turn`; *on_text* is given each new piece of text as it comes.
+        Make one call, within its `turn`.
 
-        Cancelling the task closes the connection at once, which stops the generation. Nothing is retried here.
+        *on_text* is given each new piece of text as it comes, `RESTART` where what came is void. Cancelling the task closes the connection at once, which stops the generation. Nothing is retried here.
 
         Raises:
             WrongKey, UnknownModel, ProviderUnreachable, ContextTooLong, ProviderRefused: It will not, however often it

@@ -7,21 +7,25 @@ They come from the providers' references: OpenAI, Azure, Mistral (`model_length`
 (`insufficient_system_resource`), Zhipu (`sensitive`, `network_error`), Cohere (`COMPLETE`, `ERROR_TOXIC`,
 `ERROR_LIMIT`), Bedrock (`guardrail_intervened`), vLLM (`abort`), TGI (`eos_token`), Together (`eos`), Ollama
 (`load`, `unload`) and LM Studio (`eosFound` …).
+
+A word of no table is taken for what it sounds like: code that was cut must never run.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Literal
 
 from rlmwatch.models.base import FinishReason
-
-FAILED = frozenset({"error", "failed", "fail", "server_error", "internal_error"})
-"""The provider broke down in the middle: not an answer, and worth another try."""
 
 _UNFINISHED = frozenset({"", "null", "none", "finish_reason_unspecified", "unspecified"})
 """No end at all, as some servers put it in every chunk."""
 
-_WORDS: dict[FinishReason, str] = {
+Meaning = FinishReason | Literal["failed"]
+"""`failed`: the provider broke down in the middle, which is no answer and worth another try."""
+
+_WORDS: dict[Meaning, str] = {
     "stop": """
         stop stopped stop_sequence stop_token end end_turn end_of_turn eos eos_token eosfound eos_found endoftext
         stopstringfound complete completed finish finished done success normal word
@@ -34,26 +38,42 @@ _WORDS: dict[FinishReason, str] = {
     """,
     "filter": """
         content_filter content_filtered contentfilter filtered safety recitation blocklist blocked prohibited_content
-        spii image_safety image_prohibited_content language other refusal sensitive guardrail_intervened guardrail
+        spii image_safety image_prohibited_content language refusal sensitive guardrail_intervened guardrail
         moderation content_policy content_policy_violation error_toxic flagged censored
     """,
     "interrupted": """
         insufficient_system_resource insufficient_resources resource_exhausted overloaded network_error timeout
         time_limit abort aborted cancelled canceled cancel interrupted userstopped user_stopped user_cancel
-        modelunloaded load unload preempted pause_turn repetition
+        modelunloaded load unload preempted pause_turn repetition other
     """,
+    "failed": "error failed fail server_error internal_error",
 }
-_MEANING: dict[str, FinishReason] = {word: reason for reason, words in _WORDS.items() for word in words.split()}
+_MEANING: dict[str, Meaning] = {word: reason for reason, words in _WORDS.items() for word in words.split()}
+_GUESSES: tuple[tuple[Meaning, re.Pattern[str]], ...] = (
+    ("filter", re.compile(r"filter|safe|moderat|policy|block|prohibit|refus|guard|toxic|flag|harm")),
+    ("interrupted", re.compile(r"abort|cancel|time|resource|overload|interrupt|network|quota")),
+    ("length", re.compile(r"max|length|limit|context|window|truncat|incomplete|budget")),
+    ("failed", re.compile(r"error|fail")),
+)
 
 
 def normalised(word: object) -> str | None:
     """Return the provider's *word* as the tables hold it; None where it says that the answer has not ended."""
-    if not isinstance(word, str):
-        return None
-    plain = re.sub(r"[\s-]+", "_", word.strip().lower()).rpartition(".")[2]  # Python's `FinishReason.STOP`, too
+    plain = _plain(word) if isinstance(word, str) else ""
     return None if plain in _UNFINISHED else plain
 
 
-def meaning(word: str) -> FinishReason | None:
-    """Return what *word* (normalised) means; None where we do not know it."""
-    return _MEANING.get(word)
+def meaning(word: str) -> Meaning:
+    """Return what the provider's *word* means; where we do not know it, what it sounds like, or `stop`."""
+    plain = _plain(word)
+    guessed: Iterator[Meaning] = (reason for reason, sound in _GUESSES if sound.search(plain))
+    return _MEANING[plain] if plain in _MEANING else next(guessed, "stop")
+
+
+def is_known(word: str) -> bool:
+    """Return whether the tables hold the provider's *word*."""
+    return _plain(word) in _MEANING
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[\s-]+", "_", word.strip().lower()).rpartition(".")[2]  # Python's `FinishReason.STOP`, too
