@@ -28,7 +28,7 @@ from rlmwatch.addresses import UnusableProxy, hide_secrets, is_http, proxy_to, s
 from rlmwatch.connecting import lasting
 from rlmwatch.models.openai.address import chat_address
 from rlmwatch.models.openai.dialect import Endpoint
-from rlmwatch.models.openai.stream import Events
+from rlmwatch.models.openai.stream import DONE, Events, value
 from rlmwatch.version import __version__
 
 KEPT_IDLE_S = 5.0
@@ -37,7 +37,6 @@ _NOT_KEPT_S = 1e-9
 _DRAIN_S = 0.1
 _CLOSERS = ("llama.cpp", "llamafile")
 """Servers that promise to keep a connection and then close it, just as the next request may be on its way."""
-_DONE = b"[DONE]"
 _AT_ONCE = 1 << 20
 """Bytes of a body that are written in one go; a longer one is written in pieces, so that others get their turn."""
 _PIECE = 1 << 16
@@ -250,11 +249,11 @@ class Response:
 
     async def events(self) -> AsyncIterator[object]:
         """
-        Yield the JSON values of a streamed answer, as they come, until the stream says that it is done or ends.
+        Yield the JSON values of an answer, as they come, until it says that it is done (`DONE`) or ends.
 
         Raises:
             Broken: The connection broke or fell silent, or brought too much.
-            ValueError: What came is no JSON, or no UTF-8.
+            NotTheProtocol: What came is not JSON, or not UTF-8.
         """
         found = Events()
         since_event = 0
@@ -264,10 +263,12 @@ class Response:
             if since_event > BYTES_OF_AN_EVENT:
                 raise Broken(f"one event of more than {BYTES_OF_AN_EVENT >> 20} MB", sent=True, too_long=True)
             for data in events:
-                if data.startswith(_DONE):
+                yield (chunk := value(data))
+                if chunk is DONE:
                     await self._drain()
                     return
-                yield _values(data)
+        for data in found.end():
+            yield value(data)
 
     async def aclose(self) -> None:
         """Close the connection, unless all was read: then it is kept. Idempotent."""
@@ -333,13 +334,6 @@ async def _in_pieces(content: bytes) -> AsyncIterator[bytes]:
 def _tls(_file: str | None, _folder: str | None) -> ssl.SSLContext:
     """Return the certificates of this machine, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name: takes 20 ms."""
     return httpx2.create_ssl_context()
-
-
-def _values(data: bytes) -> object:
-    try:
-        return json.loads(data)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 def _never(words: str) -> Broken:
