@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 
 _ERROR_STATUSES = range(400, 600)
-_PAGE = re.compile(r"<(!doctype|html|head|body|title|h\d|p|div|pre|center|span|br|hr)\b[^>]*>", re.IGNORECASE)
+_PAGE = re.compile(r"<(!doctype|html|head|body|title|h\d|p|div|pre|center|span|br|hr)\b", re.IGNORECASE)
 
 _STATUS_OF_CODE = {
     name: status
@@ -128,10 +128,10 @@ def error_in(chunk: object) -> object | None:
     """
     if isinstance(chunk, list):
         chunk = chunk[0] if chunk else None
-    if not isinstance(chunk, Mapping):
+    if not isinstance(chunk, dict):
         return None
     choices = chunk.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}
+    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     for part in (chunk, first, first.get("delta"), first.get("message")):
         found = _named_in(part)
         if found is not None:
@@ -142,13 +142,13 @@ def error_in(chunk: object) -> object | None:
 
 
 def _named_in(part: object) -> object | None:
-    if not isinstance(part, Mapping):
+    if not isinstance(part, dict):
         return None
     for key in ("error", "errors", "fault"):
         if part.get(key):
             return {"error": part[key]} if isinstance(part[key], list) else part[key]
     base = part.get("base_resp")
-    return base if isinstance(base, Mapping) and base.get("status_code") else None
+    return base if isinstance(base, dict) and base.get("status_code") else None
 
 
 def _is_refusal(chunk: Mapping[str, object]) -> bool:

@@ -44,6 +44,9 @@ from rlmwatch.redaction import redact
 WORDS_LIMIT = 600
 """Characters of a provider's words that are shown: some send whole pages."""
 
+WORDS_READ = 16 * WORDS_LIMIT
+"""Characters that are looked at: a hostile page of a megabyte takes no time."""
+
 WAIT_LIMIT_S = 24 * 3600.0
 """A wait beyond a day is a clock that differs or a unit that we misread; it is not believed."""
 
@@ -82,7 +85,7 @@ class Caller:
 
     def text(self, words: str) -> str:
         """Return *words* on one line, cut, with the provider's name in front and without the key."""
-        said = " ".join(redact(words, (self.key,), "[key]").split())
+        said = " ".join(redact(words[:WORDS_READ], (self.key,), "[key]").split())
         if len(said) > WORDS_LIMIT:
             said = said[:WORDS_LIMIT] + " …"
         return f"{self.provider}: {said}"
@@ -96,7 +99,7 @@ def by_status(
 
     *status* is None where an answer with status 200 holds an error that names none.
     """
-    words = words_of(payload).strip() or "no words"
+    words = words_of(payload).strip()[:WORDS_READ] or "no words"
     text = caller.text(words if status is None else f"HTTP {status}: {words}")
     if (what := _about(status, payload, words)) is not None:
         return _refused(what, text, status, payload, f"model {model!r}; {advice(caller.base_url)}")
@@ -118,7 +121,7 @@ def _refused(what: About, text: str, status: int | None, payload: object, asked:
     """Return the error of a refusal for *what*; *asked* says which model was asked for, and where."""
     match what:
         case About.TOO_LONG:
-            limit, more = numbers(f"{words_of(payload)} {as_json(payload)}")
+            limit, more = numbers(f"{words_of(payload)[:WORDS_READ]} {as_json(payload)[:WORDS_READ]}")
             return ContextTooLong(text, status=status, limit_tokens=limit, asked_tokens=more)
         case About.MODEL:
             return UnknownModel(f"{text} ({asked})", status=status)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rlmwatch.models.base import RESTART, Message
-from rlmwatch.models.openai.finish import meaning, normalised
+from rlmwatch.models.finish_reason import meaning, normalised
 from rlmwatch.models.openai.thoughts import Thoughts
 from rlmwatch.models.prices import Tokens
 
@@ -91,13 +91,13 @@ class Answer:
         if chunk == DONE:
             self.whole = self.whole or self.chars > 0
             return []
-        if not isinstance(chunk, Mapping):
+        if not isinstance(chunk, dict):
             self.odd = chunk
             return []
         self._note(chunk)
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, Mapping):
+        if not isinstance(choice, dict):
             if choices is None:
                 self.odd = chunk
             return []
@@ -107,7 +107,7 @@ class Answer:
         self._report(choice.get("usage"))
         new = self._delta(choice.get("delta"), last=self.finish_reason is not None)
         message = choice.get("message")
-        if isinstance(message, Mapping):
+        if isinstance(message, dict):
             # Some servers send the whole text so far beside each delta (Perplexity): that is not the end.
             self.whole = self.whole or (not new and bool(_text(message) or choice.get("delta") is None))
             new += self._message(message)
@@ -136,7 +136,7 @@ class Answer:
         estimated = (not into and ours.input > 0) or (not out and (self.chars > 0 or out is None))
         into, out = into or ours.input, out or ours.output
         details = usage.get("prompt_tokens_details")
-        details = details if isinstance(details, Mapping) else {}
+        details = details if isinstance(details, dict) else {}
         return Tokens(
             into,
             max(out, total - into),
@@ -159,7 +159,7 @@ class Answer:
             return None
         cost = _money(self.usage.get("cost"))
         details = self.usage.get("cost_details")
-        if cost is not None and self.usage.get("is_byok") is True and isinstance(details, Mapping):
+        if cost is not None and self.usage.get("is_byok") is True and isinstance(details, dict):
             cost += _money(details.get("upstream_inference_cost")) or 0.0
         return cost
 
@@ -169,12 +169,12 @@ class Answer:
             self.model = model
         self._report(chunk.get("usage"))
         groq = chunk.get("x_groq")
-        if isinstance(groq, Mapping):
+        if isinstance(groq, dict):
             self._report(groq.get("usage"))
 
     def _report(self, usage: object) -> None:
         """Keep the last report; one without output does not replace one with it."""
-        if not isinstance(usage, Mapping) or not usage:
+        if not isinstance(usage, dict) or not usage:
             return
         before = self.usage or {}
         new = _count(usage.get("completion_tokens"), usage.get("output_tokens"))
@@ -184,7 +184,7 @@ class Answer:
     def _delta(self, delta: object, *, last: bool) -> str:
         """Return the text of *delta*, unless it is the last one and repeats the whole text."""
         new = _text(delta)
-        if isinstance(delta, Mapping):
+        if isinstance(delta, dict):
             self.chars += sum(len(thought) for thought in map(delta.get, _THOUGHTS) if isinstance(thought, str))
         if last and len(new) >= LEAST_REPEAT and len(self._raw) > 1 and new == "".join(self._raw):
             return ""
@@ -357,14 +357,14 @@ def _is_json(data: bytes) -> bool:
 
 def _text(delta: object) -> str:
     """Return the text of a delta: a string, or a list of parts of which those of type `text` count."""
-    if not isinstance(delta, Mapping):
+    if not isinstance(delta, dict):
         return ""
     content = delta.get("content") or delta.get("refusal")
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         return ""
-    parts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
+    parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
     return "".join(part for part in parts if isinstance(part, str))
 
 
