@@ -20,7 +20,7 @@ from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.errors import ConfigError, RlmwatchError, UsageError, WorkspaceError
 from rlmwatch.runs.model import Signature
-from rlmwatch.settings.sources import WORKSPACE_FILE
+from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.owner import Theirs, host_rule, take_over
 from rlmwatch.workspace.snapshot import look
