@@ -3,8 +3,8 @@ Every statement that the ledger makes, each once.
 
 A statement that moves a run or a call names the state that it leaves, and
 returns the row that it moved: it happens once, however many ask. The states
-stand in the text, not in parameters, so that a test can hold them against the
-table of legal moves in `runs/transitions.py`; *finish* alone is told where it
+stand in the text, not in parameters, so that a test can hold them against its
+table of legal moves; *finish* alone is told where it
 goes, since a run may end in three ways.
 
 They are written for the embedded ledger, in one file per workspace. What

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from fakes.moves import MOVES, Event
 
 from rlmwatch.ledger import statements
 from rlmwatch.ledger.sqlite.connection import connect
 from rlmwatch.runs.model import CallState, RunStatus
-from rlmwatch.runs.transitions import MOVES, Event
 
 ALL = {name: sql for name, sql in vars(statements).items() if name.isupper()}
 
