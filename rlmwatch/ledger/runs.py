@@ -2,7 +2,7 @@
 The queue's verbs, as functions of a connection inside a transaction.
 
 What a caller may rely on stands in the port, `runs/queue.py`; which moves are
-legal stands in `runs/transitions.py`; here stands how they are kept.
+legal stands in `tests/fakes`; here stands how they are kept.
 """
 
 from __future__ import annotations
