@@ -23,7 +23,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from rlmwatch.errors import ConfigError
+from rlmwatch.contract.text import decode
+from rlmwatch.errors import ConfigError, InputError
 from rlmwatch.settings.model import WORKSPACE_KEYS, Settings
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE, parse, parse_toml, read_text
 
@@ -74,10 +75,10 @@ def load(
 
 def _toml(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = decode(file.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, InputError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}") from None
     return parse_toml(file, text)
 

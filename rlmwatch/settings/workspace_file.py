@@ -2,13 +2,14 @@
 Read `rlmwatch.toml`, which may come from elsewhere: whatever stands in its place, reading it ends, and soon.
 
 1. Only a regular file directly in the workspace is opened: no link, pipe, device or folder.
-2. It has at most `MAX_BYTES` bytes, is UTF-8 (a BOM is passed over), and its keys are nested less than `MAX_PARTS`
-   deep: tomllib takes time by the square of that.
+2. It has at most `MAX_BYTES` bytes, is UTF-8 (or UTF-16 with its byte order mark), and no key has more than
+   `MAX_PARTS` parts: tomllib takes time by the square of that.
 3. Everything that is wrong with it is a ConfigError that names the file and says what to do.
 """
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import re
@@ -17,7 +18,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from rlmwatch.errors import ConfigError
+from rlmwatch.contract.text import decode
+from rlmwatch.errors import ConfigError, InputError
 
 WORKSPACE_FILE = "rlmwatch.toml"
 MAX_BYTES = 64 * 1024
@@ -34,7 +36,7 @@ def read_text(root: Path) -> str:
     Return the text of `rlmwatch.toml` in *root*, line ends as they are; empty where there is none. Blocks.
 
     Raises:
-        ConfigError: It is no plain file, too large, not UTF-8, or cannot be read.
+        ConfigError: It is no plain file, too large, no text, or cannot be read.
     """
     path = root / WORKSPACE_FILE
     try:
@@ -48,9 +50,10 @@ def read_text(root: Path) -> str:
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{path}: is larger than {MAX_BYTES // 1024} KB. Make it shorter.")
     try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from None
+        decode(raw)
+    except InputError as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    return raw.decode("utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
 def _read(path: Path) -> bytes:
