@@ -20,6 +20,7 @@ def disk(fs: FakeFilesystem) -> Iterator[FakeFilesystem]:
     """
     set_uid(USER)
     set_gid(USER)
+    fs.set_disk_usage(1 << 30)  # used space counts from here on
     fs.create_dir("/w")
     fs.create_dir("/u")
     yield fs
