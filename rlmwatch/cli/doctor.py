@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from rlmwatch import clock
-from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.cli.output import print_json, put, quiet
 from rlmwatch.daemon.credentials import KEYS, Key, find_all
 from rlmwatch.daemon.factories import build_sandbox, find_model
 from rlmwatch.daemon.paths import WorkspacePaths, locate
@@ -75,9 +75,9 @@ def doctor(
         print_json([asdict(line) for line in lines])
     else:
         for line in lines:
-            print(f"{line.mark:>8}  {line.what}: {line.found}")
+            put(f"{line.mark:>8}  {line.what}: {line.found}")
             if line.todo:
-                print(f"{'':>8}  → {line.todo}")
+                put(f"{'':>8}  → {line.todo}")
     return 1 if any(line.mark == "wrong" for line in lines) else 0
 
 

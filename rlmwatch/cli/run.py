@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from rlmwatch.cli.output import print_json, say
+from rlmwatch.cli.output import print_json, put, say
 from rlmwatch.daemon.composition import App, Role
 from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.oneshot import Sketch, once, sketches
@@ -28,7 +28,7 @@ SHOWN_CHARS = 400
 @dataclass(frozen=True, slots=True)
 class _Flags:
     place: WorkspacePaths
-    how: StartOptions
+    options: StartOptions
     form: Format
     settings: dict[str, object]
 
@@ -68,25 +68,25 @@ def run(  # noqa: PLR0913 (the flags of a command line)
 
 def _app(flags: _Flags, role: Role) -> App:
     redactor = Redactor()
-    configure(flags.form, redactor, level=logging.WARNING if role is Role.LOOKS else logging.INFO)
+    configure(flags.form, redactor, level=logging.WARNING if role is Role.DRY_RUN else logging.INFO)
     return App(flags.place, flags=flags.settings, redactor=redactor, role=role)
 
 
 async def _serve(flags: _Flags) -> int:
-    async with _app(flags, Role.SERVES) as app:
-        await serve(app, asyncio.Event(), how=flags.how, manager=Manager.of(os.environ, os.getpid()))
+    async with _app(flags, Role.DAEMON) as app:
+        await serve(app, asyncio.Event(), options=flags.options, manager=Manager.of(os.environ, os.getpid()))
     return 0
 
 
 async def _once(flags: _Flags) -> int:
-    async with _app(flags, Role.ANSWERS) as app:
-        tally = await once(app, flags.how)
+    async with _app(flags, Role.ONE_SHOT) as app:
+        tally = await once(app, flags.options)
     say(f"{tally.answered} answered, {tally.failed} failed, {tally.waiting} waiting")
     return 1 if tally.failed or tally.waiting else 0
 
 
 async def _dry_run(flags: _Flags, *, as_json: bool) -> int:
-    async with _app(flags, Role.LOOKS) as app:
+    async with _app(flags, Role.DRY_RUN) as app:
         found = await sketches(app)
     if as_json:
         print_json([asdict(sketch) for sketch in found])
@@ -94,7 +94,7 @@ async def _dry_run(flags: _Flags, *, as_json: bool) -> int:
         for sketch in found:
             _print_sketch(sketch)
         known = [sketch.usd for sketch in found if sketch.usd is not None]
-        print(f"{len(found)} unanswered; at most {sum(known):.6f} USD. Nothing was sent.")
+        put(f"{len(found)} unanswered; at most {sum(known):.6f} USD. Nothing was sent.")
     return 0
 
 
@@ -105,9 +105,9 @@ def _print_sketch(sketch: Sketch) -> None:
         if sketch.steps
         else f"up to {sketch.tokens} tokens"
     )
-    print(f"{sketch.path}: {sketch.kind}, {sketch.model or 'no model'}, {calls}, {cost}")
+    put(f"{sketch.path}: {sketch.kind}, {sketch.model or 'no model'}, {calls}, {cost}")
     if sketch.problem:
-        print(f"  not asked: {sketch.problem}")
+        put(f"  not asked: {sketch.problem}")
     for message in sketch.messages:
         text = message.content if len(message.content) <= SHOWN_CHARS else message.content[:SHOWN_CHARS] + " …"
-        print("\n".join(f"  {message.role:>9} | {line}" for line in text.splitlines()))
+        put("\n".join(f"  {message.role:>9} | {line}" for line in text.splitlines()))

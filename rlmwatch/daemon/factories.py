@@ -9,6 +9,7 @@ from pathlib import Path
 from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.daemon.credentials import Key
+from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.handlers.base import Handler
 from rlmwatch.handlers.chat import chat
 from rlmwatch.handlers.exa import exa
@@ -98,7 +99,15 @@ def find_search(keys: Mapping[str, Key], environ: Mapping[str, str]) -> Search |
     return ExaSearch(key.secret, environ.get("EXA_BASE_URL"))
 
 
+def build_documents(loaded: Loaded) -> DocumentReader:
+    """Return what turns documents into text. Nothing is started before the first document."""
+    return DocumentReader(Policy(landlock=_landlock(loaded)))
+
+
 def build_sandbox(loaded: Loaded) -> Sandbox:
     """Return where a model's code runs. Nothing is started before the first run that needs it."""
-    degraded = loaded.settings.sandbox.allow_degraded
-    return ProcessSandbox(Policy(landlock="try" if degraded else "need"))
+    return ProcessSandbox(Policy(landlock=_landlock(loaded)))
+
+
+def _landlock(loaded: Loaded) -> str:
+    return "try" if loaded.settings.sandbox.allow_degraded else "need"
