@@ -27,7 +27,7 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.names import InputName
 from rlmwatch.daemon.credentials import Key, find_all
-from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, find_search, handlers
+from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, find_search, handlers, load_client
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import open_shared_of, workspace_name
@@ -35,11 +35,18 @@ from rlmwatch.errors import ConfigError, NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
-from rlmwatch.execution.run_context import Listeners, PrepareRun, RunContextFactory, RunStorage, RuntimeConfig
+from rlmwatch.execution.run_context import (
+    Listeners,
+    PreparedRun,
+    PrepareRun,
+    RunContextFactory,
+    RunStorage,
+    RuntimeConfig,
+)
 from rlmwatch.execution.supervisor import Supervisor
 from rlmwatch.execution.webhooks import Webhooks
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
-from rlmwatch.ledger.ledger import Verbs
+from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice
@@ -54,9 +61,9 @@ from rlmwatch.submissions.inbox import Inbox
 from rlmwatch.watch.save_filter import Ports, WatchConfig
 from rlmwatch.watch.watcher import Watcher
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.memory import Answered
+from rlmwatch.workspace.memory import AnsweredInputs
 from rlmwatch.workspace.owner import Lock
-from rlmwatch.workspace.status import StatusBoard, Writer
+from rlmwatch.workspace.status import DaemonProcess, StatusBoard
 
 if TYPE_CHECKING:
     from rlmwatch.cluster.node import ClusterNode
@@ -67,7 +74,7 @@ MB = 1_000_000
 PYTHON_LEDGER = Path("python", "ledger.sqlite3")
 """Of the Python API's runs, in the private state folder, beside the workspaces' folders."""
 
-L = TypeVar("L", bound=Verbs[Any])
+L = TypeVar("L", bound=Ledger[Any])
 
 log = structlog.get_logger()
 
@@ -104,7 +111,7 @@ class Builder:
 
     config: RuntimeConfig
     choice: Choice | None
-    ledger: Verbs[Any]
+    ledger: Ledger[Any]
     sandbox: Sandbox
 
     def __init__(
@@ -135,6 +142,7 @@ class Builder:
         self._user_dir = user_dir
         self._workspace = workspace
         self._flags = flags
+        self._loading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -187,6 +195,16 @@ class Builder:
         self.choice = choice
         self.config = RuntimeConfig(loaded=loaded, model=model, default_model=choice.model, search=search)
 
+    def load_client(self) -> None:
+        """Begin to load what the first call needs, in a thread; runs wait for it, before their time limit starts."""
+        self._loading = asyncio.create_task(load_client(self.choice))
+        self.stack.callback(self._loading.cancel)
+
+    async def client_loaded(self) -> None:
+        """Wait until the first call can be made at once."""
+        if self._loading is not None:
+            await asyncio.shield(self._loading)
+
     async def open_ledger(self, opened: Callable[[], L]) -> L:
         """
         Open the ledger of this program.
@@ -204,9 +222,9 @@ class Builder:
         self.sandbox = build_sandbox(self.config.loaded)
         self.stack.push_async_callback(self.sandbox.aclose)
 
-    def prepare(self, storage: RunStorage, listeners: Listeners | None = None) -> RunContextFactory:
+    def prepare(self, storage: RunStorage, listeners: Listeners | None = None) -> PrepareRun:
         """Return what sets up the contexts of runs whose memory and material come from *storage*."""
-        return RunContextFactory(
+        factory = RunContextFactory(
             config=lambda: self.config,
             ledger=self.ledger,
             storage=storage,
@@ -216,6 +234,12 @@ class Builder:
             listeners=listeners or Listeners(),
             crash_at=self.parts.crash_at,
         )
+
+        async def prepare(run: Run) -> PreparedRun:
+            await self.client_loaded()
+            return await factory(run)
+
+        return prepare
 
     def attempts(
         self, prepare: PrepareRun, *, can_be_held: bool = True, can_be_given_back: bool = False
@@ -336,7 +360,7 @@ class App:
         return self._builder.config
 
     @property
-    def ledger(self) -> Verbs[Any]:
+    def ledger(self) -> Ledger[Any]:
         """The ledger of this workspace."""
         return self._builder.ledger
 
@@ -350,6 +374,7 @@ class App:
         loaded = await asyncio.to_thread(self._builder.load)
         await self._builder.read_config(loaded, needs_provider=False)
         self.lacks_workspace_settings = False
+        self._builder.load_client()
         if self.node is None:
             self.supervisor.workers = self._settings().workers
         self.watcher.config = self._watch_config()
@@ -358,7 +383,7 @@ class App:
     def compose(self) -> None:
         """Make the parts that stand on settings, ledger and folder; again where another host answered meanwhile."""
         redact = self._builder.redactor.text
-        board = StatusBoard(self.root, Writer(self.host, os.getpid()))
+        board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()))
         documents = build_documents(self.config.loaded)
         self.gateway = WorkspaceGateway(self.root, self.paths.state.parent, board, clock.utc, redact, documents)
         executor, workers = self._executor()
@@ -376,7 +401,7 @@ class App:
         )
         self.inbox = Inbox(self.root, self.ledger, self.supervisor, lambda: rules(self._settings(), kinds, self.host))
         self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, redact)
-        answered = Answered(self.root.path)
+        answered = AnsweredInputs(self.root.path)
 
         async def answered_before(name: InputName) -> str | None:
             return await asyncio.to_thread(answered.digest, name)
@@ -389,6 +414,10 @@ class App:
             on_change=self.inbox.changed,
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
+
+    async def client_loaded(self) -> None:
+        """Wait until the provider's first call can be made at once."""
+        await self._builder.client_loaded()
 
     def describe(self) -> str:
         """Return, in a few words, what answers."""
@@ -441,6 +470,8 @@ class App:
             builder.make_sandbox()
             if self._role is not Role.DRY_RUN:
                 self.node = await self._join_cluster(url, shared)
+        if self._role is not Role.DRY_RUN:
+            builder.load_client()
         self.compose()
 
     async def _join_cluster(self, url: str, ledger: PostgresLedger) -> ClusterNode:
@@ -528,6 +559,7 @@ class DirectRunner:
         """
         try:
             await self._builder.read_config(self._builder.load())
+            self._builder.load_client()
             await self._builder.open_ledger(lambda: SqliteLedger.open(self.state / PYTHON_LEDGER))
             self._builder.make_sandbox()
         except BaseException:

@@ -67,10 +67,10 @@ def build_model(choice: Choice, loaded: Loaded, keys: Mapping[str, Key]) -> Mode
         from rlmwatch.models.llamacpp.model import EmbeddedModel
 
         return EmbeddedModel(Path(choice.embedded_path or ""), model=choice.model, idle_s=settings.idle_minutes * 60)
-    from rlmwatch.models.limiter import LimitedModel, Limits
     from rlmwatch.models.openai.dialect import Endpoint
     from rlmwatch.models.openai.model import OpenAIModel, Timeouts
     from rlmwatch.models.prices import Prices
+    from rlmwatch.models.rate_limit import LimitedModel, Limits
 
     key = keys.get(choice.key_name or "")
     overrides = {name: (price.input, price.output) for name, price in loaded.settings.prices.items()}
@@ -84,9 +84,17 @@ def build_model(choice: Choice, loaded: Loaded, keys: Mapping[str, Key]) -> Mode
         Endpoint(choice.provider, choice.base_url, key.secret if key else None, choice.key_name),
         prices=Prices(choice.provider, choice.base_url, overrides),
         timeouts=Timeouts(idle_s=settings.idle_timeout_s),
-        on_headers=limits.heard,
+        on_headers=limits.received,
     )
     return LimitedModel(asked, limits)
+
+
+async def load_client(choice: Choice | None) -> None:
+    """Load what the first call of a network provider needs, in a thread. Other providers load nothing."""
+    if choice is not None and choice.base_url is not None:
+        from rlmwatch.models.openai.model import load
+
+        await load()
 
 
 def find_search(keys: Mapping[str, Key], environ: Mapping[str, str]) -> Search | None:

@@ -18,11 +18,12 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 from rlmwatch.printable import printable
+from rlmwatch.redaction import redact
 
 Format = Literal["text", "json"]
 HIDDEN = "[secret]"
 SHORTEST_SECRET = 6
-"""Shorter values are no keys, and replacing them would eat ordinary words."""
+"""Shorter values are not keys, and replacing them would eat ordinary words."""
 
 
 class Redactor:
@@ -40,9 +41,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return *text* without the secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        return text
+        return redact(text, self._secrets, HIDDEN)
 
     def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Redact one log event, nested values included."""
@@ -64,7 +63,7 @@ class _Steady:
     """
     A stream that never raises.
 
-    A log whose reader went away (`2>&1 | head`), or whose disk is full, is no reason to stop answering.
+    A log whose reader went away (`2>&1 | head`), or whose disk is full, does not stop the answering.
     """
 
     def __init__(self, stream: TextIO) -> None:

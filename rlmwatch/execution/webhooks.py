@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from rlmwatch.addresses import proxy_to
+from rlmwatch.addresses import hide_secrets, proxy_to
 from rlmwatch.errors import LedgerError
 from rlmwatch.runs.deliveries import Deliveries, Delivery
 from rlmwatch.runs.model import Run
@@ -220,20 +220,20 @@ class Webhooks:
         for delivery in waiting:
             if delivery.due_at > now:
                 return _seconds(now, delivery.due_at)
-            place = _shown(delivery.url)
-            if delivery.run_id in self._under_way or self._at[place] >= AT_ONCE:
+            host = _shown(delivery.url)
+            if delivery.run_id in self._under_way or self._at[host] >= AT_ONCE:
                 continue
-            self._at[place] += 1
+            self._at[host] += 1
             task = asyncio.create_task(self._deliver(delivery))
             self._under_way[delivery.run_id] = task
-            task.add_done_callback(partial(self._done, delivery.run_id, place))
+            task.add_done_callback(partial(self._done, delivery.run_id, host))
         return None
 
-    def _done(self, run_id: str, place: str, task: asyncio.Task[None]) -> None:
+    def _done(self, run_id: str, host: str, task: asyncio.Task[None]) -> None:
         del self._under_way[run_id]
-        self._at[place] -= 1
+        self._at[host] -= 1
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("webhook.internal_error", run=run_id, exc_info=error)
+            log.error("webhook.fault", run=run_id, exc_info=error)
         self._wake.set()
 
     async def _close(self) -> None:
@@ -290,16 +290,16 @@ class Webhooks:
             "user-agent": f"rlmwatch/{__version__}",
             **signed(f"msg_{run.run_id}", body, key, now=self.utc()),
         }
-        proxy = proxy_to(delivery.url)
-        sending = self._client.post(delivery.url, data=body, headers=headers, proxy=proxy, allow_redirects=False)
         try:
+            proxy = proxy_to(delivery.url)
+            sending = self._client.post(delivery.url, data=body, headers=headers, proxy=proxy, allow_redirects=False)
             async with sending as response:
                 # The body is not read: it may be endless.
                 return _Response(f"HTTP {response.status}", response.status)
         except TimeoutError:
             return _Response(f"no answer within {TIMEOUT_S:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _Response(self.redact(f"{type(error).__name__}: {error}"))
+            return _Response(self.redact(hide_secrets(f"{type(error).__name__}: {error}")))
 
 
 def _later(now: str, seconds: float) -> str:

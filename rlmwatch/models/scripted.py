@@ -13,6 +13,7 @@ import inspect
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from rlmwatch.errors import ProviderCutOff, ProviderError, UnknownModel
 from rlmwatch.models.base import Reply, Request
@@ -64,6 +65,10 @@ class ScriptedModel:
         """Return what the script costs."""
         return self._usd_per_token
 
+    def turn(self, request: Request) -> AbstractAsyncContextManager[None]:  # noqa: ARG002 (the port's)
+        """Return at once: nothing limits how fast it is asked."""
+        return nullcontext()
+
     async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """
         Return the script's next reply, cut at the request's `max_tokens`.
@@ -97,7 +102,7 @@ class ScriptedModel:
     def _reply(self, request: Request, text: str) -> Reply:
         whole = math.ceil(len(text) / CHARS_PER_TOKEN) <= request.max_tokens
         said = text if whole else text[: request.max_tokens * CHARS_PER_TOKEN]
-        tokens = estimate(request.messages, said)
+        tokens = estimate(request.messages, len(said))
         cost = None
         if self._usd_per_token is not None:
             cost = tokens.input * self._usd_per_token[0] + tokens.output * self._usd_per_token[1]

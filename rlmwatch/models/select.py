@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
-from rlmwatch.addresses import is_loopback
+from rlmwatch.addresses import is_http, is_loopback, shown
 from rlmwatch.errors import ConfigError, NoProvider
 
 OPENROUTER_KEY = "OPENROUTER_API_KEY"
@@ -140,12 +140,14 @@ def ways_out() -> str:
 
 def _at_base_url(facts: Facts, base_url: str) -> Choice:
     """Choose the server at `base_url`, with the key of the provider that it belongs to."""
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"base_url = {base_url!r} is no http or https address. Write, say, http://127.0.0.1:8080/v1")
+    host = urlsplit(base_url).hostname if is_http(base_url) else None
+    if host is None:
+        raise ConfigError(
+            f"base_url = {shown(base_url)!r} is no http or https address. Write, say, http://127.0.0.1:8080/v1"
+        )
     if facts.provider == "embedded":
         raise ConfigError("provider = 'embedded' takes no base_url. Remove one of the two from config.toml")
-    provider = facts.provider or _provider_at(base_url, parts.hostname)
+    provider = facts.provider or _provider_at(base_url, host)
     key_name: str | None = OPENROUTER_KEY if provider == "openrouter" else OPENAI_KEY
     if key_name not in facts.keys or (provider == "local" and facts.provider is None):
         key_name = None  # a key goes to this machine's own servers only where `provider` says whose it is
@@ -154,7 +156,7 @@ def _at_base_url(facts: Facts, base_url: str) -> Choice:
     return Choice(
         provider,
         facts.model or (here[0] if here else default),
-        f"base_url = {base_url} in the configuration comes first",
+        f"base_url = {shown(base_url)} in the configuration comes first",
         base_url,
         key_name,
     )

@@ -38,11 +38,11 @@ def run_id(created_at: str, kind: Kind, identity: str, *, salt: int = 0) -> str:
         salt: Another number, another name: for two runs of one second whose names are the same.
 
     Raises:
-        ValueError: *created_at* is no UTC time.
+        ValueError: *created_at* is not a UTC time.
     """
     time = _RFC_3339_UTC.fullmatch(created_at)
     if time is None:
-        raise ValueError(f"{created_at!r} is no RFC 3339 time in UTC")
+        raise ValueError(f"{created_at!r} is not an RFC 3339 time in UTC")
     year, month, day, hour, minute, second = time.groups()
     mark = _hex(identity, str(salt))[:_HEX_DIGITS]
     return f"{year}{month}{day}T{hour}{minute}{second}Z-{kind}-{mark}"

@@ -174,7 +174,7 @@ def host_rule(root: Path, me: str, *, now: str) -> Mine | Theirs:
         now: For the comment beside the line that it writes.
 
     Raises:
-        ConfigError: `rlmwatch.toml` is no TOML, or its `host` is no text.
+        ConfigError: `rlmwatch.toml` is not TOML, or its `host` is not text.
         WorkspaceError: It cannot be written.
     """
     host = parse(root, read_text(root)).get("host")
