@@ -59,5 +59,6 @@ def reply_of(entry: JournalEntry) -> Reply:
     stored: dict[str, Any] = dict(entry.reply or {})
     word = stored["finish_reason"]
     if word not in get_args(FinishReason):
-        stored["finish_reason"] = meaning(normalised(word) or "")
+        known = meaning(normalised(word) or "")
+        stored["finish_reason"] = known if known in get_args(FinishReason) else "stop"
     return Reply(**{**stored, "usage": Usage(**stored["usage"]), "notes": tuple(stored.get("notes", ()))})
