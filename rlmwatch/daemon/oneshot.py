@@ -23,6 +23,7 @@ from rlmwatch.handlers import chat, job
 from rlmwatch.models.base import Message, Request
 from rlmwatch.runs.model import Run, RunStatus, Save
 from rlmwatch.watch.one import read_one
+from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.context import read_context
 from rlmwatch.workspace.memory import load_chat
 
@@ -47,6 +48,7 @@ async def once(app: App, options: StartOptions) -> Tally:
         raise UsageError(app.config.no_model_reason)
     await begin(app, options)
     only_here(app)
+    await asyncio.to_thread(sweep, app.paths.root, before=clock.utc())
     await app.supervisor.recover()
     await app.inbox.begin()
     leave = asyncio.Event()
@@ -119,7 +121,7 @@ async def answer_job(app: App, job_id: str) -> None:
     if app.config.model is None:
         raise UsageError(app.config.no_model_reason)
     only_here(app)
-    await app.inbox.take_now(job_id)
+    await app.inbox.admit_now(job_id)
     await app.supervisor.until_idle()
     await app.supervisor.close()
     await app.webhooks.deliver_now()

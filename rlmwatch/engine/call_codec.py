@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from rlmwatch.budget import Price
 from rlmwatch.models.base import FinishReason, Reply, Request
-from rlmwatch.models.openai.finish import meaning, normalised
+from rlmwatch.models.finish_reason import meaning
 from rlmwatch.runs.model import JournalEntry, Usage
 
 TOKENS_PER_MESSAGE = 16
@@ -59,6 +59,6 @@ def reply_of(entry: JournalEntry) -> Reply:
     stored: dict[str, Any] = dict(entry.reply or {})
     word = stored["finish_reason"]
     if word not in get_args(FinishReason):
-        known = meaning(normalised(word) or "")
-        stored["finish_reason"] = known if known in get_args(FinishReason) else "stop"
+        reason = meaning(word)
+        stored["finish_reason"] = "interrupted" if reason == "failed" else reason
     return Reply(**{**stored, "usage": Usage(**stored["usage"]), "notes": tuple(stored.get("notes", ()))})

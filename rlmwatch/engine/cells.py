@@ -64,6 +64,7 @@ class Cells:
         values: The variables that each session begins with.
         seed: For `random`, the same at each attempt.
         timeout_s: Time limit of one cell, without waiting for calls.
+        run_id: The id of the run, which may have more sessions, those of its sub-engines.
         waits_s: Between tries to open a session on a machine that has run out of something.
     """
 
@@ -72,6 +73,7 @@ class Cells:
     seed: int
     timeout_s: float
     functions: Sequence[HostFunction]
+    run_id: str
     waits_s: Sequence[float] = SCARCE_WAITS_S
     _session: Session | None = field(default=None)
 
@@ -86,7 +88,7 @@ class Cells:
         await self.close()
         for wait_s in (*self.waits_s, None):
             try:
-                self._session = await self.sandbox.open(self.values, seed=self.seed)
+                self._session = await self.sandbox.open(self.values, seed=self.seed, run=self.run_id)
             except ValueError as error:
                 raise InputError(f"the context cannot be handed to the code: {error}") from error
             except OSError as error:

@@ -183,7 +183,8 @@ class Engine:
         self._offered = tuple(tool(self._place) for tool in kit.tools.values())
         functions = tools.functions(self.shared.sub, self._place, self._recurse, self._budget, self._offered)
         seed = int(hashlib.sha256(f"{kit.calls.frame.run_id}{self.path}".encode()).hexdigest()[:8], 16)
-        self._cells = Cells(kit.sandbox, self.task.variables(), seed, self.shared.cell_s, functions)
+        run_id = kit.calls.frame.run_id
+        self._cells = Cells(kit.sandbox, self.task.variables(), seed, self.shared.cell_s, functions, run_id)
 
     async def work(self) -> End:
         """Make steps until an answer, or a limit of steps, tokens or money."""

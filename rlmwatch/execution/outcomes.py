@@ -44,8 +44,8 @@ from rlmwatch.runs.model import Outcome, Result, RunStatus, Usage
 log = structlog.get_logger()
 
 HOLDS = (WrongKey, UnknownModel, ProviderUnreachable, NoProvider, CeilingReached, SandboxUnavailable, WorkspaceError)
-"""What a person mends outside the input, so that the save is kept and runs afterwards."""
-AFTERWARDS = "The save is kept: it runs when this is mended and rlmwatch is restarted or reloaded."
+"""What a person fixes outside the input, so that the save is kept and runs afterwards."""
+AFTERWARDS = "The save is kept: it runs when this is fixed and rlmwatch is restarted or reloaded."
 BY_ITSELF = (
     "The save is kept: it is tried again by itself when another run has ended or a new day (UTC) begins, and when you "
     "have raised the ceiling and restarted or reloaded rlmwatch."
@@ -55,7 +55,7 @@ BY_ITSELF = (
 @dataclass(frozen=True, slots=True)
 class Hold:
     """
-    The run waits, for a person or for what else can mend it.
+    The run waits until its cause is gone.
 
     Attributes:
         reason: What for.

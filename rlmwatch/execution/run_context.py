@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlmwatch.budget import Budget, Caps
-from rlmwatch.contract.documents import Caps as StatusCaps
-from rlmwatch.contract.documents import Progress, UsageSoFar
+from rlmwatch.contract.documents import Progress, StatusCaps, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
@@ -142,7 +141,7 @@ class RuntimeConfig:
 
     @property
     def ceilings(self) -> Ceilings:
-        """The user's ceilings over all runs."""
+        """The user's ceilings across all runs."""
         found = self.loaded.settings.ceilings
         return Ceilings(found.max_cost_usd_per_day, found.max_cost_usd_per_month)
 
@@ -322,7 +321,7 @@ class RunContextFactory:
         await self.storage.book_spending(run, calls.used)
 
     async def _freeze(self, run: Run, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await self.ledger.pin(run.run_id, run.attempt, values)
+        return await self.ledger.freeze(run.run_id, run.attempt, values)
 
 
 class _ProgressReport:

@@ -48,7 +48,7 @@ async def rlm(run: Run, question: str, material: Material, bench: RunContext) ->
     """
     if bench.calls.model.provider == SMALL:
         _tell_once(bench.options.model or SMALL)
-    pinned = run.pinned or await bench.pin(
+    pinned = run.frozen or await bench.pin(
         {
             "model": bench.options.model,
             "options": bench.options.model_dump(mode="json", exclude_none=True),

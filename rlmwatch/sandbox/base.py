@@ -50,7 +50,7 @@ class SessionDied(RlmwatchError):
     it would end the new session in the same way.
 
     Attributes:
-        reason: `crashed`: its process ended (`os._exit`, a closed descriptor, a fault in native code, no memory).
+        reason: `crashed`: its process ended (`os._exit`, a closed descriptor, a fault in native code, too much memory).
             `violated`: it broke the protocol and was killed.
         lost: Names that are gone.
     """
@@ -196,11 +196,6 @@ class Session(Protocol):
         """Whether another cell can run."""
         ...
 
-    @property
-    def names(self) -> tuple[Variable, ...]:
-        """What is known of the session's names, as after the last cell."""
-        ...
-
     async def run_cell(self, code: str, *, timeout_s: float, functions: Sequence[HostFunction] = ()) -> CellResult:
         """
         Run *code*; it may call *functions*.
@@ -214,16 +209,6 @@ class Session(Protocol):
         Raises:
             SessionDied: The session is gone.
             Exception: What a host function raised; the session is gone too.
-        """
-        ...
-
-    async def set_variable(self, name: str, value: JsonValue) -> None:
-        """
-        Give the session's name *name* the value; large ones are handed over once, by shared memory.
-
-        Raises:
-            ValueError: It does not fit the session's memory, is not JSON, or *name* is no name.
-            SessionDied: The session is gone.
         """
         ...
 
@@ -255,11 +240,6 @@ class Report:
 
     lines: tuple[ReportLine, ...]
 
-    @property
-    def usable(self) -> bool:
-        """Whether sessions can be opened."""
-        return bool(self.lines) and all(line.state != "refused" for line in self.lines)
-
 
 class Sandbox(Protocol):
     """Where sessions come from. Works from any event loop and thread."""
@@ -277,13 +257,14 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def open(self, values: Mapping[str, JsonValue], *, seed: int | None = None) -> Session:
+    async def open(self, values: Mapping[str, JsonValue], *, seed: int | None = None, run: str = "") -> Session:
         """
         Open a session that has *values* as names, which are put back when overwritten.
 
         Args:
             values: By name, e.g. `context`.
             seed: For `random`, so that a replay draws the same numbers.
+            run: Whose it is: the sessions of one run have one limit of memory together.
 
         Raises:
             SandboxUnavailable: This machine cannot lock it down; why, and what to do.

@@ -1,5 +1,5 @@
 """
-The folder `jobs/` as a letter box: what lies in it, what is taken out, what is set aside.
+The folder `jobs/`: what is in it, what is removed, what is set aside.
 
 It holds the status of every run of the last weeks, so 100,000 files are nothing unusual: names are listed, and only
 what a caller names is looked at.
@@ -137,10 +137,12 @@ def cancel_handled(root: Path, job_id: str) -> bool:
 def digest_of(root: Path, job_id: str) -> str | None:
     """Return `sha256:<hex>` of the whole file `jobs/<job_id>.json`, however large; None where it cannot be read."""
     try:
-        with safe_open.folder(root / JOBS, within=root) as jobs:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            with open(os.open(f"{job_id}.json", flags, dir_fd=jobs), "rb") as file:  # noqa: PTH123 (a descriptor)
-                return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        with (
+            safe_open.folder(root / JOBS, within=root) as jobs,
+            safe_open.regular(jobs, f"{job_id}.json") as fd,
+            open(fd, "rb", closefd=False) as file,
+        ):
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     except OSError:
         return None
 
@@ -153,7 +155,7 @@ def set_aside(root: Path, job_id: str) -> str | None:
     missing; else the file is moved. None where it is gone. Repeated for the same file, it does nothing.
 
     Raises:
-        WorkspaceError: It cannot be kept.
+        WorkspaceError: It cannot be stored.
     """
     name = f"{job_id}.json"
     try:

@@ -30,10 +30,10 @@ from rlmwatch.errors import (
     ProviderUnreachable,
 )
 from rlmwatch.models.base import Reply, Request
+from rlmwatch.models.finish_reason import meaning
 from rlmwatch.models.openai.dialect import Dialect, Endpoint
 from rlmwatch.models.openai.error_bodies import error_in, json_in, status_of, words_of
 from rlmwatch.models.openai.errors import by_status
-from rlmwatch.models.openai.finish import meaning
 from rlmwatch.models.openai.notes import cut_prompt, ending
 from rlmwatch.models.openai.stream import Answer, NotTheProtocol
 from rlmwatch.models.prices import Prices
@@ -240,7 +240,7 @@ class OpenAIModel:
     def _reply(self, request: Request, answer: Answer) -> Reply:
         """Return the finished answer, with what it used and cost."""
         usage, estimated = self._used(request, answer)
-        word = answer.finish_reason or "stop"
+        word = self._endpoint.caller.hidden(answer.finish_reason or "stop")
         reason = meaning(word)
         notes = (ending(self.provider, word), cut_prompt(request.messages, answer.reported_input()))
         return Reply(

@@ -35,6 +35,7 @@ from rlmwatch.sandbox.guest.frames import BadFrame, encode_trusted
 from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.sandbox.host import fork_server
 from rlmwatch.sandbox.host.fork_server import Child, ForkServer
+from rlmwatch.sandbox.host.memory import MemoryLimits, MemoryWatch
 from rlmwatch.sandbox.host.results import cell_result, variables
 from rlmwatch.sandbox.host.shared import MIN_CHARS, PIECE_CHARS, Shared
 from rlmwatch.sandbox.host.step import HostProcess, Overtime, Step
@@ -56,23 +57,21 @@ class ProcessSession:
         pid: Its process id, for people and tests.
     """
 
-    def __init__(self, born: Child, wire: Wire, shared: Shared) -> None:
+    def __init__(self, born: Child, wire: Wire, shared: Shared, watch: MemoryWatch) -> None:
         self.pid = born.pid
         self._process = HostProcess(born.process)
         self._wire = wire
         self._shared = shared
-        self._names: tuple[Variable, ...] = ()
+        self._names: tuple[Variable, ...] = ()  # as after the last cell
         self._offered: list[dict[str, Any]] = []
+        self._watch = watch
+        self._watched: int | None = None
+        self._ended_for = ""
 
     @property
     def alive(self) -> bool:
         """Whether another cell can run."""
         return self._process.alive
-
-    @property
-    def names(self) -> tuple[Variable, ...]:
-        """What is known of the session's names, as after the last cell."""
-        return self._names
 
     async def run_cell(self, code: str, *, timeout_s: float, functions: Sequence[HostFunction] = ()) -> CellResult:
         """Run *code*; see `Session.run_cell`."""
@@ -105,17 +104,13 @@ class ProcessSession:
         self._names = result.names
         return result
 
-    async def set_variable(self, name: str, value: JsonValue) -> None:
-        """Give *name* the value; see `Session.set_variable`."""
-        await self._set(name, value, kept=False)
-
     async def close(self) -> None:
         """End the session at once. Idempotent."""
         await self._bury()
 
-    async def greet(self, hello: str) -> None:
+    async def greet(self, hello: str, run: str) -> None:
         """
-        Wait until the worker has locked itself down, and see for ourselves that it has.
+        Wait until the worker has locked itself down, and see for ourselves that it has; then watch its memory.
 
         Raises:
             SandboxUnavailable: It could not, or the kernel says that it has not.
@@ -132,20 +127,21 @@ class ProcessSession:
         problem_found = fork_server.filtered(self.pid)
         if problem_found or not self._process.runs():
             raise SandboxUnavailable(problem_found or "a sandbox ended while it locked itself down")
+        self._watched = self._watch.add(self.pid, run, self._end)
         log.debug("sandbox.ready", pid=self.pid, layers=[layer[:2] for layer in frame["ready"]])
 
     async def furnish(self, values: Mapping[str, JsonValue], seed: int | None) -> None:
         """Give the session the *values* that are put back when overwritten, and seed `random`."""
         await self._told({"op": "seed", "seed": seed})
         for name, value in values.items():
-            await self._set(name, value, kept=True)
+            await self._set(name, value)
 
-    async def _set(self, name: str, value: JsonValue, *, kept: bool) -> None:
+    async def _set(self, name: str, value: JsonValue) -> None:
         if not name.isidentifier():
             raise ValueError(f"{name!r} is no name for a variable")
         plain = isinstance(value, str)
         text = value if plain else json.dumps(value, allow_nan=False)
-        request = {"op": "set", "name": name, "kept": kept, "plain": plain}
+        request = {"op": "set", "name": name, "plain": plain}
         if len(text) <= MIN_CHARS:
             frame = await self._told(request | {"value": value})
         else:
@@ -180,7 +176,8 @@ class ProcessSession:
     async def _exchange(self, step: Step, request: dict[str, Any]) -> dict[str, Any]:
         """Do one step; a session that it did not end as it should is gone."""
         if not self.alive:
-            raise SessionDied("the session has ended", reason="crashed")
+            why = self._ended_for or "it was closed"
+            raise SessionDied(f"The Python session ended: {why}.", reason="crashed", lost=await self._bury())
         try:
             data = encode_trusted({**request, "id": step.id})
             self._process.resume()
@@ -190,11 +187,8 @@ class ProcessSession:
         except WireClosed as problem:
             lost = await self._bury()
             log.info("sandbox.crashed", pid=self.pid)
-            raise SessionDied(
-                "The Python session ended: its process crashed, ran out of memory, or was ended by the code.",
-                reason="crashed",
-                lost=lost,
-            ) from problem
+            why = self._ended_for or "its process crashed, ran out of memory, or was ended by the code"
+            raise SessionDied(f"The Python session ended: {why}.", reason="crashed", lost=lost) from problem
         except BadFrame as problem:
             raise await self._violated(problem) from problem
         except BaseException:
@@ -212,10 +206,16 @@ class ProcessSession:
         """Kill the worker, give everything back, and return the names that are lost."""
         lost = tuple(variable.name for variable in self._names)
         self._names = ()
+        if self._watched is not None:
+            self._watch.remove(self._watched)
         self._wire.close()
         self._shared.close()
         await self._process.kill()
         return lost
+
+    def _end(self, why: str) -> None:
+        self._ended_for = why
+        self._process.end()
 
 
 class ProcessSandbox:
@@ -225,11 +225,15 @@ class ProcessSandbox:
     Attributes:
         policy: Which layers, how much.
         python: The interpreter that cells run on; only its standard library is theirs.
+        watch: Ends sessions that hold too much memory.
     """
 
-    def __init__(self, policy: Policy | None = None, *, python: str = sys.executable) -> None:
+    def __init__(
+        self, policy: Policy | None = None, *, python: str = sys.executable, limits: MemoryLimits | None = None
+    ) -> None:
         self.policy = policy or Policy()
         self.python = python
+        self.watch = MemoryWatch(limits or MemoryLimits.on_this_machine(self.policy.memory_bytes))
         self._nursery = ForkServer(python)
 
     async def probe(self) -> Report:
@@ -243,7 +247,7 @@ class ProcessSandbox:
         """Start the zygote, which takes 0.1 s. Idempotent; see `Sandbox.start`."""
         await asyncio.to_thread(self._nursery.start)
 
-    async def open(self, values: Mapping[str, JsonValue], *, seed: int | None = None) -> ProcessSession:
+    async def open(self, values: Mapping[str, JsonValue], *, seed: int | None = None, run: str = "") -> ProcessSession:
         """Open a session; see `Sandbox.open`."""
         hello = secrets.token_hex(8)
         wire, shared, theirs = _channels()
@@ -255,9 +259,9 @@ class ProcessSandbox:
             shared.close()
             forking.add_done_callback(_abandon)
             raise
-        session = ProcessSession(born, wire, shared)
+        session = ProcessSession(born, wire, shared, self.watch)
         try:
-            await session.greet(hello)
+            await session.greet(hello, run)
             await session.furnish(values, seed)
         except BaseException:
             await session.close()

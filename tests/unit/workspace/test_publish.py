@@ -31,7 +31,7 @@ from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Outcome, RunStatus
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.publish import explain
-from rlmwatch.workspace.status import Writer
+from rlmwatch.workspace.status import DaemonProcess
 
 
 def names(folder):
@@ -112,7 +112,7 @@ def test_publishing_again_changes_nothing(root):
         put(root, run)
     before = everything(root)
     for run in (FIRST, failed(LATER)):
-        report = put(root, run, by=Writer("den", 7))
+        report = put(root, run, by=DaemonProcess("den", 7))
         assert (report.changed, report.superseded) == ((), False)
     assert everything(root) == before
 
