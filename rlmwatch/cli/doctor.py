@@ -24,7 +24,7 @@ from rlmwatch.models.select import Choice
 from rlmwatch.sandbox.base import Report
 from rlmwatch.settings.sources import USER_FILE, Loaded, load
 from rlmwatch.version import __version__
-from rlmwatch.watch.scan import Closed, Scan
+from rlmwatch.watch.scan import Scan, UnlistedFolder
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.owner import holder, named_host
 
@@ -135,7 +135,7 @@ def _workspace(place: WorkspacePaths) -> list[Line]:
 def _inotify(place: WorkspacePaths) -> Line:
     """Compare the kernel's limits with the folders to be watched."""
     scan = Scan(place.root)
-    closed = [found.path for found in scan if isinstance(found, Closed)]
+    closed = [found.path for found in scan if isinstance(found, UnlistedFolder)]
     try:
         watches = int((INOTIFY / "max_user_watches").read_text(encoding="ascii"))
         instances = int((INOTIFY / "max_user_instances").read_text(encoding="ascii"))

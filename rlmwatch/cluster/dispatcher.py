@@ -68,9 +68,9 @@ class Dispatcher:
 
     async def recover(self) -> list[Run]:
         """Make the runs of dead workers pending again; return those that a worker answers now."""
-        for run in await self.ledger.adopt_orphans(LEASE_S):
+        for run in await self.ledger.reclaim_orphans(LEASE_S):
             log.info("run.reclaimed", run=run.run_id, path=run.path, attempt=run.attempt)
-        dispatched = (await self.ledger.seen()).items()
+        dispatched = (await self.ledger.dispatch_states()).items()
         working = [run_id for run_id, position in dispatched if position.status is RunStatus.RUNNING]
         found = [await self.ledger.get(run_id) for run_id in working]
         return [run for run in found if run is not None and run.status is RunStatus.RUNNING]
@@ -102,7 +102,7 @@ class Dispatcher:
     async def _ask_cancel(self, run_id: str, reason: str) -> None:
         while True:
             try:
-                if await self.ledger.ask_cancel(run_id, reason, now=self.utc()) is None:
+                if await self.ledger.request_cancel(run_id, reason, now=self.utc()) is None:
                     await self.jobs.abort(run_id)
             except LedgerError as error:
                 log.warning("run.cancel_waits", run=run_id, why=str(error))
@@ -116,8 +116,8 @@ class Dispatcher:
     async def _dispatch(self, active: ActiveRun) -> Run | None:
         """Offer the run to workers; return it where somebody cancelled it before, ended."""
         run = active.run
-        if not await self.ledger.is_out(run.run_id):
-            await self.ledger.hand_out(run.run_id, pack(await self._payload(run)))
+        if not await self.ledger.is_dispatched(run.run_id):
+            await self.ledger.dispatch(run.run_id, pack(await self._payload(run)))
         if active.cancelled_for is not None:
             ended = await self.ledger.cancel(run.run_id, active.cancelled_for, now=self.utc())
             if ended is not None:
@@ -153,7 +153,7 @@ class Dispatcher:
     async def _report_last(self, run: Run) -> None:
         """Write how far the ended *run* came, where its worker was faster than our looks: its status keeps that."""
         try:
-            stored = await self.ledger.live(run.run_id)
+            stored = await self.ledger.progress(run.run_id)
         except LedgerError:
             return
         if stored is not None and (live := live_from_json(stored)) is not None:
@@ -163,9 +163,9 @@ class Dispatcher:
     async def _report(self, run: Run) -> None:
         """Write what its worker reports of a run into its status, and what it spent into its session."""
         position = self.monitor.positions.get(run.run_id)
-        if position is None or position.live is None or position.attempt != run.attempt:
+        if position is None or position.progress is None or position.attempt != run.attempt:
             return  # it waits, or its worker reports in a moment
-        live = live_from_json(position.live)
+        live = live_from_json(position.progress)
         if live is None:
             return
         await self.workspace.report(run, live)

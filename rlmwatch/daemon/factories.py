@@ -67,10 +67,10 @@ def build_model(choice: Choice, loaded: Loaded, keys: Mapping[str, Key]) -> Mode
         from rlmwatch.models.llamacpp.model import EmbeddedModel
 
         return EmbeddedModel(Path(choice.embedded_path or ""), model=choice.model, idle_s=settings.idle_minutes * 60)
-    from rlmwatch.models.limiter import LimitedModel, Limits
     from rlmwatch.models.openai.dialect import Endpoint
     from rlmwatch.models.openai.model import OpenAIModel, Timeouts
     from rlmwatch.models.prices import Prices
+    from rlmwatch.models.rate_limit import LimitedModel, Limits
 
     key = keys.get(choice.key_name or "")
     overrides = {name: (price.input, price.output) for name, price in loaded.settings.prices.items()}
@@ -84,7 +84,7 @@ def build_model(choice: Choice, loaded: Loaded, keys: Mapping[str, Key]) -> Mode
         Endpoint(choice.provider, choice.base_url, key.secret if key else None, choice.key_name),
         prices=Prices(choice.provider, choice.base_url, overrides),
         timeouts=Timeouts(idle_s=settings.idle_timeout_s),
-        on_headers=limits.heard,
+        on_headers=limits.received,
     )
     return LimitedModel(asked, limits)
 

@@ -23,6 +23,7 @@ from rlmwatch.handlers import chat, job
 from rlmwatch.models.base import Message, Request
 from rlmwatch.runs.model import Run, RunStatus, Save
 from rlmwatch.watch.one import read_one
+from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.context import read_context
 from rlmwatch.workspace.memory import load_chat
 
@@ -47,6 +48,7 @@ async def once(app: App, options: StartOptions) -> Tally:
         raise UsageError(app.config.no_model_reason)
     await begin(app, options)
     only_here(app)
+    await asyncio.to_thread(sweep, app.paths.root, before=clock.utc())
     await app.supervisor.recover()
     await app.inbox.begin()
     leave = asyncio.Event()
@@ -197,7 +199,7 @@ async def _sketch(app: App, save: Save) -> Sketch:
         steps = options.max_steps or DEFAULT_STEPS
         problem = app.config.no_model_reason or no_search
         return replace(nothing, messages=(message,), steps=steps, usd=options.max_cost_usd, problem=problem)
-    price = price_of(app.config.model, request) if app.config.model else None
+    price = price_of(app.config.model.price(request.model), request) if app.config.model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
     return replace(nothing, messages=request.messages, usd=usd, problem=app.config.no_model_reason or None)
 

@@ -108,7 +108,7 @@ class LocalExecutor:
 
     async def recover(self) -> list[Run]:
         """Make the runs of an earlier process pending again: it is gone, so none is under way."""
-        for run in await self.ledger.adopt(now=self.utc()):
+        for run in await self.ledger.reclaim(now=self.utc()):
             log.info("run.reclaimed", run=run.run_id, path=run.path, attempt=run.attempt)
         return []
 

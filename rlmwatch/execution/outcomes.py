@@ -27,6 +27,7 @@ from rlmwatch.errors import (
     Fenced,
     InputError,
     NoProvider,
+    NotSent,
     ProviderError,
     ProviderUnreachable,
     RunCancelled,
@@ -106,7 +107,12 @@ def ended_by(error: Exception, context: RunContext | None) -> Result | Hold | No
         text = f"a fault in rlmwatch: {type(error).__name__}: {error}; the log has the details. Please report it."
         return Result(RunStatus.FAILED, Outcome.ERROR, error=text, usage=_used(context), model=_model(context))
     trouble = context.calls.trouble if context and isinstance(error, RunTimeout) else None
-    text = str(error) if trouble is None else f"{trouble}\nIt was tried again until the time was up: {error}"
+    if trouble is None:
+        text = str(error)
+    elif isinstance(trouble, NotSent):
+        text = f"{trouble}: {error}"
+    else:
+        text = f"{trouble}\nIt was tried again until the time was up: {error}"
     return Result(RunStatus.FAILED, outcome, error=text, usage=_used(context), model=_model(context))
 
 

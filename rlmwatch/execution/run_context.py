@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlmwatch.budget import Budget, Caps
-from rlmwatch.contract.documents import Caps as StatusCaps
-from rlmwatch.contract.documents import Progress, UsageSoFar
+from rlmwatch.contract.documents import Progress, StatusCaps, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.engine.call_site import AttemptScope
 from rlmwatch.engine.calls import Calls
+from rlmwatch.engine.costs import Costs
 from rlmwatch.engine.searches import Searches
+from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.errors import NoProvider, UnknownPrice, WorkspaceBusy
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.handlers.base import RunContext
@@ -220,6 +221,8 @@ class RunContextFactory:
     utc: Callable[[], str]
     listeners: Listeners = field(default_factory=Listeners)
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
+    _costs: Costs = field(default_factory=Costs)
+    _sub_sessions: SubSessions = field(default_factory=SubSessions)
 
     async def __call__(self, run: Run) -> PreparedRun:
         """
@@ -251,10 +254,11 @@ class RunContextFactory:
                     options = _with_raised_caps(options, session, config, front_matter)
                     budget = _session_budget(options, session.spent_before(run.run_id), firm=firm)
                 scope = self._scope(run, options, config)
-                calls = Calls(scope, self.ledger, config.model, budget, crash_at=self.crash_at)
+                calls = Calls(scope, self.ledger, config.model, budget, costs=self._costs, crash_at=self.crash_at)
                 searches = _searches(run, options, config, calls)
                 await calls.resume()
                 report = _ProgressReport(run, options, calls, self.storage, self.listeners.on_live)
+                calls.on_wait = report.again
                 if searches is not None:
                     searches.note = report.note
                 if session is not None:
@@ -272,6 +276,7 @@ class RunContextFactory:
                     session=session,
                     searches=searches,
                     on_text=self._text_listener(run, options, calls, closing),
+                    sub_sessions=self._sub_sessions,
                 )
                 await self.storage.report_start(run, report.live)
                 return PreparedRun(run, context, closing.pop_all(), until_published.pop_all())
@@ -316,7 +321,7 @@ class RunContextFactory:
         await self.storage.book_spending(run, calls.used)
 
     async def _freeze(self, run: Run, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await self.ledger.pin(run.run_id, run.attempt, values)
+        return await self.ledger.freeze(run.run_id, run.attempt, values)
 
 
 class _ProgressReport:
@@ -355,9 +360,13 @@ class _ProgressReport:
         """Report the step as it stands, with *note*."""
         self((self.live.progress or Progress()).model_copy(update={"note": note}))
 
+    def again(self) -> None:
+        """Report the step as it stands: what the run waits for has changed."""
+        self(self.live.progress or Progress())
+
     def _now(self, progress: Progress) -> Live:
         caps = StatusCaps(max_cost_usd=self._options.max_cost_usd, max_tokens=self._options.max_tokens)
-        return Live(progress, UsageSoFar(**asdict(self._calls.used)), caps, self._options.model)
+        return Live(progress, UsageSoFar(**asdict(self._calls.used)), caps, self._options.model, self._calls.waits_for)
 
 
 class _ObservedTrajectory:

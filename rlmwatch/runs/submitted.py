@@ -23,7 +23,7 @@ ENCLOSED: Final = ("data", "data_path", "webhook")
 """What a run needs of a job file beside its task and options."""
 
 MAX_PROBLEM_CHARS: Final = 2_000
-"""Of what is said of a bad job file: one value in the wrong place may be wrong in a thousand ways."""
+"""Length of the text about a bad job file: one value in the wrong place may be wrong in a thousand ways."""
 
 _BYTES_PER_MB: Final = 1_000_000
 
@@ -81,7 +81,7 @@ def to_submission(name: Submission, raw: bytes, *, size: int, max_bytes: int) ->
     except (InputError, ValueError, RecursionError) as error:
         return Incomplete(_problem(name, raw, _no_json(raw, error)))
     if not isinstance(values, dict):
-        return Incomplete(_problem(name, raw, "no JSON object: it must begin with { and end with }"))
+        return Incomplete(_problem(name, raw, "not a JSON object: it must begin with { and end with }"))
     inside = values.get("job_id")
     if isinstance(inside, str) and inside and name.job_id != inside and name.job_id.startswith(inside):
         return NotASubmission(f"a copy of the file of job {inside}", copy=True)
@@ -98,7 +98,7 @@ def _read(name: Submission, raw: bytes, plain: bytes) -> Save | NotASubmission:
         try:
             read_status(plain, job_id=name.job_id)
         except InputError:
-            raise InputError('no job: it needs "status": "pending" and a "task"') from None
+            raise InputError('not a job: it needs "status": "pending" and a "task"') from None
         return NotASubmission("the status of a run")
     if "\0" in submission.task:
         raise InputError("`task`: holds a NUL character; it is to be a text")
@@ -117,7 +117,7 @@ def _read(name: Submission, raw: bytes, plain: bytes) -> Save | NotASubmission:
 
 
 def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")
 
 
 def conversation(name: Submission) -> str:
@@ -141,8 +141,8 @@ def _no_json(raw: bytes, error: Exception) -> str:
     if text.is_blank(raw):
         return "the job file is empty"
     if isinstance(error, json.JSONDecodeError):
-        return f"no JSON: line {error.lineno}, column {error.colno}: {error.msg}"
-    return f"no JSON that can be read: {error}"
+        return f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+    return f"not JSON that can be read: {error}"
 
 
 def _too_large(max_bytes: int) -> str:

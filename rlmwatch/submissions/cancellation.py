@@ -24,7 +24,7 @@ from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import Admission, Queue
 from rlmwatch.runs.submitted import conversation
-from rlmwatch.watch.observer import Seen
+from rlmwatch.watch.observer import PathEvent
 from rlmwatch.workspace import jobs
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.status import job_id
@@ -82,14 +82,14 @@ class Cancellations:
         """Return when there is something to do next, in monotonic seconds; None where nothing is."""
         return 0.0 if self._requested else min(self._deleted.values(), default=None)
 
-    def changed(self, path: str, seen: Seen, *, now: float) -> bool:
+    def changed(self, path: str, event: PathEvent, *, now: float) -> bool:
         """Note what was seen of *path*; False where it is neither a cancel request nor a deletion."""
-        match seen, classify(path):
-            case Seen.GONE, InputName() | Submission():
+        match event, classify(path):
+            case PathEvent.GONE, InputName() | Submission():
                 self._deleted[path] = now + GONE_S
-            case ((Seen.WRITING | Seen.DONE), CancelRequest(job_id=job)):
+            case ((PathEvent.WRITING | PathEvent.DONE), CancelRequest(job_id=job)):
                 self._requested.add(job)
-            case ((Seen.WRITING | Seen.DONE), Submission()):
+            case ((PathEvent.WRITING | PathEvent.DONE), Submission()):
                 self._deleted.pop(path, None)
                 return False
             case _:

@@ -1,9 +1,9 @@
 """
 The inbox `jobs/`: submissions in, by whatever way they came.
 
-    watcher ─ change ─▶ settling ─ due ─▶ reading ─▶ to_submission ─▶ ledger ─▶ supervisor
-                           ▲
-    listing ─── unknown ───┘
+    watcher ─ event ─▶ settled reader ─ content ─▶ to_submission ─▶ ledger ─▶ supervisor
+                             ▲
+    listing ──── unknown ────┘
 
 What it holds to:
 
@@ -28,19 +28,17 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.names import JOBS, Submission, classify
 from rlmwatch.errors import LedgerError, WorkspaceError
-from rlmwatch.runs.model import Run, Signature
+from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import Queue
 from rlmwatch.runs.submitted import Incomplete, to_submission
 from rlmwatch.submissions.admission import Rules, SubmissionAdmission
 from rlmwatch.submissions.cancellation import Cancellations, RunControl
 from rlmwatch.watch.mounts import remote
-from rlmwatch.watch.observer import Seen
-from rlmwatch.watch.reading import Look, look_at
-from rlmwatch.watch.readings import Readings
-from rlmwatch.watch.settle import Due, Settling
+from rlmwatch.watch.observer import PathEvent
+from rlmwatch.watch.settled_reader import SettledReader, read_now
 from rlmwatch.workspace import jobs
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.snapshot import Changed, Content, NotAFile, Unreadable, Writer, snapshot, writer
+from rlmwatch.workspace.snapshot import Absent, Content, NotAFile, Unreadable, WriterState, writer
 
 AGAIN_S = 1.0
 """How often a partial job file is read again where no event reports the rest."""
@@ -65,11 +63,10 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _PartialFile:
-    """A job file that is not a JSON object yet: how large, since when, and when to read it again."""
+    """A job file that is not a JSON object yet: how large, and since when."""
 
     size: int
     since: float
-    again_at: float
 
 
 @dataclass(slots=True)
@@ -91,52 +88,47 @@ class Inbox:
     _admission: SubmissionAdmission = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _rested: asyncio.Event = field(default_factory=asyncio.Event)
-    _settling: Settling = field(default_factory=Settling)
-    _readings: Readings = field(default_factory=Readings)
-    _due_files: deque[Due] = field(default_factory=deque)
+    _reader: SettledReader = field(init=False)
     _partial: dict[str, _PartialFile] = field(default_factory=dict)
     _backlog: deque[str] = field(default_factory=deque)  # unknown to the ledger, and not looked at yet
     _unknown: set[str] = field(default_factory=set)  # unknown to the ledger, and no status of an ended run
     _ignored: set[str] = field(default_factory=set)  # unknown to the ledger, read, and not a submission
     _list_soon: bool = True
     _last_changes_ns: tuple[int, int] = (-1, -2)
-    _remote: str | None = None
     _reported: dict[str, str] = field(default_factory=dict)
     _refused: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._reader = SettledReader(self.root.path)
         self.cancellations = Cancellations(self.root, self.queue, self.supervisor)
         self._admission = SubmissionAdmission(self.root, self.queue, self.supervisor, self.cancellations, self.rules)
 
     @property
     def at_rest(self) -> bool:
-        """Whether everything was answered for that was seen so far, and can be (for `run --once`)."""
-        waits = self._settling or self._due_files or self._partial or self._backlog or self._list_soon
+        """Whether everything that was seen so far was taken care of, if it can be (for `run --once`)."""
+        waits = self._reader or self._partial or self._backlog or self._list_soon
         return bool(self._reported) or not (waits or not self.cancellations.at_rest)
 
     async def until_at_rest(self) -> None:
-        """Return as soon as `run` has answered for everything that was seen."""
+        """Return as soon as `run` has taken care of everything that was seen."""
         await self._rested.wait()
 
     async def begin(self) -> None:
         """List what is there, and carry out its cancel requests: before anything is started that they are about."""
-        self._remote = await asyncio.to_thread(remote, self.root.path)
         await self._or_later("list", self._list)
 
-    def changed(self, path: str, seen: Seen) -> None:
+    def changed(self, path: str, event: PathEvent) -> None:
         """Note what the watcher saw; to be called on the loop."""
         now = clock.monotonic()
-        if not self.cancellations.changed(path, seen, now=now):
-            match seen, classify(path):
-                case (Seen.RESCAN, _) | (Seen.FOLDER, _):
+        if not self.cancellations.changed(path, event, now=now):
+            match event, classify(path):
+                case (PathEvent.RESCAN, _) | (PathEvent.FOLDER, _):
                     self._list_soon = self._list_soon or path in ("", JOBS)
-                case Seen.WRITING, Submission():
-                    self._settling.writing(path, now=now)
-                case Seen.DONE, Submission():
-                    self._settling.done(path, now=now)
+                case _, Submission():
+                    self._reader.changed(path, event, now=now)
                 case _:
                     return
-        elif seen is Seen.GONE:
+        elif event is PathEvent.GONE:
             self._forget(path)
         self._notify()
 
@@ -160,7 +152,7 @@ class Inbox:
                 await self._or_later("cancel", self.cancellations.carry_out)
                 await self._or_later("list", self._list)
                 await self._or_later("deleted", self.cancellations.end_deleted)
-                await self._read_due(clock.monotonic())
+                await self._read_due()
                 await self._sort_backlog()
                 (self._rested.set if self.at_rest else self._rested.clear)()
         finally:
@@ -169,15 +161,14 @@ class Inbox:
     async def admit_now(self, job_id: str) -> None:
         """Take in the job file of *job_id*, which is whole, in place of `begin` and `run`."""
         path = f"{JOBS}/{job_id}.json"
-        found = await asyncio.to_thread(snapshot, self.root.path, path, max_bytes=self.rules().max_bytes)
+        found = await read_now(self.root.path, path, max_bytes=self.rules().max_bytes)
         if isinstance(found, Content):
             await self._submit(path, found)
 
     async def _sleep(self) -> None:
         """Wait for a change, the next timer, or stop."""
-        timers = [file.again_at for file in self._partial.values()]
-        timers += [due for due in (self._settling.next_due(), self.cancellations.next_due()) if due is not None]
-        timers += [0.0] if self._due_files or self._list_soon or self._backlog else []
+        timers = [due for due in (self._reader.next_due(), self.cancellations.next_due()) if due is not None]
+        timers += [0.0] if self._list_soon or self._backlog else []
         least = RETRY_S if self._reported else 0.0
         with suppress(TimeoutError):
             async with asyncio.timeout(max(least, min(timers) - clock.monotonic()) if timers else None):
@@ -205,6 +196,7 @@ class Inbox:
         """Find what came without an event (rule 2), and the cancel requests that are there."""
         if not self._list_soon:
             return
+        self._reader.trust_leases = not await asyncio.to_thread(remote, self.root.path)
         # The clock of a file system moves in steps: only a folder that looked the same twice has nothing new.
         steady = self._last_changes_ns[0] if self._last_changes_ns[0] == self._last_changes_ns[1] else -1
         listing = await asyncio.to_thread(jobs.look, self.root.path, unless_ns=steady)
@@ -228,57 +220,35 @@ class Inbox:
         for job in (job for job in some if job not in ignored):
             path = f"{JOBS}/{job}.json"
             self._unknown.add(job)
-            if path not in self._settling and path not in self._partial:
-                self._settling.writing(path, now=clock.monotonic())
+            if path not in self._reader:
+                self._reader.changed(path, PathEvent.WRITING, now=clock.monotonic())
 
     # Reading
 
-    async def _read_due(self, now: float) -> None:
-        """Look at one batch of the files that are due."""
-        self._due_files.extend(self._settling.due(now=now))
-        for path, file in self._partial.items():
-            if file.again_at <= now:
-                file.again_at = now + AGAIN_S
-                self._due_files.append(Due(path, probe=False))
-        if not self._due_files:
-            return
-        looks = await asyncio.to_thread(
-            look_at,
-            self.root.path,
-            tuple(self._due_files),
-            max_bytes=self.rules().max_bytes,
-            trust_leases=not self._remote,
-        )
-        for look in looks:
-            self._due_files.popleft()
-            await self._handle(look)
+    async def _read_due(self) -> None:
+        """Take in one batch of the files that have come to rest."""
+        for settled in await self._reader.read(max_bytes=self.rules().max_bytes):
+            match settled.found:
+                case Content() as content:
+                    await self._submit(settled.path, content)
+                case NotAFile() | Unreadable() as refused:
+                    if self._refused.get(settled.path) != refused.reason:
+                        self._refused[settled.path] = refused.reason
+                        log.warning("job.refused", path=settled.path, reason=refused.reason)
+                    self._rests(settled.path)
+                case Absent():
+                    self._forget(settled.path)
+                    self._last_changes_ns = (-1, -2)  # if the folder was away, what it holds is to be seen anew
 
-    async def _handle(self, look: Look) -> None:
-        """Pass what was seen of a file to the settle rule, and take in what was read."""
-        path, now = look.path, clock.monotonic()
-        match look.writer, look.snapshot:
-            case Writer.BUSY, _:
-                self._settling.busy(path, now=now)
-            case Writer.UNKNOWN, _:
-                self._settling.unknown(path)
-            case _, Changed() as changed if not self._readings.repeats(path, changed):
-                self._settling.changed(path, now=now)
-            case _, Changed(raw=bytes(raw), signature=Signature() as signature):
-                await self._submit(path, Content(raw, signature))
-            case _, Content() as content:
-                await self._submit(path, content)
-            case _, NotAFile() | Unreadable() as refused:
-                if self._refused.get(path) != refused.reason:
-                    self._refused[path] = refused.reason
-                    log.warning("job.refused", path=path, reason=refused.reason)
-                self._forget(path)
-            case _:
-                self._forget(path)
-                self._last_changes_ns = (-1, -2)  # if the folder was away, what it holds is to be seen anew
+    def _rests(self, path: str) -> None:
+        self._reader.rests(path)
+        self._forget_troubles(path)
 
     def _forget(self, path: str) -> None:
-        self._settling.gone(path)
-        self._readings.forget(path)
+        self._reader.forget(path)
+        self._forget_troubles(path)
+
+    def _forget_troubles(self, path: str) -> None:
         self._partial.pop(path, None)
         self._reported.pop(path, None)
 
@@ -290,15 +260,15 @@ class Inbox:
         found = to_submission(name, content.raw, size=content.signature.size, max_bytes=self.rules().max_bytes)
         if isinstance(found, Incomplete):
             if not await self._given_up(path, content.signature.size):
-                self._settling.read(path)
+                self._reader.look_again(path, at=clock.monotonic() + AGAIN_S)
                 return
             found = found.save
         unknown = name.job_id in self._unknown
         take = partial(self._admission.take, name, content.raw, found, unknown=unknown)
         if not await self._or_later(path, take):
-            self._settling.changed(path, now=clock.monotonic())
+            self._reader.look_later(path)
             return
-        self._forget(path)
+        self._rests(path)
         if unknown:
             self._unknown.discard(name.job_id)
             self._ignored.add(name.job_id)
@@ -308,9 +278,9 @@ class Inbox:
         now = clock.monotonic()
         file = self._partial.get(path)
         if file is None or file.size != size:
-            self._partial[path] = _PartialFile(size, now, now + AGAIN_S)
+            self._partial[path] = _PartialFile(size, now)
             return False
         rested = now - file.since
         if rested < GIVE_UP_S or rested >= GIVE_UP_OPEN_S:
             return rested >= GIVE_UP_OPEN_S
-        return await asyncio.to_thread(writer, self.root.path, path) is not Writer.BUSY
+        return await asyncio.to_thread(writer, self.root.path, path) is not WriterState.BUSY

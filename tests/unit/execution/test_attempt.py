@@ -123,7 +123,7 @@ def test_2_an_attempt_whose_run_was_taken_over_commits_nothing(tmp_path):
 
     async def scenario():
         async def reply(_request):
-            await made.ledger.adopt(now=clock.utc())
+            await made.ledger.reclaim(now=clock.utc())
             await made.ledger.claim(made.run.run_id, now=clock.utc())
             return "too late"
 

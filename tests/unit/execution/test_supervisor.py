@@ -27,7 +27,7 @@ from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.settings.model import CeilingSettings, Settings
 from rlmwatch.settings.sources import Loaded
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.status import StatusBoard, Writer
+from rlmwatch.workspace.status import DaemonProcess, StatusBoard
 
 
 class Program:
@@ -43,7 +43,7 @@ class Program:
         gateway = WorkspaceGateway(
             opened,
             root.parent,
-            StatusBoard(opened, Writer("here", 1)),
+            StatusBoard(opened, DaemonProcess("here", 1)),
             clock.utc,
             lambda text: text,
             DocumentReader(Policy()),

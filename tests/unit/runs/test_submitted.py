@@ -39,12 +39,12 @@ def test_2_half_a_submission_is_never_taken_for_a_whole_one(cut):
     [
         (b"", "empty"),
         (b"\0\0\0", "empty"),
-        (b'{"task": "x",}', "line 1, column 14"),
+        (b'{"task": "x" "data": "y"}', "line 1, column 14"),
         (b"[1, 2]", "must begin with {"),
         (b'"pending"', "must begin with {"),
         ('{"task": "Grüße'.encode("latin-1"), "not UTF-8"),
-        (b"[" * 100_000, "no JSON that can be read"),
-        (b'{"task": NaN}', "NaN is no JSON"),
+        (b"[" * 100_000, "not JSON that can be read"),
+        (b'{"task": NaN}', "NaN is not JSON"),
     ],
 )
 def test_2_what_never_becomes_json_says_why(raw, says):

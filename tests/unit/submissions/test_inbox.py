@@ -22,7 +22,7 @@ from rlmwatch.submissions import cancellation as cancellation_module
 from rlmwatch.submissions import inbox as inbox_module
 from rlmwatch.submissions.admission import rules
 from rlmwatch.submissions.inbox import Inbox
-from rlmwatch.watch.observer import Seen
+from rlmwatch.watch.observer import PathEvent
 from rlmwatch.workspace import jobs
 from rlmwatch.workspace.health import Root
 
@@ -75,7 +75,7 @@ class Workspace:
         self.jobs.mkdir(exist_ok=True)
         (self.jobs / f"{job_id}.cancel").touch()
 
-    def saw(self, job_id, seen=Seen.DONE):
+    def saw(self, job_id, seen=PathEvent.DONE):
         self.inbox.changed(f"jobs/{job_id}.json", seen)
 
     async def run_until_at_rest(self):
@@ -155,7 +155,7 @@ def test_only_unknown_files_are_opened_and_an_unchanged_folder_is_not_listed(tmp
             file.unlink()
             os.mkfifo(file)  # who opens it is refused, and says so
         here.inbox._last_changes_ns = (-1, -2)
-        here.inbox.changed("", Seen.RESCAN)
+        here.inbox.changed("", PathEvent.RESCAN)
         await here.run_until_at_rest()
         assert here.inbox._refused == {}
 
@@ -172,7 +172,7 @@ def test_statuses_of_a_lost_ledger_are_read_once(tmp_path):
         for file in here.jobs.iterdir():
             file.unlink()
             os.mkfifo(file)
-        here.inbox.changed("", Seen.RESCAN)
+        here.inbox.changed("", PathEvent.RESCAN)
         await here.run_until_at_rest()
         assert (here.admitted, here.inbox._refused) == ([], {})
 
@@ -191,6 +191,26 @@ def test_a_status_of_ours_that_nobody_goes_on_with_is_ended(tmp_path):
         assert (mine["status"], mine["outcome"]) == ("failed", "error")
         assert "lost" in mine["error"]
         assert json.loads((here.jobs / "theirs.json").read_bytes())["status"] == "running"
+
+    scene(tmp_path, story)
+
+
+def test_a_job_file_that_changes_while_it_is_taken_in_is_read_again(tmp_path):
+    """Other bytes that come under an id in the very moment in which the first are admitted are not lost."""
+
+    async def story(here):
+        note = here.control.admitted
+
+        def overwrite(admission):
+            note(admission)
+            if len(here.control.admissions) == 1:
+                here.put("a", {**TASK, "task": "other"})
+                here.saw("a")
+
+        here.control.admitted = overwrite
+        here.put("a", TASK)
+        await here.run_until_at_rest()
+        assert [run.prompt for run in here.control.admissions] == ["what?", "other"]
 
     scene(tmp_path, story)
 
@@ -220,7 +240,7 @@ def test_half_a_file_waits_for_its_other_half(tmp_path):
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
-        (b'{"status": "pending", "task": ', "no JSON"),
+        (b'{"status": "pending", "task": ', "not JSON"),
         (b"", "empty"),
         (b'{"task": "x", "status": "pending", "toks": 1}', "toks"),
     ],
@@ -282,7 +302,7 @@ def test_a_conflict_copy_of_a_submission_is_no_job(tmp_path):
         here.put("a-vm-safeBackup-0001", TASK)
         here.put("a-2", TASK)
         here.put("a-DESKTOP-OTHER", {**TASK, "task": "another"})
-        here.inbox.changed("", Seen.RESCAN)
+        here.inbox.changed("", PathEvent.RESCAN)
         await here.run_until_at_rest()
         assert here.admitted == ["jobs/a-2.json", "jobs/a-DESKTOP-OTHER.json", "jobs/a.json"]
 
@@ -332,7 +352,7 @@ def test_a_cancel_ends_what_works_and_stays_until_it_has_ended(tmp_path):
         run = here.control.admissions[0]
         here.control.works.add(run.run_id)
         here.cancel("a")
-        here.inbox.changed("jobs/a.cancel", Seen.WRITING)
+        here.inbox.changed("jobs/a.cancel", PathEvent.WRITING)
         await here.run_until_at_rest()
         assert here.control.ended[0] == (run.run_id, "cancelled by jobs/a.cancel")
         assert (here.jobs / "a.cancel").exists()
@@ -363,7 +383,7 @@ def test_cancels_of_ended_runs_and_old_ones_of_unknown_runs_are_removed(tmp_path
         for job_id in ("ended", "unknown", "old"):
             here.cancel(job_id)
         os.utime(here.jobs / "old.cancel", (1, 1))
-        here.inbox.changed("", Seen.RESCAN)
+        here.inbox.changed("", PathEvent.RESCAN)
         await here.run_until_at_rest()
         assert set(jobs.look(here.folder).cancels) == {"unknown"}
 
@@ -380,8 +400,8 @@ def test_a_deleted_question_cancels_its_runs_and_put_back_is_asked_anew(tmp_path
         here.put("a", TASK)
         await here.run_until_at_rest()
         (here.jobs / "a.json").unlink()
-        here.saw("a", Seen.GONE)
-        here.inbox.changed("chat_input.txt", Seen.GONE)
+        here.saw("a", PathEvent.GONE)
+        here.inbox.changed("chat_input.txt", PathEvent.GONE)
         await here.run_until_at_rest()
         assert (await here.ledger.find("a")).result.error == "cancelled: jobs/a.json was deleted"
         assert await here.ledger.open_in("chat") == []
@@ -399,11 +419,11 @@ def test_what_an_editor_deletes_and_writes_anew_is_not_deleted(tmp_path, monkeyp
             save = Save(f"{name}_input.txt", Kind.CHAT, name, "hi", {}, "sha256:hi")
             await here.ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=clock.utc())
         (here.folder / "one_input.txt").write_text("hi")
-        here.inbox.changed("one_input.txt", Seen.GONE)
+        here.inbox.changed("one_input.txt", PathEvent.GONE)
         await here.run_until_at_rest()
         here.folder.rename(tmp_path / "moved")
         here.folder.mkdir()
-        here.inbox.changed("two_input.txt", Seen.GONE)
+        here.inbox.changed("two_input.txt", PathEvent.GONE)
         await here.run_until_at_rest()
         assert here.control.ended == []
 
