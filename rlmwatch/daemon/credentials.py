@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 from pydantic import SecretStr
+
+from rlmwatch.contract.text import decode
+from rlmwatch.errors import ConfigError, InputError
 
 KEYS = ("OPENROUTER_API_KEY", "OPENAI_API_KEY", "EXA_API_KEY")
 DOTENV = ".env"
@@ -79,8 +83,12 @@ def _keyring(name: str) -> str | None:
 
 def _dotenv(file: Path) -> Mapping[str, str | None]:
     """Read the user's own `.env`; nothing is expanded, so a key may hold a dollar sign."""
-    if not file.is_file():
+    try:
+        text = decode(file.read_bytes())
+    except FileNotFoundError:
         return {}
+    except (OSError, InputError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from None
     from dotenv import dotenv_values
 
-    return dotenv_values(file, interpolate=False)
+    return dotenv_values(stream=StringIO(text), interpolate=False)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -24,11 +23,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from rlmwatch.errors import ConfigError
+from rlmwatch.contract.text import decode
+from rlmwatch.errors import ConfigError, InputError
 from rlmwatch.settings.model import WORKSPACE_KEYS, Settings
+from rlmwatch.settings.workspace_file import WORKSPACE_FILE, parse, parse_toml, read_text
 
 USER_FILE = "config.toml"
-WORKSPACE_FILE = "rlmwatch.toml"
 ENV_PREFIX = "RLMWATCH_"
 ENV_OUTSIDE = frozenset({"RLMWATCH_WORKSPACE", "RLMWATCH_STATE_DIR"})
 """Variables that say where things are; no settings."""
@@ -59,7 +59,7 @@ def load(
     layers = [(str(user_dir / USER_FILE), _toml(user_dir / USER_FILE))]
     if workspace is not None:
         file = workspace / WORKSPACE_FILE
-        layers.append((str(file), _only_workspace_keys(file, _toml(file))))
+        layers.append((str(file), _only_workspace_keys(file, parse(workspace, read_text(workspace)))))
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for name, table in layers:
@@ -75,13 +75,12 @@ def load(
 
 def _toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = decode(file.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, InputError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: no valid TOML: {error}") from None
+    return parse_toml(file, text)
 
 
 def _only_workspace_keys(file: Path, table: dict[str, Any]) -> dict[str, Any]:
