@@ -29,7 +29,7 @@ from rlmwatch.workspace.memory import load_chat
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class OnceSummary:
     """How many runs ended how, of those that were answered here."""
 
     answered: int
@@ -37,7 +37,7 @@ class Tally:
     waiting: int
 
 
-async def once(app: App, options: StartOptions) -> Tally:
+async def once(app: App, options: StartOptions) -> OnceSummary:
     """
     Answer every unanswered input, also those of an earlier daemon, and return how that went.
 
@@ -66,7 +66,7 @@ async def once(app: App, options: StartOptions) -> Tally:
         await asyncio.gather(*working)
         await app.supervisor.close()
     await app.webhooks.deliver_now()
-    return await _tally(app)
+    return await _summary(app)
 
 
 async def _at_rest(app: App) -> None:
@@ -75,12 +75,12 @@ async def _at_rest(app: App) -> None:
     await app.inbox.until_at_rest()
 
 
-async def _tally(app: App) -> Tally:
+async def _summary(app: App) -> OnceSummary:
     ended = app.supervisor.ended
     answered = sum(run.status is RunStatus.COMPLETE for run in ended)
     counts = await app.ledger.count()
     waiting = counts.get(RunStatus.HELD, 0) + counts.get(RunStatus.PENDING, 0)
-    return Tally(answered, len(ended) - answered, waiting + len(await app.ledger.unpublished()))
+    return OnceSummary(answered, len(ended) - answered, waiting + len(await app.ledger.unpublished()))
 
 
 async def answer(app: App, path: str) -> Run:
