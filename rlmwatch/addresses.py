@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 
 @lru_cache(maxsize=64)  # asked at each call; webhooks bring any number of addresses
@@ -32,3 +32,13 @@ def proxy_to(url: str) -> str | None:
         return None
     proxies = getproxies()
     return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def shown(url: str) -> str:
+    """Return *url* as it may be shown: without login, query and fragment, which may hold secrets."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # what stands there may be half a password
+    except ValueError:
+        return f"{url.partition('://')[0]}://…" if "://" in url else "…"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -25,8 +25,8 @@ import structlog
 
 from rlmwatch import clock
 from rlmwatch.contract.names import InputName
-from rlmwatch.daemon.credentials import Key, find_all
-from rlmwatch.daemon.factories import build_sandbox, find_model, find_search, handlers
+from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
+from rlmwatch.daemon.factories import build_sandbox, find_model, handlers, runtime_config
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import open_ledger, workspace_name
@@ -198,18 +198,18 @@ class App:
         return load(user_dir=self.place.user_dir, workspace=self.place.root, environ=self._environ, flags=self._flags)
 
     async def _terms(self, loaded: Loaded) -> RuntimeConfig:
-        keys = find_all(self._environ, self.place.user_dir)
-        signing = loaded.settings.webhooks.secret
-        secrets = [key.secret for key in keys.values()] + ([signing] if signing else [])
-        self._redactor.know(secret.get_secret_value() for secret in secrets)
+        self.choice = None
+        keys: Mapping[str, Key] = {}
         try:
+            names = wanted(loaded.settings)
+            keys = await asyncio.to_thread(find_all, self._environ, self.place.user_dir, named=names)
+            self._redactor.know(secrets(loaded.settings, keys))
             model, self.choice = await self.parts.find_model(loaded, keys, self._environ)
         except NoProvider as error:
-            self.choice = None
             log.error("model.none", why=str(error))  # noqa: TRY400 (a person's matter, not a fault)
-            return RuntimeConfig(loaded, None, None, str(error))
+            return runtime_config(loaded, keys, self._environ, why_none=str(error))
         log.info("model.chosen", provider=model.provider, model=self.choice.model, why=self.choice.why)
-        return RuntimeConfig(loaded, model, self.choice.model, search=find_search(keys, self._environ))
+        return runtime_config(loaded, keys, self._environ, (model, self.choice))
 
     async def _share(self, url: str, workers: int) -> ClusterNode:
         """Begin to hand runs out over the shared ledger, and to answer some of them here."""
@@ -289,6 +289,6 @@ class App:
 
 
 async def _close(terms: RuntimeConfig) -> None:
-    for part in (terms.model, terms.search):
+    for part in (terms.model, terms.search, terms.providers):
         if part is not None:
             await part.aclose()

@@ -12,7 +12,9 @@ The keyring may be locked, or dead, and then it does not answer. So it is asked
 
 from __future__ import annotations
 
+import importlib.util
 import queue
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from pydantic import SecretStr
 
 from rlmwatch import clock
 from rlmwatch.contract.text import decode
-from rlmwatch.errors import ConfigError, InputError
+from rlmwatch.errors import InputError, NoProvider
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.providers import MODEL_KEYS, SEARCH_KEY, SHIPPED
 
@@ -37,6 +39,8 @@ KEYRING_LIMIT_S = 3.0
 """A keyring that works answers within a tenth of this."""
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
 """What comes along when a key is copied from a page or a file: byte order mark, zero-width characters."""
+
+_SECRET_HEADER = re.compile("auth|key|token|secret|pass|cookie|credential|session", re.IGNORECASE)
 
 log = structlog.get_logger()
 
@@ -75,9 +79,19 @@ class Key:
 def wanted(settings: Settings) -> frozenset[str]:
     """Return the names of the keys that *settings* name, by a provider or by themselves."""
     named = {table.key for table in settings.providers.values()} | {settings.key}
-    chosen = {settings.provider, *settings.providers}
-    named |= {SHIPPED[name].key for name in chosen if name in SHIPPED}
+    chosen = (settings.provider, *settings.providers)
+    named |= {SHIPPED[name].key for name in chosen if name is not None and name in SHIPPED}
     return frozenset(name for name in named if name is not None)
+
+
+def secrets(settings: Settings, keys: Mapping[str, Key]) -> list[str]:
+    """Return every secret that is known, to be kept out of the log: keys, what signs, headers that sound like it."""
+    found = [key.secret for key in keys.values()]
+    if settings.webhooks.secret is not None:
+        found.append(settings.webhooks.secret)
+    for table in settings.providers.values():
+        found += [value for name, value in table.headers.items() if _SECRET_HEADER.search(name)]
+    return [secret.get_secret_value() for secret in found]
 
 
 def find(name: str, environ: Mapping[str, str], user_dir: Path) -> Key | None:
@@ -85,7 +99,7 @@ def find(name: str, environ: Mapping[str, str], user_dir: Path) -> Key | None:
     Return the key *name* from the first place that has it.
 
     Raises:
-        ConfigError: The user's `.env` is no text, and nobody else has the key.
+        NoProvider: The user's `.env` is no text, and nobody else has the key.
     """
     return find_all(environ, user_dir, named={name}, usual=()).get(name)
 
@@ -111,7 +125,7 @@ def find_all(
         keyring_limit_s: Seconds for the keyring.
 
     Raises:
-        ConfigError: The user's `.env` is no text, and no key was found elsewhere.
+        NoProvider: The user's `.env` is no text, and no key was found elsewhere.
     """
     names = dict.fromkeys((*named, *usual))
     found: dict[str, Key] = {}
@@ -130,7 +144,7 @@ def find_all(
     file = user_dir / DOTENV
     try:
         written = _dotenv(file)
-    except ConfigError as error:
+    except NoProvider as error:
         if not found:
             raise
         log.warning("credentials.unreadable", why=str(error))
@@ -154,17 +168,14 @@ def _credential(name: str, environ: Mapping[str, str]) -> str | None:
 
 def _keyring(names: list[str], limit_s: float) -> dict[str, str]:
     """Ask the system keyring for *names*, where the library is installed, for at most *limit_s* seconds."""
-    if not names:
-        return {}
-    try:
-        import keyring
-        import keyring.errors
-    except ImportError:
+    if not names or importlib.util.find_spec("keyring") is None:
         return {}
     answers: queue.SimpleQueue[tuple[str, str | None] | None] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
+            import keyring
+
             for name in names:
                 answers.put((name, keyring.get_password(SERVICE, name)))
         except Exception as error:  # noqa: BLE001 (its backends are other people's)
@@ -195,7 +206,7 @@ def _dotenv(file: Path) -> Mapping[str, str | None]:
     except FileNotFoundError:
         return {}
     except (OSError, InputError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from None
+        raise NoProvider(f"{file}: cannot be read: {error}") from None
     from dotenv import dotenv_values
 
     return dotenv_values(stream=StringIO(text), interpolate=False)

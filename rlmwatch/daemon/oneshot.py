@@ -18,9 +18,10 @@ from rlmwatch.daemon.service import StartOptions, begin, only_here
 from rlmwatch.engine.call_codec import price_of
 from rlmwatch.engine.task import DEFAULT_STEPS
 from rlmwatch.errors import RlmwatchError, UsageError
-from rlmwatch.execution.run_context import NO_SEARCH, searches_the_web
+from rlmwatch.execution.model_choice import choose_model
+from rlmwatch.execution.run_context import searches_the_web
 from rlmwatch.handlers import chat, job
-from rlmwatch.models.base import Message, Request
+from rlmwatch.models.base import Message, Model, Request
 from rlmwatch.runs.model import Run, RunStatus, Save
 from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.context import read_context
@@ -175,23 +176,29 @@ async def sketches(app: App) -> list[Sketch]:
 
 
 async def _sketch(app: App, save: Save) -> Sketch:
-    options = app.terms.options(save.kind, RunOptions.model_validate(dict(save.options)))
+    given = RunOptions.model_validate(dict(save.options))
+    options = app.terms.loaded.settings.options_for(save.kind, given)
     nothing = Sketch(save.path, save.kind, options.model, (), options.tokens, None, save.problem)
     if save.problem:
         return nothing
+    model: Model | None = None
     try:
+        if app.terms.model is not None or options.provider is not None:
+            chosen = await choose_model(app.terms, save.kind, given)
+            model, options = chosen.model, chosen.options
+            nothing = replace(nothing, model=options.model)
         request = await _first_request(app, save, options)
     except RlmwatchError as error:
         return replace(nothing, problem=str(error))
     if request is None:
         words = Message("user", save.prompt)
-        cannot = NO_SEARCH if searches_the_web(save.kind, options) and app.terms.search is None else None
+        cannot = app.terms.why_no_search if searches_the_web(save.kind, options) and app.terms.search is None else None
         steps = options.max_steps or DEFAULT_STEPS
-        problem = app.terms.why_none or cannot
+        problem = (app.terms.why_none if model is None else "") or cannot
         return replace(nothing, messages=(words,), steps=steps, usd=options.max_cost_usd, problem=problem)
-    price = price_of(app.terms.model, request) if app.terms.model else None
+    price = price_of(model, request) if model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
-    return replace(nothing, messages=request.messages, usd=usd, problem=app.terms.why_none or None)
+    return replace(nothing, messages=request.messages, usd=usd, problem=None if model else app.terms.why_none or None)
 
 
 async def _first_request(app: App, save: Save, options: RunOptions) -> Request | None:

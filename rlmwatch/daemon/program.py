@@ -23,8 +23,8 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.memory import Turn
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
-from rlmwatch.daemon.credentials import Key, find_all
-from rlmwatch.daemon.factories import build_sandbox, find_model, find_search
+from rlmwatch.daemon.credentials import Key, find_all, wanted
+from rlmwatch.daemon.factories import build_sandbox, find_model, runtime_config
 from rlmwatch.errors import ProviderError, RunTimeout
 from rlmwatch.execution.heard import Heard
 from rlmwatch.execution.outcomes import Hold, ended_by
@@ -199,15 +199,16 @@ class Program:
         self.state = state_dir(self._environ)
         try:
             if self._model is None:
-                keys = {**find_all(self._environ, user_dir), **self._keys}
-                model, choice = await find_model(loaded, keys, self._environ)
-                self._stack.push_async_callback(model.aclose)
-                search = find_search(keys, self._environ)
-                if search is not None:
-                    self._stack.push_async_callback(search.aclose)
-                self.terms = RuntimeConfig(loaded, model, choice.model, search=search)
+                found = await asyncio.to_thread(find_all, self._environ, user_dir, named=wanted(loaded.settings))
+                keys = {**found, **self._keys}
+                made = await find_model(loaded, keys, self._environ)
+                self._stack.push_async_callback(made[0].aclose)
+                self.terms = runtime_config(loaded, keys, self._environ, made, users_options=True)
+                for part in (self.terms.search, self.terms.providers):
+                    if part is not None:
+                        self._stack.push_async_callback(part.aclose)
             else:
-                self.terms = RuntimeConfig(loaded, self._model, loaded.settings.model)
+                self.terms = RuntimeConfig(loaded, self._model, loaded.settings.model, users_options=True)
             self.ledger = SqliteLedger.open(self.state / LEDGER_FOLDER / "ledger.sqlite3")
             self._stack.push_async_callback(self.ledger.aclose)
             self.sandbox = build_sandbox(loaded)

@@ -17,13 +17,12 @@ import structlog
 
 from rlmwatch.cluster.cluster import Cluster
 from rlmwatch.cluster.run_worker import RunWorker
-from rlmwatch.daemon.credentials import find_all
-from rlmwatch.daemon.factories import build_sandbox, find_model, find_search, handlers
+from rlmwatch.daemon.credentials import find_all, secrets, wanted
+from rlmwatch.daemon.factories import build_sandbox, find_model, handlers, runtime_config
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.stores import open_shared
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.errors import ConfigError
-from rlmwatch.execution.run_context import RuntimeConfig
 from rlmwatch.ledger.postgres.connection import described
 from rlmwatch.settings.sources import load, user_config_dir
 
@@ -55,8 +54,8 @@ async def work(
             "a worker takes its runs from a shared ledger: set `ledger` in your config.toml, or RLMWATCH_LEDGER, to "
             "the same postgresql://… as the daemon's"
         )
-    keys = find_all(environ, user_dir)
-    redactor.know(key.secret.get_secret_value() for key in keys.values())
+    keys = await asyncio.to_thread(find_all, environ, user_dir, named=wanted(loaded.settings))
+    redactor.know(secrets(loaded.settings, keys))
     async with AsyncExitStack() as stack:
         model, choice = await find_model(loaded, keys, environ)
         stack.push_async_callback(model.aclose)
@@ -65,10 +64,10 @@ async def work(
         sandbox = build_sandbox(loaded)
         stack.push_async_callback(sandbox.aclose)
         cluster = await stack.enter_async_context(Cluster(url, ledger))
-        search = find_search(keys, environ)
-        if search is not None:
-            stack.push_async_callback(search.aclose)
-        terms = RuntimeConfig(loaded, model, choice.model, search=search)
+        terms = runtime_config(loaded, keys, environ, (model, choice))
+        for part in (terms.search, terms.providers):
+            if part is not None:
+                stack.push_async_callback(part.aclose)
         at_once = max(1, loaded.settings.workers)
         cluster.answer(RunWorker.with_parts(ledger, terms, sandbox, handlers()), at_once=at_once)
         log.info("ready", ledger=described(url), answers=f"{choice.model} ({choice.provider})", at_once=at_once)

@@ -113,7 +113,7 @@ class EngineResult:
         value: The answer as it was given.
         partial: The answer was cut short, `outcome` says by what.
         steps: Steps that the run itself made.
-        notes: `replay_diverged`, `price_unknown`, `usage_estimated`, as far as they hold.
+        notes: `replay_diverged`, `usage_estimated`, as far as they hold.
         model: The model that wrote the code, as the provider says; None where it never replied.
     """
 

@@ -23,11 +23,13 @@ from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.engine.call_site import AttemptScope
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.searches import Searches
-from rlmwatch.errors import NoProvider, UnknownPrice, WorkspaceBusy
+from rlmwatch.errors import NoProvider, WorkspaceBusy
 from rlmwatch.execution.heard import Heard
+from rlmwatch.execution.model_choice import Providers, choose_model
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.models.base import Model
+from rlmwatch.models.select import Choice
 from rlmwatch.runs.journal import Ceilings, Journal
 from rlmwatch.runs.model import Run, Usage
 from rlmwatch.runs.queue import Queue
@@ -45,7 +47,6 @@ NO_SEARCH = (
     "searching the web needs EXA_API_KEY: get a key at dashboard.exa.ai, and put it into the environment, "
     "or into the file .env in rlmwatch's folder of your configuration (never into the workspace)"
 )
-CEILING_KEYS = ("ceilings.max_cost_usd_per_day", "ceilings.max_cost_usd_per_month")
 
 
 class Ledger(Queue, Journal, Trajectory, Protocol):
@@ -88,6 +89,10 @@ class RuntimeConfig:
         default_model: Model of runs that name none.
         why_none: Why there is no provider, for the person; `""` where there is one.
         search: Searches the web; None where there is no key for it.
+        why_no_search: Why there is none, for the person.
+        choice: How the provider was chosen.
+        providers: The providers that a run may name beside; None where there are none.
+        users_options: Whether what a run itself says is the user's own word: a program's of theirs, no file's.
     """
 
     loaded: Loaded
@@ -95,22 +100,16 @@ class RuntimeConfig:
     default_model: str | None
     why_none: str = ""
     search: Search | None = None
-
-    def options(self, kind: Kind, front_matter: RunOptions) -> RunOptions:
-        """Return what holds for one run, the model's name included."""
-        options = self.loaded.settings.options_for(kind, front_matter)
-        return options if options.model else options.model_copy(update={"model": self.default_model})
+    why_no_search: str = NO_SEARCH
+    choice: Choice | None = None
+    providers: Providers | None = None
+    users_options: bool = False
 
     @property
     def ceilings(self) -> Ceilings:
         """The user's ceilings over all runs."""
         found = self.loaded.settings.ceilings
         return Ceilings(found.max_cost_usd_per_day, found.max_cost_usd_per_month)
-
-    @property
-    def ceiling_is_firm(self) -> bool:
-        """Whether a person set a ceiling, so that a model without a known price must not get past it."""
-        return any(key in self.loaded.origins for key in CEILING_KEYS)
 
 
 @dataclass(slots=True)
@@ -143,30 +142,21 @@ class RunContextFactory:
 
         Raises:
             NoProvider: There is nothing to answer with.
-            UnknownPrice: A person set a cap in US dollars, and the model's price is not known.
+            InputError: It names a provider that the user did not open to workspaces.
+            UnknownPrice: The model's price is not known, and the workspace chose it (see `model_choice`).
         """
         terms = self.terms
-        if terms.model is None:
-            raise NoProvider(terms.why_none)
         said = RunOptions.model_validate(dict(run.options))
-        options = terms.options(run.kind, said)
-        heard.max_seconds = options.max_seconds
-        if options.model and terms.ceiling_is_firm and terms.model.price(options.model) is None:
-            raise UnknownPrice(
-                f"you set a ceiling in US dollars, but the price of {options.model} is not known: "
-                "add it to [prices] in your config.toml"
-            )
-        firm = terms.loaded.settings.cost_cap_was_set(run.kind, said)
+        heard.max_seconds = terms.loaded.settings.options_for(run.kind, said).max_seconds
+        chosen = await choose_model(terms, run.kind, said)
+        options = chosen.options
         session = await self._session(run, options, heard) if run.kind is Kind.RESEARCH else None
         if session is None:
-            budget = Budget(
-                "run",
-                Caps(options.max_tokens, options.max_cost_usd, options.max_searches, cost_is_firm=firm),
-            )
+            budget = Budget("run", Caps(options.max_tokens, options.max_cost_usd, options.max_searches))
         else:
             options = _with_raised_caps(options, session, terms, said)
-            budget = _session_budget(options, session.spent_before(run.run_id), firm=firm)
-        calls = Calls(self._frame(run, options), self.ledger, terms.model, budget, crash_at=self.crash_at)
+            budget = _session_budget(options, session.spent_before(run.run_id))
+        calls = Calls(self._frame(run, options), self.ledger, chosen.model, budget, crash_at=self.crash_at)
         searches = self._searches(run, options, calls)
         await calls.resume()
         heard.live = _live(options, calls, Progress())
@@ -181,6 +171,7 @@ class RunContextFactory:
             trajectory=self.ledger,
             session=session,
             searches=searches,
+            price_note=chosen.note,
             on_text=self._listener(run, options, calls, heard),
         )
         if searches is not None:
@@ -210,7 +201,7 @@ class RunContextFactory:
         if not searches_the_web(run.kind, options):
             return None
         if self.terms.search is None:
-            raise NoProvider(NO_SEARCH)
+            raise NoProvider(self.terms.why_no_search)
         return Searches(calls, self.terms.search)
 
     def _frame(self, run: Run, options: RunOptions) -> AttemptScope:
@@ -265,21 +256,25 @@ def _live(options: RunOptions, calls: Calls, progress: Progress) -> Live:
 
 
 def _with_raised_caps(options: RunOptions, session: SessionState, terms: RuntimeConfig, said: RunOptions) -> RunOptions:
-    """Return *options* with the caps that were raised in Python, where no front matter or setting says otherwise."""
+    """
+    Return *options* with the caps that were raised in Python, where no front matter or setting says otherwise.
+
+    The session's file lies in the workspace: whatever stands in it, the user's ceilings stay above.
+    """
     table: RunOptions = terms.loaded.settings.research
     raised = {
         cap: getattr(session, cap)
         for cap in ("max_tokens", "max_cost_usd")
         if getattr(session, cap) is not None and getattr(said, cap) is None and getattr(table, cap) is None
     }
-    return options.model_copy(update=raised)
+    return terms.loaded.settings.under_ceilings(options.model_copy(update=raised))
 
 
-def _session_budget(options: RunOptions, spent: Used, *, firm: bool) -> Budget:
+def _session_budget(options: RunOptions, spent: Used) -> Budget:
     """Return the run's budget under its session's."""
     session = Budget(
         "session",
-        Caps(options.max_tokens, options.max_cost_usd, cost_is_firm=firm),
+        Caps(options.max_tokens, options.max_cost_usd),
         tokens=spent.output_tokens,
         usd=spent.cost_usd,
     )

@@ -35,6 +35,7 @@ class RunContext:
         session: The research session as it was before this run; None for other kinds.
         progress: Says how far the run is.
         on_text: Is given each new piece of the answer; None where nobody listens.
+        price_note: What a poller should know of the model's price; None where that is known.
     """
 
     options: RunOptions
@@ -48,13 +49,11 @@ class RunContext:
     searches: Searches | None = None
     session: SessionState | None = None
     on_text: Callable[[str], None] | None = None
+    price_note: str | None = None
 
     def notes(self) -> tuple[str, ...]:
         """Return what a poller should know of the run's spending."""
-        unknown = (
-            f"the price of {self.options.model} is not known: its cost is not counted, default caps in USD are off"
-        )
-        return (unknown,) if self.calls.budget.price_unknown else ()
+        return () if self.price_note is None else (self.price_note,)
 
 
 class Handler(Protocol):

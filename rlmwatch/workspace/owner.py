@@ -5,8 +5,7 @@ On one machine a `flock` in the private state folder decides; between machines `
 sync tool carries.
 """
 
-from __future__ import codecs
-import annotations
+from __future__ import annotations
 
 import fcntl
 import hashlib
@@ -33,9 +32,6 @@ _HOST_LINE = re.compile(
 
 _PREAMBLE = re.compile(r"(?:[ \t]*#[^\n]*\n)+[ \t]*\r?\n")
 """Comment lines at the very top that a blank line sets apart: a heading, not the comment of the first key."""
-
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-"""How a text of some Windows programs begins; it is written back in UTF-8."""
 
 log = structlog.get_logger()
 
@@ -216,12 +212,11 @@ def _text(root: Path) -> str:
     """Return the text of `rlmwatch.toml`, line ends as they are; empty where there is none."""
     path = root / CONFIG_NAME
     try:
-        raw = path.read_bytes()
-        return raw.decode("utf-16" if raw[:2] in UTF_16 else "utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: no {error.encoding} at byte {error.start}. Save it as UTF-8.") from error
+        raise ConfigError(f"{path}: no UTF-8 at byte {error.start}. Save it as UTF-8.") from error
     except OSError as error:
         raise cannot("read", path, error) from error
 

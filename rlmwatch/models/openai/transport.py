@@ -213,9 +213,8 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
         "Accept": "application/json, text/event-stream",
         "Content-Type": "application/json",
         "User-Agent": f"rlmwatch/{__version__}",
+        **endpoint.own_headers,
     }
-    if endpoint.api_key is not None:
-        headers["Authorization"] = f"Bearer {endpoint.api_key.get_secret_value()}"
     if endpoint.provider == "openai":
         headers |= {name: os.environ[key] for name, key in _WHOSE.items() if os.environ.get(key)}
     return headers
