@@ -50,7 +50,7 @@ def pytest_collection_finish() -> None:
 def no_real_keys(monkeypatch):
     """No test sees a key, an address or a setting of the person who runs it."""
     for name in [*os.environ]:
-        if name.startswith(("RLMWATCH_", "OPENAI_", "OPENROUTER_", "EXA_")):
+        if name.startswith(("RLMWATCH_", "OPENAI_", "OPENROUTER_", "EXA_", "AZURE_OPENAI_")) or name in MODEL_KEYS:
             monkeypatch.delenv(name)
 
 
