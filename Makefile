@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 INSTALL := $(PIP) install --require-hashes -r
 MYSELF := $(PIP) install --no-deps --no-build-isolation -e .
 
-.PHONY: run test lint format lock bench clean
+.PHONY: run test fuzz lint format lock bench clean
 
 run: .venv/.run
 	@$(BIN)/rlmwatch model fetch || echo "rlmwatch goes on without the small model." >&2
@@ -18,6 +18,10 @@ run: .venv/.run
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+# Hostile texts for every parser, new ones each time, for so many minutes in all.
+fuzz: .venv/.dev
+	FUZZ_MINUTES=$(or $(MINUTES),60) $(BIN)/python -m pytest tests/fuzz $(PYTEST_ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check

@@ -10,6 +10,8 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from rlmwatch.settings.providers import MODEL_KEYS
+
 # Machines are noisy: a slow example is no failure. The same examples each time, so that a change is judged by itself;
 # `HYPOTHESIS_PROFILE=explore make test` looks for new ones.
 settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rlmwatch import clock
 from rlmwatch.cli.files import place_of
 from rlmwatch.cli.live import LiveLine
-from rlmwatch.cli.output import say
+from rlmwatch.cli.output import put_answer, say
 from rlmwatch.contract.documents import StatusFile
 from rlmwatch.contract.names import input_name
 from rlmwatch.contract.text import digest
@@ -68,8 +68,7 @@ async def _here(place: WorkspacePaths, path: str) -> int:
         def hear(piece: str) -> None:
             line.stop()
             heard.append(piece)
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+            put_answer(piece, end="")
 
         # Piped on, it is printed whole at the end: a call that breaks off is made again, from its beginning.
         listener = hear if sys.stdout.isatty() else None
@@ -82,7 +81,7 @@ async def _here(place: WorkspacePaths, path: str) -> int:
 def _print(run: Run, *, heard: bool) -> int:
     result = run.result
     if run.status is RunStatus.COMPLETE and result is not None and result.answer is not None:
-        print("" if heard else result.answer)
+        put_answer("" if heard else result.answer)
         if result.partial:
             say(f"cut short: {result.outcome}")
         return 0
@@ -107,7 +106,7 @@ async def _by_another(place: WorkspacePaths, path: str) -> int | None:
             if found is None and clock.monotonic() > give_up and is_served(place.state):
                 raise UsageError(f"the daemon did not take up {path}; its log says why")
     if found.answer is not None:
-        print(found.answer)
+        put_answer(found.answer)
         return 0
     say(f"rlmwatch: {found.error or found.outcome}")
     return 1

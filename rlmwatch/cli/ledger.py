@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from rlmwatch import clock
-from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.cli.output import print_json, put, quiet
 from rlmwatch.contract.documents import second
 from rlmwatch.daemon.paths import locate
 from rlmwatch.daemon.stores import cluster_installed, workspace_name
@@ -61,10 +61,10 @@ def move(
     if as_json:
         print_json({"ledger": described(url), **moved.rows, "spent_usd": moved.spent_usd, "old": str(aside)})
     else:
-        print(f"moved to {described(url)}: " + ", ".join(f"{count} {table}" for table, count in moved.rows.items()))
-        print(f"the old ledger is now {aside}")
+        put(f"moved to {described(url)}: " + ", ".join(f"{count} {table}" for table, count in moved.rows.items()))
+        put(f"the old ledger is now {aside}")
         if to is not None:
-            print(f'to answer over it from now on, set in {place.user_dir / "config.toml"}: ledger = "postgresql://…"')
+            put(f'to answer over it from now on, set in {place.user_dir / "config.toml"}: ledger = "postgresql://…"')
     return 0
 
 

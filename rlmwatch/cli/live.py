@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from rlmwatch.contract.documents import Progress, UsageSoFar
+from rlmwatch.printable import printable
 
 
 class LiveLine:
@@ -36,7 +37,7 @@ class LiveLine:
     def tell(self, progress: Progress | None, usage: UsageSoFar) -> None:
         """Say how far it is."""
         if self._status is not None and progress is not None:
-            self._status.update(escape(how_far(progress, usage)))
+            self._status.update(escape(printable(how_far(progress, usage))))
 
     def stop(self) -> None:
         """Take the line away. Idempotent."""

@@ -10,11 +10,14 @@ import sys
 
 from cyclopts import App, CycloptsError
 
+from rlmwatch.cli.output import say
+from rlmwatch.cli.streams import background_streams
 from rlmwatch.errors import ConfigError, NoProvider, RlmwatchError, UsageError, WorkspaceBusy
 from rlmwatch.version import __version__
 
 FAILED = 1
 CALLED_WRONGLY = 2
+INTERRUPTED = 130
 
 VERBS: dict[str, tuple[str, str]] = {
     "init": ("rlmwatch.cli.init:init", "Make a workspace with an example, and say what to do next."),
@@ -30,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("rlmwatch.cli.show:show", "Show what a run asked, ran, saw and answered, step by step."),
     "again": ("rlmwatch.cli.again:again", "Ask an input file again without changing it."),
     "doctor": ("rlmwatch.cli.doctor:doctor", "Check keys, provider, workspace, limits; say what to do."),
+    "models": ("rlmwatch.cli.models:models", "List the models that a provider offers, with prices where known."),
     "model": ("rlmwatch.cli.model:app", "The small local model: fetch it, say where it is, remove it."),
 }
 
@@ -48,18 +52,27 @@ def build() -> App:
 
 def main() -> None:
     """Run the command line and exit."""
+    status: object = FAILED
     try:
-        status = build()(exit_on_error=False, result_action="return_value")
-    except CycloptsError:
-        sys.exit(CALLED_WRONGLY)  # it was printed
-    except RlmwatchError as error:
-        print(f"rlmwatch: {error}", file=sys.stderr)
-        wrong = isinstance(error, UsageError | ConfigError | WorkspaceBusy | NoProvider)
-        sys.exit(CALLED_WRONGLY if wrong else FAILED)
+        with background_streams():
+            status = _run()
     except KeyboardInterrupt:
-        sys.exit(130)
+        status = INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away, as `| head` does.
-        sys.stderr.close()
-        sys.exit(FAILED)
+        pass  # the reader of our output went away, as `| head` does
+    except OSError as error:
+        say(f"rlmwatch: cannot write the output: {error.strerror}")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _run() -> object:
+    try:
+        return build()(exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return CALLED_WRONGLY  # it was printed
+    except RlmwatchError as error:
+        say(f"rlmwatch: {error}")
+        wrong = isinstance(error, UsageError | ConfigError | WorkspaceBusy | NoProvider)
+        return CALLED_WRONGLY if wrong else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED

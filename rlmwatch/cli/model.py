@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from rlmwatch.cli.output import quiet, say
+from rlmwatch.cli.output import put, quiet, say
 from rlmwatch.models.llamacpp import weights
 
 app = App(name="model", help="The small local model: fetch it, say where it is, remove it.")
@@ -34,7 +34,7 @@ def where() -> int:
     if found is None:
         say(f"not fetched; `rlmwatch model fetch` puts it into {weights.cache_folder()}")
         return 1
-    print(found)
+    put(str(found))
     return 0
 
 

@@ -10,11 +10,25 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from rlmwatch.printable import is_hidden, printable
+
+
+def put(text: str) -> None:
+    """Print *text*, a fact or a sentence of ours with values from elsewhere in it, harmless for a terminal."""
+    print(printable(text, lines=True))
+
+
+def put_answer(text: str, *, end: str = "\n") -> None:
+    """Print an answer: as it is into a pipe or file, harmless on a terminal."""
+    print(printable(text, lines=True) if sys.stdout.isatty() else text, end=end)
 
 
 def print_json(value: object) -> None:
-    """Print *value* as JSON, for programs."""
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    """Print *value* as JSON, for programs. What a terminal would obey is escaped: to a parser it is the same."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    print("".join(json.dumps(char)[1:-1] if is_hidden(char) and char != "\n" else char for char in text))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
@@ -31,16 +45,19 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, em
 
 
 def _cell(value: object) -> Any:  # noqa: ANN401 (rich takes text or renderables)
-    from rich.text import Text
-
     if value is None:
         return Text("-")
-    return Text(f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value))
+    return styled(f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value))
+
+
+def styled(text: str, style: str = "") -> Text:
+    """Return *text* for rich's console, harmless for a terminal."""
+    return Text(printable(text, lines=True), style=style)
 
 
 def say(text: str) -> None:
     """Tell a person something that is no result: to standard error, so that output can be piped on."""
-    print(text, file=sys.stderr)
+    print(printable(text, lines=True), file=sys.stderr)
 
 
 def quiet() -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from rlmwatch.cli.output import print_json, say
+from rlmwatch.cli.output import print_json, put, say
 from rlmwatch.daemon.composition import App, Role
 from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.oneshot import Sketch, once, sketches
@@ -94,7 +94,7 @@ async def _dry_run(flags: _Flags, *, as_json: bool) -> int:
         for sketch in found:
             _print_sketch(sketch)
         known = [sketch.usd for sketch in found if sketch.usd is not None]
-        print(f"{len(found)} unanswered; at most {sum(known):.6f} USD. Nothing was sent.")
+        put(f"{len(found)} unanswered; at most {sum(known):.6f} USD. Nothing was sent.")
     return 0
 
 
@@ -105,9 +105,9 @@ def _print_sketch(sketch: Sketch) -> None:
         if sketch.steps
         else f"up to {sketch.tokens} tokens"
     )
-    print(f"{sketch.path}: {sketch.kind}, {sketch.model or 'no model'}, {calls}, {cost}")
+    put(f"{sketch.path}: {sketch.kind}, {sketch.model or 'no model'}, {calls}, {cost}")
     if sketch.problem:
-        print(f"  not asked: {sketch.problem}")
+        put(f"  not asked: {sketch.problem}")
     for message in sketch.messages:
         text = message.content if len(message.content) <= SHOWN_CHARS else message.content[:SHOWN_CHARS] + " …"
-        print("\n".join(f"  {message.role:>9} | {line}" for line in text.splitlines()))
+        put("\n".join(f"  {message.role:>9} | {line}" for line in text.splitlines()))

@@ -11,13 +11,13 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.rule import Rule
 from rich.syntax import Syntax
-from rich.text import Text
 
-from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.cli.output import print_json, quiet, styled
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import UsageError
 from rlmwatch.ledger.ledger import Verbs
+from rlmwatch.printable import printable
 from rlmwatch.runs.model import JournalEntry, Run, Usage
 from rlmwatch.runs.trajectory import StepRecord
 
@@ -96,42 +96,42 @@ async def _by_beginning(ledger: Verbs[Any], beginning: str) -> Run:
 
 def _print_head(console: Console, found: Shown) -> None:
     run = found.run
-    console.print(Text(run.run_id, style="bold"), Text(f"{run.kind}, {run.status}, attempt {run.attempt}"))
-    console.print(Text(f"{run.path}, saved {run.created_at}"))
-    console.print(Text(run.prompt.strip()))
+    console.print(styled(run.run_id, style="bold"), styled(f"{run.kind}, {run.status}, attempt {run.attempt}"))
+    console.print(styled(f"{run.path}, saved {run.created_at}"))
+    console.print(styled(run.prompt.strip()))
 
 
 def _print_step(console: Console, step: StepRecord) -> None:
     where = f"step {step.step}" if not step.path else f"sub-engine {step.path} step {step.step}"
     times = f"{step.cell_s:.2f} s in code, {step.calls_s:.2f} s in calls"
-    console.print(Rule(Text(f"{where}: {step.ended}, {_usage(step.usage)}, {times}"), align="left"))
+    console.print(Rule(styled(f"{where}: {step.ended}, {_usage(step.usage)}, {times}"), align="left"))
     if step.code is not None:
-        console.print(Syntax(step.code, "python", word_wrap=True, background_color="default"))
-    console.print(Text(step.shown.rstrip(), style="dim"))
+        console.print(Syntax(printable(step.code, lines=True), "python", word_wrap=True, background_color="default"))
+    console.print(styled(step.shown.rstrip(), style="dim"))
     if step.answer is not None:
-        console.print(Text(f"answer: {step.answer}"))
+        console.print(styled(f"answer: {step.answer}"))
 
 
 def _print_call(console: Console, entry: JournalEntry) -> None:
     call = entry.call
     what = f"{call.what} {call.model}: {entry.state}, {_usage(entry.usage or Usage())}, {call.key}"
-    console.print(Rule(Text(what), align="left"))
+    console.print(Rule(styled(what), align="left"))
     for message in call.request.get("messages", ()):
-        console.print(Text(f"{message['role']}: {message['content'].strip()}", style="dim"))
+        console.print(styled(f"{message['role']}: {message['content'].strip()}", style="dim"))
     if entry.reply is not None:
-        console.print(Text(str(entry.reply.get("text", entry.reply))))
+        console.print(styled(str(entry.reply.get("text", entry.reply))))
 
 
 def _print_end(console: Console, run: Run) -> None:
     result = run.result
     if result is None:
-        console.print(Rule(Text(run.held_for or str(run.status)), align="left"))
+        console.print(Rule(styled(run.held_for or str(run.status)), align="left"))
         return
     partial = ", partial" if result.partial else ""
-    console.print(Rule(Text(f"{result.outcome}{partial}, {_usage(result.usage)}"), align="left"))
-    console.print(Text(result.answer or result.error or ""))
+    console.print(Rule(styled(f"{result.outcome}{partial}, {_usage(result.usage)}"), align="left"))
+    console.print(styled(result.answer or result.error or ""))
     for note in result.notes:
-        console.print(Text(f"note: {note}"))
+        console.print(styled(f"note: {note}"))
 
 
 def _usage(usage: Usage) -> str:

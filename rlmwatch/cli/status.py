@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from rlmwatch import clock
-from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.cli.output import print_json, put, quiet
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import UsageError
@@ -41,7 +41,7 @@ def status(
     else:
         for key, value in facts.items():
             if value not in (None, "", [], {}):
-                print(f"{key.replace('_', ' '):>14}  {_line(value)}")
+                put(f"{key.replace('_', ' '):>14}  {_line(value)}")
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from rlmwatch.cli.output import print_json, quiet, say
+from rlmwatch.cli.output import print_json, put, quiet, say
 from rlmwatch.cli.waiting import job_values, print_ended, until_ended
 from rlmwatch.client import Client, Job, Options
 from rlmwatch.contract.text import decode
@@ -95,7 +95,7 @@ def handed_in(place: WorkspacePaths, client: Client, job: Job, *, wait: bool, as
         if as_json:
             print_json(job_values(job))
         else:
-            print(job.job_id)
+            put(job.job_id)
         if (where := _nobody(place)) is not None:
             say(f"rlmwatch: {where}")
         return 0

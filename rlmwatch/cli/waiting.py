@@ -10,9 +10,10 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.markup import escape
 
-from rlmwatch.cli.output import print_json, say
+from rlmwatch.cli.output import print_json, put_answer, say
 from rlmwatch.client import Client, Job
 from rlmwatch.contract.documents import JobStatus
+from rlmwatch.printable import printable
 
 POLL_S = 0.25
 """Between two looks at a status file: a person does not notice; the file itself moves once a second."""
@@ -24,7 +25,7 @@ async def until_ended(client: Client, job_id: str) -> Job:
     if not console.is_terminal:
         return await _ended(client, job_id)
     with console.status("handed in") as line:
-        return await _ended(client, job_id, lambda job: line.update(escape(_how_far(job))))
+        return await _ended(client, job_id, lambda job: line.update(escape(printable(_how_far(job)))))
 
 
 async def _ended(client: Client, job_id: str, tell: Callable[[Job], None] | None = None) -> Job:
@@ -55,7 +56,7 @@ def print_ended(job: Job, *, as_json: bool) -> int:
         print_json(job_values(job))
     else:
         if job.answer is not None:
-            print(job.answer)
+            put_answer(job.answer)
         for line in (*job.notes, *([job.error] if job.error else [])):
             say(f"rlmwatch: {line}")
         if job.partial or job.answer is None:

@@ -26,9 +26,10 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.names import InputName
 from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
-from rlmwatch.daemon.factories import build_sandbox, find_model, handlers, runtime_config
+from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
+from rlmwatch.daemon.providers import runtime_config
 from rlmwatch.daemon.stores import open_ledger, workspace_name
 from rlmwatch.errors import NoProvider
 from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
@@ -233,7 +234,14 @@ class App:
         root = self.root
         can = handlers()
         board = StatusBoard(root, Writer(self.host, os.getpid()))
-        self.desk = WorkspaceGateway(root, self.place.state.parent, board, clock.utc, self._redactor.text)
+        self.desk = WorkspaceGateway(
+            root,
+            self.place.state.parent,
+            board,
+            clock.utc,
+            self._redactor.text,
+            build_documents(self.terms.loaded),
+        )
         self.benches = RunContextFactory(
             self.terms,
             self.ledger,

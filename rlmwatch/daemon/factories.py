@@ -13,15 +13,16 @@ from rlmwatch import clock
 from rlmwatch.addresses import is_loopback
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.daemon.credentials import Key
+from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import NoProvider
-from rlmwatch.execution.run_context import NO_SEARCH, RuntimeConfig
+from rlmwatch.execution.run_context import NO_SEARCH
 from rlmwatch.handlers.base import Handler
 from rlmwatch.handlers.chat import chat
 from rlmwatch.handlers.exa import exa
 from rlmwatch.handlers.job import job
 from rlmwatch.handlers.research import research
 from rlmwatch.models.base import Model
-from rlmwatch.models.select import Choice, Facts, LocalServer, address_of, choose, named
+from rlmwatch.models.select import Choice, Facts, LocalServer, address_of, choose
 from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.sandbox.host.process import ProcessSandbox
@@ -157,63 +158,6 @@ def endpoint_of(choice: Choice, keys: Mapping[str, Key]) -> Endpoint:
     )
 
 
-class OtherProviders:
-    """
-    The providers that runs name beside the default one: each is made when the first run names it, and kept.
-
-    Each has its own connections, its own rate limits, and its own key; where one is the default under another name,
-    it is the default, so that both share their limits.
-    """
-
-    def __init__(
-        self, loaded: Loaded, keys: Mapping[str, Key], environ: Mapping[str, str], default: tuple[Model, Choice] | None
-    ) -> None:
-        """
-        Prepare; nothing is made.
-
-        Args:
-            loaded: The settings.
-            keys: The keys that are there.
-            environ: Where variables are looked up.
-            default: The provider of runs that name none; None where there is none. It is not closed here.
-        """
-        self._loaded = loaded
-        self._keys = keys
-        self._environ = environ
-        self._default = default
-        self._made: dict[str, tuple[Model, Choice]] = {}
-
-    async def named(self, provider: str) -> tuple[Model, Choice]:
-        """
-        Return the provider *provider*, and how it was chosen.
-
-        Raises:
-            NoProvider: It is not there: its key has no value, or its server does not answer.
-            ConfigError: There is no such provider.
-        """
-        if provider not in self._made:
-            choice = named(await gather(self._loaded, self._keys, self._environ, provider), provider)
-            same = self._default is not None and _same_place(self._default[1], choice)
-            model = self._default[0] if same and self._default else self._make(choice)
-            self._made.setdefault(provider, (model, choice))
-        return self._made[provider]
-
-    async def aclose(self) -> None:
-        """Close what was made here. Idempotent."""
-        made, self._made = self._made, {}
-        for model, _ in made.values():
-            if self._default is None or model is not self._default[0]:
-                await model.aclose()
-
-    def _make(self, choice: Choice) -> Model:
-        return build_model(choice, self._loaded, self._keys, self._environ)
-
-
-def _same_place(one: Choice, other: Choice) -> bool:
-    places = [(each.base_url, each.key_name, each.headers, each.embedded_path, each.replies) for each in (one, other)]
-    return places[0] == places[1]
-
-
 def find_search(
     keys: Mapping[str, Key], environ: Mapping[str, str], choice: Choice | None = None
 ) -> tuple[Search | None, str]:
@@ -239,42 +183,15 @@ def find_search(
     return ExaSearch(key.secret, environ.get("EXA_BASE_URL")), ""
 
 
-def runtime_config(
-    loaded: Loaded,
-    keys: Mapping[str, Key],
-    environ: Mapping[str, str],
-    default: tuple[Model, Choice] | None = None,
-    *,
-    why_none: str = "",
-    users_options: bool = False,
-) -> RuntimeConfig:
-    """
-    Return what holds for new runs.
-
-    Args:
-        loaded: The settings.
-        keys: The keys that are there.
-        environ: Where variables are looked up.
-        default: The provider of runs that name none; None where there is none, and *why_none* says why.
-        why_none: For the person.
-        users_options: Whether what a run itself says is the user's own word.
-    """
-    model, choice = default or (None, None)
-    search, why_no_search = find_search(keys, environ, choice)
-    return RuntimeConfig(
-        loaded,
-        model,
-        choice.model if choice is not None else None,
-        why_none,
-        search,
-        why_no_search,
-        choice,
-        OtherProviders(loaded, keys, environ, default),
-        users_options,
-    )
+def build_documents(loaded: Loaded) -> DocumentReader:
+    """Return what turns documents into text. Nothing is started before the first document."""
+    return DocumentReader(Policy(landlock=_landlock(loaded)))
 
 
 def build_sandbox(loaded: Loaded) -> Sandbox:
     """Return where a model's code runs. Nothing is started before the first run that needs it."""
-    degraded = loaded.settings.sandbox.allow_degraded
-    return ProcessSandbox(Policy(landlock="try" if degraded else "need"))
+    return ProcessSandbox(Policy(landlock=_landlock(loaded)))
+
+
+def _landlock(loaded: Loaded) -> str:
+    return "try" if loaded.settings.sandbox.allow_degraded else "need"

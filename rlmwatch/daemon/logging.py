@@ -17,6 +17,8 @@ from typing import Any, Literal, TextIO, cast
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
+from rlmwatch.printable import printable
+
 Format = Literal["text", "json"]
 HIDDEN = "[secret]"
 SHORTEST_SECRET = 6
@@ -81,6 +83,17 @@ class _Steady:
         return self._stream.isatty()
 
 
+def _on_its_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Make one log event harmless for a terminal, and keep it on one line; tracebacks have theirs."""
+    return {printable(key): _harmless(value, lines=key == "exception") for key, value in event.items()}
+
+
+def _harmless(value: Any, *, lines: bool = False) -> Any:  # noqa: ANN401 (a log takes anything)
+    if isinstance(value, int | float | None):
+        return value
+    return printable(value if isinstance(value, str) else str(value), lines=lines)
+
+
 def configure(form: Format, redactor: Redactor, *, stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Send structlog, and the warnings of libraries, to *stream* (default: standard error)."""
     out = _Steady(stream or sys.stderr)
@@ -98,7 +111,7 @@ def configure(form: Format, redactor: Redactor, *, stream: TextIO | None = None,
         console = structlog.dev.ConsoleRenderer(
             colors=out.isatty(), pad_event_to=18, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
         )
-        last = [structlog.processors.format_exc_info, redactor, console]
+        last = [structlog.processors.format_exc_info, redactor, _on_its_line, console]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),

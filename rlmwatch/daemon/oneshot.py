@@ -209,5 +209,6 @@ async def _first_request(app: App, save: Save, options: RunOptions) -> Request |
         return chat.compose(save.prompt, options, memory.state)
     if save.kind is not Kind.JOB or name is None:
         return None
-    context = await asyncio.to_thread(read_context, app.place.root, name, options.context)
+    found = await asyncio.to_thread(read_context, app.place.root, name, options.context)
+    context = found.context(dict.fromkeys(found.documents, ""))
     return job.compose(save.prompt, options) if job.is_plain(options, context) else None

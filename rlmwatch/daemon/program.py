@@ -24,7 +24,8 @@ from rlmwatch.contract.memory import Turn
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.daemon.credentials import Key, find_all, wanted
-from rlmwatch.daemon.factories import build_sandbox, find_model, runtime_config
+from rlmwatch.daemon.factories import build_sandbox, find_model
+from rlmwatch.daemon.providers import runtime_config
 from rlmwatch.errors import ProviderError, RunTimeout
 from rlmwatch.execution.heard import Heard
 from rlmwatch.execution.outcomes import Hold, ended_by

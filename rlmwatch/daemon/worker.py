@@ -18,8 +18,9 @@ import structlog
 from rlmwatch.cluster.cluster import Cluster
 from rlmwatch.cluster.run_worker import RunWorker
 from rlmwatch.daemon.credentials import find_all, secrets, wanted
-from rlmwatch.daemon.factories import build_sandbox, find_model, handlers, runtime_config
+from rlmwatch.daemon.factories import build_sandbox, find_model, handlers
 from rlmwatch.daemon.logging import Redactor
+from rlmwatch.daemon.providers import runtime_config
 from rlmwatch.daemon.stores import open_shared
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.errors import ConfigError

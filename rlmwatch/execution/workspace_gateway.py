@@ -19,6 +19,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.memory import ChatState
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import SessionState, Used
+from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.runs.model import Run, Usage
@@ -53,6 +54,7 @@ class WorkspaceGateway:
     Attributes:
         state: The folder of all private state, over all workspaces: scripts lock a session there too.
         redact: Takes secrets out of any text that goes into a file.
+        documents: Turns documents among the material into text.
     """
 
     root: Root
@@ -60,6 +62,7 @@ class WorkspaceGateway:
     board: StatusBoard
     utc: Callable[[], str]
     redact: Callable[[str], str]
+    documents: DocumentReader
     _notes: set[asyncio.Task[None]] = field(default_factory=set)
     _sessions: set[str] = field(default_factory=set)
 
@@ -138,11 +141,26 @@ class WorkspaceGateway:
         """
         name = input_name(run.path)
         if name is None:
-            found = await asyncio.to_thread(_of_a_job, self.root.path, run, paths, outside_roots)
+            found = await self._of_a_job(run, paths, outside_roots)
         else:
-            found = await asyncio.to_thread(read_context, self.root.path, name, paths, outside_roots=outside_roots)
+            found = await self._material(name, paths, outside_roots)
         log.info("run.context", run=run.run_id, context=describe(found))
         return found
+
+    async def _of_a_job(self, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context:
+        """Return what a job file encloses, and what it names."""
+        data, path = run.enclosed.get("data"), run.enclosed.get("data_path")
+        named = [*([path] if path else []), *(paths or ())]
+        if not named:
+            return Context(data)
+        found = await self._material(None, named, outside_roots)
+        return found if data is None else replace(found, value={"data": data, **by_path(found, named)})
+
+    async def _material(
+        self, name: InputName | None, paths: Sequence[str] | None, outside_roots: Sequence[Path]
+    ) -> Context:
+        found = await asyncio.to_thread(read_context, self.root.path, name, paths, outside_roots=outside_roots)
+        return found.context(await self.documents.texts(found.documents))
 
     def session_lock(self, run: Run) -> SessionHold:
         """
@@ -251,13 +269,3 @@ def _name(run: Run) -> InputName:
     if name is None:
         raise AssertionError(f"a run of no input: {run.path}")
     return name
-
-
-def _of_a_job(root: Path, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context:
-    """Return what a job file encloses, and what it names."""
-    data, path = run.enclosed.get("data"), run.enclosed.get("data_path")
-    named = [*([path] if path else []), *(paths or ())]
-    if not named:
-        return Context(data)
-    found = read_context(root, None, named, outside_roots=outside_roots)
-    return found if data is None else replace(found, value={"data": data, **by_path(found, named)})

@@ -9,8 +9,8 @@ What a run is given to work on: the files that become its variable `context`.
 4. One text is a str; a folder, or more than one file, is a mapping of path to text.
 5. All texts together have a limit; beyond it nothing is cut in silence, it is an error.
 
-In a folder, what is no text is passed over, and said in the notes. PDFs are read where the extra `documents` is
-installed.
+In a folder, what is no text is passed over, and said in the notes. Documents such as PDFs are only fetched here: what
+turns them into text is `documents/reader.py`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from rlmwatch.workspace import safe_open
 
 MAX_CONTEXT_BYTES = 200_000_000
 """Of all files together: twice the largest context that the sandbox was measured with."""
+DOCUMENTS = frozenset({".pdf"})
+"""Endings of files that are no text, and are turned into text by a confined process (`documents/`)."""
 SHOWN_NAMES = 5
 """Names of passed-over files in a note; the rest is counted."""
 
@@ -57,9 +59,57 @@ class Context:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Material:
+    """
+    What was found for a run; its documents are still to be turned into text.
+
+    Attributes:
+        texts: Path → text.
+        documents: Path → bytes, of formats that are no text.
+        found: Those of the documents that a folder holds: one that cannot be read is passed over.
+        passed: What was passed over so far.
+        order: All paths, in which they came.
+        is_mapping: Whether the material is a mapping of path to text, whatever its number.
+    """
+
+    texts: Mapping[str, str]
+    documents: Mapping[str, bytes]
+    found: frozenset[str]
+    passed: tuple[str, ...]
+    order: tuple[str, ...]
+    is_mapping: bool
+
+    def context(self, read: Mapping[str, str | InputError]) -> Context:
+        """
+        Return the context, with each document as it was *read*: its text, or why there is none.
+
+        Raises:
+            InputError: A document that was named cannot be read.
+        """
+        texts, passed = dict(self.texts), [*self.passed]
+        for path, text in read.items():
+            if isinstance(text, str):
+                texts[path] = text
+            elif path in self.found:
+                passed.append(path)
+            else:
+                raise text
+        notes: tuple[str, ...] = ()
+        if passed:
+            names = ", ".join(passed[:SHOWN_NAMES])
+            more = f" and {len(passed) - SHOWN_NAMES} more" if len(passed) > SHOWN_NAMES else ""
+            notes = (f"passed over in the context, no text or like a secret: {names}{more}",)
+        if not texts and not self.is_mapping:
+            return Context(None, notes)
+        if len(texts) == 1 and not self.is_mapping:
+            return Context(next(iter(texts.values())), notes)
+        return Context({path: texts[path] for path in self.order if path in texts}, notes)
+
+
 def read_context(
     root: Path, name: InputName | None, paths: Sequence[str] | None, *, outside_roots: Sequence[Path] = ()
-) -> Context:
+) -> Material:
     """
     Return the material of a run of the input *name*; None for a run of none, whose *paths* are from the root. Blocks.
 
@@ -74,7 +124,7 @@ def read_context(
         wanted = [_named(root, name, path) for path in paths]
     for path in wanted:
         reader.add(path, path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
-    return reader.context(single=len(wanted) == 1)
+    return reader.material(is_mapping=len(wanted) > 1)
 
 
 def _named(root: Path, name: InputName | None, path: str) -> Path:
@@ -93,6 +143,9 @@ class _Reader:
     def __init__(self, roots: Sequence[Path]) -> None:
         self._roots = roots
         self._texts: dict[str, str] = {}
+        self._documents: dict[str, bytes] = {}
+        self._found: set[str] = set()
+        self._order: list[str] = []
         self._passed: list[str] = []
         self._bytes = 0
         self._folder = False
@@ -114,21 +167,22 @@ class _Reader:
         elif _is_secret(resolved, within):
             raise InputError(f"context: {shown} looks like a secret, and would be sent to a model; it is refused")
         else:
-            self._texts[shown] = self._text(resolved, shown, within)
+            self._read(resolved, shown, within)
 
     def _add_found(self, file: Path, shown: str, within: Path) -> None:
         """Read a file that a folder holds; what is no text is passed over."""
         if _is_secret(file, within):
             self._passed.append(shown)
             return
+        self._found.add(shown)
         try:
-            self._texts[shown] = self._text(file, shown, within)
+            self._read(file, shown, within)
         except _TooMuch:
             raise
         except InputError:
             self._passed.append(shown)
 
-    def _text(self, path: Path, shown: str, within: Path) -> str:
+    def _read(self, path: Path, shown: str, within: Path) -> None:
         try:
             raw = safe_open.read(path, within=within, max_bytes=MAX_CONTEXT_BYTES - self._bytes)
         except OSError as error:
@@ -140,28 +194,28 @@ class _Reader:
         if raw is None:
             raise InputError(f"context: {shown}: it is gone")
         self._bytes += len(raw)
-        if path.suffix.lower() == ".pdf":
-            return _pdf(raw, shown)
+        self._order.append(shown)
+        if path.suffix.lower() in DOCUMENTS:
+            self._documents[shown] = raw
+            return
         try:
             text = decode(raw)
         except InputError as error:
             raise InputError(f"context: {shown}: {error}") from None
         if _PRIVATE_KEY.search(text):
             raise InputError(f"context: {shown} holds a private key, and would be sent to a model; it is refused")
-        return text
+        self._texts[shown] = text
 
-    def context(self, *, single: bool) -> Context:
+    def material(self, *, is_mapping: bool) -> Material:
         """Return what was read."""
-        notes: tuple[str, ...] = ()
-        if self._passed:
-            names = ", ".join(self._passed[:SHOWN_NAMES])
-            more = f" and {len(self._passed) - SHOWN_NAMES} more" if len(self._passed) > SHOWN_NAMES else ""
-            notes = (f"passed over in the context, no text or like a secret: {names}{more}",)
-        if not self._texts and not self._folder:
-            return Context(None, notes)
-        if single and not self._folder:
-            return Context(next(iter(self._texts.values())), notes)
-        return Context(self._texts, notes)
+        return Material(
+            texts=self._texts,
+            documents=self._documents,
+            found=frozenset(self._found),
+            passed=tuple(self._passed),
+            order=tuple(self._order),
+            is_mapping=is_mapping or self._folder,
+        )
 
 
 class _TooMuch(InputError):
@@ -184,25 +238,6 @@ def _files(folder: Path) -> Iterator[Path]:
 def _is_secret(path: Path, within: Path) -> bool:
     """Whether the name of *path*, or of a folder between it and *within*, is one that secrets have."""
     return bool(_SECRET_NAME.match(path.name)) or bool(_SECRET_FOLDER & set(path.relative_to(within).parts))
-
-
-def _pdf(raw: bytes, shown: str) -> str:
-    """Return the text of a PDF, a form feed between pages."""
-    try:
-        from pypdf import PdfReader
-        from pypdf.errors import PyPdfError
-    except ImportError:
-        raise InputError(f"context: {shown}: to read PDFs, install rlmwatch[documents]") from None
-    from io import BytesIO
-
-    try:
-        pages = [page.extract_text() for page in PdfReader(BytesIO(raw)).pages]
-    except (PyPdfError, ValueError, KeyError, RecursionError) as error:
-        raise InputError(f"context: {shown}: no PDF that can be read: {error}") from None
-    text = "\f".join(pages)
-    if not text.strip():
-        raise InputError(f"context: {shown}: this PDF holds no text, perhaps only pictures of it")
-    return text
 
 
 def by_path(context: Context, paths: Sequence[str]) -> Mapping[str, Any]:

@@ -206,6 +206,8 @@ def _namespaces(policy: Policy, empty_root: int) -> Layer:
 
 def _entered(empty_root: int) -> list[str]:
     """Make *empty_root* the root folder, and return why that failed."""
+    if empty_root < 0:
+        return ["no empty root folder (no temporary folder can be written)"]
     try:
         os.fchdir(empty_root)
         os.chroot(".")

@@ -74,7 +74,7 @@ def _serve(control: socket.socket, host: int) -> NoReturn:
         score.write("1000")  # when memory runs out, a session goes before its host does
     _preload()
     worker.warm_up()
-    empty_root = _empty_folder()
+    empty_root = empty_folder()
     gc.collect()
     gc.freeze()  # so that no collection in a session copies what all of them share
     control.send(b"{}")
@@ -94,7 +94,7 @@ def _preload() -> None:
                 importlib.import_module(name)
 
 
-def _empty_folder() -> int:
+def empty_folder() -> int:
     """Return a descriptor of an empty folder that has no name, so that nothing can ever be put in; -1 for none."""
     try:
         folder = tempfile.mkdtemp(prefix="rlmwatch-")
@@ -145,7 +145,7 @@ def _probe(policy: dict[str, Any], host: int) -> NoReturn:
 
     code = 1
     try:
-        layers = lock(Policy(**policy), parent=host, empty_root=_empty_folder(), note=note)
+        layers = lock(Policy(**policy), parent=host, empty_root=empty_folder(), note=note)
         os.write(1, json.dumps({"layers": layers}).encode() + b"\n")
         os.read(0, 1)
         code = 0

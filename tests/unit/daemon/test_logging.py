@@ -54,3 +54,19 @@ def test_short_words_are_no_secrets():
 def test_the_longest_secret_goes_first():
     """A secret that begins with another is replaced whole."""
     assert Redactor(["secret-1", "secret-12345"]).text("secret-12345") == "[secret]"
+
+
+def test_a_line_of_text_moves_no_terminal_and_stays_one_line():
+    """Keys and values with controls, direction marks or line breaks are written out; a traceback keeps its lines."""
+    out = io.StringIO()
+    configure("text", Redactor(), stream=out)
+    structlog.get_logger().info("save.admitted", path="a\x1b[2J\nready workspace=/x\u202e", **{"k\x9b5m": 1})
+    line = out.getvalue()
+    assert line.count("\n") == 1
+    assert not set(line) & {"\x1b", "\x9b", "\u202e"}
+    try:
+        raise RuntimeError("bad \x1b[2J")
+    except RuntimeError:
+        structlog.get_logger().exception("run.internal_error")
+    assert "\x1b" not in out.getvalue()
+    assert "Traceback (most recent call last):\n" in out.getvalue()

@@ -12,6 +12,7 @@ import pytest
 
 from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import WrongKey
 from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
@@ -21,6 +22,7 @@ from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.models.scripted import ScriptedModel
 from rlmwatch.runs.model import Outcome, Result, RunStatus, Save
 from rlmwatch.runs.queue import OnNewSave
+from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.settings.model import CeilingSettings, Settings
 from rlmwatch.settings.sources import Loaded
 from rlmwatch.workspace.health import Root
@@ -38,7 +40,12 @@ class Office:
         self.points = []
         place = Root.open(root)
         self.desk = WorkspaceGateway(
-            place, root.parent, StatusBoard(place, Writer("here", 1)), clock.utc, lambda text: text
+            place,
+            root.parent,
+            StatusBoard(place, Writer("here", 1)),
+            clock.utc,
+            lambda text: text,
+            DocumentReader(Policy()),
         )
         benches = RunContextFactory(
             RuntimeConfig(Loaded(Settings(), {}), self.model, "m"),

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus
+from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.status import Live, StatusBoard, Writer
 
@@ -38,7 +40,12 @@ def test_a_status_that_is_deleted_as_its_run_ends_does_not_come_back(tmp_path: P
     (tmp_path / "chat_input.txt").write_text("hi")
     place = Root.open(tmp_path)
     desk = WorkspaceGateway(
-        place, tmp_path, StatusBoard(place, Writer("here", 1)), lambda: next(seconds, now), lambda text: text
+        place,
+        tmp_path,
+        StatusBoard(place, Writer("here", 1)),
+        lambda: next(seconds, now),
+        lambda text: text,
+        DocumentReader(Policy()),
     )
     running = a_run(RunStatus.RUNNING)
     asyncio.run(desk.tell(running))

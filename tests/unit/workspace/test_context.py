@@ -1,13 +1,16 @@
 """workspace/context.py: the rules at its top."""
 
-import sys
-
 import pytest
 
 from rlmwatch.contract.names import input_name
 from rlmwatch.errors import InputError
 from rlmwatch.workspace import context
-from rlmwatch.workspace.context import read_context
+
+
+def read_context(*args, **options):
+    """Return the context of material without documents."""
+    return context.read_context(*args, **options).context({})
+
 
 NAME = input_name("notes/x_job_input.txt")
 
@@ -111,23 +114,22 @@ def test_a_named_file_that_is_no_text_is_an_error(root):
         read_context(root, NAME, ["p.bin"])
 
 
-def test_pdfs_are_read_and_broken_ones_said_to_be(root):
-    """A PDF's text becomes the context; one that cannot be read is an error in words."""
-    pypdf = pytest.importorskip("pypdf")
-    writer = pypdf.PdfWriter()
-    writer.add_blank_page(100, 100)
-    with (root / "notes/empty.pdf").open("wb") as file:
-        writer.write(file)
-    put(root, {"notes/broken.pdf": b"%PDF-1.4 nonsense"})
-    with pytest.raises(InputError, match="holds no text"):
-        read_context(root, NAME, ["empty.pdf"])
-    with pytest.raises(InputError, match="no PDF that can be read"):
-        read_context(root, NAME, ["broken.pdf"])
+def test_documents_are_left_to_the_process_that_reads_them(root):
+    """A PDF comes as bytes, by path and in its place; how it was read then decides."""
+    put(root, {"notes/x_job_data/a.txt": "first", "notes/x_job_data/b.PDF": b"%PDF", "notes/x_job_data/c.txt": "last"})
+    found = context.read_context(root, NAME, None)
+    assert found.documents == {"notes/x_job_data/b.PDF": b"%PDF"}
+    read = found.context({"notes/x_job_data/b.PDF": "middle"})
+    assert list(read.value.values()) == ["first", "middle", "last"]
+    passed = found.context({"notes/x_job_data/b.PDF": InputError("broken")})
+    assert list(passed.value.values()) == ["first", "last"]
+    assert "b.PDF" in passed.notes[0]
 
 
-def test_without_the_extra_a_pdf_says_what_to_install(root, monkeypatch):
-    """The cure is in the error."""
-    monkeypatch.setitem(sys.modules, "pypdf", None)
-    put(root, {"notes/a.pdf": b"%PDF-1.4"})
-    with pytest.raises(InputError, match=r"install rlmwatch\[documents\]"):
-        read_context(root, NAME, ["a.pdf"])
+def test_a_named_document_that_cannot_be_read_is_an_error(root):
+    """What a person named is not passed over; alone, its text is the context."""
+    put(root, {"notes/a.pdf": b"%PDF"})
+    found = context.read_context(root, NAME, ["a.pdf"])
+    assert found.context({"notes/a.pdf": "its text"}).value == "its text"
+    with pytest.raises(InputError, match="broken"):
+        found.context({"notes/a.pdf": InputError("broken")})

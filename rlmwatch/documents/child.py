@@ -1,0 +1,82 @@
+"""
+The process that reads documents: it loads its libraries, locks itself down, then turns bytes into text.
+
+A document may be made to take all memory and time, or to use a fault in a library. So it is locked down as a session of
+the sandbox is: no file, no network, no other process. Its descriptors: 0 requests, 1 replies; both in frames of four
+bytes of length (big-endian) and as many bytes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import struct
+import sys
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from rlmwatch.documents.formats import MODULES, reader
+from rlmwatch.sandbox.guest.lockdown import Policy, as_refused, lock
+from rlmwatch.sandbox.guest.zygote import empty_folder
+
+NICE = 10
+"""Documents wait for whoever answers a person."""
+
+
+def main() -> NoReturn:
+    """Lock down by the policy in the first argument, for the parent in the second, and serve until it is gone."""
+    readers = {}
+    for suffix in MODULES:
+        with suppress(ImportError):
+            readers[suffix] = reader(suffix)
+    for library in ("encodings", *MODULES.values()):
+        _load_whole(library)
+    os.nice(NICE)
+    try:
+        lock(Policy(**json.loads(sys.argv[1])), parent=int(sys.argv[2]), empty_root=empty_folder())
+    except Exception as error:  # noqa: BLE001 (the host is told, whatever it is)
+        _reply({"refused": list(as_refused(error))})
+        os._exit(1)
+    _reply({"ready": True})
+    while True:
+        suffix = _frame().decode()
+        raw = _frame()
+        try:
+            _reply({"text": readers[suffix](raw)})
+        except MemoryError:
+            del raw
+            _reply({"problem": "it takes too much memory"})
+        except Exception as error:  # noqa: BLE001 (a broken document may raise anything)
+            _reply({"problem": f"{type(error).__name__}: {error}"[:500]})
+
+
+def _load_whole(library: str) -> None:
+    """Load every module of *library*: once locked down, nothing can be loaded any more."""
+    with suppress(ImportError):
+        path = importlib.import_module(library).__path__
+        for module in pkgutil.walk_packages(path, f"{library}."):
+            with suppress(ImportError):  # what only another system, or another extra, has
+                importlib.import_module(module.name)
+
+
+def _frame() -> bytes:
+    return _read(struct.unpack(">I", _read(4))[0])
+
+
+def _read(size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        piece = os.read(0, size - len(data))
+        if not piece:
+            os._exit(0)
+        data += piece
+    return bytes(data)
+
+
+def _reply(what: dict[str, Any]) -> None:
+    data = json.dumps(what).encode()
+    view = memoryview(struct.pack(">I", len(data)) + data)
+    while view:
+        view = view[os.write(1, view) :]

@@ -1,0 +1,161 @@
+"""
+The host's side of reading documents: one confined process a run, ended with it.
+
+1. No thread of the daemon parses or waits: other conversations do not notice.
+2. A document has limits of time, memory and text; what passes one is an error that names the file.
+3. Cancelling (a run's time limit, a stop) ends the process at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import struct
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rlmwatch.documents.formats import MODULES
+from rlmwatch.errors import InputError
+from rlmwatch.sandbox.guest.lockdown import Policy
+
+AT_ONCE = 2
+"""Processes that read documents, in the whole daemon; more would only share the processors."""
+MAX_TEXT_BYTES = 64 << 20
+"""Of one document, as JSON. A book of a thousand pages has some 3 MB."""
+MAX_SECONDS = 60.0
+"""For one document; 300 pages take some 10 s."""
+START_S = 30.0
+"""A cold disk; it takes 0.4 s."""
+
+LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); from rlmwatch.documents.child import main; main()"
+_PACKAGE = str(Path(__file__).parents[2])
+
+
+class _Ended(Exception):
+    """The process ended, or said what it may not say; the text is why."""
+
+
+@dataclass(slots=True)
+class DocumentReader:
+    """
+    Turns documents into text. Belongs to one event loop.
+
+    Attributes:
+        policy: How the process locks itself down.
+        max_seconds: For one document.
+        launch: The program of the process.
+    """
+
+    policy: Policy
+    max_seconds: float = MAX_SECONDS
+    launch: str = LAUNCH
+    _free: asyncio.Semaphore | None = None
+
+    async def texts(self, documents: Mapping[str, bytes]) -> dict[str, str | InputError]:
+        """
+        Return the text of each of *documents* (path for people → bytes), or why there is none.
+
+        A document that ends the process, or takes too long, costs only itself.
+        """
+        found: dict[str, str | InputError] = {}
+        for path in documents:
+            module = MODULES[_suffix(path)]
+            if find_spec(module) is None:
+                found[path] = InputError(f"context: {path}: to read it, install rlmwatch[documents] ({module})")
+        if self._free is None:
+            self._free = asyncio.Semaphore(AT_ONCE)
+        waiting = [path for path in documents if path not in found]
+        async with self._free:
+            while waiting:
+                process = await self._start()
+                try:
+                    await self._read(process, documents, waiting, found)
+                finally:
+                    await _end(process)
+        return found
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-I", "-X", "utf8", "-c", self.launch, _PACKAGE, json.dumps(asdict(self.policy)), str(os.getpid())),
+            env={},
+            cwd="/",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    async def _read(
+        self,
+        process: asyncio.subprocess.Process,
+        documents: Mapping[str, bytes],
+        waiting: list[str],
+        found: dict[str, str | InputError],
+    ) -> None:
+        """Have *process* read what is *waiting*, until all is read or a document has ended it."""
+        path = waiting[0]
+        limit_s = START_S
+        try:
+            async with asyncio.timeout(START_S):
+                await _reply(process)
+            limit_s = self.max_seconds
+            while waiting:
+                path = waiting[0]
+                async with asyncio.timeout(limit_s):
+                    said = await _asked(process, _suffix(path), documents[path])
+                found[waiting.pop(0)] = _result(path, said)
+        except (_Ended, TimeoutError) as error:
+            why = str(error) or f"it takes longer than {limit_s:g} s"
+            found[waiting.pop(0)] = InputError(f"context: {path} cannot be read: {why}")
+
+
+def _result(path: str, said: dict[str, Any]) -> str | InputError:
+    text = said.get("text")
+    if not isinstance(text, str):
+        return InputError(f"context: {path} cannot be read: {said.get('problem')}")
+    if not text.strip():
+        return InputError(f"context: {path} holds no text, perhaps only pictures of it")
+    return text
+
+
+async def _asked(process: asyncio.subprocess.Process, suffix: str, raw: bytes) -> dict[str, Any]:
+    assert process.stdin is not None  # noqa: S101 (a pipe was asked for)
+    with suppress(ConnectionError):  # then the reply says why
+        for piece in (suffix.encode(), raw):
+            process.stdin.write(struct.pack(">I", len(piece)))
+            process.stdin.write(piece)
+            await process.stdin.drain()
+    return await _reply(process)
+
+
+async def _reply(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
+    try:
+        (size,) = struct.unpack(">I", await process.stdout.readexactly(4))
+        if size > MAX_TEXT_BYTES:
+            raise _Ended(f"its text is larger than {MAX_TEXT_BYTES >> 20} MB")
+        said: dict[str, Any] = json.loads(await process.stdout.readexactly(size))
+    except (asyncio.IncompleteReadError, ValueError):
+        raise _Ended("it ended the process that reads documents (too much memory or processor time)") from None
+    if "refused" in said:
+        layer, reason, cure = said["refused"]
+        raise _Ended(f"documents are read in a locked-down process, which is refused here ({layer}: {reason}). {cure}")
+    return said
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    # Shielded: a cancelled run must leave no process behind that nobody waits for.
+    await asyncio.shield(process.wait())
+
+
+def _suffix(path: str) -> str:
+    return Path(path).suffix.lower()
