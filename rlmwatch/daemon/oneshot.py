@@ -184,7 +184,7 @@ async def _sketch(app: App, save: Save) -> Sketch:
     model: Model | None = None
     try:
         if app.terms.model is not None or options.provider is not None:
-            chosen = await choose_model(app.terms, save.kind, given)
+            chosen = await choose_model(app.terms, save.kind, given, learn=False)
             model, options = chosen.model, chosen.options
             nothing = replace(nothing, model=options.model)
         request = await _first_request(app, save, options)

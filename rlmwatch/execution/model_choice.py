@@ -69,9 +69,15 @@ class ModelChoice:
     note: str | None = None
 
 
-async def choose_model(config: RuntimeConfig, kind: Kind, given: RunOptions) -> ModelChoice:
+async def choose_model(config: RuntimeConfig, kind: Kind, given: RunOptions, *, learn: bool = True) -> ModelChoice:
     """
     Return what answers a run of *kind* whose own options are *given*.
+
+    Args:
+        config: What holds for new runs.
+        kind: The run's kind.
+        given: What its front matter or job file says.
+        learn: Whether a provider's list of prices may be asked for, where that is due.
 
     Raises:
         InputError: It names a provider that the user did not open to workspaces, or a model that a deployment is not.
@@ -94,7 +100,9 @@ async def choose_model(config: RuntimeConfig, kind: Kind, given: RunOptions) -> 
         options = options.model_copy(update={"model": default})
     if choice is not None and choice.one_model and options.model != choice.model:
         raise InputError(f"`model`: the deployment answers as {choice.model} alone; take {options.model} out")
-    return await _priced(config, kind, given, ModelChoice(model, options))
+    if learn and isinstance(model, PublishingModel) and (_unknown(model, options) or not model.has_list):
+        await model.learn_prices()
+    return _priced(config, kind, given, ModelChoice(model, options))
 
 
 def _refuse_closed(config: RuntimeConfig, kind: Kind, given: RunOptions, provider: str) -> None:
@@ -104,13 +112,10 @@ def _refuse_closed(config: RuntimeConfig, kind: Kind, given: RunOptions, provide
         raise InputError(f"`provider`: {closed(provider, settings.provider_names)}")
 
 
-async def _priced(config: RuntimeConfig, kind: Kind, given: RunOptions, chosen: ModelChoice) -> ModelChoice:
+def _priced(config: RuntimeConfig, kind: Kind, given: RunOptions, chosen: ModelChoice) -> ModelChoice:
     """Return *chosen* with a price for every model that it asks."""
     model, options = chosen.model, chosen.options
     unknown = _unknown(model, options)
-    if unknown and isinstance(model, PublishingModel):
-        await model.learn_prices()
-        unknown = _unknown(model, options)
     if not unknown:
         return chosen
     foreign = [name for key, name in unknown if _workspace_chose(config, kind, given, key)]

@@ -4,7 +4,8 @@ The prices that a provider publishes in its own list of models, so that a new mo
 1. The list is read at most once in `EVERY_H` hours over all programs of a user: it is kept in the private state
    folder, with the time.
 2. A list that is not one, or holds no price, is ignored and said in the log; what was known before stays.
-3. Nobody waits for it, but a run whose model has no known price otherwise, and that for `listing.TIMEOUT_S` at most.
+3. Nobody waits for it, but a run whose model has no known price otherwise, and the very first one: for
+   `listing.TIMEOUT_S` at most.
 """
 
 from __future__ import annotations
@@ -124,6 +125,11 @@ class PublishingModel:
         self.provider = model.provider
         self._model = model
         self._published = published
+
+    @property
+    def has_list(self) -> bool:
+        """Whether its list was ever read, now or by an earlier program."""
+        return bool(self._published)
 
     async def learn_prices(self) -> None:
         """Wait until the list has been read, where that is due or under way."""

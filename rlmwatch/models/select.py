@@ -294,7 +294,7 @@ def _by_table(facts: Facts, provider: str, why: str, *, model: str | None, key: 
     key_name = key or key_of(facts, provider)
     needs_key = bool(key or table.key) or (shipped is not None and shipped.needs_key)
     if needs_key and key_name not in facts.keys:
-        raise NoProvider(f"{why}, but {key_name} has no value. {ways_out()}")
+        raise NoProvider(f"{why}, but {key_name} has no value. {WHERE}")
     here = [server.models[0] for server in facts.local if server.base_url == base_url and server.models]
     default = table.model or table.deployment or (shipped.model if shipped is not None else None)
     chosen = model or default or (here[0] if here else None)
