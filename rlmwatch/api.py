@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import structlog
 from pydantic import ValidationError
@@ -28,13 +28,11 @@ from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import Keywords, RunOptions
 from rlmwatch.contract.session import SessionState
+from rlmwatch.daemon.composition import DirectRunner, Parts
 from rlmwatch.daemon.credentials import Key
-from rlmwatch.daemon.program import Hands, OnStep, Program, save_of
 from rlmwatch.errors import SessionBudgetExceeded, UsageError, WorkspaceBusy
+from rlmwatch.execution.caller_storage import CallerStorage, save_of
 from rlmwatch.execution.run_context import SESSION_POLL_S
-from rlmwatch.handlers.base import Handler
-from rlmwatch.handlers.job import job
-from rlmwatch.handlers.research import research
 from rlmwatch.runs.model import Outcome, Usage
 from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.settings.model import DEFAULTS
@@ -51,6 +49,8 @@ CALLERS_KEY = "api_key"
 
 T = TypeVar("T")
 
+OnStep = Callable[[StepRecord], None]
+
 Data = str | Mapping[str, str] | None
 """What a run works on: a text, or texts by name."""
 
@@ -63,7 +63,7 @@ class Options(Keywords, total=False):
         provider: A provider's name, in place of the one that is found.
         base_url: Address of any server that speaks the OpenAI protocol.
         api_key: Its key, in place of the one that is found.
-        on_step: Is told of each step of the engine.
+        on_step: Is given each step of the engine.
     """
 
     base_url: str | None
@@ -82,7 +82,7 @@ class RunResult:
         usage: Tokens, US dollars, calls and searches of the whole run.
         steps: Steps of the engine, sub-engines included; none where the task was one plain call.
         sources: Pages that were fetched.
-        notes: Things worth knowing that are no errors.
+        notes: Things worth knowing that are not errors.
         run_id: Its id in the ledger.
     """
 
@@ -111,35 +111,13 @@ def run(task: str, data: Data = None, **options: Unpack[Options]) -> RunResult:
         ProviderError: The provider gave no answer, in its own words.
         SandboxUnavailable: This machine cannot lock down the engine's sandbox.
     """
-    chosen, on_step, program = _split(options)
+    call = _Call.of(options)
+    return _in_a_loop(call.answer(Kind.JOB, task, call.options, _storage(data)))
+
+
+def _storage(data: Data, session: SessionFile | None = None) -> CallerStorage:
     material = Context(data if data is None or isinstance(data, str) else dict(data))
-    hands = Hands(state_dir(), material)
-    return _in_a_loop(_answer(program, Kind.JOB, task, chosen, _Way(job, hands, on_step)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    handler: Handler
-    hands: Hands
-    on_step: OnStep | None
-
-
-async def _answer(program: Program, kind: Kind, task: str, options: RunOptions, way: _Way) -> RunResult:
-    async with program:
-        save = save_of(kind, task, options)
-        ran, result = await program.answer(save, way.handler, way.hands, on_step=way.on_step)
-        steps = await program.ledger.steps(ran.run_id)
-        return RunResult(
-            result.answer or "",
-            result.partial,
-            result.outcome,
-            result.usage,
-            tuple(steps),
-            tuple(json.loads(result.sources)["pages"]) if result.sources else (),
-            result.notes,
-            result.model,
-            ran.run_id,
-        )
+    return CallerStorage(state_dir(), clock.utc, material, session)
 
 
 class Session:
@@ -181,11 +159,9 @@ class Session:
             SessionBudgetExceeded: Nothing is left; no call was made. `raise_caps` lets it go on.
             RlmwatchError: As `run`.
         """
-        chosen, on_step, program = _split(options)
-        chosen = RunOptions(max_tokens=self._max_tokens, max_cost_usd=self._max_cost_usd).over(chosen)
-        material = Context(data if data is None or isinstance(data, str) else dict(data))
-        hands = Hands(state_dir(), material, self._file)
-        return _in_a_loop(_answer(program, Kind.RESEARCH, prompt, chosen, _Way(research, hands, on_step)))
+        call = _Call.of(options)
+        capped = RunOptions(max_tokens=self._max_tokens, max_cost_usd=self._max_cost_usd).over(call.options)
+        return _in_a_loop(call.answer(Kind.RESEARCH, prompt, capped, _storage(data, self._file)))
 
     @property
     def max_tokens(self) -> int:
@@ -215,10 +191,10 @@ class Session:
             WorkspaceBusy: Another run uses the session, and did not end within `BUSY_S`.
         """
         caps = {"max_tokens": max_tokens, "max_cost_usd": max_cost_usd}
-        said = {name: value for name, value in caps.items() if value is not None}
+        given = {name: value for name, value in caps.items() if value is not None}
         self._max_tokens = max_tokens or self._max_tokens
         self._max_cost_usd = max_cost_usd or self._max_cost_usd
-        self._change(lambda state: state.model_copy(update=said))
+        self._change(lambda state: state.model_copy(update=given))
 
     def clear(self) -> None:
         """
@@ -258,25 +234,62 @@ def _locked(session: Path) -> SessionLock:
         time.sleep(SESSION_POLL_S)
 
 
-def _split(options: Options) -> tuple[RunOptions, OnStep | None, Program]:
-    """Part a caller's options into the run's, the observer, and the program to compose."""
-    rest: dict[str, Any] = dict(options)
-    on_step = rest.pop("on_step", None)
-    flags = {name: rest.pop(name, None) for name in ("provider", "base_url")}
-    api_key = rest.pop("api_key", None)
-    try:
-        chosen = RunOptions.model_validate({name: value for name, value in rest.items() if value not in (None, ())})
-    except ValidationError as wrong:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong.errors())
-        raise UsageError(f"run(): {faults}") from None
-    keys = {}
-    key = Key.of(CALLERS_KEY, api_key, "the call") if api_key else None
-    if key is not None and (flags["provider"] or flags["base_url"]):
-        flags["key"] = CALLERS_KEY
-        keys[CALLERS_KEY] = key
-    elif key is not None:
-        keys[OPENAI_KEY] = replace(key, name=OPENAI_KEY)
-    return chosen, on_step, Program(os.environ, flags=flags, keys=keys)
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """
+    What the options of one call come to.
+
+    Attributes:
+        runner: The program that answers.
+        options: Those of the run.
+        on_step: Is given each step of the engine.
+    """
+
+    runner: DirectRunner
+    options: RunOptions
+    on_step: OnStep | None
+
+    @classmethod
+    def of(cls, options: Options) -> Self:
+        """
+        Take apart what the caller set.
+
+        Raises:
+            UsageError: An option that does not exist, or a value that it cannot have.
+        """
+        rest: dict[str, Any] = dict(options)
+        on_step = rest.pop("on_step", None)
+        flags = {name: rest.pop(name, None) for name in ("provider", "base_url")}
+        api_key = rest.pop("api_key", None)
+        try:
+            chosen = RunOptions.model_validate({name: value for name, value in rest.items() if value not in (None, ())})
+        except ValidationError as wrong:
+            faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong.errors())
+            raise UsageError(f"run(): {faults}") from None
+        keys = {}
+        key = Key.of(CALLERS_KEY, api_key, "the call") if api_key else None
+        if key is not None and (flags["provider"] or flags["base_url"]):
+            flags["key"] = CALLERS_KEY
+            keys[CALLERS_KEY] = key
+        elif key is not None:
+            keys[OPENAI_KEY] = replace(key, name=OPENAI_KEY)
+        return cls(DirectRunner(os.environ, flags=flags, parts=Parts(keys=keys, users_options=True)), chosen, on_step)
+
+    async def answer(self, kind: Kind, task: str, options: RunOptions, storage: CallerStorage) -> RunResult:
+        """Answer *task*; see `run` and `Session.run`."""
+        async with self.runner as runner:
+            run, result = await runner.answer(save_of(kind, task, options), storage, on_step=self.on_step)
+            return RunResult(
+                answer=result.answer or "",
+                partial=result.partial,
+                outcome=result.outcome,
+                usage=result.usage,
+                steps=tuple(await runner.steps(run.run_id)),
+                sources=tuple(json.loads(result.sources)["pages"]) if result.sources else (),
+                notes=result.notes,
+                model=result.model,
+                run_id=run.run_id,
+            )
 
 
 def _keep_quiet() -> None:

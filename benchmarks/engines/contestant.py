@@ -151,10 +151,11 @@ def ours(url: str, folder: Path) -> Once:
 
     import structlog
 
+    from rlmwatch import clock
     from rlmwatch.contract.kinds import Kind
     from rlmwatch.contract.options import RunOptions
-    from rlmwatch.daemon.program import Hands, Program, save_of
-    from rlmwatch.handlers.job import job
+    from rlmwatch.daemon.composition import DirectRunner
+    from rlmwatch.execution.caller_storage import CallerStorage, save_of
     from rlmwatch.workspace.context import Context
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))  # as `run` does
@@ -167,18 +168,18 @@ def ours(url: str, folder: Path) -> Once:
         "RLMWATCH_MODELS__DETECT_LOCAL": "false",
     }
     loop = asyncio.new_event_loop()
-    program = Program(environ)
+    runner = DirectRunner(environ)
 
     async def begin() -> None:
-        await program.__aenter__()
-        await program.sandbox.start()
+        await runner.__aenter__()
+        await runner.sandbox.start()
 
     loop.run_until_complete(begin())
     options = RunOptions(model=MODEL, mode="rlm", max_steps=12, tokens=1000)
 
     def once(context: str) -> str:
-        hands = Hands(program.state, Context(context))
-        _, result = loop.run_until_complete(program.answer(save_of(Kind.JOB, QUESTION, options), job, hands))
+        storage = CallerStorage(runner.state, clock.utc, Context(context))
+        _, result = loop.run_until_complete(runner.answer(save_of(Kind.JOB, QUESTION, options), storage))
         return result.answer
 
     return once

@@ -19,6 +19,7 @@ from rlmwatch.daemon.logging import Redactor, configure
 from rlmwatch.daemon.oneshot import answer as answer_one
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.errors import UsageError, WorkspaceBusy
+from rlmwatch.execution.run_context import Listeners
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.workspace.owner import holder, is_served
 from rlmwatch.workspace.polling import statuses
@@ -72,8 +73,10 @@ async def _here(place: WorkspacePaths, path: str) -> int:
 
         # Piped on, it is printed whole at the end: a call that breaks off is made again, from its beginning.
         listener = hear if sys.stdout.isatty() else None
-        parts = Parts(on_text=lambda _run: listener, on_live=lambda _run, live: line.tell(live.progress, live.usage))
-        async with App(place, redactor=redactor, parts=parts) as app:
+        listeners = Listeners(
+            on_text=lambda _run: listener, on_live=lambda _run, live: line.tell(live.progress, live.usage)
+        )
+        async with App(place, redactor=redactor, parts=Parts(listeners=listeners)) as app:
             run = await answer_one(app, path)
     return _print(run, heard=bool(heard))
 

@@ -28,7 +28,7 @@ SHOWN_CHARS = 400
 @dataclass(frozen=True, slots=True)
 class _Flags:
     place: WorkspacePaths
-    how: StartOptions
+    options: StartOptions
     form: Format
     settings: dict[str, object]
 
@@ -68,25 +68,25 @@ def run(  # noqa: PLR0913 (the flags of a command line)
 
 def _app(flags: _Flags, role: Role) -> App:
     redactor = Redactor()
-    configure(flags.form, redactor, level=logging.WARNING if role is Role.LOOKS else logging.INFO)
+    configure(flags.form, redactor, level=logging.WARNING if role is Role.DRY_RUN else logging.INFO)
     return App(flags.place, flags=flags.settings, redactor=redactor, role=role)
 
 
 async def _serve(flags: _Flags) -> int:
-    async with _app(flags, Role.SERVES) as app:
-        await serve(app, asyncio.Event(), how=flags.how, manager=Manager.of(os.environ, os.getpid()))
+    async with _app(flags, Role.DAEMON) as app:
+        await serve(app, asyncio.Event(), options=flags.options, manager=Manager.of(os.environ, os.getpid()))
     return 0
 
 
 async def _once(flags: _Flags) -> int:
-    async with _app(flags, Role.ANSWERS) as app:
-        tally = await once(app, flags.how)
+    async with _app(flags, Role.ONE_SHOT) as app:
+        tally = await once(app, flags.options)
     say(f"{tally.answered} answered, {tally.failed} failed, {tally.waiting} waiting")
     return 1 if tally.failed or tally.waiting else 0
 
 
 async def _dry_run(flags: _Flags, *, as_json: bool) -> int:
-    async with _app(flags, Role.LOOKS) as app:
+    async with _app(flags, Role.DRY_RUN) as app:
         found = await sketches(app)
     if as_json:
         print_json([asdict(sketch) for sketch in found])

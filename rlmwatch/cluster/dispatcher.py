@@ -1,210 +1,188 @@
 """
-The supervisor of a daemon whose ledger is shared: it hands runs out, follows them, and publishes how they end.
+Has runs answered by workers, on any machine: the supervisor's executor where the ledger is shared.
 
-It keeps to the supervisor's rules, with these in place of its own attempts:
-
-1. A run is handed out when its turn has come in its conversation, as it would be
-   started: all before it are published, so what its worker needs of the folder is
-   complete, and is packed then. Whose turn it is, is decided here alone.
-2. A run is known to be answered by its row in the ledger, whoever answered it,
-   and also if this daemon was not there meanwhile. It is published here.
+1. A run is dispatched when its turn has come in its conversation, as it would be
+   started here: all before it are published, so what its worker needs of the folder
+   is complete, and is packed then. Whose turn it is, the supervisor decides alone.
+2. A run is known to have ended by its row in the ledger, whoever answered it, and
+   also if this daemon was not there meanwhile. The supervisor publishes it.
 3. On stop nothing is waited for: the workers go on, and the next start publishes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from rlmwatch.cluster.job_queue import LEASE_S, JobQueue
 from rlmwatch.cluster.run_monitor import RunMonitor
-from rlmwatch.cluster.run_payload import RunPayload, pack
-from rlmwatch.contract.documents import Caps, Progress, UsageSoFar
+from rlmwatch.cluster.run_payload import RunPayload, live_from_json, pack
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
-from rlmwatch.errors import LedgerError, RlmwatchError, WorkspaceBusy, WorkspaceError
-from rlmwatch.execution.run_context import SESSION_POLL_S, RunContextFactory
-from rlmwatch.execution.supervisor import Supervisor
+from rlmwatch.errors import LedgerError, RlmwatchError, WorkspaceBusy
+from rlmwatch.execution.executor import Executed, Turn
+from rlmwatch.execution.run_context import SESSION_POLL_S, RuntimeConfig
+from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.ledger.postgres.ledger import PostgresLedger
 from rlmwatch.runs.model import Run, RunStatus, Usage
 from rlmwatch.workspace.context import Context
-from rlmwatch.workspace.status import Live
 
-OUT_AT_ONCE = 1000
-"""Runs that are handed out at a time: more than any number of workers takes, and few enough to look at every second."""
+MAX_DISPATCHED = 1000
+"""Runs dispatched at a time: more than any number of workers takes, and few enough to look at every second."""
 AGAIN_S = 2.0
 """After the shared ledger could not be used."""
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+@dataclass(slots=True, kw_only=True)
+class Dispatcher:
     """
-    What a shared ledger brings.
+    Dispatches runs and follows them until they end (port `Executor`).
 
     Attributes:
-        workspace: This one's name in it.
+        ledger: The shared ledger.
+        jobs: Offers runs to workers.
+        monitor: Knows where dispatched runs are.
+        name: This workspace's name in the shared ledger.
+        workspace: Reads and writes the person's folder.
+        config: Returns what holds for new runs now.
+        utc: Asks the wall clock.
+        crash_at: Is told the named points at which a crash must lose nothing.
     """
 
     ledger: PostgresLedger
-    handout: JobQueue
-    hearing: RunMonitor
-    workspace: str
-
-
-@dataclass(slots=True)
-class Dispatcher(Supervisor):
-    """
-    Hands admitted runs out and publishes how they end.
-
-    Attributes:
-        shared: Where they are handed out; always set.
-    """
-
-    shared: Shared | None = None
+    jobs: JobQueue
+    monitor: RunMonitor
+    name: str
+    workspace: WorkspaceGateway
+    config: Callable[[], RuntimeConfig]
+    utc: Callable[[], str]
+    crash_at: Callable[[str], None] = field(default=lambda _point: None)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def recover(self) -> None:
-        """Take over what an earlier process left: what waits, is out, or ended and is not published. Once, at start."""
-        for run in await self._out.ledger.adopt_orphans(LEASE_S):
-            log.info("run.adopted", run=run.run_id, path=run.path, attempt=run.attempt)
-        await self.release_held()
-        for run in await self.queue.pending():
-            self._waiting[run.run_id] = run
-        for run_id, seen in (await self._out.ledger.seen()).items():
-            run_out = await self.queue.get(run_id) if seen.status is RunStatus.RUNNING else None
-            if run_out is not None and run_id not in self._active:
-                self._begin(run_out, self._followed(run_out))
-        for run in await self.queue.unpublished():
-            log.info("run.publishing_again", run=run.run_id, path=run.path)
-            self.publish(run)
-        self._wake.set()
+    async def recover(self) -> list[Run]:
+        """Make the runs of dead workers pending again; return those that a worker answers now."""
+        for run in await self.ledger.adopt_orphans(LEASE_S):
+            log.info("run.reclaimed", run=run.run_id, path=run.path, attempt=run.attempt)
+        dispatched = (await self.ledger.seen()).items()
+        working = [run_id for run_id, position in dispatched if position.status is RunStatus.RUNNING]
+        found = [await self.ledger.get(run_id) for run_id in working]
+        return [run for run in found if run is not None and run.status is RunStatus.RUNNING]
 
-    def cancel(self, run_id: str, reason: str) -> bool:
-        """End a run that is out: its worker closes its connection. False where it is not out, or has ended."""
-        active = self._active.get(run_id)
-        if active is None or active.run.status.ended:
-            return False
-        if active.cancelled_for is None:
-            active.cancelled_for = reason
-            self._tell(self._ask_cancel(run_id, reason))
-        return True
+    @asynccontextmanager
+    async def carry_out(self, turn: Turn) -> AsyncIterator[Executed | None]:
+        """Dispatch the run, where that was not done before, and follow it; None where this daemon stops first."""
+        new = turn.run.status is not RunStatus.RUNNING
+        if new:
+            await asyncio.to_thread(self.workspace.ready_for, turn.run)
+        async with self._locked_session(turn.run):
+            if new and (cancelled := await self._dispatch(turn)) is not None:
+                yield Executed(cancelled)
+                return
+            turn.on_started()
+            yield await self._followed(turn)
+
+    def interrupt(self, turn: Turn) -> None:
+        """Have the run's worker close its connection."""
+        task = asyncio.create_task(self._ask_cancel(turn.run.run_id, turn.cancelled_for or "it was cancelled"))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def close(self) -> None:
-        """Follow no longer; publishing that has begun is finished."""
+        """Follow no longer."""
         self._stopping.set()
-        await Supervisor.close(self)
-
-    @property
-    def _out(self) -> Shared:
-        if self.shared is None:
-            raise AssertionError("a dispatcher of no shared ledger")
-        return self.shared
+        await asyncio.gather(*self._background, return_exceptions=True)
 
     async def _ask_cancel(self, run_id: str, reason: str) -> None:
         while True:
             try:
-                if await self._out.ledger.ask_cancel(run_id, reason, now=self.utc()) is None:
-                    await self._out.handout.abort(run_id)
+                if await self.ledger.ask_cancel(run_id, reason, now=self.utc()) is None:
+                    await self.jobs.abort(run_id)
             except LedgerError as error:
                 log.warning("run.cancel_waits", run=run_id, why=str(error))
-                await asyncio.sleep(AGAIN_S)
             else:
                 return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_S):
+                    await self._stopping.wait()
+                return
 
-    async def _attempt(self, run: Run) -> None:
-        """Hand one run out, follow it, publish how it ended."""
-        try:
-            await asyncio.to_thread(self.desk.ready_for, run)
-            async with self._session(run):
-                if not await self._out.ledger.is_out(run.run_id):
-                    await self._out.ledger.hand_out(run.run_id, pack(await self._packed(run)))
-                if await self._cancelled_meanwhile(run):
-                    return
-                await self._out.handout.send(run.run_id, self._out.workspace, run.conversation)
-                self._parked.pop(run.conversation, None)
-                log.info("run.handed_out", run=run.run_id, path=run.path)
-                self.crash_at("run.handed_out")
-                await self._follow(run)
-        except WorkspaceError as error:
-            self._park(run, error)
-            if not await self._cancelled_meanwhile(run):
-                self._waiting[run.run_id] = run
-        except LedgerError as error:
-            log.warning("run.not_handed_out", run=run.run_id, why=str(error))
-            await asyncio.sleep(AGAIN_S)
-            self._waiting[run.run_id] = run
+    async def _dispatch(self, turn: Turn) -> Run | None:
+        """Offer the run to workers; return it where somebody cancelled it before, ended."""
+        run = turn.run
+        if not await self.ledger.is_out(run.run_id):
+            await self.ledger.hand_out(run.run_id, pack(await self._payload(run)))
+        if turn.cancelled_for is not None:
+            ended = await self.ledger.cancel(run.run_id, turn.cancelled_for, now=self.utc())
+            if ended is not None:
+                return ended
+        await self.jobs.send(run.run_id, self.name, run.conversation)
+        log.info("run.dispatched", run=run.run_id, path=run.path)
+        self.crash_at("run.dispatched")
+        return None
 
-    async def _followed(self, run: Run) -> None:
-        """Follow a run that was handed out before this daemon started."""
-        async with self._session(run):
-            await self._follow(run)
-
-    async def _follow(self, run: Run) -> None:
-        """Tell how far *run* is, until it has ended and is published, is held, or this daemon stops."""
-        active = self._active[run.run_id]
-        with self._out.hearing.following(run.run_id) as news:
+    async def _followed(self, turn: Turn) -> Executed | None:
+        """Report how far the run is, until it has ended or is held; None where this daemon stops first."""
+        run_id = turn.run.run_id
+        with self.monitor.following(run_id) as moved:
             while not self._stopping.is_set():
-                news.clear()
+                moved.clear()
                 try:
-                    here = await self.queue.get(run.run_id)
+                    run = await self.ledger.get(run_id)
                 except LedgerError:
-                    here = active.run
-                if here is None:
-                    raise AssertionError(f"{run.run_id} is gone from the ledger")
-                active.run = here
-                if here.status.ended:
+                    run = turn.run
+                if run is None:
+                    raise AssertionError(f"{run_id} is gone from the ledger")
+                turn.run = run
+                if run.status.ended:
                     self.crash_at("run.finished")
-                    await self._last_words(here)
-                    await self._publish(here)
-                    return
-                if here.status is RunStatus.HELD:
-                    await self._held(here)
-                    return
-                await self._say(here)
-                await _first_of(news, self._stopping)
+                    await self._report_last(run)
+                    return Executed(run)
+                if run.status is RunStatus.HELD:
+                    return Executed(run)
+                await self._report(run)
+                await _first_of(moved, self._stopping)
+        return None
 
-    async def _held(self, run: Run) -> None:
-        log.warning("run.held", run=run.run_id, path=run.path, why=run.held_for)
-        await self.desk.tell(run)
-        await asyncio.to_thread(self.desk.explain, run, run.held_for or "")
-        await self._cancelled_meanwhile(run)
-
-    async def _last_words(self, run: Run) -> None:
+    async def _report_last(self, run: Run) -> None:
         """Write how far the ended *run* came, where its worker was faster than our looks: its status keeps that."""
         try:
-            live = await self._out.ledger.live(run.run_id)
+            stored = await self.ledger.live(run.run_id)
         except LedgerError:
             return
-        if live is not None:
+        if stored is not None and (live := live_from_json(stored)) is not None:
             going_on = replace(run, status=RunStatus.RUNNING, completed_at=None, result=None)
-            await self.desk.tell(going_on, _live(live))
+            await self.workspace.report(going_on, live)
 
-    async def _say(self, run: Run) -> None:
-        """Write what its worker says of a run that is out into its status, and what it spent into its session."""
-        seen = self._out.hearing.seen.get(run.run_id)
-        if seen is None or seen.live is None or seen.attempt != run.attempt:
-            return  # it waits, or its worker speaks in a moment
-        live = _live(seen.live)
-        await self.desk.tell(run, live)
+    async def _report(self, run: Run) -> None:
+        """Write what its worker reports of a run into its status, and what it spent into its session."""
+        position = self.monitor.positions.get(run.run_id)
+        if position is None or position.live is None or position.attempt != run.attempt:
+            return  # it waits, or its worker reports in a moment
+        live = live_from_json(position.live)
+        if live is None:
+            return
+        await self.workspace.report(run, live)
         if run.kind is Kind.RESEARCH:
             used = live.usage
-            await self.desk.book(run, Usage(used.input_tokens, used.output_tokens, used.cost_usd, used.llm_calls))
+            spent = Usage(used.input_tokens, used.output_tokens, used.cost_usd, used.llm_calls)
+            await self.workspace.book_spending(run, spent)
 
     @asynccontextmanager
-    async def _session(self, run: Run) -> AsyncIterator[None]:
-        """Hold the lock of a research run's session while it is out: on this machine, where the session's file is."""
+    async def _locked_session(self, run: Run) -> AsyncIterator[None]:
+        """Hold the session of a research run while a worker has it: on this machine, where the session's file is."""
         if run.kind is not Kind.RESEARCH:
             yield
             return
         while True:
             try:
-                lock = await asyncio.to_thread(self.desk.session_lock, run)
+                lock = await asyncio.to_thread(self.workspace.lock_session, run)
                 break
             except WorkspaceBusy:
                 await asyncio.sleep(SESSION_POLL_S)
@@ -213,33 +191,20 @@ class Dispatcher(Supervisor):
         finally:
             lock.release()
 
-    async def _packed(self, run: Run) -> RunPayload:
+    async def _payload(self, run: Run) -> RunPayload:
         """Return what *run*'s worker needs of the folder."""
-        terms = self.benches.terms if isinstance(self.benches, RunContextFactory) else None
-        if terms is None:
-            raise AssertionError("a dispatcher needs the daemon's terms")
-        said = RunOptions.model_validate(dict(run.options))
-        options = terms.loaded.settings.said_for(run.kind, said)
+        settings = self.config().loaded.settings
+        options = settings.said_for(run.kind, RunOptions.model_validate(dict(run.options)))
+        values = options.model_dump(mode="json", exclude_none=True)
         try:
             context = Context()
             if run.kind is not Kind.CHAT:  # a plain call has no material
-                roots = terms.loaded.settings.context.outside_roots
-                context = await self.desk.context(run, options.context, roots)
-            session = await self.desk.session(run) if run.kind is Kind.RESEARCH else None
-            memory = await self.desk.memory(run)
+                context = await self.workspace.context(run, options.context, settings.context.outside_roots)
+            session = await self.workspace.session(run) if run.kind is Kind.RESEARCH else None
+            memory = await self.workspace.memory(run)
         except RlmwatchError as error:
-            return RunPayload(options.model_dump(mode="json", exclude_none=True), problem=str(error))
-        return RunPayload(options.model_dump(mode="json", exclude_none=True), memory, session, context)
-
-
-def _live(kept: object) -> Live:
-    values = dict(kept) if isinstance(kept, dict) else {}
-    return Live(
-        Progress.model_validate(values["progress"]) if values.get("progress") else None,
-        UsageSoFar.model_validate(values.get("usage") or {}),
-        Caps.model_validate(values.get("budget") or {}),
-        values.get("model"),
-    )
+            return RunPayload(values, problem=str(error))
+        return RunPayload(values, memory, session, context)
 
 
 async def _first_of(*events: asyncio.Event) -> None:

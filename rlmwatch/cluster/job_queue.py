@@ -1,10 +1,10 @@
 """
-Hands runs out to workers, by procrastinate: the only file that names it.
+Offers dispatched runs to workers, by procrastinate: the only file that names it.
 
 What travels is a run's id. One job at a time per conversation (its lock), in the
 order of sending. Nothing here is the truth: a job that is lost, doubled, or left
 by a worker that died changes nothing in the ledger; `claim_for` decides who
-answers, and whoever sweeps sends again what waits without a job.
+answers, and each sweep sends again what waits without a job.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class Answer(Protocol):
+class AnswerRun(Protocol):
     """Answers one run."""
 
     async def __call__(self, run_id: str, worker: int, cancelled: Callable[[], bool]) -> None:
@@ -59,7 +59,7 @@ class Answer(Protocol):
 
 
 class JobQueue:
-    """The queue of runs that are handed out. An asynchronous context manager."""
+    """The queue of dispatched runs. An asynchronous context manager."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -139,8 +139,8 @@ class JobQueue:
                 # Somebody else swept, or the worker was only slow and has just ended it.
                 log.debug("job.moved_meanwhile", job=job.id, why=str(error.__cause__))
 
-    async def work(self, answer: Answer, *, at_once: int) -> None:
-        """Have *answer* answer what is handed out, *at_once* runs at a time, until cancelled; then end cleanly."""
+    async def work(self, answer: AnswerRun, *, at_once: int) -> None:
+        """Have *answer* answer dispatched runs, *at_once* at a time, until cancelled; then end cleanly."""
         self._app.task(name=TASK, queue=QUEUE, pass_context=True)(_job(answer))
         while True:
             try:
@@ -160,7 +160,7 @@ class JobQueue:
             await asyncio.sleep(AGAIN_S)
 
 
-def _job(answer: Answer) -> Callable[..., Awaitable[None]]:
+def _job(answer: AnswerRun) -> Callable[..., Awaitable[None]]:
     from procrastinate.job_context import AbortReason
 
     async def job(context: JobContext, run_id: str) -> None:
@@ -171,12 +171,12 @@ def _job(answer: Answer) -> Callable[..., Awaitable[None]]:
     return job
 
 
-async def _reached(url: str, asking: Awaitable[T]) -> T:
-    """Return what *asking* brings; a database that cannot be used is said as the ledger says it."""
+async def _reached(url: str, request: Awaitable[T]) -> T:
+    """Return what *request* brings; a database that cannot be used is a `LedgerError`, in the ledger's words."""
     from procrastinate.exceptions import ConnectorException
 
     try:
-        return await asking
+        return await request
     except ConnectorException as error:
         cause = error.__cause__
         if isinstance(cause, psycopg.Error):
@@ -187,7 +187,7 @@ async def _reached(url: str, asking: Awaitable[T]) -> T:
 
 
 class _ToStructlog(logging.Handler):
-    """Passes what a library warns of on to our log."""
+    """Passes a library's warnings on to our log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log.warning("procrastinate.warning", who=record.name, what=" ".join(record.getMessage().split()))
@@ -195,7 +195,7 @@ class _ToStructlog(logging.Handler):
 
 def _into_our_log(*names: str) -> None:
     for name in names:
-        theirs = logging.getLogger(name)
-        theirs.propagate = False
-        theirs.setLevel(logging.WARNING)
-        theirs.handlers = [_ToStructlog()]
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+        logger.handlers = [_ToStructlog()]

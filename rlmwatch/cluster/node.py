@@ -1,84 +1,108 @@
-"""The daemon's side of a shared ledger: runs are handed out, and some of them are answered here."""
+"""
+What a program of a shared ledger runs beside its own work: connections, and what goes on in the background.
+
+    sweeping      finds what a dead worker left, and what waits without a job
+    monitoring    hears of runs that move, for a daemon that follows its own
+    working       answers dispatched runs here
+
+Every daemon and every worker sweeps: no machine must stay up for the others to go on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from typing import Any, Self
 
-from rlmwatch import clock
-from rlmwatch.cluster.cluster import Cluster
-from rlmwatch.cluster.dispatcher import OUT_AT_ONCE, Dispatcher, Shared
-from rlmwatch.cluster.run_worker import RunWorker
-from rlmwatch.contract.kinds import Kind
-from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
-from rlmwatch.execution.workspace_gateway import WorkspaceGateway
-from rlmwatch.handlers.base import Handler
-from rlmwatch.ledger.ledger import Verbs
+import structlog
+
+from rlmwatch.cluster.job_queue import LEASE_S, AnswerRun, JobQueue
+from rlmwatch.cluster.run_monitor import RunMonitor
+from rlmwatch.errors import LedgerError
 from rlmwatch.ledger.postgres.ledger import PostgresLedger
-from rlmwatch.sandbox.base import Sandbox
+
+SWEEP_S = 1.0
+"""Three short reads; a dead worker's runs go on at most this long after its lease is over."""
+
+log = structlog.get_logger()
 
 
 class ClusterNode:
     """
-    Composes a daemon of a shared ledger. An asynchronous context manager.
+    One program's part in the cluster of a shared ledger. An asynchronous context manager.
 
     Attributes:
-        terms: What holds for the runs that are answered here; a reload replaces it.
+        jobs: Offers dispatched runs to workers.
+        monitor: Knows where they are.
     """
 
-    def __init__(self, url: str, ledger: Verbs[Any], workspace: str, terms: RuntimeConfig) -> None:
-        if not isinstance(ledger, PostgresLedger):
-            raise TypeError("only a ledger in Postgres is shared")
-        self._ledger = ledger
-        self._workspace = workspace
-        self._cluster = Cluster(url, ledger)
-        self._terms = terms
-        self._answering: RunWorker | None = None
+    def __init__(self, url: str, ledger: PostgresLedger) -> None:
+        self.ledger = ledger
+        self.jobs = JobQueue(url)
+        self.monitor = RunMonitor(ledger, url)
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """
-        Connect.
+        Connect, and begin to sweep.
 
         Raises:
             LedgerError: The database cannot be used.
         """
-        await self._cluster.__aenter__()
-        self._cluster.listen()
+        await self._stack.enter_async_context(self.jobs)
+        self._in_background(self._sweep(), "sweep")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._cluster.__aexit__()
+        await self._stack.aclose()
 
-    @property
-    def terms(self) -> RuntimeConfig:
-        """What holds for the runs that are answered here."""
-        return self._terms
+    def start_monitor(self) -> None:
+        """Begin to hear of runs that move."""
+        self._in_background(self.monitor.run(), "monitor")
 
-    @terms.setter
-    def terms(self, terms: RuntimeConfig) -> None:
-        self._terms = terms
-        if self._answering is not None:
-            self._answering.benches.terms = terms
+    def start_worker(self, answer: AnswerRun, *, at_once: int) -> None:
+        """Begin to answer dispatched runs, *at_once* at a time."""
+        self._in_background(self.jobs.work(answer, at_once=at_once), "worker")
 
-    def answer(self, sandbox: Sandbox, handlers: Mapping[Kind, Handler], *, at_once: int) -> None:
-        """
-        Answer some of the runs here, *at_once* at a time; none where that is 0 or there is no provider.
+    def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Carry *work* out until the end of the program; then cancel it and wait."""
+        task = asyncio.create_task(work, name=name)
 
-        Without a provider a run that is taken here would be held, though another machine could answer it.
-        """
-        if at_once and self._terms.model is not None:
-            self._answering = RunWorker.with_parts(self._ledger, self._terms, sandbox, handlers)
-            self._cluster.answer(self._answering, at_once=at_once)
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
-    def supervisor(
-        self,
-        desk: WorkspaceGateway,
-        handlers: Mapping[Kind, Handler],
-        benches: RunContextFactory,
-        crash_at: Callable[[str], None],
-    ) -> Dispatcher:
-        """Return the supervisor that hands runs out."""
-        shared = Shared(self._ledger, self._cluster.handout, self._cluster.hearing, self._workspace)
-        return Dispatcher(
-            self._ledger, desk, handlers, benches, OUT_AT_ONCE, clock.monotonic, clock.utc, crash_at, shared=shared
-        )
+        self._stack.push_async_callback(end)
+
+    async def _sweep(self) -> None:
+        failing = False
+        while True:
+            try:
+                await sweep(self.ledger, self.jobs)
+                failing = False
+            except LedgerError as error:
+                if not failing:
+                    log.warning("sweep.waiting", why=str(error))
+                failing = True
+            except Exception:
+                log.exception("sweep.internal_error")
+            await asyncio.sleep(SWEEP_S)
+
+
+async def sweep(ledger: PostgresLedger, jobs: JobQueue) -> None:
+    """
+    Find what nobody would go on with: runs of workers that died, their jobs, and runs that wait without a job.
+
+    Any number of programs may sweep at once, and each step may be the last one before a crash: what is left is found by
+    the next.
+
+    Raises:
+        LedgerError: The database cannot be used.
+    """
+    for run in await ledger.adopt_orphans(LEASE_S):
+        log.warning("run.orphan_reclaimed", run=run.run_id, path=run.path, attempt=run.attempt)
+    await jobs.retry_stalled()
+    for waiting in await ledger.unsent():
+        log.info("run.sent_again", run=waiting.run_id)
+        await jobs.send(waiting.run_id, waiting.workspace, waiting.conversation)

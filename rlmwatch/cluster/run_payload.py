@@ -1,7 +1,9 @@
 """
-What a worker without the folder needs of it, packed by the daemon that has it.
+What travels between a daemon and a worker: the run payload there, how far the run is back.
 
-A parcel is made once per run, when the run is handed out: all earlier runs of its
+Both carry a version. What another version wrote is refused, or not shown: nothing is guessed.
+
+A payload is made once per run, when the run is dispatched: all earlier runs of its
 conversation are published by then, so its memory is whole; and each attempt works
 on the same material. It holds
 
@@ -17,16 +19,22 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlmwatch.contract.documents import Caps, Progress, UsageSoFar
 from rlmwatch.contract.memory import ChatState
 from rlmwatch.contract.session import SessionState
 from rlmwatch.errors import InputError, RlmwatchError
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
+from rlmwatch.workspace.status import Live
 
 VERSION = 1
+"""Of the payload."""
+LIVE_VERSION = 1
+"""Of what a worker reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +65,24 @@ class RunPayload:
         return self
 
 
-def pack(parcel: RunPayload) -> bytes:
-    """Return *parcel* as bytes; a text of the material shrinks to about a third."""
+def pack(payload: RunPayload) -> bytes:
+    """Return *payload* as bytes; a text of the material shrinks to about a third."""
     values = {
         "version": VERSION,
-        "options": parcel.options,
-        "memory": parcel.memory.state.model_dump(mode="json"),
-        "memory_warning": parcel.memory.warning,
-        "session": None if parcel.session is None else parcel.session.model_dump(mode="json"),
-        "context": parcel.context.value,
-        "context_notes": parcel.context.notes,
-        "problem": parcel.problem,
+        "options": payload.options,
+        "memory": payload.memory.state.model_dump(mode="json"),
+        "memory_warning": payload.memory.warning,
+        "session": None if payload.session is None else payload.session.model_dump(mode="json"),
+        "context": payload.context.value,
+        "context_notes": payload.context.notes,
+        "problem": payload.problem,
     }
     return zlib.compress(json.dumps(values, separators=(",", ":")).encode("ascii"), level=1)
 
 
 def unpack(packed: bytes) -> RunPayload:
     """
-    Return the parcel that was packed.
+    Return the payload that was packed.
 
     Raises:
         RlmwatchError: Another version of rlmwatch packed it.
@@ -88,4 +96,29 @@ def unpack(packed: bytes) -> RunPayload:
         session=None if values["session"] is None else SessionState.model_validate(values["session"]),
         context=Context(values["context"], tuple(values["context_notes"])),
         problem=values["problem"],
+    )
+
+
+def live_to_json(live: Live) -> str:
+    """Return how far a run is as JSON, as the ledger stores it."""
+    return json.dumps(
+        {
+            "version": LIVE_VERSION,
+            "progress": None if live.progress is None else live.progress.model_dump(mode="json"),
+            "usage": live.usage.model_dump(mode="json"),
+            "budget": live.budget.model_dump(mode="json"),
+            "model": live.model,
+        }
+    )
+
+
+def live_from_json(stored: Mapping[str, Any]) -> Live | None:
+    """Return how far a run is; None where another version of rlmwatch wrote that."""
+    if stored.get("version") != LIVE_VERSION:
+        return None
+    return Live(
+        None if stored["progress"] is None else Progress.model_validate(stored["progress"]),
+        UsageSoFar.model_validate(stored["usage"]),
+        Caps.model_validate(stored["budget"]),
+        stored["model"],
     )

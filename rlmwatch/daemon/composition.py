@@ -1,11 +1,11 @@
 """
 The composition root: settings in, a running program out.
 
-    App(place, …)          reads the settings, makes every part
-      .serve(stop)         the daemon
-      .once()              answers what is there, and ends
-      .answer(path, …)     answers one file
-      .sketches()          what would be asked, and what it would cost; nothing is sent
+    Builder            makes what every program that answers is made of, in order, and closes it in reverse:
+                       settings → provider and search → ledger → sandbox → attempts
+    App                a workspace's program: the daemon, --once, answer, --dry-run
+    DirectRunner       runs without a workspace: the Python API
+    worker.work        a cluster's worker (`daemon/worker.py`)
 
 Tests and other programs build the same thing from other parts, through `Parts`.
 """
@@ -19,7 +19,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import structlog
 
@@ -30,20 +31,25 @@ from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.providers import runtime_config
-from rlmwatch.daemon.stores import open_ledger, workspace_name
-from rlmwatch.errors import NoProvider
-from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
+from rlmwatch.daemon.stores import open_shared_of, workspace_name
+from rlmwatch.errors import NoProvider, ProviderError, RunTimeout
+from rlmwatch.execution.attempt import Attempt, AttemptDeps
+from rlmwatch.execution.caller_storage import CallerStorage
+from rlmwatch.execution.executor import Executor, LocalExecutor
+from rlmwatch.execution.run_context import Listeners, PrepareRun, RunContextFactory, RunStorage, RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
 from rlmwatch.execution.webhooks import Webhooks
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.ledger.ledger import Verbs
+from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice
-from rlmwatch.runs.model import Run
+from rlmwatch.runs.model import Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import OnNewSave
+from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.settings.model import Settings
-from rlmwatch.settings.sources import Loaded, load, own_name
+from rlmwatch.settings.sources import Loaded, load, own_name, state_dir, user_config_dir
 from rlmwatch.submissions.admission import rules
 from rlmwatch.submissions.inbox import Inbox
 from rlmwatch.watch.save_filter import Ports, WatchConfig
@@ -51,47 +57,208 @@ from rlmwatch.watch.watcher import Watcher
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.memory import Answered
 from rlmwatch.workspace.owner import Lock
-from rlmwatch.workspace.status import Live, StatusBoard, Writer
+from rlmwatch.workspace.status import StatusBoard, Writer
 
 if TYPE_CHECKING:
     from rlmwatch.cluster.node import ClusterNode
+    from rlmwatch.cluster.run_worker import RunWorker
+    from rlmwatch.ledger.postgres.ledger import PostgresLedger
+
+MB = 1_000_000
+PYTHON_LEDGER = Path("python", "ledger.sqlite3")
+"""Of the Python API's runs, in the private state folder, beside the workspaces' folders."""
+
+L = TypeVar("L", bound=Verbs[Any])
 
 log = structlog.get_logger()
 
-MB = 1_000_000
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """
     What another composition puts in place of the real parts.
 
     Attributes:
         find_model: Chooses and makes the provider.
+        keys: Keys of the caller, over those that are found.
+        users_options: Whether what a run itself says is the user's own word, and no file's.
+        listeners: What hears of a run that goes on.
         crash_at: Is told the named points at which a crash must lose nothing.
-        on_text: Returns who listens to the text of a run; None where nobody does.
-        on_live: Is told how far a run is.
         host: The name by which this machine answers; None for its own (see `config.own_name`).
     """
 
     find_model: Callable[[Loaded, Mapping[str, Key], Mapping[str, str]], Awaitable[tuple[Model, Choice]]] = find_model
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    users_options: bool = False
+    listeners: Listeners = field(default_factory=Listeners)
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
-    on_text: Callable[[Run], Callable[[str], None] | None] = field(default=lambda _run: None)
-    on_live: Callable[[Run, Live], None] = field(default=lambda _run, _live: None)
     host: str | None = None
+
+
+class Builder:
+    """
+    Makes what every program that answers is made of. An asynchronous context manager: leaving closes what it made.
+
+    Attributes:
+        config: What holds for new runs; `read_config` replaces it.
+        choice: Why it is this provider; None where there is none.
+        stack: What is closed at the end.
+    """
+
+    config: RuntimeConfig
+    choice: Choice | None
+    ledger: Verbs[Any]
+    sandbox: Sandbox
+
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str],
+        user_dir: Path,
+        workspace: Path | None = None,
+        flags: Mapping[str, Any] | None = None,
+        parts: Parts | None = None,
+        redactor: Redactor | None = None,
+    ) -> None:
+        """
+        Prepare; nothing is read yet.
+
+        Args:
+            environ: Where variables are looked up.
+            user_dir: The user's configuration folder.
+            workspace: Whose settings hold too; None where there is no workspace.
+            flags: Settings of the command line or the caller, over all others.
+            parts: In place of the real ones.
+            redactor: Takes secrets out of the log.
+        """
+        self.environ = environ
+        self.parts = parts or Parts()
+        self.redactor = redactor or Redactor()
+        self.stack = AsyncExitStack()
+        self._user_dir = user_dir
+        self._workspace = workspace
+        self._flags = flags
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stack.aclose()
+
+    def load(self) -> Loaded:
+        """
+        Read the settings.
+
+        Raises:
+            ConfigError: A file is wrong.
+        """
+        return load(user_dir=self._user_dir, workspace=self._workspace, environ=self.environ, flags=self._flags)
+
+    async def read_config(self, loaded: Loaded, *, needs_provider: bool = True) -> None:
+        """
+        Find keys, provider and search for *loaded*: they hold for new runs.
+
+        Where there was a configuration before, runs that go on keep it; its connections close at the end.
+
+        Args:
+            loaded: The settings.
+            needs_provider: False: without a provider the program goes on, and its runs are held.
+
+        Raises:
+            NoProvider: There is none.
+            ConfigError: The settings ask for one that cannot be.
+        """
+        keys = self.parts.keys
+        try:
+            found = await asyncio.to_thread(find_all, self.environ, self._user_dir, named=wanted(loaded.settings))
+            keys = {**found, **keys}
+            self.redactor.know(secrets(loaded.settings, keys))
+            model, choice = await self.parts.find_model(loaded, keys, self.environ)
+        except NoProvider as error:
+            if needs_provider:
+                raise
+            log.error("model.none", why=str(error))  # noqa: TRY400 (a person's matter, not a fault)
+            made, self.choice, reason = None, None, str(error)
+        else:
+            self.stack.push_async_callback(model.aclose)
+            log.info("model.chosen", provider=model.provider, model=choice.model, why=choice.why)
+            made, self.choice, reason = (model, choice), choice, ""
+        self.config = runtime_config(
+            loaded, keys, self.environ, made, no_model_reason=reason, users_options=self.parts.users_options
+        )
+        for part in (self.config.search, self.config.providers):
+            if part is not None:
+                self.stack.push_async_callback(part.aclose)
+
+    async def open_ledger(self, opened: Callable[[], L]) -> L:
+        """
+        Open the ledger of this program.
+
+        Raises:
+            LedgerError, ConfigError: As *opened* raises, which may block.
+        """
+        ledger = await asyncio.to_thread(opened)
+        self.stack.push_async_callback(ledger.aclose)
+        self.ledger = ledger
+        return ledger
+
+    def make_sandbox(self) -> None:
+        """Make the sandbox. Nothing is started before the first run that needs it."""
+        self.sandbox = build_sandbox(self.config.loaded)
+        self.stack.push_async_callback(self.sandbox.aclose)
+
+    def prepare(self, storage: RunStorage, listeners: Listeners | None = None) -> RunContextFactory:
+        """Return what sets up the contexts of runs whose memory and material come from *storage*."""
+        return RunContextFactory(
+            config=lambda: self.config,
+            ledger=self.ledger,
+            storage=storage,
+            sandbox=self.sandbox,
+            monotonic=clock.monotonic,
+            utc=clock.utc,
+            listeners=listeners or Listeners(),
+            crash_at=self.parts.crash_at,
+        )
+
+    def attempts(
+        self, prepare: PrepareRun, *, can_be_held: bool = True, can_be_given_back: bool = False
+    ) -> AttemptDeps:
+        """Return what the attempts of this program have in common."""
+        return AttemptDeps(
+            ledger=self.ledger,
+            handlers=handlers(),
+            prepare=prepare,
+            utc=clock.utc,
+            crash_at=self.parts.crash_at,
+            can_be_held=can_be_held,
+            can_be_given_back=can_be_given_back,
+        )
+
+    def describe(self) -> str:
+        """Return, in a few words, what answers."""
+        return f"{self.choice.model} ({self.choice.provider})" if self.choice else "nothing: see model.none"
+
+    def run_worker(self, ledger: PostgresLedger) -> RunWorker:
+        """Return what answers dispatched runs in this program."""
+        from rlmwatch.cluster.run_worker import PayloadStorage, PrepareDispatched, RunWorker
+
+        storage = PayloadStorage(ledger)
+        prepare = PrepareDispatched(ledger, storage, self.prepare(storage))
+        attempts = self.attempts(prepare, can_be_given_back=True)
+        return RunWorker(ledger=ledger, storage=storage, attempts=attempts, utc=clock.utc)
 
 
 class Role(Enum):
     """
     What a program does in its workspace.
 
-    SERVES answers whatever is saved, ANSWERS what it was started for; of these there is one at a time. LOOKS answers
-    nothing.
+    A DAEMON answers whatever is saved, ONE_SHOT what it was started for; of these there is one at a time. DRY_RUN
+    answers nothing.
     """
 
-    SERVES = "serves"
-    ANSWERS = "answers"
-    LOOKS = "looks"
+    DAEMON = "daemon"
+    ONE_SHOT = "one_shot"
+    DRY_RUN = "dry_run"
 
 
 class App:
@@ -99,83 +266,80 @@ class App:
     One workspace's running program. An asynchronous context manager: entering takes the lock and opens the ledger.
 
     Attributes:
-        terms: What holds for new runs; `reload` replaces it.
-        choice: Why it is this provider; None where there is none.
+        paths: The workspace and where its private state is.
         host: The name by which this machine answers.
+        node: Its part in a cluster; None where the ledger is its own.
     """
 
-    terms: RuntimeConfig
-    choice: Choice | None
+    root: Root
+    gateway: WorkspaceGateway
     watcher: Watcher
     inbox: Inbox
     supervisor: Supervisor
     webhooks: Webhooks
-    ledger: Verbs[Any]
-    sandbox: Sandbox
-    sharing: ClusterNode | None
+    node: ClusterNode | None
 
     def __init__(
         self,
-        place: WorkspacePaths,
+        paths: WorkspacePaths,
         *,
         environ: Mapping[str, str] | None = None,
         flags: Mapping[str, Any] | None = None,
         parts: Parts | None = None,
         redactor: Redactor | None = None,
-        role: Role = Role.ANSWERS,
+        role: Role = Role.ONE_SHOT,
     ) -> None:
         """
         Prepare; entering composes.
 
         Args:
-            place: The workspace and where its private state is.
+            paths: The workspace and where its private state is.
             environ: Where variables are looked up.
             flags: Settings of the command line, over all others.
             parts: In place of the real ones.
             redactor: Takes secrets out of the log.
             role: What it is to do.
         """
-        self.place = place
-        self.parts = parts or Parts()
-        self._environ = os.environ if environ is None else environ
-        self.host = self.parts.host or own_name(place.user_dir, self._environ, socket.gethostname())
-        self._flags = flags
-        self._redactor = redactor or Redactor()
+        self._builder = Builder(
+            environ=os.environ if environ is None else environ,
+            user_dir=paths.user_dir,
+            workspace=paths.root,
+            flags=flags,
+            parts=parts,
+            redactor=redactor,
+        )
+        self.paths = paths
+        parts = self._builder.parts
+        self.host = parts.host or own_name(paths.user_dir, self._builder.environ, socket.gethostname())
         self._role = role
-        self._stack = AsyncExitStack()
-        self.sharing = None
+        self.node = None
 
     async def __aenter__(self) -> Self:
         """
-        Take the lock, open the ledger, choose the provider, make the parts.
+        Take the lock, choose the provider, open the ledger, make the parts.
 
         Raises:
             ConfigError, WorkspaceError, LedgerError: It cannot begin. `WorkspaceBusy` says who holds the folder.
         """
         try:
-            loaded = self._load()
-            if self._role is not Role.LOOKS:
-                serves = self._role is Role.SERVES
-                lock = Lock.acquire(self.place.state, host=self.host, pid=os.getpid(), now=clock.utc(), serves=serves)
-                self._stack.callback(lock.release)
-            root = Root.open(self.place.root)
-            self.ledger = open_ledger(self.place, loaded.settings, self.host)
-            self._stack.push_async_callback(self.ledger.aclose)
-            self.terms = await self._terms(loaded)
-            self._stack.push_async_callback(lambda: _close(self.terms))
-            self.root = root
-            self.sandbox = build_sandbox(loaded)
-            self._stack.push_async_callback(self.sandbox.aclose)
-            if loaded.settings.ledger is not None and self._role is not Role.LOOKS:
-                self.sharing = await self._share(loaded.settings.ledger, loaded.settings.workers)
-            self.compose()
+            await self._open()
         except BaseException:
-            await self._stack.aclose()
+            await self._builder.stack.aclose()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+        await self._builder.stack.aclose()
+
+    @property
+    def config(self) -> RuntimeConfig:
+        """What holds for new runs; `reload` replaces it."""
+        return self._builder.config
+
+    @property
+    def ledger(self) -> Verbs[Any]:
+        """The ledger of this workspace."""
+        return self._builder.ledger
 
     async def reload(self) -> None:
         """
@@ -184,119 +348,204 @@ class App:
         Raises:
             ConfigError: A file is wrong. The last good settings stay.
         """
-        terms = await self._terms(self._load())
-        # Calls that are under way keep their connection until they end; then it closes with the loop.
-        self._stack.push_async_callback(_close, self.terms)
-        self.terms = self.benches.terms = terms
-        if self.sharing is None:
-            self.supervisor.workers = terms.loaded.settings.workers
-        else:
-            self.sharing.terms = terms
+        await self._builder.read_config(self._builder.load(), needs_provider=False)
+        if self.node is None:
+            self.supervisor.workers = self._settings().workers
         self.watcher.config = self._watch_config()
         await self.supervisor.release_held()
 
-    def _load(self) -> Loaded:
-        return load(user_dir=self.place.user_dir, workspace=self.place.root, environ=self._environ, flags=self._flags)
+    def compose(self) -> None:
+        """Make the parts that stand on settings, ledger and folder; again where another host answered meanwhile."""
+        redact = self._builder.redactor.text
+        board = StatusBoard(self.root, Writer(self.host, os.getpid()))
+        documents = build_documents(self.config.loaded)
+        self.gateway = WorkspaceGateway(self.root, self.paths.state.parent, board, clock.utc, redact, documents)
+        executor, workers = self._executor()
+        kinds = handlers().keys()
+        self.supervisor = Supervisor(
+            ledger=self.ledger,
+            workspace=self.gateway,
+            executor=executor,
+            kinds=kinds,
+            workers=workers,
+            monotonic=clock.monotonic,
+            utc=clock.utc,
+            crash_at=self._builder.parts.crash_at,
+            on_published=self._published,
+        )
+        self.inbox = Inbox(self.root, self.ledger, self.supervisor, lambda: rules(self._settings(), kinds, self.host))
+        self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, redact)
+        answered = Answered(self.root.path)
 
-    async def _terms(self, loaded: Loaded) -> RuntimeConfig:
-        self.choice = None
-        keys: Mapping[str, Key] = {}
-        try:
-            names = wanted(loaded.settings)
-            keys = await asyncio.to_thread(find_all, self._environ, self.place.user_dir, named=names)
-            self._redactor.know(secrets(loaded.settings, keys))
-            model, self.choice = await self.parts.find_model(loaded, keys, self._environ)
-        except NoProvider as error:
-            log.error("model.none", why=str(error))  # noqa: TRY400 (a person's matter, not a fault)
-            return runtime_config(loaded, keys, self._environ, why_none=str(error))
-        log.info("model.chosen", provider=model.provider, model=self.choice.model, why=self.choice.why)
-        return runtime_config(loaded, keys, self._environ, (model, self.choice))
+        async def answered_before(name: InputName) -> str | None:
+            return await asyncio.to_thread(answered.digest, name)
 
-    async def _share(self, url: str, workers: int) -> ClusterNode:
-        """Begin to hand runs out over the shared ledger, and to answer some of them here."""
+        ports = Ports(
+            queue=self.ledger,
+            answered=answered_before,
+            on_admitted=self.supervisor.admitted,
+            accepts=kinds.__contains__,
+            on_change=self.inbox.changed,
+        )
+        self.watcher = Watcher(self.root.path, self._watch_config(), ports)
+
+    def describe(self) -> str:
+        """Return, in a few words, what answers."""
+        return self._builder.describe()
+
+    async def _open(self) -> None:
+        builder = self._builder
+        loaded = builder.load()
+        if self._role is not Role.DRY_RUN:
+            serves = self._role is Role.DAEMON
+            lock = Lock.acquire(self.paths.state, host=self.host, pid=os.getpid(), now=clock.utc(), serves=serves)
+            builder.stack.callback(lock.release)
+        self.root = Root.open(self.paths.root)
+        url = loaded.settings.ledger
+        if url is None:
+            await builder.open_ledger(lambda: SqliteLedger.open(self.paths.ledger))
+            await builder.read_config(loaded, needs_provider=False)
+            builder.make_sandbox()
+        else:
+            shared = await builder.open_ledger(lambda: open_shared_of(self.paths, url, self.host))
+            await builder.read_config(loaded, needs_provider=False)
+            builder.make_sandbox()
+            if self._role is not Role.DRY_RUN:
+                self.node = await self._join_cluster(url, shared)
+        self.compose()
+
+    async def _join_cluster(self, url: str, ledger: PostgresLedger) -> ClusterNode:
+        """
+        Begin to sweep and to follow runs, and to answer some of them here: none where `workers` is 0.
+
+        Without a provider none either: a run that is taken here would be held, though another machine could answer it.
+        """
         from rlmwatch.cluster.node import ClusterNode
 
-        sharing = ClusterNode(url, self.ledger, workspace_name(self.place, self.host), self.terms)
-        await self._stack.enter_async_context(sharing)
-        sharing.answer(self.sandbox, handlers(), at_once=workers)
-        return sharing
+        node = await self._builder.stack.enter_async_context(ClusterNode(url, ledger))
+        node.start_monitor()
+        if self.config.model is not None and self._settings().workers:
+            node.start_worker(self._builder.run_worker(ledger), at_once=self._settings().workers)
+        return node
+
+    def _executor(self) -> tuple[Executor, int]:
+        """Return what carries out the runs, and how many at a time."""
+        if self.node is None:
+            prepare = self._builder.prepare(self.gateway, self._builder.parts.listeners)
+            attempts = self._builder.attempts(prepare)
+            local = LocalExecutor(ledger=self.ledger, workspace=self.gateway, attempts=attempts, utc=clock.utc)
+            return local, self._settings().workers
+        from rlmwatch.cluster.dispatcher import MAX_DISPATCHED, Dispatcher
+
+        dispatcher = Dispatcher(
+            ledger=self.node.ledger,
+            jobs=self.node.jobs,
+            monitor=self.node.monitor,
+            name=workspace_name(self.paths, self.host),
+            workspace=self.gateway,
+            config=lambda: self.config,
+            utc=clock.utc,
+            crash_at=self._builder.parts.crash_at,
+        )
+        return dispatcher, MAX_DISPATCHED
 
     def _watch_config(self) -> WatchConfig:
-        settings = self.terms.loaded.settings
+        settings = self._settings()
         return WatchConfig(
             ready_marker=settings.ready_marker,
             max_bytes=int(settings.max_input_mb * MB),
             on_new_save=OnNewSave(settings.on_new_save),
         )
 
-    def compose(self) -> None:
-        """Make the parts that stand on settings, ledger and folder; again where another host answered meanwhile."""
-        root = self.root
-        can = handlers()
-        board = StatusBoard(root, Writer(self.host, os.getpid()))
-        self.desk = WorkspaceGateway(
-            root,
-            self.place.state.parent,
-            board,
-            clock.utc,
-            self._redactor.text,
-            build_documents(self.terms.loaded),
-        )
-        self.benches = RunContextFactory(
-            self.terms,
-            self.ledger,
-            self.desk,
-            self.sandbox,
-            clock.monotonic,
-            clock.utc,
-            self.parts.on_text,
-            self.parts.crash_at,
-            self.parts.on_live,
-            self.desk.stream,
-        )
-        if self.sharing is not None:
-            self.supervisor = self.sharing.supervisor(self.desk, can, self.benches, self.parts.crash_at)
-        else:
-            self.supervisor = Supervisor(
-                self.ledger,
-                self.desk,
-                can,
-                self.benches,
-                self.terms.loaded.settings.workers,
-                clock.monotonic,
-                clock.utc,
-                self.parts.crash_at,
-            )
-        self.inbox = Inbox(root, self.ledger, self.supervisor, lambda: rules(self._settings(), can, self.host))
-        self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, self._redactor.text)
-        self.supervisor.on_published = self._published
-        answered = Answered(root.path)
-
-        async def answered_before(name: InputName) -> str | None:
-            return await asyncio.to_thread(answered.digest, name)
-
-        ports = Ports(
-            self.ledger,
-            answered_before,
-            self.supervisor.admitted,
-            can.__contains__,
-            self.inbox.changed,
-        )
-        self.watcher = Watcher(root.path, self._watch_config(), ports)
-
     def _settings(self) -> Settings:
-        return self.terms.loaded.settings
+        return self.config.loaded.settings
 
     def _published(self, run: Run) -> None:
         self.inbox.published(run)
         self.webhooks.published(run)
 
-    def describe(self) -> str:
-        """Return, in a few words, what answers."""
-        return f"{self.choice.model} ({self.choice.provider})" if self.choice else "nothing: see model.none"
 
+class DirectRunner:
+    """
+    Answers runs without a workspace, for the Python API. An asynchronous context manager.
 
-async def _close(terms: RuntimeConfig) -> None:
-    for part in (terms.model, terms.search, terms.providers):
-        if part is not None:
-            await part.aclose()
+    It keeps to the user's own settings, keys and ceilings. Every paid call is journalled in the user's private ledger
+    for Python, so the day's ceiling holds across all scripts.
+
+    Attributes:
+        state: The private state folder of all workspaces.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str], *, flags: Mapping[str, Any] | None = None, parts: Parts | None = None
+    ) -> None:
+        """
+        Prepare; entering composes.
+
+        Args:
+            environ: Where variables are looked up.
+            flags: Settings of the caller, over all others.
+            parts: In place of the real ones.
+        """
+        self._builder = Builder(environ=environ, user_dir=user_config_dir(environ), flags=flags, parts=parts)
+        self.state = state_dir(environ)
+
+    async def __aenter__(self) -> Self:
+        """
+        Compose.
+
+        Raises:
+            ConfigError, LedgerError, NoProvider: It cannot begin.
+        """
+        try:
+            await self._builder.read_config(self._builder.load())
+            await self._builder.open_ledger(lambda: SqliteLedger.open(self.state / PYTHON_LEDGER))
+            self._builder.make_sandbox()
+        except BaseException:
+            await self._builder.stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._builder.stack.aclose()
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """Where a model's code runs."""
+        return self._builder.sandbox
+
+    async def answer(
+        self, save: Save, storage: CallerStorage, *, on_step: Callable[[StepRecord], None] | None = None
+    ) -> tuple[Run, Result]:
+        """
+        Answer *save* and return its ended run; its session, where it has one, knows of it then.
+
+        Raises:
+            RlmwatchError: It failed, and why; what was spent is booked.
+        """
+        ledger = self._builder.ledger
+        admission = await ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=clock.utc())
+
+        async def claim() -> Run | None:
+            return admission.run and await ledger.claim(admission.run.run_id, now=clock.utc())
+
+        attempts = self._builder.attempts(self._builder.prepare(storage, Listeners(on_step=on_step)), can_be_held=False)
+        with Attempt(deps=attempts, claim=claim) as attempt:
+            run = await attempt.carry_out()
+            result = None if run is None else run.result
+            if run is not None:
+                await ledger.published(run.run_id)
+            if attempt.error is not None and (result is None or result.status is not RunStatus.COMPLETE):
+                if isinstance(attempt.error, RunTimeout) and result is not None and result.error:
+                    raise RunTimeout(result.error) from attempt.error  # with the provider's words, if it kept failing
+                raise attempt.error
+            if run is None or result is None:
+                raise AssertionError(f"{save.path} is not new")
+            await storage.conclude(run, result)
+        if result.status is RunStatus.FAILED:
+            raise ProviderError(result.error or str(result.outcome))
+        return run, result
+
+    async def steps(self, run_id: str) -> list[StepRecord]:
+        """Return the steps of a run's engine, oldest first."""
+        return await self._builder.ledger.steps(run_id)

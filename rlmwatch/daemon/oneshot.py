@@ -37,16 +37,16 @@ class Tally:
     waiting: int
 
 
-async def once(app: App, how: StartOptions) -> Tally:
+async def once(app: App, options: StartOptions) -> Tally:
     """
     Answer every unanswered input, also those of an earlier daemon, and return how that went.
 
     Raises:
         UsageError: Another host answers here, or it may be the wrong folder.
     """
-    if app.terms.model is None:
-        raise UsageError(app.terms.why_none)
-    await begin(app, how)
+    if app.config.model is None:
+        raise UsageError(app.config.no_model_reason)
+    await begin(app, options)
     only_here(app)
     await app.supervisor.recover()
     await app.inbox.begin()
@@ -64,7 +64,7 @@ async def once(app: App, how: StartOptions) -> Tally:
         leave.set()
         await asyncio.gather(*working)
         await app.supervisor.close()
-    await app.webhooks.tell_now()
+    await app.webhooks.deliver_now()
     return await _tally(app)
 
 
@@ -89,14 +89,14 @@ async def answer(app: App, path: str) -> Run:
     Where these bytes were answered before, no call is made, and that run is returned.
 
     Raises:
-        UsageError: There is no such file, it is no input, or its kind cannot be answered here.
+        UsageError: There is no such file, it is not an input, or its kind cannot be answered here.
         InputError: It holds nothing to answer.
     """
-    if app.terms.model is None:
-        raise UsageError(app.terms.why_none)
+    if app.config.model is None:
+        raise UsageError(app.config.no_model_reason)
     only_here(app)
-    save = await read_one(app.place.root, path, app.watcher.config)
-    if save.kind not in app.supervisor.handlers:
+    save = await read_one(app.paths.root, path, app.watcher.config)
+    if save.kind not in app.supervisor.kinds:
         raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
     admission = await app.ledger.admit(save, on_new_save=app.watcher.config.on_new_save, now=clock.utc())
     if admission.run is None:
@@ -117,13 +117,13 @@ async def answer_job(app: App, job_id: str) -> None:
     Raises:
         UsageError: There is nothing to answer with, or another host answers here.
     """
-    if app.terms.model is None:
-        raise UsageError(app.terms.why_none)
+    if app.config.model is None:
+        raise UsageError(app.config.no_model_reason)
     only_here(app)
     await app.inbox.take_now(job_id)
     await app.supervisor.until_idle()
     await app.supervisor.close()
-    await app.webhooks.tell_now()
+    await app.webhooks.deliver_now()
 
 
 async def _answered_before(app: App, save: Save) -> Run:
@@ -177,38 +177,48 @@ async def sketches(app: App) -> list[Sketch]:
 
 async def _sketch(app: App, save: Save) -> Sketch:
     given = RunOptions.model_validate(dict(save.options))
-    options = app.terms.loaded.settings.options_for(save.kind, given)
-    nothing = Sketch(save.path, save.kind, options.model, (), options.tokens, None, save.problem)
+    options = app.config.loaded.settings.options_for(save.kind, given)
+    nothing = Sketch(
+        path=save.path,
+        kind=save.kind,
+        model=options.model,
+        messages=(),
+        tokens=options.tokens,
+        usd=None,
+        problem=save.problem,
+    )
     if save.problem:
         return nothing
     model: Model | None = None
     try:
-        if app.terms.model is not None or options.provider is not None:
-            chosen = await choose_model(app.terms, save.kind, given, learn=False)
+        if app.config.model is not None or options.provider is not None:
+            chosen = await choose_model(app.config, save.kind, given, learn=False)
             model, options = chosen.model, chosen.options
             nothing = replace(nothing, model=options.model)
         request = await _first_request(app, save, options)
     except RlmwatchError as error:
         return replace(nothing, problem=str(error))
     if request is None:
-        words = Message("user", save.prompt)
-        cannot = app.terms.why_no_search if searches_the_web(save.kind, options) and app.terms.search is None else None
+        message = Message("user", save.prompt)
+        cannot_search = searches_the_web(save.kind, options) and app.config.search is None
+        no_search = app.config.no_search_reason if cannot_search else None
         steps = options.max_steps or DEFAULT_STEPS
-        problem = (app.terms.why_none if model is None else "") or cannot
-        return replace(nothing, messages=(words,), steps=steps, usd=options.max_cost_usd, problem=problem)
+        problem = (app.config.no_model_reason if model is None else "") or no_search
+        return replace(nothing, messages=(message,), steps=steps, usd=options.max_cost_usd, problem=problem)
     price = price_of(model, request) if model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
-    return replace(nothing, messages=request.messages, usd=usd, problem=None if model else app.terms.why_none or None)
+    problem = None if model else app.config.no_model_reason or None
+    return replace(nothing, messages=request.messages, usd=usd, problem=problem)
 
 
 async def _first_request(app: App, save: Save, options: RunOptions) -> Request | None:
     """Return the one request of a plain call; None for a run of the engine, whose requests depend on its replies."""
     name = input_name(save.path)
     if save.kind is Kind.CHAT and name is not None:
-        memory = await asyncio.to_thread(load_chat, app.place.root, name, now=clock.utc())
+        memory = await asyncio.to_thread(load_chat, app.paths.root, name, now=clock.utc())
         return chat.compose(save.prompt, options, memory.state)
     if save.kind is not Kind.JOB or name is None:
         return None
-    found = await asyncio.to_thread(read_context, app.place.root, name, options.context)
+    found = await asyncio.to_thread(read_context, app.paths.root, name, options.context)
     context = found.context(dict.fromkeys(found.documents, ""))
     return job.compose(save.prompt, options) if job.is_plain(options, context) else None

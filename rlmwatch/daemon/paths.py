@@ -35,7 +35,7 @@ class WorkspacePaths:
 
 def locate(argument: Path | None, environ: Mapping[str, str] = os.environ) -> WorkspacePaths:
     """
-    Return the place of the workspace: the argument, else `RLMWATCH_WORKSPACE`, else the current folder if it is one.
+    Return the paths of the workspace: the argument, else `RLMWATCH_WORKSPACE`, else the current folder if it is one.
 
     Raises:
         UsageError: There is no such folder, or none was named.

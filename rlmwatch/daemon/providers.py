@@ -86,7 +86,7 @@ def runtime_config(
     environ: Mapping[str, str],
     default: tuple[Model, Choice] | None = None,
     *,
-    why_none: str = "",
+    no_model_reason: str = "",
     users_options: bool = False,
 ) -> RuntimeConfig:
     """
@@ -96,20 +96,20 @@ def runtime_config(
         loaded: The settings.
         keys: The keys that are there.
         environ: Where variables are looked up.
-        default: The provider of runs that name none; None where there is none, and *why_none* says why.
-        why_none: For the person.
+        default: The provider of runs that name none; None where there is none, and *no_model_reason* says why.
+        no_model_reason: For the person.
         users_options: Whether what a run itself says is the user's own word.
     """
     model, choice = default or (None, None)
-    search, why_no_search = find_search(keys, environ, choice)
+    search, no_search_reason = find_search(keys, environ, choice)
     return RuntimeConfig(
-        loaded,
-        model,
-        choice.model if choice is not None else None,
-        why_none,
-        search,
-        why_no_search,
-        choice,
-        OtherProviders(loaded, keys, environ, default),
-        users_options,
+        loaded=loaded,
+        model=model,
+        default_model=choice.model if choice is not None else None,
+        no_model_reason=no_model_reason,
+        search=search,
+        no_search_reason=no_search_reason,
+        choice=choice,
+        providers=OtherProviders(loaded, keys, environ, default),
+        users_options=users_options,
     )

@@ -51,15 +51,15 @@ class StartOptions:
     take_over: bool = False
 
 
-async def serve(app: App, stop: asyncio.Event, *, how: StartOptions, manager: Manager) -> None:
+async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager: Manager) -> None:
     """
     Watch and answer until *stop*.
 
     Raises:
-        UsageError: A folder that is no workspace yet has many unanswered inputs.
+        UsageError: A folder without `rlmwatch.toml` has many unanswered inputs.
         ConfigError, WorkspaceError, LedgerError: It cannot begin.
     """
-    await begin(app, how)
+    await begin(app, options)
     with _signals(app, stop, manager):
         stale = False  # whether another host may have answered since the folder was read
         while not stop.is_set():
@@ -75,24 +75,24 @@ async def serve(app: App, stop: asyncio.Event, *, how: StartOptions, manager: Ma
     log.info("stopped")
 
 
-async def begin(app: App, how: StartOptions) -> None:
+async def begin(app: App, options: StartOptions) -> None:
     """
     Begin to watch, see that it is the right folder, and move it to this host where that was asked.
 
     Raises:
-        UsageError: A folder that is no workspace yet has many unanswered inputs.
+        UsageError: A folder without `rlmwatch.toml` has many unanswered inputs.
         ConfigError, WorkspaceError, LedgerError: It cannot begin.
     """
-    new = not (app.place.root / WORKSPACE_FILE).is_file()
+    new = not (app.paths.root / WORKSPACE_FILE).is_file()
     waiting = await app.watcher.first_scan()
-    if new and waiting > MANY_UNANSWERED and not how.yes:
+    if new and waiting > MANY_UNANSWERED and not options.yes:
         await app.watcher.stop()
         raise UsageError(
-            f"{app.place.root} has {waiting} unanswered inputs and no {WORKSPACE_FILE}: is it the right folder? "
-            f"If it is: rlmwatch init {app.place.root}, or rlmwatch run --yes {app.place.root}"
+            f"{app.paths.root} has {waiting} unanswered inputs and no {WORKSPACE_FILE}: is it the right folder? "
+            f"If it is: rlmwatch init {app.paths.root}, or rlmwatch run --yes {app.paths.root}"
         )
-    if how.take_over:
-        before = take_over(app.place.root, app.host, now=clock.utc())
+    if options.take_over:
+        before = take_over(app.paths.root, app.host, now=clock.utc())
         log.info("host.taken_over", host=app.host, before=before)
 
 
@@ -106,58 +106,58 @@ def only_here(app: App) -> None:
     other = _rule(app)
     if other is not None:
         raise UsageError(
-            f"{other} answers in {app.place.root}, as its {WORKSPACE_FILE} says; "
-            f"`rlmwatch run --take-over {app.place.root}` moves it to {app.host}"
+            f"{other} answers in {app.paths.root}, as its {WORKSPACE_FILE} says; "
+            f"`rlmwatch run --take-over {app.paths.root}` moves it to {app.host}"
         )
 
 
 async def _until_ours(app: App, stop: asyncio.Event, manager: Manager) -> bool:
     """Wait until this host answers here, or *stop*; return whether another did meanwhile."""
-    turn = _Turn(app)
-    said: str | None = None
+    hosts = _HostRule(app)
+    reported: str | None = None
     ours_at: float | None = None
     while not stop.is_set():
-        rule, now = turn.other(), clock.monotonic()
+        rule, now = hosts.other(), clock.monotonic()
         if rule is None:
-            ours_at = ours_at or now + (HANDOVER_S if said else 0.0)
+            ours_at = ours_at or now + (HANDOVER_S if reported else 0.0)
             if now >= ours_at:
                 break
         else:
             ours_at = None
-        if rule and rule != said:
-            said = rule
+        if rule and rule != reported:
+            reported = rule
             await app.watcher.stop()
             log.warning("host.standby", answers=rule, me=app.host, done="answering nothing", cure="--take-over")
             manager.ready(f"idle: {rule} answers here")
         await _tick(stop, TICK_S)
         manager.ping()
-    return said is not None
+    return reported is not None
 
 
 @dataclass(slots=True)
-class _Turn:
-    """Whose turn it is. The file that says so is read only where it looks other than before: that takes 1 ms."""
+class _HostRule:
+    """Which host answers here. The file that says so is read only after it has changed: reading it takes 1 ms."""
 
     app: App
-    _looked: bool = False
-    _seen: Signature | None = None
+    _read: bool = False
+    _signature: Signature | None = None
     _other: str | None = None
 
     def other(self) -> str | None:
         """Return the other host that answers here; None where it is this one."""
-        root = self.app.place.root
-        seen = look(root, WORKSPACE_FILE)
-        if not self._looked or seen != self._seen:
-            self._looked, self._seen, self._other = True, seen, _rule(self.app)
+        root = self.app.paths.root
+        signature = look(root, WORKSPACE_FILE)
+        if not self._read or signature != self._signature:
+            self._read, self._signature, self._other = True, signature, _rule(self.app)
         return self._other
 
 
 def _rule(app: App) -> str | None:
     """Return the other host that answers here; None where it is this one."""
     try:
-        rule = host_rule(app.place.root, app.host, now=clock.utc())
+        rule = host_rule(app.paths.root, app.host, now=clock.utc())
     except (ConfigError, WorkspaceError) as error:
-        # A half-edited or missing file moves nothing: whoever answered goes on.
+        # A half-edited or missing file changes nothing: whoever answered goes on.
         log.warning("host.unknown", why=str(error))
         return None
     return rule.host if isinstance(rule, Theirs) else None
@@ -166,7 +166,7 @@ def _rule(app: App) -> str | None:
 async def _work(app: App, stop: asyncio.Event, manager: Manager) -> None:
     """Watch and answer until *stop*, or until another host takes over."""
     leave = asyncio.Event()
-    await asyncio.to_thread(sweep, app.place.root, before=clock.utc())
+    await asyncio.to_thread(sweep, app.paths.root, before=clock.utc())
     await app.supervisor.recover()
     await app.inbox.begin()
     async with asyncio.TaskGroup() as group:
@@ -174,25 +174,25 @@ async def _work(app: App, stop: asyncio.Event, manager: Manager) -> None:
         group.create_task(app.inbox.run(leave))
         group.create_task(app.supervisor.run(leave))
         group.create_task(app.webhooks.run(leave))
-        log.info("ready", workspace=str(app.place.root), answers=app.describe(), host=app.host)
-        manager.ready(f"watching {app.place.root}")
+        log.info("ready", workspace=str(app.paths.root), answers=app.describe(), host=app.host)
+        manager.ready(f"watching {app.paths.root}")
         try:
-            await _keep_house(app, stop, manager)
+            await _maintain(app, stop, manager)
         finally:
             leave.set()
 
 
-async def _keep_house(app: App, stop: asyncio.Event, manager: Manager) -> None:
+async def _maintain(app: App, stop: asyncio.Event, manager: Manager) -> None:
     """Return when *stop* is set or another host answers."""
-    turn = _Turn(app)
+    hosts = _HostRule(app)
     prune_at, day = clock.monotonic(), _day()
     while not await _tick(stop, TICK_S):
         manager.ping()
-        await app.desk.flush()
+        await app.gateway.flush()
         if _day() != day:  # what a ceiling stopped may go on
             day = _day()
             await app.supervisor.try_held_again()
-        if other := turn.other():
+        if other := hosts.other():
             log.warning("host.handover", answers=other, me=app.host)
             return
         if clock.monotonic() >= prune_at:
@@ -206,9 +206,9 @@ def _day() -> str:
 
 
 async def _prune(app: App) -> None:
-    keep = app.terms.loaded.settings.keep_jobs_days
+    keep = app.config.loaded.settings.keep_jobs_days
     try:
-        await asyncio.to_thread(prune, app.desk.root, now=clock.utc(), keep_days=keep)
+        await asyncio.to_thread(prune, app.gateway.root, now=clock.utc(), keep_days=keep)
     except WorkspaceError as error:
         log.warning("status.not_pruned", why=str(error))
 
@@ -262,4 +262,4 @@ class _signals:  # noqa: N801 (a context manager, used like a function)
             log.info("reloaded", answers=self._app.describe())
         except RlmwatchError as error:
             log.error("reload.failed", why=str(error), done="the last good settings stay")  # noqa: TRY400 (a person's matter)
-        self._manager.ready(f"watching {self._app.place.root}")
+        self._manager.ready(f"watching {self._app.paths.root}")

@@ -23,19 +23,29 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def open_ledger(place: WorkspacePaths, settings: Settings, host: str) -> Verbs[Any]:
+def open_ledger(paths: WorkspacePaths, settings: Settings, host: str) -> Verbs[Any]:
     """
-    Open the ledger of the workspace at *place* on this *host*. Blocks.
+    Open the ledger of a workspace on this *host*. Blocks.
 
     Raises:
         LedgerError: It cannot be used.
-        ConfigError: The extra for shared ledgers is not installed, or the address is none.
+        ConfigError: The extra for shared ledgers is not installed, or the address cannot be one.
     """
     if settings.ledger is None:
-        return SqliteLedger.open(place.ledger)
-    if place.ledger.exists():
-        log.warning("ledger.left_behind", file=str(place.ledger), cure="rlmwatch ledger move")
-    return open_shared(settings.ledger, workspace_name(place, host))
+        return SqliteLedger.open(paths.ledger)
+    return open_shared_of(paths, settings.ledger, host)
+
+
+def open_shared_of(paths: WorkspacePaths, url: str, host: str) -> PostgresLedger:
+    """
+    Open the shared ledger at *url* for a workspace on this *host*. Blocks.
+
+    Raises:
+        LedgerError, ConfigError: As `open_ledger`.
+    """
+    if paths.ledger.exists():
+        log.warning("ledger.left_behind", file=str(paths.ledger), cure="rlmwatch ledger move")
+    return open_shared(url, workspace_name(paths, host))
 
 
 def open_shared(url: str, workspace: str | None) -> PostgresLedger:
@@ -53,7 +63,7 @@ def open_shared(url: str, workspace: str | None) -> PostgresLedger:
 
 def cluster_installed() -> None:
     """
-    Return if the extra for shared ledgers is there.
+    Check that the extra for shared ledgers is installed.
 
     Raises:
         ConfigError: It is not.
@@ -62,30 +72,30 @@ def cluster_installed() -> None:
         raise ConfigError("ledger: for a PostgreSQL ledger, install rlmwatch[cluster]")
 
 
-def ledger_of(place: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Verbs[Any]:
+def ledger_of(paths: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Verbs[Any]:
     """
-    Open the ledger that the settings of *place* name, for a command that reads or changes it beside a daemon. Blocks.
+    Open the ledger that the settings of a workspace name, for a command beside a daemon. Blocks.
 
     Raises:
         LedgerError, ConfigError: As `open_ledger`.
     """
-    loaded = load(user_dir=place.user_dir, workspace=place.root, environ=environ)
-    return open_ledger(place, loaded.settings, own_name(place.user_dir, environ, socket.gethostname()))
+    loaded = load(user_dir=paths.user_dir, workspace=paths.root, environ=environ)
+    return open_ledger(paths, loaded.settings, own_name(paths.user_dir, environ, socket.gethostname()))
 
 
-def ledger_if_any(place: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Verbs[Any] | None:
+def ledger_if_any(paths: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Verbs[Any] | None:
     """
-    Open the ledger of *place* as `ledger_of` does; None where nothing was ever kept in it. Blocks.
+    Open the ledger of a workspace as `ledger_of` does; None where nothing was ever stored in it. Blocks.
 
     Raises:
         LedgerError, ConfigError: As `open_ledger`.
     """
-    loaded = load(user_dir=place.user_dir, workspace=place.root, environ=environ)
-    if loaded.settings.ledger is None and not place.ledger.exists():
+    loaded = load(user_dir=paths.user_dir, workspace=paths.root, environ=environ)
+    if loaded.settings.ledger is None and not paths.ledger.exists():
         return None
-    return open_ledger(place, loaded.settings, own_name(place.user_dir, environ, socket.gethostname()))
+    return open_ledger(paths, loaded.settings, own_name(paths.user_dir, environ, socket.gethostname()))
 
 
-def workspace_name(place: WorkspacePaths, host: str) -> str:
+def workspace_name(paths: WorkspacePaths, host: str) -> str:
     """Return the name under which a shared ledger knows this workspace: folders of two machines may have one path."""
-    return f"{host}/{place.state.name}"
+    return f"{host}/{paths.state.name}"

@@ -95,7 +95,15 @@ async def run_engine(task: Task, kit: EngineDeps) -> EngineResult:
     log.info("engine.ended", run=kit.calls.frame.run_id, outcome=end.outcome, steps=engine.step)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
     partial = end.outcome is not Outcome.SUCCESS
-    return EngineResult(text, value, end.outcome, partial, engine.step, _notes(kit), engine.model)
+    return EngineResult(
+        answer=text,
+        value=value,
+        outcome=end.outcome,
+        partial=partial,
+        steps=engine.step,
+        notes=_notes(kit),
+        model=engine.model,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,11 +91,11 @@ async def choose_model(config: RuntimeConfig, kind: Kind, given: RunOptions, *, 
     else:
         _refuse_closed(config, kind, given, options.provider)
         if config.providers is None:
-            raise NoProvider(config.why_none or "no other provider can be had here")
+            raise NoProvider(config.no_model_reason or "no other provider can be had here")
         model, choice = await config.providers.named(options.provider)
         default = choice.model
     if model is None:
-        raise NoProvider(config.why_none)
+        raise NoProvider(config.no_model_reason)
     if options.model is None:
         options = options.model_copy(update={"model": default})
     if choice is not None and choice.one_model and options.model != choice.model:

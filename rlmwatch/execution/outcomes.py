@@ -73,17 +73,21 @@ OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
 """What a failed run's outcome is, by the class of its error; the first that fits."""
 
 
-def ended_by(error: Exception, bench: RunContext | None) -> Result | Hold | None:
-    """Return what becomes of a run that ended with *error*; None leaves it to the attempt that owns it."""
+def ended_by(error: Exception, context: RunContext | None) -> Result | Hold | None:
+    """
+    Return what becomes of a run that ended with *error*; None leaves it to the attempt that owns it.
+
+    Args:
+        error: What was raised.
+        context: What the handler worked with; None where it was not made.
+    """
     if isinstance(error, Fenced):
         return None
     if isinstance(error, CeilingReached):
         return Hold(f"{error}\n{BY_ITSELF}", may_pass=True)
     if isinstance(error, HOLDS):
         return Hold(f"{error}\n{AFTERWARDS}")
-    used = bench.calls.used if bench else Usage()
-    text = bench.calls.text_so_far.strip() if bench else ""
-    model = bench.options.model if bench else None
+    text = context.calls.text_so_far.strip() if context else ""
     if isinstance(error, RunEnded) and (text or isinstance(error, RunCancelled)):
         cancelled = isinstance(error, RunCancelled)
         return Result(
@@ -91,15 +95,33 @@ def ended_by(error: Exception, bench: RunContext | None) -> Result | Hold | None
             Outcome.CANCELLED if cancelled else Outcome.TIMEOUT,
             answer=text or None,
             partial=bool(text),
-            usage=used,
+            usage=_used(context),
             notes=(str(error),),
-            model=model,
+            model=_model(context),
         )
-    outcome = next((outcome for kind, outcome in OUTCOMES if isinstance(error, kind)), None)
-    if outcome is not None:
-        trouble = bench.calls.trouble if bench and isinstance(error, RunTimeout) else None
-        said = str(error) if trouble is None else f"{trouble}\nIt was tried again until the time was up: {error}"
-        return Result(RunStatus.FAILED, outcome, error=said, usage=used, model=model)
-    log.error("run.internal_error", exc_info=error)
-    said = f"a fault in rlmwatch: {type(error).__name__}: {error}; the log has the details. Please report it."
-    return Result(RunStatus.FAILED, Outcome.ERROR, error=said, usage=used, model=model)
+    outcome = _outcome(error)
+    if outcome is None:
+        log.error("run.internal_error", exc_info=error)
+        text = f"a fault in rlmwatch: {type(error).__name__}: {error}; the log has the details. Please report it."
+        return Result(RunStatus.FAILED, Outcome.ERROR, error=text, usage=_used(context), model=_model(context))
+    trouble = context.calls.trouble if context and isinstance(error, RunTimeout) else None
+    text = str(error) if trouble is None else f"{trouble}\nIt was tried again until the time was up: {error}"
+    return Result(RunStatus.FAILED, outcome, error=text, usage=_used(context), model=_model(context))
+
+
+def failed_by(error: Exception, context: RunContext | None) -> Result:
+    """Return how a run ended that *error* would hold, where nobody could release it."""
+    outcome = _outcome(error) or Outcome.PROVIDER_ERROR
+    return Result(RunStatus.FAILED, outcome, error=str(error), usage=_used(context), model=_model(context))
+
+
+def _outcome(error: Exception) -> Outcome | None:
+    return next((outcome for kind, outcome in OUTCOMES if isinstance(error, kind)), None)
+
+
+def _used(context: RunContext | None) -> Usage:
+    return context.calls.used if context else Usage()
+
+
+def _model(context: RunContext | None) -> str | None:
+    return context.options.model if context else None

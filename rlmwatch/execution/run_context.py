@@ -2,13 +2,14 @@
 Sets up what a handler works with: options, budget and paid calls of one attempt.
 
 What holds for new runs (settings and model) stands in `RuntimeConfig`, which a reload
-replaces as a whole: a run keeps the terms that it began with.
+replaces as a whole: a run keeps the configuration that it began with.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,6 @@ from rlmwatch.engine.call_site import AttemptScope
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.searches import Searches
 from rlmwatch.errors import NoProvider, WorkspaceBusy
-from rlmwatch.execution.heard import Heard
 from rlmwatch.execution.model_choice import Providers, choose_model
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.handlers.base import RunContext
@@ -33,7 +33,7 @@ from rlmwatch.models.select import Choice
 from rlmwatch.runs.journal import Ceilings, Journal
 from rlmwatch.runs.model import Run, Usage
 from rlmwatch.runs.queue import Queue
-from rlmwatch.runs.trajectory import Trajectory
+from rlmwatch.runs.trajectory import StepRecord, Trajectory
 from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.search.base import Search
 from rlmwatch.settings.sources import Loaded
@@ -49,11 +49,11 @@ NO_SEARCH = (
 )
 
 
-class Ledger(Queue, Journal, Trajectory, Protocol):
-    """All that the ledger keeps of a run."""
+class RunLedger(Queue, Journal, Trajectory, Protocol):
+    """All that the ledger stores of a run."""
 
 
-class Held(Protocol):
+class Releasable(Protocol):
     """Something that is held until it is given back."""
 
     def release(self) -> None:
@@ -62,24 +62,61 @@ class Held(Protocol):
 
 
 class RunStorage(Protocol):
-    """Where a run's memory, material and session come from, and where it says how far it is: see `WorkspaceGateway`."""
+    """
+    Where a run's memory, material and session come from, and where its progress and spending are stored.
 
-    async def memory(self, run: Run) -> Remembered: ...  # noqa: D102 (see `WorkspaceGateway`)
+    `WorkspaceGateway` is the workspace itself, `PayloadStorage` what came with a dispatched run, `CallerStorage` what a
+    Python program passes in.
+    """
 
-    async def context(self, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context: ...  # noqa: D102
+    async def memory(self, run: Run) -> Remembered:
+        """Return the conversation's memory as it is now."""
+        ...
 
-    async def session(self, run: Run) -> SessionState: ...  # noqa: D102
+    async def context(self, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context:
+        """
+        Return the material of *run*.
 
-    async def book(self, run: Run, used: Usage) -> None: ...  # noqa: D102
+        Raises:
+            InputError: It cannot be read, or may not be.
+        """
+        ...
 
-    def session_lock(self, run: Run) -> Held: ...  # noqa: D102
+    async def session(self, run: Run) -> SessionState:
+        """Return the research session of *run*."""
+        ...
 
-    def note(self, run: Run, live: Live) -> None: ...  # noqa: D102
+    def lock_session(self, run: Run) -> Releasable:
+        """
+        Take the lock of the session of *run*. Blocks no longer than a look.
 
-    def note_spending(self, run: Run, used: Usage) -> None: ...  # noqa: D102
+        Raises:
+            WorkspaceBusy: Another run uses it now.
+        """
+        ...
+
+    async def book_spending(self, run: Run, used: Usage) -> None:
+        """Book what *run* used so far in its session. Idempotent; a failure is logged, for the run's end books it."""
+        ...
+
+    def book_spending_soon(self, run: Run, used: Usage) -> None:
+        """Do as `book_spending`, beside the work that goes on."""
+        ...
+
+    async def report_start(self, run: Run, live: Live) -> None:
+        """Store that an attempt of *run* begins, before anything is paid. A failure is logged."""
+        ...
+
+    def report_progress(self, run: Run, live: Live) -> None:
+        """Store how far *run* is, beside the work that goes on."""
+        ...
+
+    def stream(self, run: Run) -> Stream | None:
+        """Return what shows the answer of *run* so far; None where nothing can."""
+        ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
     """
     What holds for new runs.
@@ -87,20 +124,20 @@ class RuntimeConfig:
     Attributes:
         model: The provider; None where there is none.
         default_model: Model of runs that name none.
-        why_none: Why there is no provider, for the person; `""` where there is one.
+        no_model_reason: Why there is no provider, for the person; `""` where there is one.
         search: Searches the web; None where there is no key for it.
-        why_no_search: Why there is none, for the person.
+        no_search_reason: Why there is none, for the person.
         choice: How the provider was chosen.
         providers: The providers that a run may name beside; None where there are none.
-        users_options: Whether what a run itself says is the user's own word: a program's of theirs, no file's.
+        users_options: Whether what a run itself says is the user's own word: a program's of theirs, not a file's.
     """
 
     loaded: Loaded
     model: Model | None
     default_model: str | None
-    why_none: str = ""
+    no_model_reason: str = ""
     search: Search | None = None
-    why_no_search: str = NO_SEARCH
+    no_search_reason: str = NO_SEARCH
     choice: Choice | None = None
     providers: Providers | None = None
     users_options: bool = False
@@ -112,136 +149,227 @@ class RuntimeConfig:
         return Ceilings(found.max_cost_usd_per_day, found.max_cost_usd_per_month)
 
 
-@dataclass(slots=True)
-class RunContextFactory:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
     """
-    Makes benches under the terms of the moment.
+    What a program does with a run that goes on, beside storing it.
 
     Attributes:
-        desk: Reads memory and material, and writes how far a run is.
-        sandbox: Where a model's code runs.
-        on_text: Returns who listens to a run's text; None where nobody does.
-        on_live: Is told how far a run is.
-        stream: Returns what shows a run's answer so far, for those that ask for it; None where nothing can.
+        on_text: Returns what is given each piece of a run's text; None where nobody listens.
+        on_live: Is given how far a run is.
+        on_step: Is given each step of the engine, once it is durable.
     """
 
-    terms: RuntimeConfig
-    ledger: Ledger
-    desk: RunStorage
+    on_text: Callable[[Run], Callable[[str], None] | None] = field(default=lambda _run: None)
+    on_live: Callable[[Run, Live], None] = field(default=lambda _run, _live: None)
+    on_step: Callable[[StepRecord], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """
+    What one attempt works with, and what it holds.
+
+    Attributes:
+        run: The run, with the options that hold for it.
+        context: What its handler works with.
+        closing: What is closed when its handler has ended.
+        until_published: What is held until its files are written: the next run reads them.
+    """
+
+    run: Run
+    context: RunContext
+    closing: AsyncExitStack
+    until_published: ExitStack
+
+
+class PrepareRun(Protocol):
+    """Sets up what a handler works with."""
+
+    async def __call__(self, run: Run) -> PreparedRun:
+        """
+        Return what one attempt of *run* works with. Where it raises, it holds nothing.
+
+        Raises:
+            RlmwatchError: The run cannot begin (no provider, a bad option).
+        """
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class RunContextFactory:
+    """
+    Makes run contexts by the configuration of the moment (port `PrepareRun`).
+
+    Attributes:
+        config: Returns what holds for new runs now.
+        storage: Where memory and material come from, and progress goes to.
+        sandbox: Where a model's code runs.
+        monotonic: Asks the monotonic clock.
+        utc: Asks the wall clock.
+        listeners: Who else hears of a run.
+        crash_at: Is told the named points at which a crash must lose nothing.
+    """
+
+    config: Callable[[], RuntimeConfig]
+    ledger: RunLedger
+    storage: RunStorage
     sandbox: Sandbox
     monotonic: Callable[[], float]
     utc: Callable[[], str]
-    on_text: Callable[[Run], Callable[[str], None] | None] = field(default=lambda _run: None)
+    listeners: Listeners = field(default_factory=Listeners)
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
-    on_live: Callable[[Run, Live], None] = field(default=lambda _run, _live: None)
-    stream: Callable[[Run], Stream | None] = field(default=lambda _run: None)
 
-    async def __call__(self, run: Run, heard: Heard) -> RunContext:
+    async def __call__(self, run: Run) -> PreparedRun:
         """
-        Return the bench of one attempt of *run*.
+        Return what one attempt of *run* works with.
 
         Raises:
             NoProvider: There is nothing to answer with.
             InputError: It names a provider that the user did not open to workspaces.
             UnknownPrice: The model's price is not known, and the workspace chose it (see `model_choice`).
+            WorkspaceBusy: Another run has used the session until the time limit was up.
         """
-        terms = self.terms
-        said = RunOptions.model_validate(dict(run.options))
-        heard.max_seconds = terms.loaded.settings.options_for(run.kind, said).max_seconds
-        chosen = await choose_model(terms, run.kind, said)
+        config = self.config()
+        front_matter = RunOptions.model_validate(dict(run.options))
+        chosen = await choose_model(config, run.kind, front_matter)
         options = chosen.options
-        session = await self._session(run, options, heard) if run.kind is Kind.RESEARCH else None
-        if session is None:
-            budget = Budget("run", Caps(options.max_tokens, options.max_cost_usd, options.max_searches))
-        else:
-            options = _with_raised_caps(options, session, terms, said)
-            budget = _session_budget(options, session.spent_before(run.run_id))
-        calls = Calls(self._frame(run, options), self.ledger, chosen.model, budget, crash_at=self.crash_at)
-        searches = self._searches(run, options, calls)
-        await calls.resume()
-        heard.live = _live(options, calls, Progress())
-        heard.bench = RunContext(
-            options=options,
-            calls=calls,
-            memory=partial(self.desk.memory, run),
-            pin=partial(self._pin, run),
-            progress=partial(self._progress, run, heard),
-            context=partial(self.desk.context, run, options.context, terms.loaded.settings.context.outside_roots),
-            sandbox=self.sandbox,
-            trajectory=self.ledger,
-            session=session,
-            searches=searches,
-            price_note=chosen.note,
-            on_text=self._listener(run, options, calls, heard),
-        )
-        if searches is not None:
-            searches.note = partial(self._note_search, run, heard)
-        if session is not None:
-            heard.closing.push_async_callback(self._book, run, calls)
-        return heard.bench
+        async with AsyncExitStack() as closing:
+            with ExitStack() as until_published:
+                session = await self._session(run, options, until_published) if run.kind is Kind.RESEARCH else None
+                if session is None:
+                    budget = Budget("run", Caps(options.max_tokens, options.max_cost_usd, options.max_searches))
+                else:
+                    options = _with_raised_caps(options, session, config, front_matter)
+                    budget = _session_budget(options, session.spent_before(run.run_id))
+                scope = self._scope(run, options, config)
+                calls = Calls(scope, self.ledger, chosen.model, budget, crash_at=self.crash_at)
+                searches = _searches(run, options, config, calls)
+                await calls.resume()
+                report = _ProgressReport(run, options, calls, self.storage, self.listeners.on_live)
+                if searches is not None:
+                    searches.note = report.note
+                if session is not None:
+                    closing.push_async_callback(self._book, run, calls)
+                outside_roots = config.loaded.settings.context.outside_roots
+                context = RunContext(
+                    options=options,
+                    calls=calls,
+                    memory=partial(self.storage.memory, run),
+                    pin=partial(self._freeze, run),
+                    progress=report,
+                    context=partial(self.storage.context, run, options.context, outside_roots),
+                    sandbox=self.sandbox,
+                    trajectory=_observed(self.ledger, self.listeners.on_step),
+                    session=session,
+                    searches=searches,
+                    price_note=chosen.note,
+                    on_text=self._text_listener(run, options, calls, closing),
+                )
+                await self.storage.report_start(run, report.live)
+                return PreparedRun(run, context, closing.pop_all(), until_published.pop_all())
 
-    def _listener(self, run: Run, options: RunOptions, calls: Calls, heard: Heard) -> Callable[[str], None] | None:
-        """Return who is given each piece of the answer; None where nobody listens."""
-        listener = self.on_text(run)
-        stream = self.stream(run) if options.stream else None
+    def _text_listener(
+        self, run: Run, options: RunOptions, calls: Calls, closing: AsyncExitStack
+    ) -> Callable[[str], None] | None:
+        """Return what is given each piece of the answer; None where nobody listens."""
+        listener = self.listeners.on_text(run)
+        stream = self.storage.stream(run) if options.stream else None
         if stream is None:
             return listener
         calls.on_again = stream.again
-        heard.closing.push_async_callback(stream.close)
+        closing.push_async_callback(stream.close)
 
-        def hear(piece: str) -> None:
-            stream.hear(piece)
+        def on_text(piece: str) -> None:
+            stream.add(piece)
             if listener is not None:
                 listener(piece)
 
-        return hear
+        return on_text
 
-    def _searches(self, run: Run, options: RunOptions, calls: Calls) -> Searches | None:
-        """Return what searches the web for *run*, where its kind or `tools` allows it."""
-        if not searches_the_web(run.kind, options):
-            return None
-        if self.terms.search is None:
-            raise NoProvider(self.terms.why_no_search)
-        return Searches(calls, self.terms.search)
-
-    def _frame(self, run: Run, options: RunOptions) -> AttemptScope:
+    def _scope(self, run: Run, options: RunOptions, config: RuntimeConfig) -> AttemptScope:
         deadline = self.monotonic() + (options.max_seconds or 0.0)
-        return AttemptScope(run.run_id, run.attempt, self.terms.ceilings, deadline, self.monotonic, self.utc)
+        return AttemptScope(run.run_id, run.attempt, config.ceilings, deadline, self.monotonic, self.utc)
 
-    async def _session(self, run: Run, options: RunOptions, heard: Heard) -> SessionState:
+    async def _session(self, run: Run, options: RunOptions, until_published: ExitStack) -> SessionState:
         """Take the run's session, as soon as nobody else on this machine uses it, and return what is in it."""
         give_up = self.monotonic() + (options.max_seconds or 0.0)
         while True:
             try:
-                lock = await asyncio.to_thread(self.desk.session_lock, run)
+                lock = await asyncio.to_thread(self.storage.lock_session, run)
                 break
             except WorkspaceBusy:
                 if self.monotonic() >= give_up:
                     raise
                 await asyncio.sleep(SESSION_POLL_S)
-        heard.until_published.callback(lock.release)
-        return await self.desk.session(run)
+        until_published.callback(lock.release)
+        return await self.storage.session(run)
 
     async def _book(self, run: Run, calls: Calls) -> None:
-        await self.desk.book(run, calls.used)
+        await self.storage.book_spending(run, calls.used)
 
-    def _progress(self, run: Run, heard: Heard, progress: Progress) -> None:
-        bench = heard.bench
-        if bench is None:
-            return
-        heard.live = _live(bench.options, bench.calls, progress)
-        self.desk.note(run, heard.live)
-        self.on_live(run, heard.live)
-        if run.kind is Kind.RESEARCH:
+    async def _freeze(self, run: Run, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await self.ledger.pin(run.run_id, run.attempt, values)
+
+
+class _ProgressReport:
+    """
+    Reports how far one attempt is.
+
+    Attributes:
+        live: What its status file says beside the ledger's row.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        options: RunOptions,
+        calls: Calls,
+        storage: RunStorage,
+        on_live: Callable[[Run, Live], None],
+    ) -> None:
+        self._run = run
+        self._options = options
+        self._calls = calls
+        self._storage = storage
+        self._on_live = on_live
+        self.live = self._now(Progress())
+
+    def __call__(self, progress: Progress) -> None:
+        """Report *progress*, with what was used so far."""
+        self.live = self._now(progress)
+        self._storage.report_progress(self._run, self.live)
+        self._on_live(self._run, self.live)
+        if self._run.kind is Kind.RESEARCH:
             # Each step: whoever uses the session after a crash of ours knows what was spent.
-            self.desk.note_spending(run, bench.calls.used)
+            self._storage.book_spending_soon(self._run, self._calls.used)
 
-    def _note_search(self, run: Run, heard: Heard, note: str) -> None:
-        at = (heard.live.progress if heard.live else None) or Progress()
-        self._progress(run, heard, at.model_copy(update={"note": note}))
+    def note(self, note: str) -> None:
+        """Report the step as it stands, with *note*."""
+        self((self.live.progress or Progress()).model_copy(update={"note": note}))
 
-    async def _pin(self, run: Run, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await self.ledger.pin(run.run_id, run.attempt, pinned)
+    def _now(self, progress: Progress) -> Live:
+        caps = StatusCaps(max_cost_usd=self._options.max_cost_usd, max_tokens=self._options.max_tokens)
+        return Live(progress, UsageSoFar(**asdict(self._calls.used)), caps, self._options.model)
+
+
+class _ObservedTrajectory:
+    """A trajectory that also passes each step on."""
+
+    def __init__(self, stored: Trajectory, on_step: Callable[[StepRecord], None]) -> None:
+        self._stored = stored
+        self._on_step = on_step
+
+    async def step(self, run_id: str, record: StepRecord) -> None:
+        await self._stored.step(run_id, record)
+        self._on_step(record)
+
+    async def steps(self, run_id: str) -> list[StepRecord]:
+        return await self._stored.steps(run_id)
+
+
+def _observed(stored: Trajectory, on_step: Callable[[StepRecord], None] | None) -> Trajectory:
+    return stored if on_step is None else _ObservedTrajectory(stored, on_step)
 
 
 def searches_the_web(kind: Kind, options: RunOptions) -> bool:
@@ -249,25 +377,30 @@ def searches_the_web(kind: Kind, options: RunOptions) -> bool:
     return kind is Kind.EXA or "research" in (options.tools or ())
 
 
-def _live(options: RunOptions, calls: Calls, progress: Progress) -> Live:
-    """Return what a status file says of a run that goes on."""
-    budget = StatusCaps(max_cost_usd=options.max_cost_usd, max_tokens=options.max_tokens)
-    return Live(progress, UsageSoFar(**asdict(calls.used)), budget, options.model)
+def _searches(run: Run, options: RunOptions, config: RuntimeConfig, calls: Calls) -> Searches | None:
+    """Return what searches the web for *run*, where its kind or `tools` allows it."""
+    if not searches_the_web(run.kind, options):
+        return None
+    if config.search is None:
+        raise NoProvider(config.no_search_reason)
+    return Searches(calls, config.search)
 
 
-def _with_raised_caps(options: RunOptions, session: SessionState, terms: RuntimeConfig, said: RunOptions) -> RunOptions:
+def _with_raised_caps(
+    options: RunOptions, session: SessionState, config: RuntimeConfig, front_matter: RunOptions
+) -> RunOptions:
     """
     Return *options* with the caps that were raised in Python, where no front matter or setting says otherwise.
 
     The session's file lies in the workspace: whatever stands in it, the user's ceilings stay above.
     """
-    table: RunOptions = terms.loaded.settings.research
+    table: RunOptions = config.loaded.settings.research
     raised = {
         cap: getattr(session, cap)
         for cap in ("max_tokens", "max_cost_usd")
-        if getattr(session, cap) is not None and getattr(said, cap) is None and getattr(table, cap) is None
+        if getattr(session, cap) is not None and getattr(front_matter, cap) is None and getattr(table, cap) is None
     }
-    return terms.loaded.settings.under_ceilings(options.model_copy(update=raised))
+    return config.loaded.settings.under_ceilings(options.model_copy(update=raised))
 
 
 def _session_budget(options: RunOptions, spent: Used) -> Budget:

@@ -6,7 +6,7 @@ Shows the answer so far of a run with `stream: true`, in `…_output.partial.txt
 2. At most once a second (`EVERY_S`): a sync tool carries every rewrite. Writing happens in a worker thread, atomically.
 3. When a call breaks off and is made again, the text begins anew.
 4. Once closed it writes nothing more, so that publishing, which removes the file, is not overtaken.
-5. A folder that cannot take it is no fault of the run: it is logged, once.
+5. A folder that cannot take it does not end the run: it is logged, once.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Stream:
     _writing: asyncio.Task[None] | None = None
     _closed: bool = False
 
-    def hear(self, piece: str) -> None:
+    def add(self, piece: str) -> None:
         """Take in the next piece of text, and see that it is shown."""
         self._pieces.append(piece)
         if self._writing is None and not self._closed:

@@ -5,74 +5,90 @@ What it holds to:
 
 1. One run at a time per conversation, in the order of the saves; `workers` in
    all. A conversation stays taken until its answer lies in the workspace.
-2. Before a run is claimed, the folder must be able to take its answer. Where it
-   is not, the conversation waits and is tried again; nothing is paid.
+2. Before a run is begun, the folder must be able to take its answer. Where it
+   is not, the conversation backs off and is tried again; nothing is paid.
 3. An outcome is committed to the ledger first, then published. What cannot be
    published stays in the ledger and is tried again; no new call is made.
-4. What a person can mend (key, model, ceiling) holds a run; it runs after a
+4. What a person can fix (key, model, ceiling) holds a run; it runs after a
    restart or a reload, without saving again. One that a ceiling holds is tried
    again when a run has ended, which may have reserved more than it used.
 5. On stop, running calls get `grace_s` to end; then their connections are
    closed, and the runs go on at the next start.
 6. A cancelled run ends, wherever it is: waiting, held, being claimed, or in the
    middle of a call, whose connection closes at once.
+7. While the ledger cannot be used, a run waits and is tried again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.errors import LedgerError, RunCancelled, RunTimeout, WorkspaceError
-from rlmwatch.execution.heard import Heard, RunContexts
-from rlmwatch.execution.outcomes import Hold, ended_by
-from rlmwatch.execution.parked import Parked, parked
+from rlmwatch.errors import LedgerError, WorkspaceError
+from rlmwatch.execution.executor import Executor, Turn
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
-from rlmwatch.handlers.base import Handler
-from rlmwatch.runs.model import Result, Run
+from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.queue import Admission, Queue
 from rlmwatch.runs.schedule import startable
 
 GRACE_S = 5.0
 """A short answer takes about this long; systemd kills 90 s after its own stop signal."""
+FIRST_RETRY_S = 2.0
+LONGEST_RETRY_S = 60.0
+"""A folder that cannot be written to is tried again after this, doubling: a person fixes it in minutes."""
 
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class _Active:
-    task: asyncio.Task[None]
+@dataclass(frozen=True, slots=True)
+class BackingOff:
+    """
+    A conversation that waits for the folder, or the ledger, to take its run or its answer.
+
+    Attributes:
+        run: Its run that could not start, or not be published.
+        retry_at: When that is tried again, in monotonic seconds.
+        wait_s: The wait until then.
+    """
+
     run: Run
-    cancelled_for: str | None = None
-    answering: bool = False
+    retry_at: float
+    wait_s: float
 
 
-@dataclass(slots=True)
+def back_off(run: Run, before: BackingOff | None, *, now: float) -> BackingOff:
+    """Return how the conversation of *run* waits, having waited as *before*; None for the first time. Pure."""
+    wait_s = FIRST_RETRY_S if before is None else min(LONGEST_RETRY_S, before.wait_s * 2)
+    return BackingOff(run, now + wait_s, wait_s)
+
+
+@dataclass(slots=True, kw_only=True)
 class Supervisor:
     """
     Starts admitted runs and publishes how they end.
 
     Attributes:
-        queue: The ledger's runs.
-        desk: Reads and writes the person's folder.
-        handlers: One per kind that this program can answer.
-        benches: Sets up what a handler works with.
+        ledger: The runs.
+        workspace: Reads and writes the person's folder.
+        executor: Carries out a run whose turn has come.
+        kinds: What can be answered here.
         workers: Runs at once, over all conversations.
         monotonic: Asks the monotonic clock.
         utc: Asks the wall clock.
         crash_at: Is told the named points at which a crash must lose nothing.
-        on_published: Is told of each ended run whose files are written.
+        on_published: Is given each ended run whose files are written.
         grace_s: Seconds that running calls get to end on a stop.
+        ended: The runs that ended and were published since the start.
     """
 
-    queue: Queue
-    desk: WorkspaceGateway
-    handlers: Mapping[Kind, Handler]
-    benches: RunContexts
+    ledger: Queue
+    workspace: WorkspaceGateway
+    executor: Executor
+    kinds: Collection[Kind]
     workers: int
     monotonic: Callable[[], float]
     utc: Callable[[], str]
@@ -81,26 +97,30 @@ class Supervisor:
     grace_s: float = GRACE_S
     ended: list[Run] = field(default_factory=list)
     _waiting: dict[str, Run] = field(default_factory=dict)
-    _active: dict[str, _Active] = field(default_factory=dict)
-    _parked: dict[str, Parked] = field(default_factory=dict)
-    _tellings: set[asyncio.Task[None]] = field(default_factory=set)
+    _active: dict[str, Turn] = field(default_factory=dict)
+    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _backing_off: dict[str, BackingOff] = field(default_factory=dict)
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
     _some_may_pass: bool = False
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def recover(self) -> None:
         """Take over what an earlier process left: running, held, waiting and unpublished runs. Once, at start."""
-        for run in await self.queue.adopt(now=self.utc()):
-            log.info("run.adopted", run=run.run_id, path=run.path, attempt=run.attempt)
+        for run in await self.executor.recover():
+            turn = Turn(run)
+            self._begin(turn, self._take_turn(turn))
         await self.release_held()
-        for run in await self.queue.pending():
-            self._waiting[run.run_id] = run
-        for run in await self.queue.unpublished():
+        for run in await self.ledger.pending():
+            if run.run_id not in self._active:
+                self._waiting[run.run_id] = run
+        for run in await self.ledger.unpublished():
             log.info("run.publishing_again", run=run.run_id, path=run.path)
-            self._begin(run, self._publish(run))
+            self.publish(run)
+        self._wake.set()
 
     async def release_held(self) -> None:
-        """Let runs go on that waited for a person to mend something."""
-        for run in await self.queue.release_held(now=self.utc()):
+        """Let runs go on that waited for a person to fix something."""
+        for run in await self.ledger.release_held(now=self.utc()):
             log.info("run.released", run=run.run_id, path=run.path)
             self._waiting[run.run_id] = run
         self._wake.set()
@@ -113,10 +133,10 @@ class Supervisor:
             log.warning("run.not_released", why=str(error))
 
     def admitted(self, admission: Admission) -> None:
-        """Take in a new run, end those that it replaced, cancel those that it cancels."""
+        """Take in a new run, publish those that it replaced, cancel those that it cancels."""
         for run in admission.replaced:
             self._waiting.pop(run.run_id, None)
-            self._begin(run, self._publish(run))
+            self.publish(run)
         for run_id in admission.to_cancel:
             self.cancel(run_id, "a later save of this conversation replaced it")
         new = admission.run
@@ -124,10 +144,10 @@ class Supervisor:
             return
         self.crash_at("run.admitted")
         if new.status.ended:
-            self._begin(new, self._publish(new))
+            self.publish(new)
             return
         self._waiting[new.run_id] = new
-        self._tell(self.desk.tell(new))
+        self._in_background(self.workspace.report(new))
         self._wake.set()
 
     def cancel(self, run_id: str, reason: str) -> bool:
@@ -136,13 +156,12 @@ class Supervisor:
 
         One that is just being claimed or put aside ends as cancelled a moment later; its task goes on until then.
         """
-        active = self._active.get(run_id)
-        if active is None or active.run.status.ended:
+        turn = self._active.get(run_id)
+        if turn is None or turn.run.status.ended:
             return False
-        if active.cancelled_for is None:
-            active.cancelled_for = reason
-            if active.answering:
-                active.task.cancel()
+        if turn.cancelled_for is None:
+            turn.cancelled_for = reason
+            self.executor.interrupt(turn)
         return True
 
     async def end(self, run_id: str, reason: str) -> bool:
@@ -156,7 +175,7 @@ class Supervisor:
             return True
         waiting = self._waiting.pop(run_id, None)  # so that it cannot start meanwhile
         try:
-            ended = await self.queue.cancel(run_id, reason, now=self.utc())
+            ended = await self.ledger.cancel(run_id, reason, now=self.utc())
         except LedgerError:
             if waiting is not None:
                 self._waiting[run_id] = waiting
@@ -168,12 +187,12 @@ class Supervisor:
     def publish(self, run: Run) -> None:
         """Write the files of the ended *run*, once more where they were written before."""
         if run.run_id not in self._active:
-            self._begin(run, self._publish(run))
+            self._begin(Turn(run), self._publish(run))
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits, runs or is being published; held and parked runs wait for a person."""
-        waiting = {each.run.conversation for each in self._parked.values()}
+        """Whether nothing waits, runs or is being published; held runs and those that back off wait for a person."""
+        waiting = {each.run.conversation for each in self._backing_off.values()}
         return not self._active and all(run.conversation in waiting for run in self._waiting.values())
 
     async def until_idle(self) -> None:
@@ -195,24 +214,25 @@ class Supervisor:
 
     async def close(self) -> None:
         """Give running calls a moment to end, then close their connections. Their runs go on at the next start."""
-        tasks = [active.task for active in self._active.values()]
+        await self.executor.close()
+        tasks = list(self._tasks.values())
         if tasks:
             log.info("stopping", running=len(tasks), grace_s=self.grace_s)
             _, late = await asyncio.wait(tasks, timeout=self.grace_s)
             for task in late:
                 task.cancel()
-        await asyncio.gather(*tasks, *self._tellings, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._background, return_exceptions=True)
 
-    def _tell(self, telling: Coroutine[None, None, None]) -> None:
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
         """Write to the folder beside the work that goes on."""
-        task = asyncio.create_task(telling)
-        self._tellings.add(task)
-        task.add_done_callback(self._tellings.discard)
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _woken(self) -> None:
-        """Wait until something happened, or a parked conversation is due."""
-        taken = {active.run.conversation for active in self._active.values()}
-        waits = (each.retry_at for conversation, each in self._parked.items() if conversation not in taken)
+        """Wait until something happened, or a conversation that backs off is due."""
+        taken = {turn.run.conversation for turn in self._active.values()}
+        waits = (each.retry_at for conversation, each in self._backing_off.items() if conversation not in taken)
         due = min(waits, default=None)
         timeout = None if due is None else max(0.0, due - self.monotonic())
         try:
@@ -225,125 +245,116 @@ class Supervisor:
     def _start(self) -> None:
         """Start every run that may start now."""
         now = self.monotonic()
-        for run in [each.run for each in self._parked.values() if each.retry_at <= now]:
-            if run.status.ended and run.run_id not in self._active:
-                self._begin(run, self._publish(run))
-        blocked = {conversation for conversation, each in self._parked.items() if each.retry_at > now}
+        for run in [each.run for each in self._backing_off.values() if each.retry_at <= now]:
+            if run.status.ended:
+                self.publish(run)
+        blocked = {conversation for conversation, each in self._backing_off.items() if each.retry_at > now}
         ready = [run for run in self._waiting.values() if run.conversation not in blocked]
-        for run in startable(ready, [active.run for active in self._active.values()], self.workers):
+        for run in startable(ready, [turn.run for turn in self._active.values()], self.workers):
             del self._waiting[run.run_id]
-            self._begin(run, self._attempt(run))
+            turn = Turn(run)
+            self._begin(turn, self._take_turn(turn))
 
-    def _begin(self, run: Run, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work, name=run.run_id)
-        self._active[run.run_id] = _Active(task, run)
-        task.add_done_callback(lambda done: self._done(run.run_id, done))
+    def _begin(self, turn: Turn, work: Coroutine[None, None, None]) -> None:
+        run_id = turn.run.run_id
+        self._active[run_id] = turn
+        task = self._tasks[run_id] = asyncio.create_task(work, name=run_id)
+        task.add_done_callback(lambda done: self._done(run_id, done))
 
     def _done(self, run_id: str, task: asyncio.Task[None]) -> None:
-        self._active.pop(run_id, None)
+        del self._active[run_id], self._tasks[run_id]
         if not task.cancelled() and (error := task.exception()) is not None:
             # The run stays in the ledger as it was, and goes on at the next start.
             log.error("run.internal_error", run=run_id, exc_info=error)
         self._wake.set()
 
-    async def _attempt(self, run: Run) -> None:
-        """Claim one run, have it answered, commit how it ended, publish it."""
+    async def _take_turn(self, turn: Turn) -> None:
+        """Have one run carried out, and publish how it ended."""
+        turn.on_started = lambda: self._no_longer_backing_off(turn.run)
         try:
-            await asyncio.to_thread(self.desk.ready_for, run)
+            async with self.executor.carry_out(turn) as executed:
+                if executed is None:
+                    await self._publish_if_ended(turn)
+                    return
+                turn.run = executed.run
+                if executed.run.status is RunStatus.HELD:
+                    self._some_may_pass |= executed.may_pass
+                    await self._held(turn)
+                else:
+                    await self._release_what_may_pass()
+                    await self._publish(executed.run)
         except WorkspaceError as error:
-            self._park(run, error)
-            if not await self._cancelled_meanwhile(run):
-                self._waiting[run.run_id] = run
-            return
-        claimed = await self.queue.claim(run.run_id, now=self.utc())
-        if claimed is None:
-            return
-        self._parked.pop(run.conversation, None)
-        self._active[run.run_id].run = claimed
-        log.info("run.started", run=claimed.run_id, path=claimed.path, attempt=claimed.attempt)
-        self.crash_at("run.claimed")
-        heard = Heard()
-        with heard.until_published:
-            end = await self._answered(claimed, heard)
-            if isinstance(end, Hold):
-                await self._hold(claimed, end)
-            elif end is not None:
-                await self._finish(claimed, end)
+            self._back_off(turn.run, error)
+            self._waiting[turn.run.run_id] = turn.run
+            if await self._cancelled_meanwhile(turn):
+                del self._waiting[turn.run.run_id]
+        except LedgerError as error:
+            log.warning("ledger.unavailable", run=turn.run.run_id, why=str(error), done="the run is tried again")
+            self._wait_for_ledger(turn.run)
+            if not turn.run.status.ended:
+                self._waiting[turn.run.run_id] = turn.run
 
-    async def _hold(self, run: Run, end: Hold) -> None:
-        held = await self.queue.hold(run.run_id, run.attempt, end.reason, now=self.utc())
-        if held is not None:
-            self._some_may_pass |= end.may_pass
-            log.warning("run.held", run=held.run_id, path=held.path, why=end.reason)
-            await self.desk.tell(held)
-            await asyncio.to_thread(self.desk.explain, held, end.reason)
-            await self._cancelled_meanwhile(held)
+    async def _publish_if_ended(self, turn: Turn) -> None:
+        """Publish a run that was replaced or cancelled just before it could be claimed."""
+        run = await self.ledger.get(turn.run.run_id)
+        if run is not None and run.status.ended and not run.published:
+            turn.run = run
+            await self._publish(run)
 
-    async def _finish(self, run: Run, end: Result) -> None:
-        finished = await self.queue.finish(run.run_id, run.attempt, end, now=self.utc())
-        if finished is None:
-            log.warning("run.fenced", run=run.run_id, attempt=run.attempt)
-            return
-        self.crash_at("run.finished")
-        self._active[run.run_id].run = finished
+    async def _held(self, turn: Turn) -> None:
+        run = turn.run
+        log.warning("run.held", run=run.run_id, path=run.path, why=run.held_for)
+        await self.workspace.report(run)
+        await asyncio.to_thread(self.workspace.explain, run, run.held_for or "")
+        await self._cancelled_meanwhile(turn)
+
+    async def _release_what_may_pass(self) -> None:
+        """Let runs go on that a ceiling holds: the run that has just ended may have reserved more than it used."""
         if self._some_may_pass:
             self._some_may_pass = False
             await self.try_held_again()
-        await self._publish(finished)
 
-    async def _cancelled_meanwhile(self, run: Run) -> bool:
-        """End and publish *run*, which waits again, where somebody cancelled it before it came to that."""
-        active = self._active[run.run_id]
-        if active.cancelled_for is None:
+    async def _cancelled_meanwhile(self, turn: Turn) -> bool:
+        """End and publish a run that waits again, where somebody cancelled it before it came to that."""
+        if turn.cancelled_for is None:
             return False
-        ended = await self.queue.cancel(run.run_id, active.cancelled_for, now=self.utc())
+        ended = await self.ledger.cancel(turn.run.run_id, turn.cancelled_for, now=self.utc())
         if ended is not None:
-            active.run = ended
+            turn.run = ended
             await self._publish(ended)
         return ended is not None
-
-    async def _answered(self, run: Run, heard: Heard) -> Result | Hold | None:
-        """Have the handler answer; return how the run ended. None leaves the run as it is, for the next start."""
-        active = self._active[run.run_id]
-        try:
-            if active.cancelled_for is not None:
-                return ended_by(RunCancelled(active.cancelled_for), None)
-            active.answering = True
-            bench = await self.benches(run, heard)
-            await self.desk.tell(run, heard.live)
-            async with asyncio.timeout(heard.max_seconds):
-                return await self.handlers[run.kind](run, bench)
-        except TimeoutError:
-            return ended_by(RunTimeout(f"no answer within {heard.max_seconds:g} seconds (max_seconds)"), heard.bench)
-        except asyncio.CancelledError:
-            if active.cancelled_for is None:
-                raise
-            return ended_by(RunCancelled(active.cancelled_for), heard.bench)
-        except Exception as error:  # noqa: BLE001 (each run ends in words, whatever went wrong in it)
-            return ended_by(error, heard.bench)
-        finally:
-            active.answering = False
-            await heard.closing.aclose()
 
     async def _publish(self, run: Run) -> None:
         """Write an ended run's files; where that fails, keep it and try again later."""
         try:
-            await asyncio.to_thread(self.desk.publish, run)
+            await asyncio.to_thread(self.workspace.publish, run)
         except WorkspaceError as error:
-            self._park(run, error)
+            self._back_off(run, error)
             return
         self.crash_at("run.written")
-        await self.queue.published(run.run_id)
-        self._parked.pop(run.conversation, None)
+        try:
+            await self.ledger.published(run.run_id)
+        except LedgerError as error:
+            log.warning("ledger.unavailable", run=run.run_id, why=str(error), done="it is published once more")
+            self._wait_for_ledger(run)
+            return
+        self._no_longer_backing_off(run)
         self.ended.append(run)
         self.on_published(run)
         self.crash_at("run.published")
 
-    def _park(self, run: Run, error: WorkspaceError) -> None:
-        before = self._parked.get(run.conversation)
-        self._parked[run.conversation] = parked(run, before, now=self.monotonic())
+    def _back_off(self, run: Run, error: WorkspaceError) -> None:
+        before = self._backing_off.get(run.conversation)
+        self._backing_off[run.conversation] = back_off(run, before, now=self.monotonic())
         if before is None:
             log.error("workspace.waiting", run=run.run_id, path=run.path, why=str(error))
-            self._tell(asyncio.to_thread(self.desk.explain, run, str(error)))
+            self._in_background(asyncio.to_thread(self.workspace.explain, run, str(error)))
             if not run.status.ended:
-                self._tell(self.desk.tell(replace(run, held_for=str(error))))
+                self._in_background(self.workspace.report(replace(run, held_for=str(error))))
+
+    def _wait_for_ledger(self, run: Run) -> None:
+        """Try again soon: a server that is back answers at once, and the folder has nothing to do with it."""
+        self._backing_off[run.conversation] = back_off(run, None, now=self.monotonic())
+
+    def _no_longer_backing_off(self, run: Run) -> None:
+        self._backing_off.pop(run.conversation, None)

@@ -1,13 +1,13 @@
 """
-Webhooks: the end of a job is told where the job asked for it, and the user allows it.
+Webhooks: the end of a job is reported where the job asked for it, and the user allows it.
 
-1. Only the user's own configuration says who may be told, host by host and port by port. That list is the guard
+1. Only the user's own configuration says where reports may go, host by host and port by port. That list is the guard
    against requests into the machine or its network: what is not on it gets none, whatever a name resolves to.
    Redirects are not followed.
 2. A report is signed as Standard Webhooks does; without a secret nothing is sent.
 3. It says how the run ended, never what was asked, and the answer only with `include_answer`.
-4. It is sent when the run's files are written, and until somebody says 2xx: at least once, with an id that is the
-   same each time. What is still to be told stands in the ledger, so a restart goes on where the process before ended.
+4. It is sent when the run's files are written, and again until the receiver answers 2xx: at least once, with an id
+   that is the same each time. What is still to be sent stands in the ledger, so a restart goes on with it.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ minutes; a receiver that is just restarting is back after a second.
 """
 
 GONE = 410
-"""The receiver's own word that it does not want to be asked again."""
+"""With this status the receiver says that it wants no more."""
 
-_PLACE = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")
+_HOST = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")
 """A host with its port, and nothing that two parsers could take for different things: no user, no backslash."""
 _USUAL_PORT = {"https": 443, "http": 80}
 _SUCCESS = range(200, 300)
@@ -67,15 +67,15 @@ log = structlog.get_logger()
 
 
 def refusal(url: str, settings: WebhookSettings) -> str | None:
-    """Say why nothing may be told at *url*, for the job's status; None where it may."""
+    """Return why nothing may be sent to *url*, for the job's status; None where it may."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "the webhook was refused: it is no address"
-    place = _PLACE.fullmatch(parts.netloc)
-    if place is None or not url.isprintable() or parts.scheme not in _USUAL_PORT:
+        return "the webhook was refused: it is not an address"
+    found = _HOST.fullmatch(parts.netloc)
+    if found is None or not url.isprintable() or parts.scheme not in _USUAL_PORT:
         return f"the webhook {_shown(url)} was refused: write http(s)://host[:port]/path, without a user's name"
-    asked = (_plain(place["host"]), int(place["port"] or _USUAL_PORT[parts.scheme]))
+    asked = (_plain(found["host"]), int(found["port"] or _USUAL_PORT[parts.scheme]))
     allowed = set()
     for entry in settings.allow:
         host, port = _parted(entry)
@@ -89,10 +89,10 @@ def refusal(url: str, settings: WebhookSettings) -> str | None:
 
 
 def _parted(entry: str) -> tuple[str, int | None]:
-    place = _PLACE.fullmatch(entry)
-    if place is None:
+    found = _HOST.fullmatch(entry)
+    if found is None:
         raise AssertionError(entry)  # the settings were checked
-    return _plain(place["host"]), int(place["port"]) if place["port"] else None
+    return _plain(found["host"]), int(found["port"]) if found["port"] else None
 
 
 def _plain(host: str) -> str:
@@ -105,7 +105,7 @@ def _shown(url: str) -> str:
 
 
 def report(run: Run, *, include_answer: bool) -> str:
-    """Return what is told of the ended *run*, as JSON: the same each time."""
+    """Return the report of the ended *run*, as JSON: the same each time."""
     result = run.result
     if result is None:
         raise ValueError(f"{run.run_id} has not ended")
@@ -124,8 +124,8 @@ def report(run: Run, *, include_answer: bool) -> str:
     }
     if include_answer:
         data["answer"] = result.answer
-    told = {"type": f"job.{run.status.value}", "timestamp": run.completed_at, "data": data}
-    return json.dumps(told, separators=(",", ":"))
+    body = {"type": f"job.{run.status.value}", "timestamp": run.completed_at, "data": data}
+    return json.dumps(body, separators=(",", ":"))
 
 
 def signed(message_id: str, body: bytes, key: bytes, *, now: str) -> dict[str, str]:
@@ -139,33 +139,39 @@ def signed(message_id: str, body: bytes, key: bytes, *, now: str) -> dict[str, s
     }
 
 
-class Ledger(Deliveries, Protocol):
-    """What is to be told, and of which run."""
+class DeliveryLedger(Deliveries, Protocol):
+    """What is to be sent, and of which run."""
 
     async def get(self, run_id: str) -> Run | None:
-        """See `Queue.get`."""
+        """Return one run."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """How an attempt went."""
+class _Response:
+    """
+    How an attempt went.
 
-    said: str
+    Attributes:
+        text: For the log and the ledger.
+        status: HTTP status; None where there was no answer.
+    """
+
+    text: str
     status: int | None = None
 
 
 @dataclass(slots=True)
 class Webhooks:
     """
-    Tells the ends of jobs until they are heard.
+    Sends the reports of ended jobs until they are received.
 
     Attributes:
-        settings: Returns who may be told now: a reload holds for the next attempt.
+        settings: Returns where reports may go now: a reload holds for the next attempt.
         redact: Takes secrets out of any text.
     """
 
-    ledger: Ledger
+    ledger: DeliveryLedger
     settings: Callable[[], WebhookSettings]
     utc: Callable[[], str]
     redact: Callable[[str], str]
@@ -175,11 +181,11 @@ class Webhooks:
     _client: aiohttp.ClientSession | None = None
 
     def published(self, _run: Run) -> None:
-        """Note that a run's files are written: there may be something to tell."""
+        """Note that a run's files are written: there may be something to send."""
         self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Tell what is to be told until *stop*; what is under way then is tried again at the next start."""
+        """Send reports until *stop*; what is under way then is tried again at the next start."""
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._wake.set())
         try:
@@ -193,7 +199,7 @@ class Webhooks:
             stopping.cancel()
             await self._close()
 
-    async def tell_now(self) -> None:
+    async def deliver_now(self) -> None:
         """Try once whatever is due, for a program that ends by itself; what fails waits in the ledger."""
         try:
             await self._begin_due()
@@ -218,7 +224,7 @@ class Webhooks:
             if delivery.run_id in self._under_way or self._at[place] >= AT_ONCE:
                 continue
             self._at[place] += 1
-            task = asyncio.create_task(self._tell(delivery))
+            task = asyncio.create_task(self._deliver(delivery))
             self._under_way[delivery.run_id] = task
             task.add_done_callback(partial(self._done, delivery.run_id, place))
         return None
@@ -227,7 +233,7 @@ class Webhooks:
         del self._under_way[run_id]
         self._at[place] -= 1
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("webhook.fault", run=run_id, exc_info=error)
+            log.error("webhook.internal_error", run=run_id, exc_info=error)
         self._wake.set()
 
     async def _close(self) -> None:
@@ -239,14 +245,14 @@ class Webhooks:
         if client is not None:
             await client.close()
 
-    async def _tell(self, delivery: Delivery) -> None:
+    async def _deliver(self, delivery: Delivery) -> None:
         try:
-            await self._tell_one(delivery)
+            await self._deliver_once(delivery)
         except LedgerError as error:
             log.error("webhook.not_noted", run=delivery.run_id, why=str(error))  # noqa: TRY400 (a person's matter)
             await asyncio.sleep(RETRY_S)  # it is due again at once
 
-    async def _tell_one(self, delivery: Delivery) -> None:
+    async def _deliver_once(self, delivery: Delivery) -> None:
         run = await self.ledger.get(delivery.run_id)
         if run is None:
             raise AssertionError(delivery)
@@ -256,20 +262,20 @@ class Webhooks:
             log.warning("webhook.refused", **facts, why=refused)
             await self.ledger.tried(run.run_id, refused, due_at=None, now=self.utc())
             return
-        heard = await self._post(delivery, run, settings)
-        if heard.status in _SUCCESS:
-            log.info("webhook.delivered", **facts, status=heard.status)
-            await self.ledger.tried(run.run_id, heard.said, due_at=None, now=self.utc())
+        response = await self._post(delivery, run, settings)
+        if response.status in _SUCCESS:
+            log.info("webhook.delivered", **facts, status=response.status)
+            await self.ledger.tried(run.run_id, response.text, due_at=None, now=self.utc())
             return
-        last = delivery.attempts >= len(WAITS_S) or heard.status == GONE
+        last = delivery.attempts >= len(WAITS_S) or response.status == GONE
         due_at = None if last else _later(self.utc(), WAITS_S[delivery.attempts])
         if last:
-            log.warning("webhook.abandoned", **facts, why=heard.said)
+            log.warning("webhook.abandoned", **facts, why=response.text)
         else:
-            log.warning("webhook.failed", **facts, why=heard.said, again_at=due_at)
-        await self.ledger.tried(run.run_id, heard.said, due_at=due_at, now=self.utc())
+            log.warning("webhook.failed", **facts, why=response.text, again_at=due_at)
+        await self.ledger.tried(run.run_id, response.text, due_at=due_at, now=self.utc())
 
-    async def _post(self, delivery: Delivery, run: Run, settings: WebhookSettings) -> _Heard:
+    async def _post(self, delivery: Delivery, run: Run, settings: WebhookSettings) -> _Response:
         import aiohttp
 
         if self._client is None:
@@ -288,12 +294,12 @@ class Webhooks:
         sending = self._client.post(delivery.url, data=body, headers=headers, proxy=proxy, allow_redirects=False)
         try:
             async with sending as response:
-                # What it says is not read: it may be endless.
-                return _Heard(f"HTTP {response.status}", response.status)
+                # The body is not read: it may be endless.
+                return _Response(f"HTTP {response.status}", response.status)
         except TimeoutError:
-            return _Heard(f"no answer within {TIMEOUT_S:g} s")
+            return _Response(f"no answer within {TIMEOUT_S:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _Heard(self.redact(f"{type(error).__name__}: {error}"))
+            return _Response(self.redact(f"{type(error).__name__}: {error}"))
 
 
 def _later(now: str, seconds: float) -> str:

@@ -1,5 +1,5 @@
 """
-What the supervisor does in the person's folder, in one place: ask, tell, explain, publish.
+What rlmwatch does in the person's folder for its runs: read memory and material, report, explain, publish.
 
 The blocking work runs in worker threads; nothing here decides anything.
 """
@@ -34,25 +34,30 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class SessionHold:
-    """A session's lock that a run holds, and who is to know when it is given back."""
+class HeldSession:
+    """
+    A session's lock that a run holds.
+
+    Attributes:
+        on_release: Is called when it is given back.
+    """
 
     lock: SessionLock
-    forget: Callable[[], None]
+    on_release: Callable[[], None]
 
     def release(self) -> None:
         """Give the lock back. Idempotent."""
-        self.forget()
+        self.on_release()
         self.lock.release()
 
 
 @dataclass(slots=True)
 class WorkspaceGateway:
     """
-    Reads and writes the workspace for the runs of one daemon.
+    Reads and writes the workspace for the runs of one daemon (port `RunStorage`).
 
     Attributes:
-        state: The folder of all private state, over all workspaces: scripts lock a session there too.
+        state: The folder of all private state, across all workspaces: scripts lock a session there too.
         redact: Takes secrets out of any text that goes into a file.
         documents: Turns documents among the material into text.
     """
@@ -63,8 +68,8 @@ class WorkspaceGateway:
     utc: Callable[[], str]
     redact: Callable[[str], str]
     documents: DocumentReader
-    _notes: set[asyncio.Task[None]] = field(default_factory=set)
-    _sessions: set[str] = field(default_factory=set)
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
+    _locked_sessions: set[str] = field(default_factory=set)
 
     def ready_for(self, run: Run) -> None:
         """
@@ -73,7 +78,7 @@ class WorkspaceGateway:
         Raises:
             WorkspaceError: It could not; the text says what to do.
         """
-        self._look()
+        self._check_root()
         name = input_name(run.path)
         if name is None:  # a job file: its answer goes into its status
             jobs = self.root.path / JOBS
@@ -85,9 +90,9 @@ class WorkspaceGateway:
         if output.is_dir() and not output.is_symlink():
             raise WorkspaceError(f"{output} is a folder, where the answer is to go. Rename or remove it.")
 
-    def _look(self) -> None:
+    def _check_root(self) -> None:
         """
-        See that the workspace is there; one that took its place, under the same path, is the workspace from now on.
+        Check that the workspace is there; one that took its place, under the same path, is the workspace from now on.
 
         Raises:
             WorkspaceError: It is not there, or not mounted.
@@ -98,24 +103,28 @@ class WorkspaceGateway:
             self.root = self.board.root = self.root.reopened()
             log.warning("workspace.replaced", path=str(self.root.path), why=str(error), done="going on with it")
 
-    async def tell(self, run: Run, live: Live | None = None) -> None:
-        """Write the status of *run*, where that is due. A folder that cannot take it is no fault of the run."""
+    async def report(self, run: Run, live: Live | None = None) -> None:
+        """Write the status of *run*, where that is due. A folder that cannot take it is logged."""
         try:
             await asyncio.to_thread(self.board.update, run, live, now=self.utc())
         except WorkspaceError as error:
             log.warning("status.not_written", run=run.run_id, why=str(error))
 
-    def note(self, run: Run, live: Live) -> None:
+    async def report_start(self, run: Run, live: Live) -> None:
+        """Write that an attempt of *run* begins."""
+        await self.report(run, live)
+
+    def report_progress(self, run: Run, live: Live) -> None:
         """Write how far *run* is, beside the work that goes on; at most once a second, the rest by `flush`."""
         if live.progress is not None and live.progress.step:
             at = live.progress
             log.info("run.step", run=run.run_id, step=at.step, of=at.max_steps, note=at.note)
-        self._beside(self.tell(run, live))
+        self._in_background(self.report(run, live))
 
-    def _beside(self, writing: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(writing)
-        self._notes.add(task)
-        task.add_done_callback(self._notes.discard)
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def flush(self) -> None:
         """Write what waited for its second."""
@@ -162,7 +171,7 @@ class WorkspaceGateway:
         found = await asyncio.to_thread(read_context, self.root.path, name, paths, outside_roots=outside_roots)
         return found.context(await self.documents.texts(found.documents))
 
-    def session_lock(self, run: Run) -> SessionHold:
+    def lock_session(self, run: Run) -> HeldSession:
         """
         Take the lock of the session of *run*; *run* may be published under it. Blocks no longer than a look.
 
@@ -170,17 +179,17 @@ class WorkspaceGateway:
             WorkspaceBusy: Another run uses it now.
         """
         lock = SessionLock.acquire(self.state, self._session_file(run).path)
-        self._sessions.add(run.run_id)
-        return SessionHold(lock, partial(self._sessions.discard, run.run_id))
+        self._locked_sessions.add(run.run_id)
+        return HeldSession(lock, partial(self._locked_sessions.discard, run.run_id))
 
     async def session(self, run: Run) -> SessionState:
         """Return the session of *run*; a damaged file is moved aside first."""
-        state, told = await asyncio.to_thread(self._session_file(run).load, now=self.utc())
-        if told:
-            log.warning("run.warning", run=run.run_id, path=run.path, what=told)
+        state, warning = await asyncio.to_thread(self._session_file(run).load, now=self.utc())
+        if warning:
+            log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
         return state
 
-    async def book(self, run: Run, used: Usage) -> None:
+    async def book_spending(self, run: Run, used: Usage) -> None:
         """Book what *run* used so far in its session. Where the folder cannot take it, publishing books it later."""
         spent = Used(output_tokens=used.output_tokens, cost_usd=used.cost_usd or 0.0)
         try:
@@ -188,9 +197,9 @@ class WorkspaceGateway:
         except WorkspaceError as error:
             log.warning("session.not_booked", run=run.run_id, why=str(error))
 
-    def note_spending(self, run: Run, used: Usage) -> None:
+    def book_spending_soon(self, run: Run, used: Usage) -> None:
         """Book what *run* used so far, beside the work that goes on."""
-        self._beside(self.book(run, used))
+        self._in_background(self.book_spending(run, used))
 
     def _session_file(self, run: Run) -> SessionFile:
         return session_of(self.root, _name(run))
@@ -222,10 +231,10 @@ class WorkspaceGateway:
         result = run.result
         if result is not None and result.error is not None:
             run = replace(run, result=replace(result, error=self.redact(result.error)))
-        self._look()
-        with self._held_session(run):
-            came = self.board.progress_of(run.run_id)
-            report = publish(self.root, run, by=self.board.by, now=self.utc(), progress=came)
+        self._check_root()
+        with self._session_locked(run):
+            progress = self.board.progress_of(run.run_id)
+            report = publish(self.root, run, by=self.board.by, now=self.utc(), progress=progress)
         self.board.update(run, now=self.utc())  # nothing of it is to be flushed any more
         for warning in report.warnings:
             log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
@@ -233,12 +242,12 @@ class WorkspaceGateway:
             self._log_end(run)
 
     @contextmanager
-    def _held_session(self, run: Run) -> Iterator[None]:
+    def _session_locked(self, run: Run) -> Iterator[None]:
         """Hold the session of a research run, whose file is read and written."""
-        if run.kind is not Kind.RESEARCH or run.run_id in self._sessions:
+        if run.kind is not Kind.RESEARCH or run.run_id in self._locked_sessions:
             yield
             return
-        held = self.session_lock(run)
+        held = self.lock_session(run)
         try:
             yield
         finally:
@@ -267,5 +276,5 @@ class WorkspaceGateway:
 def _name(run: Run) -> InputName:
     name = input_name(run.path)
     if name is None:
-        raise AssertionError(f"a run of no input: {run.path}")
+        raise AssertionError(f"not the run of an input: {run.path}")
     return name

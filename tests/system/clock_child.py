@@ -24,7 +24,7 @@ async def main(workspace: Path) -> None:
     redactor = Redactor()
     configure("json", redactor)
     async with App(locate(workspace), redactor=redactor) as app:
-        await serve(app, asyncio.Event(), how=StartOptions(), manager=Manager(None, None))
+        await serve(app, asyncio.Event(), options=StartOptions(), manager=Manager(None, None))
 
 
 if __name__ == "__main__":

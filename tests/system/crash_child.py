@@ -29,7 +29,7 @@ async def main(workspace: Path, point: str) -> None:
     redactor = Redactor()
     configure("json", redactor)
     async with App(locate(workspace), redactor=redactor, parts=Parts(crash_at=crash_at)) as app:
-        await serve(app, asyncio.Event(), how=StartOptions(), manager=Manager(None, None))
+        await serve(app, asyncio.Event(), options=StartOptions(), manager=Manager(None, None))
 
 
 if __name__ == "__main__":

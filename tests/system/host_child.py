@@ -21,9 +21,9 @@ async def main(workspace: Path, host: str, *flags: str) -> None:
     """Serve *workspace* as the machine *host*."""
     redactor = Redactor()
     configure("json", redactor)
-    how = StartOptions(take_over="--take-over" in flags)
+    options = StartOptions(take_over="--take-over" in flags)
     async with App(locate(workspace), redactor=redactor, parts=Parts(host=host)) as app:
-        await serve(app, asyncio.Event(), how=how, manager=Manager(None, None))
+        await serve(app, asyncio.Event(), options=options, manager=Manager(None, None))
 
 
 if __name__ == "__main__":

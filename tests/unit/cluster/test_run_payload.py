@@ -26,18 +26,18 @@ TEXTS = st.text(st.characters(), max_size=40)
 def test_material_and_memory_arrive_as_they_were(value, notes, text):
     """Whatever characters a person's files hold, NULs and halves of pairs included, the worker gets the same."""
     state = ChatState(conversation="c", turns=(Turn(input=text or "q", answer=text or "a"),))
-    parcel = RunPayload({"tokens": 7}, Remembered(state, text), SessionState(), Context(value, tuple(notes)))
-    assert unpack(pack(parcel)) == parcel
+    payload = RunPayload({"tokens": 7}, Remembered(state, text), SessionState(), Context(value, tuple(notes)))
+    assert unpack(pack(payload)) == payload
 
 
 def test_what_could_not_be_read_ends_the_run_in_the_daemons_words():
     """A problem with memory or material is told where the handler asks for it."""
-    parcel = unpack(pack(RunPayload(problem="context: a.txt: no such file")))
+    payload = unpack(pack(RunPayload(problem="context: a.txt: no such file")))
     with pytest.raises(InputError, match="no such file"):
-        parcel.checked()
+        payload.checked()
 
 
-def test_another_versions_parcel_is_refused():
+def test_another_versions_payload_is_refused():
     """A daemon and a worker of different versions do not guess what the other means."""
     other = zlib.compress(json.dumps({"version": 99}).encode())
     with pytest.raises(RlmwatchError, match="another version"):

@@ -54,7 +54,10 @@ class Others:
 
 def config(settings: Settings | None = None, origins: dict[str, str] | None = None, **more: object) -> RuntimeConfig:
     loaded = Loaded(settings or Settings(), origins or {}, FILE)
-    made = RuntimeConfig(loaded, Priced(["ok"] * 9), "known", choice=Choice("p", "known", ""), providers=Others())
+    choice = Choice("p", "known", "")
+    made = RuntimeConfig(
+        loaded=loaded, model=Priced(["ok"] * 9), default_model="known", choice=choice, providers=Others()
+    )
     return replace(made, **more)  # type: ignore[arg-type]
 
 
@@ -173,7 +176,9 @@ def test_the_users_own_tables_may_name_any_provider():
 
 def test_without_a_provider_the_person_is_told_the_ways_out():
     """A run that names none is held; one that names another is answered."""
-    terms = config(Settings(providers={"groq": ProviderSettings(workspaces=True)}), model=None, why_none="no key")
+    terms = config(
+        Settings(providers={"groq": ProviderSettings(workspaces=True)}), model=None, no_model_reason="no key"
+    )
     with pytest.raises(NoProvider, match="no key"):
         chosen(terms)
     assert chosen(terms, RunOptions(provider="groq")).options.model == "known"

@@ -37,10 +37,10 @@ def test_2_many_pieces_are_few_writes():
         folder = Folder()
         stream = Stream(folder.write, "r", every_s=0.2)
         for number in range(50):
-            stream.hear(f"{number} ")
+            stream.add(f"{number} ")
         await until(lambda: folder.written)
         for number in range(50, 100):
-            stream.hear(f"{number} ")
+            stream.add(f"{number} ")
         await until(lambda: len(folder.written) == 2)
         await stream.close()
         return folder.written
@@ -56,10 +56,10 @@ def test_3_a_call_that_is_made_again_begins_anew():
     async def story():
         folder = Folder()
         stream = Stream(folder.write, "r", every_s=0.01)
-        stream.hear("wrong beginning")
+        stream.add("wrong beginning")
         await until(lambda: folder.written == ["wrong beginning"])
         stream.again()
-        stream.hear("right")
+        stream.add("right")
         await until(lambda: len(folder.written) == 2)
         await stream.close()
         return folder.written
@@ -74,16 +74,16 @@ def test_4_nothing_is_written_once_it_is_closed():
         folder = Folder()
         folder.go_on.clear()
         stream = Stream(folder.write, "r", every_s=0.01)
-        stream.hear("one")
+        stream.add("one")
         await asyncio.sleep(0)
         closing = asyncio.create_task(stream.close())
-        stream.hear(" two")
+        stream.add(" two")
         await asyncio.sleep(0.02)
         assert not closing.done()
         folder.go_on.set()
         await closing
         at_the_end = list(folder.written)
-        stream.hear(" three")
+        stream.add(" three")
         await asyncio.sleep(0.05)
         await stream.close()
         return at_the_end, folder.written
@@ -98,7 +98,7 @@ def test_5_a_folder_that_cannot_take_it_is_logged_once():
     async def story():
         stream = Stream(Folder(refuses=True).write, "r", every_s=0.001)
         for _ in range(20):
-            stream.hear("piece ")
+            stream.add("piece ")
             await asyncio.sleep(0.002)
         await stream.close()
 

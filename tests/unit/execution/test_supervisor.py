@@ -1,12 +1,11 @@
 """
-daemon/supervisor.py: the five rules at its top, with the real ledger and a real folder.
+execution/supervisor.py: the rules at its top, with the real ledger and a real folder.
 
 The handler and the clock are the test's; waiting is for events, never for time.
 """
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
 
@@ -14,6 +13,8 @@ from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import WrongKey
+from rlmwatch.execution.attempt import AttemptDeps
+from rlmwatch.execution.executor import LocalExecutor
 from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
@@ -29,7 +30,7 @@ from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.status import StatusBoard, Writer
 
 
-class Office:
+class Program:
     """A supervisor with its ledger and folder, and a clock that the test moves."""
 
     def __init__(self, root, ledger, script):
@@ -38,27 +39,41 @@ class Office:
         self.model = ScriptedModel(script)
         self.ledger = ledger
         self.points = []
-        place = Root.open(root)
-        self.desk = WorkspaceGateway(
-            place,
+        opened = Root.open(root)
+        gateway = WorkspaceGateway(
+            opened,
             root.parent,
-            StatusBoard(place, Writer("here", 1)),
+            StatusBoard(opened, Writer("here", 1)),
             clock.utc,
             lambda text: text,
             DocumentReader(Policy()),
         )
-        benches = RunContextFactory(
-            RuntimeConfig(Loaded(Settings(), {}), self.model, "m"),
-            ledger,
-            self.desk,
-            None,
-            clock.monotonic,
-            clock.utc,
+        self.configure(Settings())
+        prepare = RunContextFactory(
+            config=lambda: self.config,
+            ledger=ledger,
+            storage=gateway,
+            sandbox=None,
+            monotonic=clock.monotonic,
+            utc=clock.utc,
         )
-        self.benches = benches
+        attempts = AttemptDeps(
+            ledger=ledger, handlers={Kind.CHAT: chat}, prepare=prepare, utc=clock.utc, crash_at=self.points.append
+        )
         self.supervisor = Supervisor(
-            ledger, self.desk, {Kind.CHAT: chat}, benches, 4, self.monotonic, clock.utc, self.points.append
+            ledger=ledger,
+            workspace=gateway,
+            executor=LocalExecutor(ledger=ledger, workspace=gateway, attempts=attempts, utc=clock.utc),
+            kinds={Kind.CHAT},
+            workers=4,
+            monotonic=self.monotonic,
+            utc=clock.utc,
+            crash_at=self.points.append,
         )
+
+    def configure(self, settings):
+        """Let *settings* hold for new runs."""
+        self.config = RuntimeConfig(loaded=Loaded(settings, {}), model=self.model, default_model="m")
 
     def monotonic(self):
         return self.now
@@ -66,8 +81,7 @@ class Office:
     def spend(self, usd_per_token, *, per_day_usd):
         """Let output cost something, under a ceiling."""
         self.model.price = lambda _model: (0.0, usd_per_token)
-        settings = Settings(ceilings=CeilingSettings(max_cost_usd_per_day=per_day_usd))
-        self.benches.terms = RuntimeConfig(Loaded(settings, {}), self.model, "m")
+        self.configure(Settings(ceilings=CeilingSettings(max_cost_usd_per_day=per_day_usd)))
 
     async def save(self, conversation, prompt, *, on_new_save=OnNewSave.QUEUE):
         save = Save(f"{conversation}_input.txt", Kind.CHAT, conversation, prompt, {}, f"sha256:{prompt}")
@@ -80,12 +94,12 @@ class Office:
 
 
 @asynccontextmanager
-async def office(tmp_path, script):
+async def program(tmp_path, script):
     root = tmp_path / "workspace"
     root.mkdir(exist_ok=True)
     ledger = SqliteLedger.open(tmp_path / "ledger.sqlite3")
     try:
-        yield Office(root, ledger, script)
+        yield Program(root, ledger, script)
     finally:
         await ledger.aclose()
 
@@ -104,7 +118,7 @@ def test_1_runs_of_a_conversation_go_one_by_one_and_conversations_side_by_side(t
                     other.set()
             return f"re: {request.messages[-1].content}"
 
-        async with office(tmp_path, reply) as here:
+        async with program(tmp_path, reply) as here:
             for conversation, prompt in (("a", "a1"), ("a", "a2"), ("b", "b1")):
                 await here.save(conversation, prompt)
             ended = asyncio.create_task(here.supervisor.until_idle())
@@ -125,7 +139,7 @@ def test_2_nothing_is_asked_while_the_answer_could_not_be_stored(tmp_path):
     """With a folder where the answer is to go, no call is made; once it is gone, the run goes on by itself."""
 
     async def scenario():
-        async with office(tmp_path, ["the answer"]) as here:
+        async with program(tmp_path, ["the answer"]) as here:
             (here.root / "a_output.txt").mkdir()
             run = await here.save("a", "q")
             await here.supervisor.until_idle()
@@ -146,7 +160,7 @@ def test_3_an_answer_that_cannot_be_published_is_kept_and_not_asked_again(tmp_pa
     """The folder is taken away while the model answers: the answer waits in the ledger until it can be written."""
 
     async def scenario():
-        async with office(tmp_path, lambda _request: (here.root / "a_output.txt").mkdir() or "paid for") as here:
+        async with program(tmp_path, lambda _request: (here.root / "a_output.txt").mkdir() or "paid for") as here:
             run = await here.save("a", "q")
             await here.supervisor.until_idle()
             assert (await here.ledger.get(run.run_id)).status is RunStatus.COMPLETE
@@ -165,7 +179,7 @@ def test_4_a_held_run_goes_on_when_its_cause_is_mended(tmp_path):
     """A wrong key keeps the save; after a reload it is answered without being saved again."""
 
     async def scenario():
-        async with office(tmp_path, [WrongKey("the key is not valid", status=401), "now it works"]) as here:
+        async with program(tmp_path, [WrongKey("the key is not valid", status=401), "now it works"]) as here:
             await here.save("a", "q")
             await here.supervisor.until_idle()
             assert "the key is not valid" in (here.root / "a_error.txt").read_text(encoding="utf-8")
@@ -189,15 +203,15 @@ def test_4_what_others_had_reserved_holds_a_run_no_longer_than_they_last(tmp_pat
                 await go_on.wait()
             return "short"
 
-        async with office(tmp_path, reply) as here:
+        async with program(tmp_path, reply) as here:
             hold = here.ledger.hold
 
-            async def told(*args, **kwargs):
+            async def noted(*args, **kwargs):
                 run = await hold(*args, **kwargs)
                 held.set()
                 return run
 
-            here.ledger.hold = told
+            here.ledger.hold = noted
             here.spend(0.001, per_day_usd=0.4)  # 300 tokens are 0.30, the answer is one token
             await here.save("a", "first")
             ended = asyncio.create_task(here.supervisor.until_idle())
@@ -217,7 +231,7 @@ def test_4_a_ceiling_that_is_spent_is_not_tried_for_ever(tmp_path):
     """Where money is spent, a held run is tried again once for each run that ends, and no request is made for it."""
 
     async def scenario():
-        async with office(tmp_path, ["fine"]) as here:
+        async with program(tmp_path, ["fine"]) as here:
             here.spend(0.001, per_day_usd=0.4)
             await here.save("a", "first")
             await here.supervisor.until_idle()
@@ -241,7 +255,7 @@ def test_5_a_stop_leaves_the_run_to_the_next_start(tmp_path):
             asked.set()
             await asyncio.Event().wait()
 
-        async with office(tmp_path, never) as here:
+        async with program(tmp_path, never) as here:
             await here.save("a", "q")
             here.supervisor.grace_s = 0.0
             stop = asyncio.Event()
@@ -252,7 +266,7 @@ def test_5_a_stop_leaves_the_run_to_the_next_start(tmp_path):
             assert here.model.cancelled == 1
 
     async def second_life():
-        async with office(tmp_path, ["after all"]) as here:
+        async with program(tmp_path, ["after all"]) as here:
             await here.supervisor.recover()
             await here.supervisor.until_idle()
             assert here.output("a") == "after all\n"
@@ -273,7 +287,7 @@ def test_a_cancelled_run_keeps_the_text_that_had_come(tmp_path):
                 await asyncio.Event().wait()
             return "new answer"
 
-        async with office(tmp_path, reply) as here:
+        async with program(tmp_path, reply) as here:
             old = await here.save("a", "old")
             working = asyncio.create_task(here.supervisor.until_idle())
             await asked.wait()
@@ -291,10 +305,8 @@ def test_a_run_past_its_time_limit_ends_in_words(tmp_path, seconds):
     """A provider that says nothing ends in a timeout, and the daemon goes on."""
 
     async def scenario():
-        async with office(tmp_path, lambda _request: asyncio.Event().wait()) as here:
-            terms = here.supervisor.benches.terms
-            chatty = Settings.model_validate({"chat": {"max_seconds": seconds}})
-            here.supervisor.benches.terms = replace(terms, loaded=Loaded(chatty, {}))
+        async with program(tmp_path, lambda _request: asyncio.Event().wait()) as here:
+            here.configure(Settings.model_validate({"chat": {"max_seconds": seconds}}))
             run = await here.save("a", "q")
             await here.supervisor.until_idle()
             result: Result = (await here.ledger.get(run.run_id)).result
@@ -317,7 +329,7 @@ def test_6_what_waits_ends_at_once_when_it_is_cancelled(tmp_path):
             await go_on.wait()
             return "first answer"
 
-        async with office(tmp_path, reply) as here:
+        async with program(tmp_path, reply) as here:
             await here.save("a", "first")
             second = await here.save("a", "second")
             working = asyncio.create_task(here.supervisor.until_idle())
@@ -337,7 +349,7 @@ def test_6_what_is_held_ends_at_once_when_it_is_cancelled(tmp_path):
     """A run that waits for a person does not come back after it was cancelled."""
 
     async def scenario():
-        async with office(tmp_path, [WrongKey("the key is not valid", status=401), "never"]) as here:
+        async with program(tmp_path, [WrongKey("the key is not valid", status=401), "never"]) as here:
             run = await here.save("a", "q")
             await here.supervisor.until_idle()
             assert await here.supervisor.end(run.run_id, "enough")
@@ -353,7 +365,7 @@ def test_6_a_cancel_that_comes_while_a_run_is_being_claimed_is_not_lost(tmp_path
     """Between two steps of its start a run is nowhere to be cancelled, and still it ends, with nothing paid."""
 
     async def scenario():
-        async with office(tmp_path, ["never"]) as here:
+        async with program(tmp_path, ["never"]) as here:
             run = await here.save("a", "q")
             claim = here.ledger.claim
 
@@ -376,7 +388,7 @@ def test_6_a_cancel_while_the_folder_cannot_be_written_to_is_kept(tmp_path):
     """A run whose conversation waits for its folder ends when it is cancelled, and is published once it can be."""
 
     async def scenario():
-        async with office(tmp_path, ["never"]) as here:
+        async with program(tmp_path, ["never"]) as here:
             (here.root / "a_output.txt").mkdir()
             run = await here.save("a", "q")
             await here.supervisor.until_idle()

@@ -1,4 +1,4 @@
-"""What the desk writes of a run, and what it does not."""
+"""What is written of a run into the workspace, and what it does not."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def test_a_status_that_is_deleted_as_its_run_ends_does_not_come_back(tmp_path: P
     seconds = iter(f"2026-11-23T09:15:{1 + n / 10:06.3f}Z" for n in range(9))
     now = "2026-11-23T09:16:00.000Z"
     (tmp_path / "chat_input.txt").write_text("hi")
-    place = Root.open(tmp_path)
-    desk = WorkspaceGateway(
-        place,
+    root = Root.open(tmp_path)
+    gateway = WorkspaceGateway(
+        root,
         tmp_path,
-        StatusBoard(place, Writer("here", 1)),
+        StatusBoard(root, Writer("here", 1)),
         lambda: next(seconds, now),
         lambda text: text,
         DocumentReader(Policy()),
     )
     running = a_run(RunStatus.RUNNING)
-    asyncio.run(desk.tell(running))
-    asyncio.run(desk.tell(running, Live(Progress(step=1))))
-    assert desk.board.waits
-    desk.publish(a_run(RunStatus.COMPLETE, Result(RunStatus.COMPLETE, Outcome.SUCCESS, "hello")))
+    asyncio.run(gateway.report(running))
+    asyncio.run(gateway.report(running, Live(Progress(step=1))))
+    assert gateway.board.waits
+    gateway.publish(a_run(RunStatus.COMPLETE, Result(RunStatus.COMPLETE, Outcome.SUCCESS, "hello")))
     (status,) = (tmp_path / "jobs").iterdir()
     status.unlink()
-    assert desk.board.flush(now=now) == 0
+    assert gateway.board.flush(now=now) == 0
     assert not list((tmp_path / "jobs").iterdir())

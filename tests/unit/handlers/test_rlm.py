@@ -5,14 +5,16 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
-from rlmwatch.daemon.program import Hands, Program, save_of
+from rlmwatch.daemon.composition import DirectRunner, Parts
 from rlmwatch.errors import SessionBudgetExceeded
+from rlmwatch.execution.caller_storage import CallerStorage, save_of
 from rlmwatch.handlers import rlm
-from rlmwatch.handlers.job import job
 from rlmwatch.handlers.research import how_to_raise
 from rlmwatch.models.scripted import ScriptedModel
+from rlmwatch.models.select import Choice
 
 ENDS = "```python\nanswer('done')\n```"
 
@@ -24,10 +26,14 @@ def answers(tmp_path, times, **options):
     async def story():
         model = ScriptedModel([ENDS] * times)
         model.provider = rlm.SMALL
-        async with Program(environ, model=model) as program:
-            said = RunOptions(model="small", mode="rlm", **options)
-            saves = [save_of(Kind.JOB, "find it", said) for _ in range(times)]
-            return [(await program.answer(save, job, Hands(program.state)))[1] for save in saves]
+
+        async def find_model(*_):
+            return model, Choice(rlm.SMALL, "small", "the test says so")
+
+        async with DirectRunner(environ, parts=Parts(find_model=find_model)) as runner:
+            chosen = RunOptions(model="small", mode="rlm", **options)
+            saves = [save_of(Kind.JOB, "find it", chosen) for _ in range(times)]
+            return [(await runner.answer(save, CallerStorage(runner.state, clock.utc)))[1] for save in saves]
 
     with capture_logs() as logs:
         return asyncio.run(story()), [line for line in logs if line["event"] == "engine.small_model"]
