@@ -9,6 +9,7 @@ import structlog
 
 from rlmwatch.daemon.credentials import Key
 from rlmwatch.daemon.factories import build_model, find_search, gather
+from rlmwatch.errors import ConfigError, NoProvider
 from rlmwatch.execution.run_context import RuntimeConfig
 from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice, named
@@ -49,13 +50,16 @@ class OtherProviders:
         Return the provider *provider*, and how it was chosen.
 
         Raises:
-            NoProvider: It is not there: its key has no value, or its server does not answer.
-            ConfigError: There is no such provider.
+            NoProvider: It is not there: its key has no value, its server does not answer, what is said of it is wrong.
         """
         async with self._making:
             if provider not in self._made:
-                choice = named(await gather(self._loaded, self._keys, self._environ, provider), provider)
-                self._made[provider] = self._default_at(choice) or self._make(choice)
+                facts = await gather(self._loaded, self._keys, self._environ, provider)
+                try:
+                    choice = named(facts, provider)
+                    self._made[provider] = self._default_at(choice) or self._make(choice)
+                except ConfigError as error:  # the program goes on; this run is held until it is put right
+                    raise NoProvider(str(error)) from error
             return self._made[provider]
 
     async def aclose(self) -> None:

@@ -43,8 +43,7 @@ class Providers(Protocol):
         Return *provider*, made once, and how it was chosen.
 
         Raises:
-            NoProvider: It is not there: its key has no value, or its server does not answer.
-            ConfigError: There is no such provider.
+            NoProvider: It is not there: its key has no value, its server does not answer, what is said of it is wrong.
         """
         ...
 
@@ -89,7 +88,7 @@ async def choose_model(config: RuntimeConfig, kind: Kind, given: RunOptions, *, 
         model, choice = config.model, config.choice
         default = config.default_model
     else:
-        _refuse_closed(config, kind, given, options.provider)
+        _refuse_closed(config, kind, options.provider)
         if config.providers is None:
             raise NoProvider(config.no_model_reason or "no other provider can be had here")
         model, choice = await config.providers.named(options.provider)
@@ -105,9 +104,10 @@ async def choose_model(config: RuntimeConfig, kind: Kind, given: RunOptions, *, 
     return _priced(config, kind, given, ModelChoice(model, options))
 
 
-def _refuse_closed(config: RuntimeConfig, kind: Kind, given: RunOptions, provider: str) -> None:
+def _refuse_closed(config: RuntimeConfig, kind: Kind, provider: str) -> None:
     settings = config.loaded.settings
-    users_own = given.provider is None and not config.loaded.workspace_set(f"{kind}.provider")
+    # A worker of the user's gets as the run's own what the same configuration said on the daemon's machine.
+    users_own = getattr(settings, kind).provider == provider and not config.loaded.workspace_set(f"{kind}.provider")
     if not users_own and not config.users_options and not settings.opens(provider):
         raise InputError(f"`provider`: {closed(provider, settings.provider_names)}")
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import Money, PositiveInt, ProviderName, RunOptions
-from rlmwatch.settings.providers import BUILT_IN, NAME, SCRIPTED, SHIPPED, is_variable_name, names, no_such
+from rlmwatch.settings.providers import EMBEDDED, LOCAL, NAME, SHIPPED, is_variable_name, names, no_such
 
 WORKSPACE_KEYS = frozenset({"host", "ready_marker", "on_new_save", "keep_jobs_days", *Kind})
 """What the workspace's own file may set (file contract, section 6); `provider` beside, see `sources.py`."""
@@ -243,9 +243,10 @@ class Settings(BaseModel):
         if self.workers == 0 and self.ledger is None:
             raise ValueError("workers: with 0, nothing is answered here; that needs a shared `ledger` and its workers")
         for name, table in self.providers.items():
-            if name in BUILT_IN and name != SCRIPTED:
-                raise ValueError(f"providers.{name}: {name} needs no table, and cannot have one; take another name")
-            if name not in SHIPPED and table.base_url is None and table.replies is None:
+            found = name in (LOCAL, EMBEDDED)
+            if found and table != ProviderSettings(workspaces=table.workspaces):
+                raise ValueError(f"providers.{name}: only `workspaces` can be said of it; take another name")
+            if not found and name not in SHIPPED and table.base_url is None and table.replies is None:
                 raise ValueError(
                     f"providers.{name}: write its `base_url`; without one only the shipped names are known"
                 )

@@ -172,6 +172,9 @@ def test_the_users_own_tables_may_name_any_provider():
     """`[job] provider` in the user's own file needs no opening."""
     terms = config(Settings(job=RunOptions(provider="groq")), {"job.provider": "config.toml"})
     assert chosen(terms).options.provider == "groq"
+    assert chosen(terms, RunOptions(provider="groq")).options.provider == "groq"
+    with pytest.raises(InputError):
+        chosen(terms, RunOptions(provider="groq"), Kind.CHAT)
 
 
 def test_without_a_provider_the_person_is_told_the_ways_out():
