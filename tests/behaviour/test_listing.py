@@ -252,3 +252,30 @@ def test_a_kept_file_that_is_not_sound_is_passed_over(tmp_path, kept):
             assert list(published) == ["new"]
 
     run(work)
+
+
+def test_a_proxy_is_told_no_key(monkeypatch):
+    """Through a proxy without a login the key and the user's headers go to the provider alone."""
+    heads: list[str] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async def work() -> None:
+        server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        where = Endpoint(
+            "gate", "https://llm.example.com/v1", SecretStr(KEY), "K", "api-key", {"X-T": SecretStr("t-1")}
+        )
+        with pytest.raises(ProviderError) as caught:
+            await offered(where)
+        assert KEY not in str(caught.value)
+        server.close()
+
+    run(work)
+    (head,) = heads
+    assert head.startswith("CONNECT llm.example.com:443")
+    assert KEY not in head
+    assert "t-1" not in head
