@@ -37,7 +37,7 @@ SCENARIOS = {
     "batch": "100 sub-calls of 50 ms in one batch",
     "large": "100 MB of context",
 }
-TARGETS = {"steps": 0.06, "long": 0.06, "sequential": 0.25, "batch": 0.42, "large": 0.4}
+TARGETS = {"steps": 0.05, "long": 0.05, "sequential": 0.28, "batch": 0.42, "large": 0.4}
 PEERS = ("rlms", "recursive-llm", "minrlm", "enzu")
 SAMPLE_S = 0.003
 PATIENCE_S = 120.0

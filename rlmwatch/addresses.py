@@ -1,16 +1,25 @@
-"""Where an address leads: to this machine, or through a proxy."""
+"""Where an address leads: to this machine, or through a proxy; and how it is shown."""
 
 from __future__ import annotations
 
+import base64
 import ipaddress
+import re
 from functools import lru_cache
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+
+class UnusableProxy(ValueError):
+    """The environment names a proxy that cannot be used. The text says what to do, and shows no login."""
 
 
 @lru_cache(maxsize=64)  # asked at each call; webhooks bring any number of addresses
 def is_loopback(url: str) -> bool:
     """Return whether *url* points at this machine's own loopback interface."""
-    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return False
     if host in ("localhost", "localhost.localdomain") or host.endswith(".localhost"):
         return True
     try:
@@ -24,6 +33,9 @@ def proxy_to(url: str) -> str | None:
     Return the proxy that the environment names for *url* (`https_proxy`, `all_proxy`, `no_proxy`, in either case).
 
     Clients that read the environment by themselves may also take a login from a `.netrc`, in place of a key.
+
+    Raises:
+        UnusableProxy: It is not an http or https proxy.
     """
     from urllib.request import getproxies, proxy_bypass  # takes 17 ms to load, and the first call has more to load
 
@@ -31,7 +43,26 @@ def proxy_to(url: str) -> str | None:
     if is_loopback(url) or proxy_bypass(parts.netloc.rpartition("@")[2]):  # a proxy's loopback is not this machine's
         return None
     proxies = getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    names = f"{parts.scheme.upper()}_PROXY or ALL_PROXY"
+    if not is_http(proxy):
+        raise UnusableProxy(
+            f"the proxy {shown(proxy)} ({names}) cannot be used, only http:// and https:// proxies can: name one of "
+            f"those, or write {parts.hostname} into NO_PROXY"
+        )
+    return proxy
+
+
+def is_http(url: str) -> bool:
+    """Return whether *url* is a whole http or https address."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port or brackets that are none
+        return False
 
 
 def shown(url: str) -> str:
@@ -42,3 +73,19 @@ def shown(url: str) -> str:
     except ValueError:
         return f"{url.partition('://')[0]}://…" if "://" in url else "…"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def without_login(url: str) -> tuple[str, str | None]:
+    """Return *url* without its login, and that as the value of an `Authorization` header; None where there is none."""
+    parts = urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    if not login:
+        return url, None
+    user, _, password = login.partition(":")
+    encoded = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode("ascii")
+    return urlunsplit(parts._replace(netloc=host)), f"Basic {encoded}"
+
+
+def hide_secrets(text: str) -> str:
+    """Return *text* with each address in it as it may be shown."""
+    return re.sub(r"\b[A-Za-z][A-Za-z0-9+.-]*://\S+", lambda found: shown(found[0]), text)

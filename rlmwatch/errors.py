@@ -18,8 +18,10 @@ The errors of rlmwatch.
     │   └── UnknownPrice           a model without a known price, which the workspace chose
     ├── ProviderError              the provider's own words
     │   ├── ProviderRefused        it will not, however often it is asked (400 and the like)
-    │   │   ├── WrongKey           401, 403
-    │   │   └── UnknownModel       404
+    │   │   ├── WrongKey           the key or the account may not: 401, 403
+    │   │   ├── UnknownModel       404, or a 400 that says so
+    │   │   ├── ContextTooLong     the request is longer than the model's window
+    │   │   └── ProviderUnreachable    wrong address, proxy or certificate
     │   └── ProviderUnavailable    may work later: connection, 408, 409, 429, 5xx
     │       └── ProviderCutOff     the answer stopped in the middle; text so far
     ├── RunEnded                   not a failure: somebody ended the run
@@ -31,6 +33,11 @@ An error's text says what went wrong, where, and what to do. It never holds a ke
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlmwatch.runs.model import Usage
 
 
 class RlmwatchError(Exception):
@@ -131,7 +138,10 @@ class ProviderError(RlmwatchError):
 
     Attributes:
         status: HTTP status, where there was one.
+        usage: What the provider reported as used before it failed; None where it reported nothing. It is booked.
     """
+
+    usage: Usage | None = None
 
     def __init__(self, text: str, *, status: int | None = None) -> None:
         super().__init__(text)
@@ -145,11 +155,37 @@ class ProviderRefused(ProviderError):
 
 
 class WrongKey(ProviderRefused):
-    """The provider does not take the key (401, 403)."""
+    """The provider does not take the key, or the account may not use the model (401, 403)."""
 
 
 class UnknownModel(ProviderRefused):
-    """The provider has no such model (404)."""
+    """The provider has no such model."""
+
+
+class ContextTooLong(ProviderRefused):
+    """
+    The request, with the output that it asks for, does not fit into the model's context window.
+
+    Attributes:
+        limit_tokens: The window, where the provider names it.
+        asked_tokens: What was asked for, where the provider names it; input alone, or with the output.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        status: int | None = None,
+        limit_tokens: int | None = None,
+        asked_tokens: int | None = None,
+    ) -> None:
+        super().__init__(text, status=status)
+        self.limit_tokens = limit_tokens
+        self.asked_tokens = asked_tokens
+
+
+class ProviderUnreachable(ProviderRefused):
+    """The provider is not reached until a person changes the address, the proxy or the certificates."""
 
 
 class ProviderUnavailable(ProviderError):

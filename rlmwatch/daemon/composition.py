@@ -27,7 +27,7 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.names import InputName
 from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
-from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers
+from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers, load_client
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.providers import runtime_config
@@ -36,7 +36,14 @@ from rlmwatch.errors import NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
-from rlmwatch.execution.run_context import Listeners, PrepareRun, RunContextFactory, RunStorage, RuntimeConfig
+from rlmwatch.execution.run_context import (
+    Listeners,
+    PreparedRun,
+    PrepareRun,
+    RunContextFactory,
+    RunStorage,
+    RuntimeConfig,
+)
 from rlmwatch.execution.supervisor import Supervisor
 from rlmwatch.execution.webhooks import Webhooks
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
@@ -138,6 +145,7 @@ class Builder:
         self._user_dir = user_dir
         self._workspace = workspace
         self._flags = flags
+        self._loading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -190,6 +198,16 @@ class Builder:
             if part is not None:
                 self.stack.push_async_callback(part.aclose)
 
+    def load_client(self) -> None:
+        """Begin to load what the first call needs, in a thread; runs wait for it, before their time limit starts."""
+        self._loading = asyncio.create_task(load_client(self.choice))
+        self.stack.callback(self._loading.cancel)
+
+    async def client_loaded(self) -> None:
+        """Wait until the first call can be made at once."""
+        if self._loading is not None:
+            await asyncio.shield(self._loading)
+
     async def open_ledger(self, opened: Callable[[], L]) -> L:
         """
         Open the ledger of this program.
@@ -207,9 +225,9 @@ class Builder:
         self.sandbox = build_sandbox(self.config.loaded)
         self.stack.push_async_callback(self.sandbox.aclose)
 
-    def prepare(self, storage: RunStorage, listeners: Listeners | None = None) -> RunContextFactory:
+    def prepare(self, storage: RunStorage, listeners: Listeners | None = None) -> PrepareRun:
         """Return what sets up the contexts of runs whose memory and material come from *storage*."""
-        return RunContextFactory(
+        factory = RunContextFactory(
             config=lambda: self.config,
             ledger=self.ledger,
             storage=storage,
@@ -219,6 +237,12 @@ class Builder:
             listeners=listeners or Listeners(),
             crash_at=self.parts.crash_at,
         )
+
+        async def prepare(run: Run) -> PreparedRun:
+            await self.client_loaded()
+            return await factory(run)
+
+        return prepare
 
     def attempts(
         self, prepare: PrepareRun, *, can_be_held: bool = True, can_be_given_back: bool = False
@@ -349,6 +373,7 @@ class App:
             ConfigError: A file is wrong. The last good settings stay.
         """
         await self._builder.read_config(self._builder.load(), needs_provider=False)
+        self._builder.load_client()
         if self.node is None:
             self.supervisor.workers = self._settings().workers
         self.watcher.config = self._watch_config()
@@ -389,6 +414,10 @@ class App:
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
 
+    async def client_loaded(self) -> None:
+        """Wait until the provider's first call can be made at once."""
+        await self._builder.client_loaded()
+
     def describe(self) -> str:
         """Return, in a few words, what answers."""
         return self._builder.describe()
@@ -412,6 +441,8 @@ class App:
             builder.make_sandbox()
             if self._role is not Role.DRY_RUN:
                 self.node = await self._join_cluster(url, shared)
+        if self._role is not Role.DRY_RUN:
+            builder.load_client()
         self.compose()
 
     async def _join_cluster(self, url: str, ledger: PostgresLedger) -> ClusterNode:
@@ -499,6 +530,7 @@ class DirectRunner:
         """
         try:
             await self._builder.read_config(self._builder.load())
+            self._builder.load_client()
             await self._builder.open_ledger(lambda: SqliteLedger.open(self.state / PYTHON_LEDGER))
             self._builder.make_sandbox()
         except BaseException:

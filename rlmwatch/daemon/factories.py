@@ -158,6 +158,14 @@ def endpoint_of(choice: Choice, keys: Mapping[str, Key]) -> Endpoint:
     )
 
 
+async def load_client(choice: Choice | None) -> None:
+    """Load what the first call of a network provider needs, in a thread. Other providers load nothing."""
+    if choice is not None and choice.base_url is not None:
+        from rlmwatch.models.openai.model import load
+
+        await load()
+
+
 def find_search(
     keys: Mapping[str, Key], environ: Mapping[str, str], choice: Choice | None = None
 ) -> tuple[Search | None, str]:

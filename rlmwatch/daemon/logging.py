@@ -18,6 +18,7 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 from rlmwatch.printable import printable
+from rlmwatch.redaction import redact
 
 Format = Literal["text", "json"]
 HIDDEN = "[secret]"
@@ -40,9 +41,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return *text* without the secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        return text
+        return redact(text, self._secrets, HIDDEN)
 
     def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Redact one log event, nested values included."""

@@ -174,6 +174,7 @@ async def _work(app: App, stop: asyncio.Event, manager: Manager) -> None:
         group.create_task(app.inbox.run(leave))
         group.create_task(app.supervisor.run(leave))
         group.create_task(app.webhooks.run(leave))
+        await app.client_loaded()
         log.info("ready", workspace=str(app.paths.root), answers=app.describe(), host=app.host)
         manager.ready(f"watching {app.paths.root}")
         try:

@@ -52,6 +52,7 @@ async def work(
                 "to the same postgresql://… as the daemon's"
             )
         await builder.read_config(loaded)
+        builder.load_client()
         ledger = await builder.open_ledger(lambda: open_shared(url, None))
         builder.make_sandbox()
         node = await builder.stack.enter_async_context(ClusterNode(url, ledger))

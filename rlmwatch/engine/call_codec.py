@@ -32,6 +32,8 @@ def plain_reply(reply: Reply) -> dict[str, Any]:
         "usage": asdict(reply.usage),
         "model": reply.model,
         "estimated": reply.estimated,
+        "provider_reason": reply.provider_reason,
+        "notes": list(reply.notes),
     }
 
 
@@ -51,4 +53,4 @@ def price_of(model: Model, request: Request) -> Price | None:
 def reply_of(entry: JournalEntry) -> Reply:
     """Return the reply that a DONE *entry* keeps."""
     kept: dict[str, Any] = dict(entry.reply or {})
-    return Reply(**{**kept, "usage": Usage(**kept["usage"])})
+    return Reply(**{**kept, "usage": Usage(**kept["usage"]), "notes": tuple(kept.get("notes", ()))})

@@ -37,7 +37,7 @@ from rlmwatch.engine.call_codec import plain, plain_reply, price_of, reply_of
 from rlmwatch.engine.call_site import ROOT, AttemptScope, CallSite
 from rlmwatch.engine.replay import Replay, booked
 from rlmwatch.errors import BudgetExceeded, ProviderCutOff, ProviderError, ProviderUnavailable
-from rlmwatch.models.base import Model, Reply, Request
+from rlmwatch.models.base import RESTART, Model, Reply, Request
 from rlmwatch.runs.journal import Journal
 from rlmwatch.runs.model import CallState, PaidCall, Usage
 
@@ -210,12 +210,7 @@ class Calls:
         if (earlier := await self._intend(key, sent, held)) is not None:
             return earlier
         pieces: list[str] = []
-
-        def hear(piece: str) -> None:
-            pieces.append(piece)
-            if on_text is not None:
-                on_text(piece)
-
+        hear = _listener(pieces, on_text, self.on_again)
         try:
             reply = await self.model.complete(sent, on_text=hear)
         except asyncio.CancelledError:
@@ -313,6 +308,23 @@ class Calls:
         stem = f"{at.path}/{at.step}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         self._nth[stem] += 1
         return f"{stem}/{self._nth[stem]}"
+
+
+def _listener(
+    pieces: list[str], on_text: Callable[[str], None] | None, on_again: Callable[[], None]
+) -> Callable[[str], None]:
+    """Return what collects the text of a call in *pieces* as it comes, and hands it on."""
+
+    def hear(piece: str) -> None:
+        if piece is RESTART:
+            pieces.clear()
+            on_again()
+            return
+        pieces.append(piece)
+        if on_text is not None:
+            on_text(piece)
+
+    return hear
 
 
 def _begin(verb: Coroutine[Any, Any, None], under_way: set[asyncio.Future[None]]) -> None:

@@ -42,6 +42,7 @@ from rlmwatch.errors import (
     BudgetExceeded,
     InputError,
     ProviderRefused,
+    ProviderUnreachable,
     RunTimeout,
     UnknownModel,
     WrongKey,
@@ -74,7 +75,7 @@ async def run_engine(task: Task, kit: EngineDeps) -> EngineResult:
         SandboxUnavailable: This machine cannot lock down a sandbox.
         InputError: The context does not fit a session.
         BudgetExceeded, ProviderError, RunTimeout: It ended before anything was found; why.
-        WrongKey, UnknownModel: The provider will not; also in the middle of a run.
+        WrongKey, UnknownModel, ProviderUnreachable: The provider will not; also in the middle of a run.
         Fenced: Another attempt owns the run.
     """
     shared = await _shared(kit)
@@ -195,7 +196,7 @@ class Engine:
         except BudgetExceeded as spent:
             return End(outcome_of(spent), why=spent)
         except ProviderRefused as refused:
-            if self.step <= 1 or isinstance(refused, WrongKey | UnknownModel):
+            if self.step <= 1 or isinstance(refused, WrongKey | UnknownModel | ProviderUnreachable):
                 raise
             return End(Outcome.PROVIDER_ERROR, why=refused)
         finally:

@@ -19,7 +19,7 @@ from typing import Any
 
 from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.calls import Calls
-from rlmwatch.errors import BudgetExceeded, ProviderError, UnknownModel, WrongKey
+from rlmwatch.errors import BudgetExceeded, ProviderError, ProviderUnreachable, UnknownModel, WrongKey
 from rlmwatch.models.base import Message, Request
 from rlmwatch.sandbox.base import CellError, Failure, HostFunction, JsonValue, Parameter
 
@@ -174,7 +174,7 @@ def for_the_cell(error: Exception) -> CellError | None:
         return error
     if isinstance(error, BudgetExceeded):
         return CellError(SPENT, f"the budget is spent: {error.cap}; finish with what you have")
-    if isinstance(error, ProviderError) and not isinstance(error, (WrongKey, UnknownModel)):
+    if isinstance(error, ProviderError) and not isinstance(error, (WrongKey, UnknownModel, ProviderUnreachable)):
         return CellError(REFUSED, str(error))
     return None
 

@@ -2,7 +2,7 @@
 What becomes of a run when its handler raises: one table of classes.
 
     the error says                              the run is
-    a key, a model's name, no provider          held until a restart or a reload
+    a key, model, address or provider           held until a restart or a reload
     the day's or month's ceiling                held until then, or until a run has ended or a new day begins
     a state file that cannot be used            held likewise
     its budget, an unknown price                failed, `budget_exceeded`
@@ -28,6 +28,7 @@ from rlmwatch.errors import (
     InputError,
     NoProvider,
     ProviderError,
+    ProviderUnreachable,
     RunCancelled,
     RunEnded,
     RunTimeout,
@@ -41,7 +42,7 @@ from rlmwatch.runs.model import Outcome, Result, RunStatus, Usage
 
 log = structlog.get_logger()
 
-HOLDS = (WrongKey, UnknownModel, NoProvider, CeilingReached, SandboxUnavailable, WorkspaceError)
+HOLDS = (WrongKey, UnknownModel, ProviderUnreachable, NoProvider, CeilingReached, SandboxUnavailable, WorkspaceError)
 """What a person mends outside the input, so that the save is kept and runs afterwards."""
 AFTERWARDS = "The save is kept: it runs when this is mended and rlmwatch is restarted or reloaded."
 BY_ITSELF = (

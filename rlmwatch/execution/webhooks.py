@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from rlmwatch.addresses import proxy_to
+from rlmwatch.addresses import hide_secrets, proxy_to
 from rlmwatch.errors import LedgerError
 from rlmwatch.runs.deliveries import Deliveries, Delivery
 from rlmwatch.runs.model import Run
@@ -290,16 +290,16 @@ class Webhooks:
             "user-agent": f"rlmwatch/{__version__}",
             **signed(f"msg_{run.run_id}", body, key, now=self.utc()),
         }
-        proxy = proxy_to(delivery.url)
-        sending = self._client.post(delivery.url, data=body, headers=headers, proxy=proxy, allow_redirects=False)
         try:
+            proxy = proxy_to(delivery.url)
+            sending = self._client.post(delivery.url, data=body, headers=headers, proxy=proxy, allow_redirects=False)
             async with sending as response:
                 # The body is not read: it may be endless.
                 return _Response(f"HTTP {response.status}", response.status)
         except TimeoutError:
             return _Response(f"no answer within {TIMEOUT_S:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _Response(self.redact(f"{type(error).__name__}: {error}"))
+            return _Response(self.redact(hide_secrets(f"{type(error).__name__}: {error}")))
 
 
 def _later(now: str, seconds: float) -> str:

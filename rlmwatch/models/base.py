@@ -9,6 +9,16 @@ from typing import Literal, Protocol
 from rlmwatch.runs.model import Usage
 
 Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "filter", "interrupted"]
+
+
+class Restart(str):
+    """Among the pieces of a text as it comes, this empty one says that all before it was thought, not text."""
+
+    __slots__ = ()
+
+
+RESTART = Restart()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +53,29 @@ class Reply:
     One reply.
 
     Attributes:
-        text: The whole text.
-        finish_reason: `stop`, `length` or the provider's own word.
+        text: The whole text, without the model's thoughts; `""` where it holds nothing that can be seen.
+        finish_reason: `stop` where the text is whole; `length` where it reached a limit (of the request, or of the
+            model's window); `filter` where the provider withheld the rest; `interrupted` where it gave up.
         usage: With `llm_calls` 1. `cost_usd` is what the provider reports, else by the price table, else None.
         model: The model that answered, as the provider says.
         estimated: Whether the provider reported no usage and the tokens are our estimate.
+        provider_reason: The provider's own word for `finish_reason`, where that is another.
+        notes: What a person should know of this reply: a word for its end that we do not know, or that the server
+            read only part of what was sent.
     """
 
     text: str
-    finish_reason: str
+    finish_reason: FinishReason
     usage: Usage
     model: str
     estimated: bool = False
+    provider_reason: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def cut(self) -> bool:
+        """Whether the text is not whole: partial as an answer, and half a program is not run."""
+        return self.finish_reason != "stop"
 
 
 class Model(Protocol):
@@ -65,12 +86,13 @@ class Model(Protocol):
 
     async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """
-        Make one call; *on_text* is given each new piece of text as it comes.
+        Make one call; *on_text* is given each new piece of text as it comes, `RESTART` where what came is void.
 
         Cancelling the task closes the connection at once, which stops the generation. Nothing is retried here.
 
         Raises:
-            WrongKey, UnknownModel, ProviderRefused: It will not, however often it is asked.
+            WrongKey, UnknownModel, ProviderUnreachable, ContextTooLong, ProviderRefused: It will not, however often it
+                is asked.
             ProviderUnavailable: It may work later.
             ProviderCutOff: The text stopped in the middle.
         """

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit, urlunsplit
 
 from rlmwatch import clock
-from rlmwatch.addresses import proxy_to, shown
+from rlmwatch.addresses import proxy_to, shown, without_login
 from rlmwatch.errors import ProviderError, ProviderUnavailable
 from rlmwatch.models.openai.dialect import Endpoint
 from rlmwatch.models.openai.errors import by_status
@@ -117,12 +117,13 @@ async def _read(endpoint: Endpoint, timeout_s: float) -> bytes:
     """Return the body of the list."""
     import aiohttp
 
-    url = models_address(endpoint.base_url)
+    url, login = without_login(models_address(endpoint.base_url))
+    own = endpoint.own_headers if login is None else {"Authorization": login, **endpoint.own_headers}
     words = f"no answer from {shown(url)}"
     try:
         async with asyncio.timeout(timeout_s), aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
             # The headers go with the request, never with the session: a session's go to the proxy as well.
-            headers = {"Accept": "application/json", **endpoint.own_headers}
+            headers = {"Accept": "application/json", **own}
             async with session.get(url, headers=headers, proxy=proxy_to(url), allow_redirects=False) as response:
                 body = await _bounded(response)
                 if response.status == HTTPStatus.OK:

@@ -97,7 +97,7 @@ class ScriptedModel:
     def _reply(self, request: Request, text: str) -> Reply:
         whole = math.ceil(len(text) / CHARS_PER_TOKEN) <= request.max_tokens
         said = text if whole else text[: request.max_tokens * CHARS_PER_TOKEN]
-        tokens = estimate(request.messages, said)
+        tokens = estimate(request.messages, len(said))
         cost = None
         if self._usd_per_token is not None:
             cost = tokens.input * self._usd_per_token[0] + tokens.output * self._usd_per_token[1]

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from rlmwatch.addresses import is_loopback, shown
+from rlmwatch.addresses import is_http, is_loopback, shown
 from rlmwatch.errors import ConfigError, NoProvider
 from rlmwatch.settings.model import ProviderSettings
 from rlmwatch.settings.providers import (
@@ -208,14 +208,14 @@ def _azure(endpoint: str, table: ProviderSettings) -> str:
 
 def _at_base_url(facts: Facts, base_url: str) -> Choice:
     """Choose the server at `base_url`, with the key that `key` names, else that of the provider that it belongs to."""
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    host = urlsplit(base_url).hostname if is_http(base_url) else None
+    if host is None:
         raise ConfigError(
-            f"base_url = {shown(base_url)} is no http or https address. Write, say, http://127.0.0.1:8080/v1"
+            f"base_url = {shown(base_url)!r} is no http or https address. Write, say, http://127.0.0.1:8080/v1"
         )
     if facts.provider in (EMBEDDED, SCRIPTED):
         raise ConfigError(f"provider = {facts.provider!r} takes no base_url. Remove one of the two from config.toml")
-    provider = facts.provider or shipped_at(base_url) or (LOCAL if is_loopback(base_url) else parts.hostname)
+    provider = facts.provider or shipped_at(base_url) or (LOCAL if is_loopback(base_url) else host)
     table, shipped = facts.providers.get(provider, ProviderSettings()), SHIPPED.get(provider)
     key_name = facts.key or key_of(facts, provider)
     known = provider in SHIPPED or provider in facts.providers

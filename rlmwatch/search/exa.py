@@ -7,7 +7,8 @@ What the SDK (2.28) does, and what is done about it here:
 | ---------------------------------------------------------- | ----------------------------------------------------- |
 | turns an HTTP error into a ValueError without the headers  | a response hook takes status, headers and body first  |
 | waits 600 s, and for each piece of data anew               | `TIMEOUT_S` for the whole search                      |
-| takes proxies from the environment, for loopback too       | its HTTP client is ours (`AsyncExa._client`)          |
+| takes proxies from the environment, for loopback too       | its HTTP client is ours (`AsyncExa.client`)           |
+| reads a body of any length                                 | not compressed, and at most `BODY_LIMIT` bytes        |
 | issues what the API warns about as Python warnings         | they go to the log                                    |
 | hands out JSON values as they came                         | each is looked at; what is not Exa's is an error      |
 | follows no redirect, retries nothing, closes when cancelled | wanted                                               |
@@ -21,14 +22,15 @@ import math
 import warnings
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from pydantic import SecretStr
 
 from rlmwatch import clock
-from rlmwatch.addresses import is_loopback
-from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, WrongKey
+from rlmwatch.addresses import UnusableProxy, hide_secrets, is_http, proxy_to, shown
+from rlmwatch.connecting import lasting
+from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, ProviderUnreachable, WrongKey
 from rlmwatch.runs.model import Usage
 from rlmwatch.search.base import Page, SearchQuery, SearchReply
 from rlmwatch.search.exa_errors import ADDRESS_NAME, KEY_NAME, Answered, Caller
@@ -59,6 +61,13 @@ results each, 1 dollar per 1,000 results beyond (exa.ai/docs/admin/pricing, as o
 prices). Free credit and contracts only lower it, and what Exa reports as `costDollars` is what is booked.
 """
 
+BODY_LIMIT = 32 << 20
+"""Bytes of one answer: a hundred pages of 100,000 characters are some 15 MB."""
+
+REFUSAL_LIMIT = 1 << 20
+"""Bytes of what is no success; the rest is not read."""
+
+_PROXY_LOGIN = "407"
 _BEFORE_SENDING = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
 
 
@@ -85,7 +94,7 @@ class ExaSearch:
         self._base_url = (base_url or BASE_URL).rstrip("/")
         self._timeout_s = timeout_s
         self._caller = Caller(self._base_url, api_key.get_secret_value().strip())
-        self._client: AsyncExa | None = None
+        self._exa: AsyncExa | None = None
 
     def max_usd(self, query: SearchQuery) -> float:
         """Return Exa's list price of *query*."""
@@ -111,16 +120,16 @@ class ExaSearch:
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        exa, self._exa = self._exa, None
+        if exa is not None:
+            await exa.aclose()
 
     def _unfit(self) -> ProviderRefused | None:
         """Return why nobody can be asked with this key at this address; None where that can be tried."""
         if not (self._caller.key.isascii() and self._caller.key.isprintable() and self._caller.key):
             return WrongKey(f"exa: the key is empty or holds characters that no key has (check {KEY_NAME})")
-        if not is_web(self._base_url):
-            return ProviderRefused(f"exa: {self._base_url!r} is no address (check {ADDRESS_NAME})")
+        if not (is_web(self._base_url) and is_http(self._base_url)):
+            return ProviderRefused(f"exa: {shown(self._base_url)!r} is no address (check {ADDRESS_NAME})")
         return None
 
     async def _asked(self, query: SearchQuery) -> SearchResponse[Result] | ProviderError:
@@ -130,8 +139,13 @@ class ExaSearch:
         import httpx
 
         try:
+            exa = self._connected()
+        except (UnusableProxy, OSError) as error:
+            names = "" if isinstance(error, UnusableProxy) else "SSL_CERT_FILE or SSL_CERT_DIR: "
+            return ProviderUnreachable(f"exa: {names}{error}")
+        try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._connected().search(
+                return await exa.search(
                     clean(query.query),
                     type="auto",
                     num_results=query.max_results,
@@ -141,51 +155,92 @@ class ExaSearch:
                 )
         except Answered as answered:
             return self._caller.failure(answered, now=datetime.fromisoformat(clock.utc()))
-        except httpx.InvalidURL as error:
-            return ProviderRefused(f"exa: {self._base_url!r} is no address: {error} (check {ADDRESS_NAME})")
-        except (TimeoutError, httpx.TransportError) as error:
+        except (TimeoutError, httpx.TransportError, httpx.InvalidURL) as error:
             return self._unreachable(error)
         except (httpx.DecodingError, ValueError, LookupError, TypeError, AttributeError) as error:
             return self._not_exa(str(error))
 
-    def _unreachable(self, error: TimeoutError | httpx.TransportError) -> ProviderUnavailable:
+    def _unreachable(self, error: TimeoutError | httpx.TransportError | httpx.InvalidURL) -> ProviderError:
         """Return the error for a connection that was not made, broke, or fell silent."""
         kinds = {kind.__name__ for kind in type(error).__mro__}
+        if "InvalidURL" in kinds:
+            return ProviderRefused(f"exa: {shown(self._base_url)!r} is no address (check {ADDRESS_NAME})")
+        if (why := lasting(error)) is not None:
+            return ProviderUnreachable(self._caller.text(f"no connection to {shown(self._base_url)}: {why}"))
+        if "ProxyError" in kinds and str(error).startswith(_PROXY_LOGIN):
+            words = f"the proxy answers HTTP {error}: check its login (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY)"
+            return ProviderUnreachable(self._caller.text(words))
         if isinstance(error, TimeoutError) or "ReadTimeout" in kinds:
             words = f"no answer in {self._timeout_s:g} s"
         else:
-            words = f"no connection to {self._base_url}: {str(error) or type(error).__name__}"
+            words = f"no connection to {shown(self._base_url)}: {hide_secrets(str(error)) or type(error).__name__}"
         return ProviderUnavailable(self._caller.text(words), may_be_billed=kinds.isdisjoint(_BEFORE_SENDING))
 
     def _not_exa(self, words: str) -> ProviderUnavailable:
         return ProviderUnavailable(self._caller.text(f"the answer is not Exa's: {words}"), may_be_billed=True)
 
     def _connected(self) -> AsyncExa:
-        """Return the client, made at the first search."""
-        if self._client is None:
+        """
+        Return the client, made at the first search.
+
+        Raises:
+            UnusableProxy, OSError: There is a proxy or a file of certificates that cannot be used.
+        """
+        if self._exa is None:
             import httpx
             from exa_py import AsyncExa, ExaWarning
 
             warnings.filterwarnings("ignore", category=ExaWarning)  # they come with the answer, and go to the log
-            client = AsyncExa(self._caller.key, self._base_url)
-            # The SDK has no other way to a hook, to a connect timeout and past a proxy.
-            client._client = httpx.AsyncClient(  # noqa: SLF001
-                base_url=self._base_url,
-                headers=client.headers,
+            http = httpx.AsyncClient(
+                headers={"Accept-Encoding": "identity"},
                 timeout=httpx.Timeout(self._timeout_s, connect=min(CONNECT_TIMEOUT_S, self._timeout_s)),
-                event_hooks={"response": [_stop_unless_success]},
-                # A proxy from the environment has no way back to this machine's own loopback.
-                trust_env=not is_loopback(self._base_url),
+                event_hooks={"response": [_take]},
+                proxy=proxy_to(self._base_url),
+                verify=httpx.create_ssl_context(),
+                trust_env=False,
             )
-            self._client = client
-        return self._client
+
+            class Exa(AsyncExa):
+                """The SDK on our HTTP client: it has no other way to a hook, a connect timeout and our proxy."""
+
+                @property
+                def client(self) -> httpx.AsyncClient:
+                    return http
+
+                async def aclose(self) -> None:
+                    await http.aclose()
+
+            self._exa = Exa(self._caller.key, self._base_url)
+        return self._exa
 
 
-async def _stop_unless_success(response: httpx.Response) -> None:
+async def _take(response: httpx.Response) -> None:
+    """
+    Read *response* before the SDK does, which reads on however long it is.
+
+    Raises:
+        Answered: It is no success.
+        ValueError: It is too long, or compressed.
+    """
+    import httpx
+
+    content = bytearray()
+    plain = response.headers.get("content-encoding", "identity") == "identity"
+    limit = BODY_LIMIT if response.is_success else REFUSAL_LIMIT
+    stream = cast("httpx.AsyncByteStream", response.stream)
+    async for piece in stream:
+        content += piece if plain else b""
+        if len(content) > limit or not plain:
+            break
+    await stream.aclose()
     if not response.is_success:
-        await response.aread()
         headers = {name.lower(): value for name, value in response.headers.items()}
-        raise Answered(response.status_code, headers, response.text)
+        raise Answered(response.status_code, headers, content.decode("utf-8", "replace"))
+    if not plain:
+        raise ValueError("it is compressed, which was not asked for")
+    if len(content) > limit:
+        raise ValueError(f"it is longer than {BODY_LIMIT >> 20} MB")
+    response.stream = httpx.ByteStream(bytes(content))
 
 
 def _start(days: int | None) -> str | None:

@@ -22,6 +22,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
+from rlmwatch.addresses import shown
 from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, WrongKey
 
 KEY_NAME = "EXA_API_KEY"
@@ -85,7 +86,7 @@ class Caller:
             wait = wait_asked(answered.headers, now)
             return ProviderUnavailable(text, status=status, retry_after_s=wait, may_be_billed=status in _MAY_BE_BILLED)
         if status == HTTPStatus.NOT_FOUND or status < HTTPStatus.BAD_REQUEST:
-            return ProviderRefused(f"{text} (is {self.base_url} Exa? check {ADDRESS_NAME})", status=status)
+            return ProviderRefused(f"{text} (is {shown(self.base_url)} Exa? check {ADDRESS_NAME})", status=status)
         return ProviderRefused(text, status=status)
 
 
@@ -93,11 +94,11 @@ def words_of(body: str) -> str:
     """Return what an error's *body* says to a person: `error`, `tag` and `requestId`, or the text without markup."""
     try:
         said = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if not isinstance(said, Mapping):
-        plain = re.sub(r"(?s)<(script|style)\b.*?</\1>", " ", body)
-        return re.sub(r"<[^>]*>", " ", plain).strip() or "no words"
+        plain = re.sub(r"(?s)<(script|style)\b.*?(</\1>|\Z)", " ", body)
+        return re.sub(r"<[^<>]*>", " ", plain).strip() or "no words"
     words = said.get("error") or said.get("message") or said
     text = words if isinstance(words, str) else json.dumps(words, ensure_ascii=False)
     request = said.get("requestId")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import traceback
+import tracemalloc
 from datetime import date, timedelta
 from typing import Any
 
@@ -12,10 +14,11 @@ import exa_py  # noqa: F401 (the time that it takes to load belongs to no time l
 import pytest
 from pydantic import SecretStr
 from servers.exa_server import INJECTED, ExaServer, Fault, Found, exa_fault, result
+from servers.raw_server import ProxyServer, RawServer, Talk, answer, endless
 from structlog.testing import capture_logs
 
 from rlmwatch import clock
-from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, WrongKey
+from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, ProviderUnreachable, WrongKey
 from rlmwatch.search.base import SearchQuery, SearchReply
 from rlmwatch.search.exa import ExaSearch
 
@@ -290,3 +293,84 @@ def test_a_page_that_gives_orders_is_a_page():
         assert all(sign.isprintable() or sign == "\n" for sign in page.title + page.text)
         assert page.title == "Ten ways to cook rice]0;owned"
         assert server.count == 1
+
+
+def asked_by(talk: Talk, *, tls: bool = False) -> tuple[ProviderError, RawServer]:
+    """Return how a search fails at a server that says *talk*."""
+
+    async def one() -> tuple[ProviderError, RawServer]:
+        async with RawServer(talk, tls=tls) as server:
+            exa = ExaSearch(SecretStr(KEY), server.url, timeout_s=20)
+            try:
+                await exa.search(QUERY)
+            except ProviderError as error:
+                return error, server
+            finally:
+                await exa.aclose()
+        raise AssertionError("it did not fail")
+
+    return asyncio.run(one())
+
+
+@pytest.mark.parametrize(
+    ("talk", "status"),
+    [
+        (endless(b" " * 1_000_000, "application/json"), None),
+        (answer(200, gzip.compress(bytes(300 << 20)), "application/json", Content_Encoding="gzip"), None),
+        (endless(b"no " * 300_000, "text/plain", 503), 503),
+        (answer(503, gzip.compress(bytes(300 << 20)), "text/plain", Content_Encoding="gzip"), 503),
+    ],
+    ids=["endless", "packed", "endless refusal", "packed refusal"],
+)
+def test_no_body_is_read_beyond_its_limit(talk, status):
+    """An answer without end, or one that unpacks to a large one, is not read: it is none of Exa's."""
+    tracemalloc.start()
+    try:
+        error, server = asked_by(talk)
+        assert tracemalloc.get_traced_memory()[1] < 120 << 20
+    finally:
+        tracemalloc.stop()
+    assert type(error) is ProviderUnavailable
+    assert error.status == status
+    assert server.headers(0)["accept-encoding"] == "identity"
+
+
+def test_a_certificate_that_is_not_accepted_waits_for_a_person():
+    """A self-signed certificate is none the next time either; nothing was sent."""
+    error, server = asked_by(answer(), tls=True)
+    assert type(error) is ProviderUnreachable
+    assert "self-signed" in str(error)
+    assert server.heads == []
+
+
+def test_a_proxy_that_refuses_the_login_waits_for_a_person(monkeypatch):
+    """407 ends the search at once; neither the login nor the key is in the text, and the proxy saw no key."""
+    heads: list[str] = []
+
+    async def one() -> ProviderError:
+        async with ProxyServer(refuses=b"HTTP/1.1 407 Nope\r\nContent-Length: 0\r\n\r\n") as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://squid:very-private@{proxy.address}")
+            exa = ExaSearch(SecretStr(KEY), "https://exa.example")
+            try:
+                await exa.search(QUERY)
+            except ProviderError as error:
+                heads.extend(proxy.heads)
+                return error
+            finally:
+                await exa.aclose()
+        raise AssertionError("it did not fail")
+
+    error = asyncio.run(one())
+    assert type(error) is ProviderUnreachable
+    assert "407" in str(error)
+    assert "very-private" not in str(error)
+    assert KEY not in heads[0]
+
+
+def test_a_socks_proxy_is_refused_by_name(monkeypatch):
+    """What cannot be used is named, before anything is sent."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://squid:very-private@127.0.0.1:1080")
+    error = failure("https://exa.example")
+    assert type(error) is ProviderUnreachable
+    assert "socks5://127.0.0.1:1080" in str(error)
+    assert "very-private" not in str(error)

@@ -5,62 +5,23 @@ from __future__ import annotations
 import asyncio
 import socket
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from behaviour.openai_calls import KEY, REQUEST, ask, complete, failure
 from servers.openai_server import Fault, OpenAIServer, Reply
 
 from rlmwatch.errors import (
     ProviderCutOff,
-    ProviderError,
     ProviderRefused,
     ProviderUnavailable,
     UnknownModel,
     WrongKey,
 )
-from rlmwatch.models.base import Message, Request
-from rlmwatch.models.base import Reply as ModelReply
+from rlmwatch.models.base import Request
 from rlmwatch.models.openai.dialect import Endpoint
 from rlmwatch.models.openai.model import OpenAIModel, Timeouts
 from rlmwatch.models.prices import Prices
-
-KEY = "sk-very-secret-0123456789"
-REQUEST = Request("test-model", (Message("user", "hello"),), 50)
-
-
-def complete(
-    server: OpenAIServer,
-    request: Request = REQUEST,
-    *,
-    provider: str = "test",
-    on_text: Callable[[str], None] | None = None,
-    **options: Any,
-) -> ModelReply:
-    return ask(Endpoint(provider, server.url, SecretStr(KEY), "TEST_API_KEY"), request, on_text, **options)
-
-
-def ask(
-    endpoint: Endpoint,
-    request: Request = REQUEST,
-    on_text: Callable[[str], None] | None = None,
-    **options: Any,
-) -> ModelReply:
-    async def one() -> ModelReply:
-        model = OpenAIModel(endpoint, **options)
-        try:
-            return await model.complete(request, on_text=on_text)
-        finally:
-            await model.aclose()
-
-    return asyncio.run(one())
-
-
-def failure(server: OpenAIServer, **options: Any) -> ProviderError:
-    with pytest.raises(ProviderError) as caught:
-        complete(server, **options)
-    return caught.value
 
 
 @pytest.mark.parametrize(
@@ -174,7 +135,6 @@ def test_a_slow_answer_is_no_silence():
         (Fault.empty_stream(), ""),
         (Fault.garbage_in_stream("Half an"), "Half an"),
         (Fault.error_in_stream({"message": "upstream died", "code": 502}, "Half an"), "Half an"),
-        (Fault.error_in_stream({"message": "flagged", "code": 403}, "Half an"), "Half an"),
     ],
 )
 def test_an_answer_that_ends_before_its_end_is_cut_off(fault, text):

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from servers.wire import Wire
 
@@ -45,6 +45,12 @@ class Reply:
         cost: `usage.cost` in US dollars.
         reasoning: Sent before the text, as `reasoning_content`.
         model: Name in the reply; None repeats the request's.
+        chars: Sent in pieces of that many characters, in place of words.
+        ends: False says no `finish_reason`.
+        done: False sends no `[DONE]`.
+        noise: Raw bytes between the chunks: comments, empty frames, unknown fields and events.
+        repeats: The whole text again in the last chunk: as a `message`, or as another `delta`.
+        kind: Content-Type of the answer; None for the right one.
         gap_s: Seconds between two words.
         stream: False answers with one JSON document, as a server does that cannot stream.
         keep_open: Send everything but the end of the stream, then stall.
@@ -57,6 +63,12 @@ class Reply:
     cost: float | None = None
     reasoning: str = ""
     model: str | None = None
+    chars: int = 0
+    ends: bool = True
+    done: bool = True
+    noise: bytes = b""
+    repeats: Literal["message", "delta"] | None = None
+    kind: str | None = None
     gap_s: float = 0.0
     stream: bool = True
     keep_open: bool = False
@@ -115,7 +127,21 @@ class Fault:
         return cls("error_in_stream", body=error, after=after)
 
 
-Answer = str | Reply | Fault
+@dataclass(frozen=True)
+class Frames:
+    """
+    A stream, frame by frame.
+
+    Attributes:
+        frames: JSON values are sent as events, bytes as they are.
+        kind: Content-Type.
+    """
+
+    frames: tuple[Any, ...]
+    kind: str = "text/event-stream"
+
+
+Answer = str | Reply | Fault | Frames
 Script = Iterable[Answer] | Callable[[dict[str, Any]], Answer]
 
 
@@ -269,6 +295,11 @@ class OpenAIServer:
         answer = self._answer(call.body)
         if isinstance(answer, Fault):
             await _fail(answer, call.body, wire)
+        elif isinstance(answer, Frames):
+            await wire.stream(answer.kind)
+            for frame in answer.frames:
+                await (wire.raw(frame) if isinstance(frame, bytes) else wire.event(frame))
+            await wire.end()
         else:
             await _reply(answer if isinstance(answer, Reply) else Reply(answer), call.body, wire)
 
@@ -294,26 +325,39 @@ async def _reply(reply: Reply, body: dict[str, Any], wire: Wire) -> None:
     finish = reply.finish_reason or ("stop" if whole else "length")
     body = body if reply.model is None else {**body, "model": reply.model}
     usage = _usage(replace(reply, text=text), body)
-    if not reply.stream:
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": finish}
-        await wire.document(200, {"object": "chat.completion", "model": body["model"], "choices": [choice], **usage})
+    message = {"role": "assistant", "content": text}
+    if not reply.stream or not body.get("stream"):
+        choice = {"index": 0, "message": message, **({"finish_reason": finish} if reply.ends else {})}
+        whole_reply = {"object": "chat.completion", "model": body["model"], "choices": [choice], **usage}
+        await wire.document(200, whole_reply, {"Content-Type": reply.kind} if reply.kind else None)
         return
-    await wire.stream()
+    await wire.stream(reply.kind or "text/event-stream")
     if reply.reasoning:
         await wire.event(_chunk(body, {"reasoning_content": reply.reasoning}))
-    for number, word in enumerate(text.split(" ")):
-        await wire.event(_chunk(body, {"content": f" {word}" if number else word}))
+    for piece in _pieces(text, reply.chars):
+        await wire.raw(reply.noise)
+        await wire.event(_chunk(body, {"content": piece}))
         if reply.gap_s:
             await asyncio.sleep(reply.gap_s)
-    await wire.event(_chunk(body, {}, finish))
+    await wire.raw(reply.noise)
+    last = _chunk(body, {"content": text} if reply.repeats == "delta" else {}, finish if reply.ends else None)
+    if reply.repeats == "message":
+        last["choices"][0]["message"] = message
+    await wire.event(last)
     asked = body.get("stream_options", {}).get("include_usage") or body.get("usage", {}).get("include")
     if usage and asked:
         await wire.event({**_chunk(body, {}), "choices": [], **usage})
     if reply.keep_open:
         await asyncio.Event().wait()
-    await wire.event("[DONE]")
+    if reply.done:
+        await wire.event("[DONE]")
     await wire.end()
+
+
+def _pieces(text: str, chars: int) -> list[str]:
+    if chars:
+        return [text[at : at + chars] for at in range(0, len(text), chars)]
+    return [f" {word}" if number else word for number, word in enumerate(text.split(" "))]
 
 
 def _usage(reply: Reply, body: dict[str, Any]) -> dict[str, Any]:

@@ -27,12 +27,16 @@ class Wire:
             await self._send(raw[at : at + 1])
             await asyncio.sleep(gap_s)
 
-    async def stream(self) -> None:
-        await self._head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+    async def stream(self, kind: str = "text/event-stream") -> None:
+        await self._head(200, {"Content-Type": kind, "Transfer-Encoding": "chunked"})
 
     async def event(self, data: Any) -> None:
-        raw = b"data: " + (data.encode() if isinstance(data, str) else json.dumps(data).encode()) + b"\n\n"
-        await self._send(b"%x\r\n%s\r\n" % (len(raw), raw))
+        await self.raw(b"data: " + (data.encode() if isinstance(data, str) else json.dumps(data).encode()) + b"\n\n")
+
+    async def raw(self, data: bytes) -> None:
+        """Send *data* as a part of the stream."""
+        if data:
+            await self._send(b"%x\r\n%s\r\n" % (len(data), data))
 
     async def end(self) -> None:
         await self._send(b"0\r\n\r\n")

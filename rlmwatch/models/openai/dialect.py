@@ -9,13 +9,38 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from rlmwatch.models.base import Request
+from rlmwatch.models.base import Message, Request
 from rlmwatch.models.openai.errors import Caller
+
+_BAD_REQUEST = (400, 422)
+
+_NO_SYSTEM = re.compile(
+    r"""
+      (does\ not|doesn't|not|no)\ (support|allow|accept)\w*\ .{0,30}\b(system|developer)\b
+    | \b(system|developer)'?\ ?(role|message|prompt|instruction)s?\b.{0,40}
+      \ (not|isn't|aren't|cannot|unsupported|invalid)\b
+    | messages?\[\d+\]\.role | unsupported\ role | role\ must\ be\ (one\ of\ )?.{0,10}user
+    | only\ (the\ )?.?user.?\ (and|or|,).{0,20}assistant | roles\ must\ alternate
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""How servers refuse a system message: `param: messages[0].role` (OpenAI's o1), "System role not supported" (the chat
+templates of Gemma, in vLLM, llama.cpp and LM Studio), "Developer instruction is not enabled" (Gemini)."""
+
+_NO_STREAM = re.compile(
+    r"""
+      must\ be\ verified\ to\ stream | \bparam\W+stream\b
+    | stream(ing|ed)?\b.{0,30}\ (not|isn't|unsupported|disabled|unavailable)\b
+    | (not|n't|cannot|unsupported|without)\ (support\w*\ |allow\w*\ |be\ )?(\w+\ ){0,3}stream(ing|ed)?\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +91,15 @@ class Dialect:
         limit_name: `max_tokens`, or `max_completion_tokens` where that is the name.
         without: Optional parameters that the model refused.
         tried: Names of the limit that were refused.
+        streams: Whether an answer comes as a stream; OpenAI streams some models to verified organisations only.
+        system: Whether it takes a message of the role `system`; where not, that stands before the first of the user.
     """
 
     limit_name: str
     without: frozenset[str] = frozenset()
     tried: frozenset[str] = frozenset()
+    streams: bool = True
+    system: bool = True
 
     @classmethod
     def of(cls, base_url: str) -> Dialect:
@@ -84,23 +113,53 @@ class Dialect:
         optional = {
             "temperature": request.temperature,
             "seed": request.seed,
-            "stream_options": {"include_usage": True},
+            "stream_options": {"include_usage": True} if self.streams else None,
         }
+        messages = request.messages if self.system else _without_system(request.messages)
         return {
             "model": request.model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
             self.limit_name: request.max_tokens,
-            "stream": True,
+            "stream": self.streams,
             **{name: value for name, value in optional.items() if value is not None and name not in self.without},
         }
 
-    def after_refusal(self, body: Mapping[str, Any], words: str) -> Dialect | None:
-        """Return what to try after *body* was refused with *words*; None where they name nothing that can change."""
-        named = set(re.findall(r"\w+", words))
+    def after_refusal(self, body: Mapping[str, Any], words: str, *, status: int = 400) -> Dialect | None:
+        """
+        Return what to try after *body* was refused with *words*; None where they name nothing that can change.
+
+        Servers refuse system messages (also as a fault of their own, 500) and streams with many statuses; a parameter
+        is taken for the cause only where the *status* says that the request was wrong.
+        """
+        if any(message["role"] == "system" for message in body["messages"]) and _NO_SYSTEM.search(words):
+            return replace(self, system=False)
+        named = set(re.findall(r"\w+", words)) if status in _BAD_REQUEST else set[str]()
         for name in ("temperature", "seed", "stream_options"):
             if name in body and name in named:
                 return replace(self, without=self.without | {name})
+        for_good = status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED
+        if body["stream"] and ("stream" in named or (for_good and _NO_STREAM.search(words))):
+            return replace(self, streams=False)
         other = "max_tokens" if self.limit_name == "max_completion_tokens" else "max_completion_tokens"
         if named & {self.limit_name, other} and other not in self.tried:
             return replace(self, limit_name=other, tried=self.tried | {self.limit_name})
         return None
+
+    def differences(self) -> dict[str, Any]:
+        """Return, for the log, what a model takes otherwise than others."""
+        return {
+            "limit": self.limit_name,
+            "without": sorted(self.without),
+            "streams": self.streams,
+            "system": self.system,
+        }
+
+
+def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return *messages* with the text of the system before that of the first message of the user."""
+    said = "\n\n".join(message.content for message in messages if message.role == "system")
+    others = [message for message in messages if message.role != "system"]
+    at = next((at for at, message in enumerate(others) if message.role == "user"), None)
+    if not said or at is None:
+        return tuple(others) if others else tuple(replace(message, role="user") for message in messages)
+    return (*others[:at], Message("user", f"{said}\n\n{others[at].content}"), *others[at + 1 :])

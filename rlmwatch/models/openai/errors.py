@@ -1,22 +1,25 @@
 """
 A provider's failures in our own terms.
 
-| what the provider said                                  | what it becomes                        |
-| ------------------------------------------------------- | -------------------------------------- |
-| 401, 403                                                | WrongKey                               |
-| 404 about the model or the address                      | UnknownModel                           |
-| any other 4xx                                           | ProviderRefused                        |
-| 408, 409, 425, 429, 5xx                                 | ProviderUnavailable                    |
-| no connection, silence, or something that is not JSON   | ProviderUnavailable                    |
-| the same once text has come                             | ProviderCutOff (in `openai_api`)       |
+| what the provider said                                           | what it becomes                         |
+| ---------------------------------------------------------------- | --------------------------------------- |
+| the request is too long, whatever the status                     | ContextTooLong                          |
+| no such model or no access to it, whatever the status            | UnknownModel                            |
+| 404 about the model or the address                               | UnknownModel                            |
+| no such address, whatever the status; 405                        | ProviderUnreachable                     |
+| 401; 403, but about content or region                            | WrongKey                                |
+| content, region or money, also as 403 or 429                     | ProviderRefused                         |
+| any other 4xx                                                    | ProviderRefused                         |
+| 408, 409, 425, 429, 5xx                                          | ProviderUnavailable                     |
+| no connection, silence, or something that is not JSON            | ProviderUnavailable                     |
+| the same as ProviderUnavailable once text has come               | ProviderCutOff (in `model`)             |
 
 The text is the provider's own, without markup, cut to a screenful, and the key is taken out of it wherever the
-provider repeats it.
+provider repeats it, in whatever form.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,15 +27,29 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, UnknownModel, WrongKey
+from rlmwatch.errors import (
+    ContextTooLong,
+    ProviderError,
+    ProviderRefused,
+    ProviderUnavailable,
+    ProviderUnreachable,
+    UnknownModel,
+    WrongKey,
+)
+from rlmwatch.models.openai.address import advice
+from rlmwatch.models.openai.error_bodies import as_json, codes_of, words_of
+from rlmwatch.models.openai.refusals import About, about, numbers, wait_in
+from rlmwatch.redaction import redact
 
 WORDS_LIMIT = 600
 """Characters of a provider's words that are shown: some send whole pages."""
 
+WORDS_READ = 16 * WORDS_LIMIT
+"""Characters that are looked at: a hostile page of a megabyte takes no time."""
+
 WAIT_LIMIT_S = 24 * 3600.0
 """A wait beyond a day is a clock that differs or a unit that we misread; it is not believed."""
 
-_ERROR_STATUSES = range(400, 600)
 _RETRYABLE = frozenset({408, 409, 425, 429})
 
 # Gateways that gave up waiting: the model behind them may have finished, and be billed. An answer 500 or 503 is not
@@ -41,23 +58,10 @@ _MAY_BE_BILLED = frozenset({408, 504, 524})
 
 _ABOUT_MODEL_OR_ADDRESS = re.compile(r"model|endpoint|route|path|url|page|file not found|^not found$", re.IGNORECASE)
 
-_STATUS_OF_CODE = {
-    "invalid_api_key": 401,
-    "authentication_error": 401,
-    "permission_error": 403,
-    "model_not_found": 404,
-    "not_found_error": 404,
-    "context_length_exceeded": 400,
-    "exceed_context_size_error": 400,
-    "invalid_request_error": 400,
-    "content_policy_violation": 400,
-    "rate_limit_exceeded": 429,
-    "rate_limit_error": 429,
-    "overloaded_error": 503,
-    "server_error": 500,
-}
-"""Codes and types that stand in an error inside a stream, where there is no HTTP status."""
-
+_OTHER_THAN_EXISTENCE = re.compile(
+    r"not (available|loaded|deployed|supported|served)|loaded|access|providers", re.IGNORECASE
+)
+_PER_TIME = re.compile(r"per[ -](min|hour|day|second)|rate limit|wait|try again|slow down|throttl", re.IGNORECASE)
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
 _MILLISECONDS_SINCE_1970 = 1e11  # seconds reach this number in the year 5138
 
@@ -81,69 +85,78 @@ class Caller:
 
     def text(self, words: str) -> str:
         """Return *words* on one line, cut, with the provider's name in front and without the key."""
-        said = " ".join(words.split())
-        if self.key:
-            said = said.replace(self.key, "[key]")
+        said = " ".join(redact(words[:WORDS_READ], (self.key,), "[key]").split())
         if len(said) > WORDS_LIMIT:
             said = said[:WORDS_LIMIT] + " …"
         return f"{self.provider}: {said}"
 
 
-def words_of(payload: object) -> str:
-    """
-    Return what *payload*, an error's body as JSON values or as text, says to a person.
-
-    Understands the shapes `{"error": {"message": …}}` (OpenAI), with `metadata.raw` (OpenRouter: the words of the
-    provider behind it), `{"error": "…"}` (Ollama), `{"message": …}` and `{"detail": …}`; HTML loses its markup.
-    """
-    if isinstance(payload, str):
-        without_code = re.sub(r"(?s)<(script|style)\b.*?</\1>", " ", payload)
-        return re.sub(r"<[^>]*>", " ", without_code)
-    if not isinstance(payload, Mapping):
-        return json.dumps(payload, ensure_ascii=False, default=str)
-    inner = payload.get("error", payload)
-    if isinstance(inner, str):
-        return inner
-    if not isinstance(inner, Mapping):
-        return json.dumps(payload, ensure_ascii=False, default=str)
-    said = inner.get("message") or inner.get("detail") or inner
-    text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False, default=str)
-    metadata = inner.get("metadata")
-    raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
-    return f"{text} ({raw})" if raw and isinstance(raw, str) else text
-
-
-def status_of(error: object) -> int | None:
-    """Return the HTTP status that an error inside a stream stands for; None where it does not say."""
-    if not isinstance(error, Mapping):
-        return None
-    for name in (error.get("code"), error.get("status"), error.get("type")):
-        if isinstance(name, int) and name in _ERROR_STATUSES:
-            return name
-        if isinstance(name, str):
-            if re.fullmatch(r"[45]\d\d", name):
-                return int(name)
-            if name in _STATUS_OF_CODE:
-                return _STATUS_OF_CODE[name]
-    return None
-
-
 def by_status(
-    caller: Caller, status: int, payload: object, *, headers: Mapping[str, str], model: str, now: datetime
+    caller: Caller, status: int | None, payload: object, *, headers: Mapping[str, str], model: str, now: datetime
 ) -> ProviderError:
-    """Return the error that an answer with *status* and the body *payload* stands for."""
-    words = words_of(payload).strip() or "no words"
-    text = caller.text(f"HTTP {status}: {words}")
+    """
+    Return the error that an answer with *status* and the body *payload* stands for.
+
+    *status* is None where an answer with status 200 holds an error that names none.
+    """
+    words = words_of(payload).strip()[:WORDS_READ] or "no words"
+    text = caller.text(words if status is None else f"HTTP {status}: {words}")
+    if (what := _about(status, payload, words)) is not None:
+        return _refused(what, text, status, payload, f"model {model!r}; {advice(caller.base_url)}")
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         cure = f" (check {caller.key_name})" if caller.key_name else " (no key was sent)"
         return WrongKey(text + cure, status=status)
-    if status == HTTPStatus.NOT_FOUND and (isinstance(payload, str) or _ABOUT_MODEL_OR_ADDRESS.search(words)):
-        return UnknownModel(f"{text} (model {model!r} at {caller.base_url})", status=status)
-    if status in _RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status is None or status in _RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        wait = wait_asked(headers, now)
         return ProviderUnavailable(
-            text, status=status, retry_after_s=wait_asked(headers, now), may_be_billed=status in _MAY_BE_BILLED
+            text,
+            status=status,
+            retry_after_s=_believed(wait_in(words)) if wait is None else wait,
+            may_be_billed=status is None or status in _MAY_BE_BILLED,
         )
     return ProviderRefused(text, status=status)
+
+
+def _refused(what: About, text: str, status: int | None, payload: object, asked: str) -> ProviderRefused:
+    """Return the error of a refusal for *what*; *asked* says which model was asked for, and where."""
+    match what:
+        case About.TOO_LONG:
+            limit, more = numbers(f"{words_of(payload)[:WORDS_READ]} {as_json(payload)[:WORDS_READ]}")
+            return ContextTooLong(text, status=status, limit_tokens=limit, asked_tokens=more)
+        case About.MODEL:
+            return UnknownModel(f"{text} ({asked})", status=status)
+        case About.ADDRESS:
+            return ProviderUnreachable(f"{text} ({asked})", status=status)
+        case _:
+            return ProviderRefused(text, status=status)
+
+
+def _about(status: int | None, payload: object, words: str) -> About | None:
+    """Return what an answer refuses for, where that counts more than its *status*."""
+    what = about(codes_of(payload), words)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return None
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return About.ADDRESS
+    if status == HTTPStatus.NOT_FOUND and what in (None, About.CONTENT):
+        lost = isinstance(payload, str) or _ABOUT_MODEL_OR_ADDRESS.search(words)
+        return About.MODEL if lost else what
+    if status in _RETRYABLE or (status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR):
+        return what if what is not None and _cannot_heal(what, words) else None
+    return what
+
+
+def _cannot_heal(what: About, words: str) -> bool:
+    """Return whether a refusal for *what* is for good although its status says that it may work later."""
+    match what:
+        case About.TOO_LONG:  # and not about tokens per minute, unless one request alone has more
+            return not _PER_TIME.search(words) or "too large" in words.lower()
+        case About.MODEL:
+            return not _OTHER_THAN_EXISTENCE.search(words)
+        case About.MONEY:
+            return wait_in(words) is None
+        case _:
+            return False
 
 
 def wait_asked(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -1,5 +1,6 @@
 """daemon/log.py: stable events, and never a secret."""
 
+import base64
 import io
 import json
 import logging
@@ -24,6 +25,13 @@ def test_no_line_holds_a_key():
     logging.getLogger("library").warning("told %s", KEY)
     assert KEY not in out.getvalue()
     assert out.getvalue().count("[secret]") >= 5
+
+
+def test_a_key_in_another_form_is_a_key():
+    """What a server made of a key (upper case, base64, a line break in it) is replaced in the log, too."""
+    redactor = Redactor([KEY])
+    for form in (KEY.upper(), base64.b64encode(KEY.encode()).decode(), f"{KEY[:9]}\n{KEY[9:]}", KEY[:16]):
+        assert redactor.text(f"bad key {form}").startswith("bad key [secret]")
 
 
 def test_json_lines_are_one_object_each():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rlmwatch.models.base import Message, Request
 from rlmwatch.models.openai.dialect import Dialect
 
@@ -60,3 +62,72 @@ def test_a_parameter_that_was_not_sent_cannot_be_the_cause():
     plain = Request("m", (Message("user", "hi"),), 7)
     dialect = Dialect("max_tokens")
     assert dialect.after_refusal(dialect.body(plain), "temperature is wrong") is None
+
+
+TALK = Request("m", (Message("system", "Be brief."), Message("user", "hi"), Message("assistant", "yes?")), 7)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "param messages[0].role Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+        "System role not supported",
+        "Developer instruction is not enabled for models/gemma-3-27b-it",
+        "This model does not support system messages",
+        "system prompts are not supported by this model",
+        "Only user and assistant roles are supported!",
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+    ],
+)
+def test_a_system_message_that_is_refused_stands_before_the_users(words):
+    """What the system says is not lost on a model that takes no system message."""
+    dialect = Dialect("max_tokens")
+    after = dialect.after_refusal(dialect.body(TALK), words, status=500)
+    assert after is not None
+    assert after.body(TALK)["messages"] == [
+        {"role": "user", "content": "Be brief.\n\nhi"},
+        {"role": "assistant", "content": "yes?"},
+    ]
+    assert dialect.after_refusal(dialect.body(REQUEST), words.replace("param", ""), status=500) is None
+
+
+def test_a_system_message_alone_is_asked_as_the_user():
+    """A request is never left without a message."""
+    alone = Request("m", (Message("system", "Go."),), 7)
+    assert Dialect("max_tokens", system=False).body(alone)["messages"] == [{"role": "user", "content": "Go."}]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "param stream Your organization must be verified to stream this model."),
+        (400, "This model does not support streaming"),
+        (403, "streaming is not allowed for this account"),
+        (422, "param None stream: Input should be false"),
+        (501, "Stream mode is not supported"),
+    ],
+)
+def test_a_stream_that_is_refused_is_asked_for_in_one_piece(status, words):
+    """A model that must not stream answers all the same."""
+    dialect = Dialect("max_tokens")
+    after = dialect.after_refusal(dialect.body(REQUEST), words, status=status)
+    assert after is not None
+    body = after.body(REQUEST)
+    assert body["stream"] is False
+    assert "stream_options" not in body
+    assert after.after_refusal(body, words, status=status) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (500, "the upstream did not complete the stream"),
+        (503, "stream not available"),
+        (403, "temperature is wrong"),
+        (403, "the system is not in order"),
+    ],
+)
+def test_a_failure_teaches_nothing(status, words):
+    """What may work later, or is not about the request's form, changes nothing for the next one."""
+    dialect = Dialect("max_tokens")
+    assert dialect.after_refusal(dialect.body(REQUEST), words, status=status) is None

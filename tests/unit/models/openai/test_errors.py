@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, UnknownModel, WrongKey
-from rlmwatch.models.openai.errors import WORDS_LIMIT, Caller, by_status, status_of, wait_asked, words_of
+from rlmwatch.models.openai.error_bodies import error_in, status_of, words_of
+from rlmwatch.models.openai.errors import WORDS_LIMIT, Caller, by_status, wait_asked
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 KEY = "sk-secret-123"
@@ -104,6 +107,16 @@ def test_long_words_are_cut_after_the_key_is_taken_out():
         ([1], "[1]"),
         ({"error": {"code": 7}}, '{"code": 7}'),
         ({"error": [1]}, '{"error": [1]}'),
+        ([{"error": {"message": "f"}}], "f"),
+        ({"errors": [{"message": "g"}]}, "g"),
+        ({"detail": '{"error": {"message": "h"}}'}, "h"),
+        ({"error": {"message": "no", "metadata": {"reasons": ["i", "j"]}}}, "no (i, j)"),
+        (
+            {"error": {"message": "no", "metadata": {"raw": '{"error": {"message": "k"}}'}}},
+            "no (k)",
+        ),
+        ({"error": {"message": "a <tag> and 1 < 2"}}, "a <tag> and 1 < 2"),
+        ({"base_resp": {"status_code": 1008, "status_msg": "l"}}, "l"),
     ],
 )
 def test_the_words_are_found_in_every_known_shape(payload, words):
@@ -121,6 +134,9 @@ def test_the_words_are_found_in_every_known_shape(payload, words):
         ({"type": "invalid_request_error", "code": "weird"}, 400),
         ({"code": 200}, None),
         ({"code": True}, None),
+        ({"code": None, "status": "RESOURCE_EXHAUSTED"}, 429),
+        ({"error": {"type": "overloaded_error"}}, 503),
+        ({"object": "error", "type": "BadRequestError"}, 400),
         ({}, None),
         ("overloaded", None),
     ],
@@ -172,3 +188,55 @@ def test_only_a_gateway_that_gave_up_waiting_may_be_billed(status, billed):
     error = said(status)
     assert isinstance(error, ProviderUnavailable)
     assert error.may_be_billed is billed
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": [{"delta": {"content": "hi"}}], "error": None},
+        {"choices": [], "usage": {}},
+        {"usage": {"prompt_tokens": 1}, "message": "done", "code": "ok"},
+        {"type": "ping", "message": "still here"},
+        {"type": "message_start", "message": {"role": "assistant"}},
+        {"base_resp": {"status_code": 0, "status_msg": ""}, "choices": []},
+        {},
+        [],
+        None,
+        "error",
+        7,
+    ],
+)
+def test_what_is_no_error_is_taken_for_none(chunk):
+    """Only what says that it failed is an error."""
+    assert error_in(chunk) is None
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["error", "errors", "message", "detail", "code", "metadata", "raw", "choices", "delta", "type"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=14,
+)
+
+
+@given(st.sampled_from([None, 400, 401, 403, 404, 405, 429, 500, 503]), json_values)
+def test_a_body_of_any_shape_is_survived(status, payload):
+    """Bodies come from strangers: each becomes an error with words, and none raises."""
+    error = by_status(CALLER, status, payload, headers={}, model="m", now=NOW)
+    assert str(error).startswith("openrouter: ")
+    error_in(payload)
+
+
+@pytest.mark.parametrize("depth", [50, 20_000])
+def test_a_deep_body_is_survived(depth):
+    """A body that is nested without end is no harm."""
+    assert isinstance(said(400, "[" * depth), ProviderRefused)
+    assert isinstance(said(400, {"error": {"message": "[" * depth + "]" * depth}}), ProviderRefused)
