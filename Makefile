@@ -1,66 +1,79 @@
-# Two commands do all the set-up: `make run` and `make test`.
+# Two commands do all the set-up: `make run` and `make test`; `make help` lists the others.
 # Nothing is installed outside .venv; the small model goes to your cache folder.
 
 PYTHON ?= $(firstword $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done))
-BIN := .venv/bin
+# Another one for another Python: make unit PYTHON=python3.13 VENV=.venv-3.13
+VENV ?= .venv
+BIN := $(VENV)/bin
 # Tests wait about as long as they work: one process more than two cores can run.
 WORKERS ?= 3
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 INSTALL := $(PIP) install --require-hashes -r
 MYSELF := $(PIP) install --no-deps --no-build-isolation -e .
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Those that run in pytest's own process, where coverage can be measured.
+IN_PROCESS := tests/unit tests/saves tests/machines tests/behaviour
 
-.PHONY: run test fuzz lint format lock bench clean
+.PHONY: help run test unit coverage fuzz lint format lock bench wheel clean
 
-run: .venv/.run
+help: ## lists these
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10 | sed 's/^/  make /'
+
+run: $(VENV)/.run ## sets up .venv, fetches the small local model, answers sample_workspace and goes on watching
 	@$(BIN)/rlmwatch model fetch || echo "rlmwatch goes on without the small model." >&2
 	@exec $(BIN)/rlmwatch run sample_workspace
 
-test: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+test: lint ## sets up .venv, runs lint, types, import rules and all tests
+	$(PYTEST) $(PYTEST_ARGS)
 
-# Hostile texts for every parser, new ones each time, for so many minutes in all.
-fuzz: .venv/.dev
+unit: $(VENV)/.dev ## runs the fast tests alone
+	$(PYTEST) tests/unit $(PYTEST_ARGS)
+
+coverage: $(VENV)/.dev ## runs the tests of one process, and shows which lines none of them reached
+	$(PYTEST) $(IN_PROCESS) --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.dev ## tries new hostile texts on every parser, for MINUTES (60) in all
 	FUZZ_MINUTES=$(or $(MINUTES),60) $(BIN)/python -m pytest tests/fuzz $(PYTEST_ARGS)
 
-lint: .venv/.dev
+lint: $(VENV)/.dev ## runs ruff, mypy and the import rules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: .venv/.dev
+format: $(VENV)/.dev ## formats, and fixes what ruff can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: .venv/.dev
+bench: $(VENV)/.dev ## runs the benchmarks
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
-# Writes requirements/*.txt again from pyproject.toml. uv is not part of the project: it gets a venv of its own.
-lock:
-	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip -q install uv
+wheel: $(VENV)/.dev ## builds dist/rlmwatch-….whl, for `uv tool install` and `pipx install`
+	$(PIP) wheel --no-deps --no-build-isolation -w dist .
+
+lock: $(BIN)/python ## writes requirements/*.txt again from pyproject.toml
+	$(PIP) install uv
 	for file in run dev; do \
 		groups="--extra local --extra documents --group build"; \
 		test $$file = run || groups="$$groups --extra cluster --group dev -c requirements/run.txt"; \
-		.venv-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--no-header --no-annotate $$groups pyproject.toml -o requirements/$$file.txt || exit 1; \
 	done
-	rm -rf .venv-lock
 
-.venv/bin/python:
+$(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "rlmwatch needs Python 3.11 or newer; none was found." >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
-.venv/.run: .venv/bin/python requirements/run.txt pyproject.toml
+$(VENV)/.run: $(VENV)/bin/python requirements/run.txt pyproject.toml
 	$(INSTALL) requirements/run.txt
 	$(MYSELF)
 	@touch $@
 
-.venv/.dev: .venv/bin/python requirements/dev.txt pyproject.toml
+$(VENV)/.dev: $(VENV)/bin/python requirements/dev.txt pyproject.toml
 	$(INSTALL) requirements/dev.txt
 	$(MYSELF)
-	@touch $@ .venv/.run
+	@touch $@ $(VENV)/.run
 
-clean:
-	rm -rf .venv .venv-lock .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+clean: ## removes what the commands above have made here
+	rm -rf .venv .venv-* dist .coverage .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -134,7 +134,7 @@ class Model:
         program = plan.daemons + worker if plan.shared else 0
         if plan.worker_dies_every_s and self.chance.random() < plan.call_s / plan.worker_dies_every_s:
             yield (plan.call_s / 2 + LEASE_S,)  # the attempt that died in the middle of its call
-        yield self.ledger, program, 3  # claim, pin, how far it is
+        yield self.ledger, program, 3  # claim, freeze, how far it is
         yield self.cpus[worker], WORKER_S if plan.shared else EMBEDDED_ANSWER_S
         for n in range(plan.calls):
             if n:

@@ -102,7 +102,7 @@ async def start(path: Path) -> tuple[SqliteLedger, float]:
     """Do what a daemon asks at its start; return the milliseconds."""
     begun = perf_counter()
     ledger = SqliteLedger.open(path)
-    await ledger.adopt(now=NOW)
+    await ledger.reclaim(now=NOW)
     for ask in (ledger.pending, ledger.unpublished, ledger.known, ledger.count):
         await ask()
     return ledger, (perf_counter() - begun) * 1000

@@ -68,7 +68,7 @@ async def verbs(url: str) -> dict[str, float]:
 
     found = {
         "admit": await median_ms(admit),
-        "hand_out": await median_ms(lambda n: ledger.hand_out(runs[n].run_id, b"p" * 2000)),
+        "dispatch": await median_ms(lambda n: ledger.dispatch(runs[n].run_id, b"p" * 2000)),
         "claim_for": await median_ms(lambda n: ledger.claim_for(runs[n].run_id, 1, now=NOW)),
         "intend + record, 1": await median_ms(lambda n: call(ledger, runs[n], "only")),
         f"intend + record, each of {AT_ONCE}": await median_ms(sixteen, ROUNDS // 4) / AT_ONCE,

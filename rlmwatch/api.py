@@ -55,7 +55,7 @@ Data = str | Mapping[str, str] | None
 """What a run works on: a text, or texts by name."""
 
 
-class Options(Keywords, total=False):
+class CallOptions(Keywords, total=False):
     """
     What a caller may set; each has the meaning of the front matter's key, see `RunOptions`.
 
@@ -97,7 +97,7 @@ class RunResult:
     run_id: str
 
 
-def run(task: str, data: Data = None, **options: Unpack[Options]) -> RunResult:
+def run(task: str, data: Data = None, **options: Unpack[CallOptions]) -> RunResult:
     """
     Answer *task*, with *data* as the variable `context` where there is any.
 
@@ -151,7 +151,7 @@ class Session:
         self._max_tokens = max_tokens
         self._max_cost_usd = max_cost_usd
 
-    def run(self, prompt: str, data: Data = None, **options: Unpack[Options]) -> RunResult:
+    def run(self, prompt: str, data: Data = None, **options: Unpack[CallOptions]) -> RunResult:
         """
         Answer *prompt* with what the session knows, and book what it used.
 
@@ -250,7 +250,7 @@ class _Call:
     on_step: OnStep | None
 
     @classmethod
-    def of(cls, options: Options) -> Self:
+    def of(cls, options: CallOptions) -> Self:
         """
         Take apart what the caller set.
 

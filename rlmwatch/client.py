@@ -25,10 +25,9 @@ from typing import Any, Unpack
 from pydantic import JsonValue, ValidationError
 
 from rlmwatch import clock
-from rlmwatch.contract.documents import JobStatus, Progress, StatusFile, Submission, UsageSoFar, dump, second
+from rlmwatch.contract.documents import JobStatus, Progress, StatusFile, SubmissionFile, UsageSoFar, dump, second
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.names import JOBS, classify
-from rlmwatch.contract.names import Submission as JobFile
+from rlmwatch.contract.names import JOBS, Submission, classify
 from rlmwatch.contract.options import Keywords
 from rlmwatch.errors import InputError, UsageError
 from rlmwatch.workspace import jobs as box
@@ -151,7 +150,7 @@ class Client:
             UsageError: There is no such job.
         """
         name = classify(f"{JOBS}/{job_id}.json")
-        if isinstance(name, JobFile):
+        if isinstance(name, Submission):
             for _ in range(LOOKS):
                 try:
                     found = polling.status(self.root, job_id)
@@ -197,9 +196,9 @@ class Client:
         return map(_job, polling.statuses(self.root))
 
 
-def _checked(values: Mapping[str, Any]) -> Submission:
+def _checked(values: Mapping[str, Any]) -> SubmissionFile:
     try:
-        return Submission.model_validate(dict(values))
+        return SubmissionFile.model_validate(dict(values))
     except ValidationError as wrong:
         faults = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong.errors(include_url=False))
         raise InputError(f"submit(): {'; '.join(faults)}") from None

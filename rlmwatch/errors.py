@@ -23,7 +23,8 @@ The errors of rlmwatch.
     │   │   ├── ContextTooLong     the request is longer than the model's window
     │   │   └── ProviderUnreachable    wrong address, proxy or certificate
     │   └── ProviderUnavailable    may work later: connection, 408, 409, 429, 5xx
-    │       └── ProviderCutOff     the answer stopped in the middle; text so far
+    │       ├── ProviderCutOff     the answer stopped in the middle; text so far
+    │       └── NotSent            it waited for the provider's rate limit until the time was up
     ├── RunEnded                   not a failure: somebody ended the run
     │   ├── RunCancelled
     │   └── RunTimeout             the run's own time limit
@@ -221,6 +222,10 @@ class ProviderCutOff(ProviderUnavailable):
     def __init__(self, text: str, *, text_so_far: str) -> None:
         super().__init__(text, may_be_billed=True)
         self.text_so_far = text_so_far
+
+
+class NotSent(ProviderUnavailable):
+    """The call waited for the provider's rate limit until the time was up; nothing was sent, and nothing is booked."""
 
 
 class RunEnded(RlmwatchError):

@@ -10,7 +10,7 @@ from rlmwatch.contract.names import InputName
 from rlmwatch.errors import LedgerError
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import Admission, Known, OnNewSave
-from rlmwatch.watch.observer import Seen
+from rlmwatch.watch.observer import PathEvent
 from rlmwatch.watch.save_filter import Ports
 
 
@@ -102,7 +102,7 @@ class Surroundings:
     jobs: list[str] = field(default_factory=list)
     kinds: set[Kind] = field(default_factory=lambda: set(Kind))
 
-    def _changed(self, path: str, seen: Seen) -> None:
+    def _changed(self, path: str, seen: PathEvent) -> None:
         if path.startswith("jobs/"):
             self.jobs.append(path)
 

@@ -74,7 +74,7 @@ async def _here(place: WorkspacePaths, path: str) -> int:
         # Piped on, it is printed whole at the end: a call that breaks off is made again, from its beginning.
         listener = hear if sys.stdout.isatty() else None
         listeners = Listeners(
-            on_text=lambda _run: listener, on_live=lambda _run, live: line.tell(live.progress, live.usage)
+            on_text=lambda _run: listener, on_live=lambda _run, live: line.tell(live.shown, live.usage)
         )
         async with App(place, redactor=redactor, parts=Parts(listeners=listeners)) as app:
             run = await answer_one(app, path)

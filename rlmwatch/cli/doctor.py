@@ -31,7 +31,7 @@ from rlmwatch.sandbox.base import Report
 from rlmwatch.settings.providers import EMBEDDED, SEARCH_KEY, names
 from rlmwatch.settings.sources import USER_FILE, Loaded, load
 from rlmwatch.version import __version__
-from rlmwatch.watch.scan import Closed, Scan
+from rlmwatch.watch.scan import Scan, UnlistedFolder
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.owner import holder, named_host
 
@@ -146,7 +146,7 @@ def _workspace(place: WorkspacePaths) -> list[Line]:
 def _inotify(place: WorkspacePaths) -> Line:
     """Compare the kernel's limits with the folders to be watched."""
     scan = Scan(place.root)
-    closed = [found.path for found in scan if isinstance(found, Closed)]
+    closed = [found.path for found in scan if isinstance(found, UnlistedFolder)]
     try:
         watches = int((INOTIFY / "max_user_watches").read_text(encoding="ascii"))
         instances = int((INOTIFY / "max_user_instances").read_text(encoding="ascii"))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from importlib import metadata
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from rlmwatch import clock
 from rlmwatch.cli.output import quiet, say
@@ -23,27 +27,29 @@ SETTINGS = """\
 #tokens = 300
 #system = "You answer in rhymes."
 """
+_SAMPLE = "share/rlmwatch/sample_workspace/"
+"""Where the wheel puts the sample workspace; `pip` and `uv` note where that is on this machine."""
 EXAMPLE = "What can a folder that answers files be good for? Name three things.\n"
 
 
-def init(workspace: Path = Path(), /) -> int:
+def init(workspace: Path = Path(), /, *, sample: Annotated[bool, Parameter(negative=())] = False) -> int:
     """
     Make a workspace. Files that are there stay as they are.
 
     Args:
         workspace: The folder; it is made if it is missing. Default is the current one.
+        sample: Put the sample workspace into it, too: questions of other kinds, with material.
     """
     quiet()
+    shipped = _sample() if sample else {}
     root = workspace.expanduser().resolve()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkspaceError(f"{root} cannot be made: {error.strerror}") from None
+    _make(root)
     if not root.is_dir():
         raise UsageError(f"{root} is no folder")
-    for name, text in ((WORKSPACE_FILE, SETTINGS), ("chat_input.txt", EXAMPLE)):
+    for name, text in {WORKSPACE_FILE: SETTINGS.encode(), "chat_input.txt": EXAMPLE.encode(), **shipped}.items():
         if not (root / name).exists():
-            atomic.write(root / name, text.encode())
+            _make((root / name).parent)
+            atomic.write(root / name, text)
             say(f"made {root / name}")
     host_rule(root, own_name(user_config_dir(), os.environ, socket.gethostname()), now=clock.utc())
     say(
@@ -54,3 +60,31 @@ Next:
 Then save chat_input.txt, or any <name>_input.txt, in your editor: the answer appears beside it."""
     )
     return 0
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceError(f"{folder} cannot be made: {error.strerror}") from None
+
+
+def _sample() -> dict[str, bytes]:
+    """
+    Return the files of the sample workspace, by their path in it.
+
+    Raises:
+        WorkspaceError: They were not installed.
+    """
+    files = {
+        file.as_posix().partition(_SAMPLE)[2]: Path(str(file.locate()))
+        for file in metadata.files("rlmwatch") or ()
+        if _SAMPLE in file.as_posix()
+    }
+    try:
+        found = {name: path.read_bytes() for name, path in sorted(files.items())}
+    except OSError as error:
+        raise WorkspaceError(f"the sample workspace cannot be read: {error}; install rlmwatch again") from None
+    if not found:
+        raise WorkspaceError("this installation of rlmwatch came without its sample workspace; install it again")
+    return found

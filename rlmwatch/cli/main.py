@@ -11,7 +11,6 @@ import sys
 from cyclopts import App, CycloptsError
 
 from rlmwatch.cli.output import say
-from rlmwatch.cli.streams import background_streams
 from rlmwatch.errors import ConfigError, NoProvider, RlmwatchError, UsageError, WorkspaceBusy
 from rlmwatch.version import __version__
 
@@ -52,6 +51,12 @@ def build() -> App:
 
 def main() -> None:
     """Run the command line and exit."""
+    if sys.platform != "linux":
+        words = f"rlmwatch needs Linux, and this system is {sys.platform}. On Windows, WSL 2 is one."
+        say(f"rlmwatch: {words}")
+        sys.exit(CALLED_WRONGLY)
+    from rlmwatch.cli.streams import background_streams
+
     status: object = FAILED
     try:
         with background_streams():

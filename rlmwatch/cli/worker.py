@@ -20,7 +20,7 @@ def worker(
     log_format: Literal["auto", "text", "json"] = "auto",
 ) -> int:
     """
-    Answer what the daemons of a shared ledger hand out, until Ctrl+C. It needs no workspace.
+    Answer what the daemons of a shared ledger dispatch, until Ctrl+C. It needs no workspace.
 
     Args:
         ledger: postgresql://… as the daemon's; default is `ledger` of your config.toml, or $RLMWATCH_LEDGER.

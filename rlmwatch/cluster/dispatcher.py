@@ -24,8 +24,9 @@ from rlmwatch.cluster.run_payload import RunPayload, live_from_json, pack
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import LedgerError, RlmwatchError, WorkspaceBusy
-from rlmwatch.execution.executor import Executed, Turn
-from rlmwatch.execution.run_context import SESSION_POLL_S, RuntimeConfig
+from rlmwatch.execution.executor import ActiveRun, Executed
+from rlmwatch.execution.run_context import SESSION_POLL_S
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.ledger.postgres.ledger import PostgresLedger
 from rlmwatch.runs.model import Run, RunStatus, Usage
@@ -68,29 +69,29 @@ class Dispatcher:
 
     async def recover(self) -> list[Run]:
         """Make the runs of dead workers pending again; return those that a worker answers now."""
-        for run in await self.ledger.adopt_orphans(LEASE_S):
+        for run in await self.ledger.reclaim_orphans(LEASE_S):
             log.info("run.reclaimed", run=run.run_id, path=run.path, attempt=run.attempt)
-        dispatched = (await self.ledger.seen()).items()
+        dispatched = (await self.ledger.dispatch_states()).items()
         working = [run_id for run_id, position in dispatched if position.status is RunStatus.RUNNING]
         found = [await self.ledger.get(run_id) for run_id in working]
         return [run for run in found if run is not None and run.status is RunStatus.RUNNING]
 
     @asynccontextmanager
-    async def carry_out(self, turn: Turn) -> AsyncIterator[Executed | None]:
+    async def carry_out(self, active: ActiveRun) -> AsyncIterator[Executed | None]:
         """Dispatch the run, where that was not done before, and follow it; None where this daemon stops first."""
-        new = turn.run.status is not RunStatus.RUNNING
+        new = active.run.status is not RunStatus.RUNNING
         if new:
-            await asyncio.to_thread(self.workspace.ready_for, turn.run)
-        async with self._locked_session(turn.run):
-            if new and (cancelled := await self._dispatch(turn)) is not None:
+            await asyncio.to_thread(self.workspace.ready_for, active.run)
+        async with self._locked_session(active.run):
+            if new and (cancelled := await self._dispatch(active)) is not None:
                 yield Executed(cancelled)
                 return
-            turn.on_started()
-            yield await self._followed(turn)
+            active.on_started()
+            yield await self._followed(active)
 
-    def interrupt(self, turn: Turn) -> None:
+    def interrupt(self, active: ActiveRun) -> None:
         """Have the run's worker close its connection."""
-        task = asyncio.create_task(self._ask_cancel(turn.run.run_id, turn.cancelled_for or "it was cancelled"))
+        task = asyncio.create_task(self._ask_cancel(active.run.run_id, active.cancelled_for or "it was cancelled"))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -102,7 +103,7 @@ class Dispatcher:
     async def _ask_cancel(self, run_id: str, reason: str) -> None:
         while True:
             try:
-                if await self.ledger.ask_cancel(run_id, reason, now=self.utc()) is None:
+                if await self.ledger.request_cancel(run_id, reason, now=self.utc()) is None:
                     await self.jobs.abort(run_id)
             except LedgerError as error:
                 log.warning("run.cancel_waits", run=run_id, why=str(error))
@@ -113,13 +114,13 @@ class Dispatcher:
                     await self._stopping.wait()
                 return
 
-    async def _dispatch(self, turn: Turn) -> Run | None:
+    async def _dispatch(self, active: ActiveRun) -> Run | None:
         """Offer the run to workers; return it where somebody cancelled it before, ended."""
-        run = turn.run
-        if not await self.ledger.is_out(run.run_id):
-            await self.ledger.hand_out(run.run_id, pack(await self._payload(run)))
-        if turn.cancelled_for is not None:
-            ended = await self.ledger.cancel(run.run_id, turn.cancelled_for, now=self.utc())
+        run = active.run
+        if not await self.ledger.is_dispatched(run.run_id):
+            await self.ledger.dispatch(run.run_id, pack(await self._payload(run)))
+        if active.cancelled_for is not None:
+            ended = await self.ledger.cancel(run.run_id, active.cancelled_for, now=self.utc())
             if ended is not None:
                 return ended
         await self.jobs.send(run.run_id, self.name, run.conversation)
@@ -127,19 +128,19 @@ class Dispatcher:
         self.crash_at("run.dispatched")
         return None
 
-    async def _followed(self, turn: Turn) -> Executed | None:
+    async def _followed(self, active: ActiveRun) -> Executed | None:
         """Report how far the run is, until it has ended or is held; None where this daemon stops first."""
-        run_id = turn.run.run_id
+        run_id = active.run.run_id
         with self.monitor.following(run_id) as moved:
             while not self._stopping.is_set():
                 moved.clear()
                 try:
                     run = await self.ledger.get(run_id)
                 except LedgerError:
-                    run = turn.run
+                    run = active.run
                 if run is None:
                     raise AssertionError(f"{run_id} is gone from the ledger")
-                turn.run = run
+                active.run = run
                 if run.status.ended:
                     self.crash_at("run.finished")
                     await self._report_last(run)
@@ -153,7 +154,7 @@ class Dispatcher:
     async def _report_last(self, run: Run) -> None:
         """Write how far the ended *run* came, where its worker was faster than our looks: its status keeps that."""
         try:
-            stored = await self.ledger.live(run.run_id)
+            stored = await self.ledger.progress(run.run_id)
         except LedgerError:
             return
         if stored is not None and (live := live_from_json(stored)) is not None:
@@ -163,9 +164,9 @@ class Dispatcher:
     async def _report(self, run: Run) -> None:
         """Write what its worker reports of a run into its status, and what it spent into its session."""
         position = self.monitor.positions.get(run.run_id)
-        if position is None or position.live is None or position.attempt != run.attempt:
+        if position is None or position.progress is None or position.attempt != run.attempt:
             return  # it waits, or its worker reports in a moment
-        live = live_from_json(position.live)
+        live = live_from_json(position.progress)
         if live is None:
             return
         await self.workspace.report(run, live)

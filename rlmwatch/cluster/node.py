@@ -83,10 +83,10 @@ class ClusterNode:
                 failing = False
             except LedgerError as error:
                 if not failing:
-                    log.warning("sweep.waiting", why=str(error))
+                    log.warning("sweep.waits", why=str(error))
                 failing = True
             except Exception:
-                log.exception("sweep.internal_error")
+                log.exception("sweep.fault")
             await asyncio.sleep(SWEEP_S)
 
 
@@ -100,7 +100,7 @@ async def sweep(ledger: PostgresLedger, jobs: JobQueue) -> None:
     Raises:
         LedgerError: The database cannot be used.
     """
-    for run in await ledger.adopt_orphans(LEASE_S):
+    for run in await ledger.reclaim_orphans(LEASE_S):
         log.warning("run.orphan_reclaimed", run=run.run_id, path=run.path, attempt=run.attempt)
     await jobs.retry_stalled()
     for waiting in await ledger.unsent():

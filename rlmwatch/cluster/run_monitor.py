@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from rlmwatch.errors import LedgerError
-from rlmwatch.ledger.dispatches import Seen
-from rlmwatch.ledger.postgres.ledger import PostgresLedger
+from rlmwatch.ledger.postgres.ledger import DispatchState, PostgresLedger
 from rlmwatch.ledger.postgres.listener import listen
 
 LOOK_S = 1.0
@@ -38,7 +37,7 @@ class RunMonitor:
 
     ledger: PostgresLedger
     url: str
-    positions: dict[str, Seen] = field(default_factory=dict)
+    positions: dict[str, DispatchState] = field(default_factory=dict)
     _followed: dict[str, asyncio.Event] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -65,7 +64,7 @@ class RunMonitor:
         while True:
             self._wake.clear()
             try:
-                self._take(await self.ledger.seen())
+                self._take(await self.ledger.dispatch_states())
             except LedgerError as error:
                 log.warning("ledger.not_seen", why=str(error))
             await asyncio.sleep(LEAST_S)
@@ -73,7 +72,7 @@ class RunMonitor:
                 async with asyncio.timeout(LOOK_S):
                     await self._wake.wait()
 
-    def _take(self, positions: dict[str, Seen]) -> None:
+    def _take(self, positions: dict[str, DispatchState]) -> None:
         before, self.positions = self.positions, positions
         for run_id, moved in self._followed.items():
             if positions.get(run_id) != before.get(run_id):

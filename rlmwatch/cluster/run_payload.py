@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlmwatch.contract.documents import Caps, Progress, UsageSoFar
+from rlmwatch.contract.documents import Progress, StatusCaps, UsageSoFar
 from rlmwatch.contract.memory import ChatState
 from rlmwatch.contract.session import SessionState
 from rlmwatch.errors import InputError, RlmwatchError
@@ -108,6 +108,7 @@ def live_to_json(live: Live) -> str:
             "usage": live.usage.model_dump(mode="json"),
             "budget": live.budget.model_dump(mode="json"),
             "model": live.model,
+            "waits_for": live.waits_for,
         }
     )
 
@@ -119,6 +120,7 @@ def live_from_json(stored: Mapping[str, Any]) -> Live | None:
     return Live(
         None if stored["progress"] is None else Progress.model_validate(stored["progress"]),
         UsageSoFar.model_validate(stored["usage"]),
-        Caps.model_validate(stored["budget"]),
+        StatusCaps.model_validate(stored["budget"]),
         stored["model"],
+        stored.get("waits_for"),
     )

@@ -118,7 +118,7 @@ class PayloadStorage:
         while (latest := self._unreported.pop(run_id, None)) is not None:
             attempt, live = latest
             with suppress(LedgerError):  # the next report says it, or how the run ended
-                await self.ledger.tell_live(run_id, attempt, live_to_json(live))
+                await self.ledger.report_progress(run_id, attempt, live_to_json(live))
             await asyncio.sleep(EVERY_S)
         self._reporting.pop(run_id, None)
 
@@ -144,12 +144,12 @@ class PrepareDispatched:
             RunCancelled: Somebody asked for it to end while it waited.
             RlmwatchError: It has no payload, or one of another version; or as *prepare* raises.
         """
-        dispatch = await self.ledger.errand(run.run_id)
+        dispatch = await self.ledger.dispatched(run.run_id)
         if dispatch is None:
             raise RlmwatchError("this run came without what its worker needs; ask again")
         if dispatch.cancel_for is not None:
             raise RunCancelled(dispatch.cancel_for)
-        return await self.prepare(self.storage.open(run, dispatch.parcel))
+        return await self.prepare(self.storage.open(run, dispatch.payload))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,7 +177,7 @@ class RunWorker:
         async def why_cancelled() -> str | None:
             if not cancelled():
                 return None
-            dispatch = await self.ledger.errand(run_id)
+            dispatch = await self.ledger.dispatched(run_id)
             return dispatch.cancel_for if dispatch and dispatch.cancel_for else "it was cancelled"
 
         with Attempt(deps=self.attempts, claim=claim, why_cancelled=why_cancelled) as attempt:

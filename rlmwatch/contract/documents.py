@@ -71,7 +71,7 @@ class UsageSoFar(_Ours):
     searches: int = 0
 
 
-class Caps(_Ours):
+class StatusCaps(_Ours):
     """What a run may use at most; None means no cap."""
 
     max_cost_usd: float | None = None
@@ -109,7 +109,7 @@ class StatusFile(_Ours):
     updated_at: str = ""
     progress: Progress | None = None
     usage: UsageSoFar = UsageSoFar()
-    budget: Caps = Caps()
+    budget: StatusCaps = StatusCaps()
     answer: str | None = None
     error: str | None = None
     attempt: int = 0
@@ -119,7 +119,7 @@ class StatusFile(_Ours):
     notes: tuple[str, ...] = ()
 
 
-class Submission(RunOptions):
+class SubmissionFile(RunOptions):
     """
     A job that somebody asks for by creating `jobs/<id>.json`.
 
@@ -197,7 +197,7 @@ def read_status(raw: bytes, *, job_id: str) -> StatusFile:
     return validated(StatusFile, {"kind": Kind.JOB.value, **json_object(raw), "job_id": job_id})
 
 
-def read_submission(raw: bytes, *, job_id: str) -> Submission | None:
+def read_submission(raw: bytes, *, job_id: str) -> SubmissionFile | None:
     """
     Return what the file `jobs/<job_id>.json` asks for; None where it is a status file that a daemon wrote.
 
@@ -209,7 +209,7 @@ def read_submission(raw: bytes, *, job_id: str) -> Submission | None:
         if "task" not in values:
             return None
         raise InputError('`status` must be "pending" in a submission')
-    submission = validated(Submission, values)
+    submission = validated(SubmissionFile, values)
     if submission.job_id not in (None, job_id):
         raise InputError(f"`job_id` is {submission.job_id!r}, but the file is named {job_id}.json: leave it out")
     return submission

@@ -32,6 +32,7 @@ class Turn(Edited):
         input: The prompt.
         input_digest: `sha256:<hex>` of the input file's bytes.
         partial: The answer was cut short; `reason` says by what.
+        notes: What is worth knowing of the answer, as in the status file.
         usage: What the run used.
     """
 
@@ -44,6 +45,7 @@ class Turn(Edited):
     input_digest: str | None = None
     partial: bool | None = None
     reason: str | None = None
+    notes: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
     usage: UsageSoFar | None = None
 
 

@@ -30,6 +30,9 @@ _BOMS = (
     (b"\xfe\xff", "utf-16-be"),
 )
 
+_BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(n) for n in range(0xFE00, 0xFE10)}
+"""Letters and marks that print as nothing and are no spaces to Unicode: fillers, joiners, Braille's blank."""
+
 _CONFLICT = tuple(re.compile(line, re.MULTILINE) for line in (r"^<<<<<<< ", r"^=======[ \t]*$", r"^>>>>>>> "))
 """The three lines of a conflict, in their order."""
 
@@ -45,6 +48,11 @@ def is_blank(content: bytes | str) -> bool:
         return not content.replace("\0", "").replace("\ufeff", "").strip()
     mark, _ = _mark(content)
     return not content.removeprefix(mark).strip(b"\0 \t\r\n\v\f")
+
+
+def is_unseen(text: str) -> bool:
+    """Whether *text* holds nothing that can be seen: white space, zero-width and control characters alone."""
+    return all(char.isspace() or not char.isprintable() or char in _BLANK_LETTERS for char in text)
 
 
 def decode(raw: bytes) -> str:

@@ -36,18 +36,12 @@ from rlmwatch.errors import NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
-from rlmwatch.execution.run_context import (
-    Listeners,
-    PreparedRun,
-    PrepareRun,
-    RunContextFactory,
-    RunStorage,
-    RuntimeConfig,
-)
+from rlmwatch.execution.run_context import Listeners, PreparedRun, PrepareRun, RunContextFactory, RunStorage
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
 from rlmwatch.execution.webhooks import Webhooks
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
-from rlmwatch.ledger.ledger import Verbs
+from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice
@@ -62,9 +56,9 @@ from rlmwatch.submissions.inbox import Inbox
 from rlmwatch.watch.save_filter import Ports, WatchConfig
 from rlmwatch.watch.watcher import Watcher
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.memory import Answered
+from rlmwatch.workspace.memory import AnsweredInputs
 from rlmwatch.workspace.owner import Lock
-from rlmwatch.workspace.status import StatusBoard, Writer
+from rlmwatch.workspace.status import DaemonProcess, StatusBoard
 
 if TYPE_CHECKING:
     from rlmwatch.cluster.node import ClusterNode
@@ -75,7 +69,7 @@ MB = 1_000_000
 PYTHON_LEDGER = Path("python", "ledger.sqlite3")
 """Of the Python API's runs, in the private state folder, beside the workspaces' folders."""
 
-L = TypeVar("L", bound=Verbs[Any])
+L = TypeVar("L", bound=Ledger[Any])
 
 log = structlog.get_logger()
 
@@ -114,7 +108,7 @@ class Builder:
 
     config: RuntimeConfig
     choice: Choice | None
-    ledger: Verbs[Any]
+    ledger: Ledger[Any]
     sandbox: Sandbox
 
     def __init__(
@@ -361,7 +355,7 @@ class App:
         return self._builder.config
 
     @property
-    def ledger(self) -> Verbs[Any]:
+    def ledger(self) -> Ledger[Any]:
         """The ledger of this workspace."""
         return self._builder.ledger
 
@@ -382,7 +376,7 @@ class App:
     def compose(self) -> None:
         """Make the parts that stand on settings, ledger and folder; again where another host answered meanwhile."""
         redact = self._builder.redactor.text
-        board = StatusBoard(self.root, Writer(self.host, os.getpid()))
+        board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()))
         documents = build_documents(self.config.loaded)
         self.gateway = WorkspaceGateway(self.root, self.paths.state.parent, board, clock.utc, redact, documents)
         executor, workers = self._executor()
@@ -400,7 +394,7 @@ class App:
         )
         self.inbox = Inbox(self.root, self.ledger, self.supervisor, lambda: rules(self._settings(), kinds, self.host))
         self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, redact)
-        answered = Answered(self.root.path)
+        answered = AnsweredInputs(self.root.path)
 
         async def answered_before(name: InputName) -> str | None:
             return await asyncio.to_thread(answered.digest, name)

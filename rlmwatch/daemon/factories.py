@@ -15,7 +15,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.daemon.credentials import Key
 from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import NoProvider
-from rlmwatch.execution.run_context import NO_SEARCH
+from rlmwatch.execution.runtime_config import NO_SEARCH
 from rlmwatch.handlers.base import Handler
 from rlmwatch.handlers.chat import chat
 from rlmwatch.handlers.exa import exa
@@ -111,9 +111,9 @@ def build_model(
         from rlmwatch.models.llamacpp.model import EmbeddedModel
 
         return EmbeddedModel(Path(choice.embedded_path or ""), model=choice.model, idle_s=settings.idle_minutes * 60)
-    from rlmwatch.models.limiter import LimitedModel, Limits
     from rlmwatch.models.openai.model import OpenAIModel, Timeouts
     from rlmwatch.models.prices import Prices
+    from rlmwatch.models.rate_limit import LimitedModel, Limits
 
     endpoint = endpoint_of(choice, keys)
     overrides = {name: (price.input, price.output) for name, price in loaded.settings.prices.items()}
@@ -126,7 +126,7 @@ def build_model(
 
     def limited(prices: Prices) -> Model:
         timeouts = Timeouts(idle_s=settings.idle_timeout_s)
-        return LimitedModel(OpenAIModel(endpoint, prices=prices, timeouts=timeouts, on_headers=limits.heard), limits)
+        return LimitedModel(OpenAIModel(endpoint, prices=prices, timeouts=timeouts, on_headers=limits.received), limits)
 
     if choice.provider not in PUBLISH_PRICES:
         return limited(Prices(choice.provider, choice.base_url, overrides))

@@ -23,7 +23,7 @@ from rlmwatch.redaction import redact
 Format = Literal["text", "json"]
 HIDDEN = "[secret]"
 SHORTEST_SECRET = 6
-"""Shorter values are no keys, and replacing them would eat ordinary words."""
+"""Shorter values are not keys, and replacing them would eat ordinary words."""
 
 
 class Redactor:
@@ -63,7 +63,7 @@ class _Steady:
     """
     A stream that never raises.
 
-    A log whose reader went away (`2>&1 | head`), or whose disk is full, is no reason to stop answering.
+    A log whose reader went away (`2>&1 | head`), or whose disk is full, does not stop the answering.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -24,6 +24,7 @@ from rlmwatch.handlers import chat, job
 from rlmwatch.models.base import Message, Model, Request
 from rlmwatch.runs.model import Run, RunStatus, Save
 from rlmwatch.watch.one import read_one
+from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.context import read_context
 from rlmwatch.workspace.memory import load_chat
 
@@ -48,6 +49,7 @@ async def once(app: App, options: StartOptions) -> Tally:
         raise UsageError(app.config.no_model_reason)
     await begin(app, options)
     only_here(app)
+    await asyncio.to_thread(sweep, app.paths.root, before=clock.utc())
     await app.supervisor.recover()
     await app.inbox.begin()
     leave = asyncio.Event()
@@ -120,7 +122,7 @@ async def answer_job(app: App, job_id: str) -> None:
     if app.config.model is None:
         raise UsageError(app.config.no_model_reason)
     only_here(app)
-    await app.inbox.take_now(job_id)
+    await app.inbox.admit_now(job_id)
     await app.supervisor.until_idle()
     await app.supervisor.close()
     await app.webhooks.deliver_now()
@@ -205,7 +207,7 @@ async def _sketch(app: App, save: Save) -> Sketch:
         steps = options.max_steps or DEFAULT_STEPS
         problem = (app.config.no_model_reason if model is None else "") or no_search
         return replace(nothing, messages=(message,), steps=steps, usd=options.max_cost_usd, problem=problem)
-    price = price_of(model, request) if model else None
+    price = price_of(model.price(request.model), request) if model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
     problem = None if model else app.config.no_model_reason or None
     return replace(nothing, messages=request.messages, usd=usd, problem=problem)

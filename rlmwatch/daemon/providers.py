@@ -10,7 +10,7 @@ import structlog
 from rlmwatch.daemon.credentials import Key
 from rlmwatch.daemon.factories import build_model, find_search, gather
 from rlmwatch.errors import ConfigError, NoProvider
-from rlmwatch.execution.run_context import RuntimeConfig
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice, named
 from rlmwatch.settings.sources import Loaded

@@ -12,7 +12,7 @@ import structlog
 
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.errors import ConfigError
-from rlmwatch.ledger.ledger import Verbs
+from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load, own_name
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def open_ledger(paths: WorkspacePaths, settings: Settings, host: str) -> Verbs[Any]:
+def open_ledger(paths: WorkspacePaths, settings: Settings, host: str) -> Ledger[Any]:
     """
     Open the ledger of a workspace on this *host*. Blocks.
 
@@ -72,7 +72,7 @@ def cluster_installed() -> None:
         raise ConfigError("ledger: for a PostgreSQL ledger, install rlmwatch[cluster]")
 
 
-def ledger_of(paths: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Verbs[Any]:
+def ledger_of(paths: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Ledger[Any]:
     """
     Open the ledger that the settings of a workspace name, for a command beside a daemon. Blocks.
 
@@ -83,7 +83,7 @@ def ledger_of(paths: WorkspacePaths, environ: Mapping[str, str] = os.environ) ->
     return open_ledger(paths, loaded.settings, own_name(paths.user_dir, environ, socket.gethostname()))
 
 
-def ledger_if_any(paths: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Verbs[Any] | None:
+def ledger_if_any(paths: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Ledger[Any] | None:
     """
     Open the ledger of a workspace as `ledger_of` does; None where nothing was ever stored in it. Blocks.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 from rlmwatch.budget import Price
-from rlmwatch.models.base import Model, Reply, Request
+from rlmwatch.models.base import FinishReason, Reply, Request
+from rlmwatch.models.finish_reason import meaning
 from rlmwatch.runs.model import JournalEntry, Usage
 
 TOKENS_PER_MESSAGE = 16
@@ -37,13 +38,12 @@ def plain_reply(reply: Reply) -> dict[str, Any]:
     }
 
 
-def price_of(model: Model, request: Request) -> Price | None:
+def price_of(per_token: tuple[float, float] | None, request: Request) -> Price | None:
     """
-    Return the upper bound of what *request* may cost; None where the price is unknown.
+    Return the upper bound of what *request* may cost at US dollars *per_token* (input, output); None where unknown.
 
     A token is at least one byte of UTF-8 in every byte-level vocabulary, so bytes bound the input from above.
     """
-    per_token = model.price(request.model)
     if per_token is None:
         return None
     size = sum(len(m.content.encode()) + TOKENS_PER_MESSAGE for m in request.messages)
@@ -51,6 +51,14 @@ def price_of(model: Model, request: Request) -> Price | None:
 
 
 def reply_of(entry: JournalEntry) -> Reply:
-    """Return the reply that a DONE *entry* keeps."""
-    kept: dict[str, Any] = dict(entry.reply or {})
-    return Reply(**{**kept, "usage": Usage(**kept["usage"]), "notes": tuple(kept.get("notes", ()))})
+    """
+    Return the reply that a DONE *entry* keeps.
+
+    Earlier versions stored the provider's own word for its end, and neither that nor notes beside it.
+    """
+    stored: dict[str, Any] = dict(entry.reply or {})
+    word = stored["finish_reason"]
+    if word not in get_args(FinishReason):
+        reason = meaning(word)
+        stored["finish_reason"] = "interrupted" if reason == "failed" else reason
+    return Reply(**{**stored, "usage": Usage(**stored["usage"]), "notes": tuple(stored.get("notes", ()))})

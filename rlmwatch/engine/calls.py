@@ -7,16 +7,24 @@ For every call, in this order:
    While other calls of the run are in flight, one that does not fit whole waits
    for them to settle: what they leave may do, and who is refused does not depend
    on who was first. Alone it takes what is left, or is refused;
-2. commit the intent to the journal, once all earlier replies are durable; a
+2. wait until the provider's rate limit lets it pass; who gives up here has sent
+   nothing, and nothing is booked;
+3. commit the intent to the journal, once all earlier replies are durable; a
    reply that an earlier attempt paid for is handed out instead, and no request
    is made;
-3. make the call, once all steps are durable; what may work later is tried again,
+4. make the call, once all steps are durable; what may work later is tried again,
    with back-off, until the run's deadline; each try has an intent of its own;
-4. settle the reservation, commit the reply. The engine gets it while it is
-   being committed (`CallSite.early`): by 2 and 3, and since the end of a run waits
+5. settle the reservation, commit the reply. The engine gets it while it is
+   being committed (`CallSite.early`): by 3 and 4, and since the end of a run waits
    too (`kept`), nothing that comes of it leaves this process before that.
 
-A call that is cancelled in the middle is booked with the text that had come.
+A call that is cancelled in the middle is booked with the text that had come, one
+that failed with what the provider reported as used.
+
+A provider may bill more than its price table says. What it reports becomes the
+reservation of the next calls (`Costs`). Until a model has replied once, and while
+less is left than a few calls of a model that bills more, calls go one at a time,
+so that no more than one of them can pass a cap.
 """
 
 from __future__ import annotations
@@ -24,28 +32,44 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any, TypeVar
 
-import stamina
+import structlog
 
-from rlmwatch.budget import Budget, Left, Reservation
-from rlmwatch.engine.call_codec import plain, plain_reply, price_of, reply_of
+from rlmwatch.budget import Budget, Left, Price, Reservation
+from rlmwatch.engine.call_codec import plain, plain_reply, reply_of
 from rlmwatch.engine.call_site import ROOT, AttemptScope, CallSite
+from rlmwatch.engine.costs import NEAR_CALLS, Costs
 from rlmwatch.engine.replay import Replay, booked
-from rlmwatch.errors import BudgetExceeded, ProviderCutOff, ProviderError, ProviderUnavailable
+from rlmwatch.errors import BudgetExceeded, NotSent, ProviderCutOff, ProviderError, ProviderUnavailable
 from rlmwatch.models.base import RESTART, Model, Reply, Request
 from rlmwatch.runs.journal import Journal
 from rlmwatch.runs.model import CallState, PaidCall, Usage
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
-"""Back-off between tries: doubles from the first to the longest; a provider's Retry-After goes before it."""
+JITTER_S = 1.0
+"""
+Back-off between tries: doubles from the first to the longest, and up to a second by chance, so that calls which failed
+together do not come back together; a provider's Retry-After goes before it.
+"""
+WAIT_SHOWN_S = 1.0
+"""A wait for the rate limit that is shorter than this is not worth a word."""
 CHARS_PER_TOKEN = 4
 """Rule of thumb for English text, for what was received when no usage was reported."""
+FREE = (0.0, 0.0)
+"""The price of what runs on this machine."""
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -59,9 +83,13 @@ class Calls:
         replay: What earlier attempts paid for, and how much of it this one has come to again.
         start: What was left before this run's first call, the same at each attempt.
         text_so_far: What had come of the last call that was cut off.
-        trouble: Why a call was tried again, last; None since one was answered.
+        trouble: Why a call was tried again, last, or was never sent; None since one was answered.
+        waits_for: What a call waits for now, in words for the person: until it is asked again, or may be asked at all.
+        notes: What the providers' replies say that a person should know, each once, in their order.
+        costs: What models were seen to bill beyond their price; shared by the runs of a program.
         estimated: Whether a provider reported no usage, so that some of it is our estimate.
         on_again: Is told that a call is made again: what came of its text is void.
+        on_wait: Is told that `waits_for` has changed.
         crash_at: Is told the named points at which a crash must lose nothing (`call.intended`, ...).
     """
 
@@ -74,8 +102,12 @@ class Calls:
     start: Left = field(init=False)
     text_so_far: str = ""
     trouble: ProviderUnavailable | None = None
+    waits_for: str | None = None
+    notes: dict[str, None] = field(default_factory=dict)
+    costs: Costs = field(default_factory=Costs)
     estimated: bool = False
     on_again: Callable[[], None] = field(default=lambda: None)
+    on_wait: Callable[[], None] = field(default=lambda: None)
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
     _nth: Counter[str] = field(default_factory=Counter)
     _in_flight: int = 0
@@ -91,6 +123,8 @@ class Calls:
         entries = await self.journal.entries(self.frame.run_id)
         self.replay = Replay.of(entries)
         for entry in entries:
+            if entry.state is CallState.DONE and entry.call.what == "llm" and entry.usage is not None:
+                self.costs.learn(self.model, entry.call.model, entry.usage)
             if entry.state is not CallState.RELEASED:
                 self._settle(Reservation(0, 0.0), booked(entry))
 
@@ -125,31 +159,43 @@ class Calls:
         """
         key = self.name(plain(at.naming or request), at)
         held = at.held
+
+        async def once() -> Reply:
+            nonlocal held
+            granted, held = held, None
+            return await self._made(key, request, at, granted, on_text)
+
         try:
             if (earlier := self.replay.take(key)) is not None:
-                return self._heard(reply_of(earlier))
-            if at.naming is not None and self.replay.waits_for(at.path):
+                return self._received(reply_of(earlier))
+            if at.naming is not None and self.replay.waits_for(at.path) and not self.replay.was_refused(key):
                 self.replay.diverge()
-            async for attempt in self.tries():
-                with attempt:
-                    granted, held = held, None
-                    return self._heard(await self._made(key, request, at, granted, on_text))
+            return self._received(await self.insist(once, self.model.provider))
         finally:
             if held is not None:
                 self.budget.release(held)
-        raise AssertionError("a retry context returns or raises")  # pragma: no cover
 
-    def tries(self, at_most: int | None = None) -> AsyncIterator[stamina.Attempt]:
-        """Return the tries of one call: what may work later is tried again, with back-off, until the deadline."""
-        return aiter(
-            stamina.retry_context(
-                on=self._wait_before_retry,
-                attempts=at_most,
-                timeout=max(0.0, self.frame.deadline - self.frame.monotonic()),
-                wait_initial=FIRST_WAIT_S,
-                wait_max=LONGEST_WAIT_S,
-            )
-        )
+    async def insist(self, once: Callable[[], Awaitable[T]], server: str, at_most: int | None = None) -> T:
+        """
+        Do *once*; what may work later is tried again, with back-off, until the deadline.
+
+        Args:
+            once: One try of a call.
+            server: Who is asked, for the person.
+            at_most: Tries; None leaves it to the deadline.
+        """
+        for nth in count(1):
+            try:
+                return await once()
+            except ProviderUnavailable as error:
+                self.trouble = error
+                wait_s = self._wait_s(nth, error)
+                if wait_s is None or nth == at_most:
+                    raise
+                self.on_again()
+                self._tell_retry(nth, server, error, wait_s)
+            await asyncio.sleep(wait_s)
+        raise AssertionError("it is tried until it returns or raises")  # pragma: no cover
 
     def keep(self, verb: Coroutine[Any, Any, None]) -> None:
         """Begin to carry out *verb*, which makes something durable; no request is sent before it has."""
@@ -169,8 +215,11 @@ class Calls:
         self, key: str, request: Request, at: CallSite, held: Reservation | None, on_text: Callable[[str], None] | None
     ) -> Reply:
         """Make one try, as soon as it fits under the caps and ceilings or no call in flight could leave more."""
-        price = price_of(self.model, request)
         while True:
+            price = self.costs.price(self.model, request)
+            if self._in_flight and held is None and await self._goes_alone(request.model, price):
+                await self._next_settled()
+                continue
             wanted = request.max_tokens if self._in_flight else at.least
             try:
                 granted, held = held or self.budget.reserve(request.max_tokens, price, least=wanted), None
@@ -179,19 +228,78 @@ class Calls:
             except BudgetExceeded:
                 if not self._in_flight:
                     raise
+            await self._next_settled()
+
+    async def _next_settled(self) -> None:
+        """Wait until a call in flight has ended, where there is one."""
+        if self._in_flight:
             self._settled.clear()
             await self._settled.wait()
 
-    def _wait_before_retry(self, error: Exception) -> bool | float:
-        """Decide whether *error* is worth another try, and after how long."""
-        if not isinstance(error, ProviderUnavailable):
+    async def _goes_alone(self, model: str, price: Price | None) -> bool:
+        """Whether a call to *model* waits for those in flight: it is not known what it bills, or little is left."""
+        left, ceilings = self.budget.left().usd, self.frame.ceilings
+        limits = (left, ceilings.per_day_usd, ceilings.per_month_usd)
+        if self.model.price(model) == FREE and not self.costs.is_beyond(self.model, model):
             return False
-        self.trouble = error
-        self.on_again()
-        if error.retry_after_s is None:
+        if all(limit is None for limit in limits):
+            return False
+        if not self.costs.is_known(self.model, model):
             return True
+        if price is None or not self.costs.is_beyond(self.model, model):
+            return False
+        spent = (0.0, *await self.journal.spent_usd(now=self.frame.utc()))
+        room = min(limit - used for limit, used in zip(limits, spent, strict=True) if limit is not None)
+        return room < NEAR_CALLS * price.input_usd
+
+    def _wait_s(self, nth: int, error: ProviderUnavailable) -> float | None:
+        """Return how long to wait after *error* of the *nth* try; None where another would come too late."""
+        left_s = self.frame.deadline - self.frame.monotonic()
+        if error.retry_after_s is None:
+            backoff_s = FIRST_WAIT_S * 2.0 ** min(nth - 1, 16) + random.uniform(0, JITTER_S)  # noqa: S311 (no secret)
+            return min(LONGEST_WAIT_S, backoff_s) if left_s > 0 else None
         # A wait that ends past the deadline is no use: say so now, in the provider's words.
-        return error.retry_after_s if self.frame.monotonic() + error.retry_after_s < self.frame.deadline else False
+        return error.retry_after_s if error.retry_after_s < left_s else None
+
+    def _tell_retry(self, nth: int, server: str, error: ProviderUnavailable, wait_s: float) -> None:
+        """Say, in the log and to who follows the run, what a call waits for, and until when."""
+        again_at = (datetime.fromisoformat(self.frame.utc()) + timedelta(seconds=wait_s)).isoformat(timespec="seconds")
+        log.info(
+            "call.retry_scheduled",
+            run=self.frame.run_id,
+            server=server,
+            why=str(error),
+            tries=nth,
+            again_in_s=round(wait_s, 1),
+            again_at=again_at,
+        )
+        self._waits(f"{error}; asked again at {again_at} ({nth} {'try' if nth == 1 else 'tries'} so far)")
+
+    def _waits(self, what: str | None) -> None:
+        if what != self.waits_for:
+            self.waits_for = what
+            self.on_wait()
+
+    async def _turn(self, stack: AsyncExitStack, sent: Request, held: Reservation) -> None:
+        """
+        Take the provider's turn for *sent*, until *stack* is closed; say so where it is long in coming.
+
+        Whoever gives up while it waits gets *held* back: nothing was sent.
+        """
+        words = f"{self.model.provider}: waiting for its rate limit; the call is not sent yet"
+        shown = asyncio.get_running_loop().call_later(WAIT_SHOWN_S, self._waits, words)
+        try:
+            await stack.enter_async_context(self.model.turn(sent))
+        except BaseException:
+            self.budget.release(held)
+            late = f"{self.model.provider}: the call waited for the rate limit, and was not sent"
+            tried = self.trouble is not None and not isinstance(self.trouble, NotSent)
+            self.trouble = NotSent(f"{self.trouble}\nThen {late}" if tried else late)
+            raise
+        finally:
+            shown.cancel()
+            if self.waits_for == words:
+                self._waits(None)
 
     async def _once(
         self, key: str, sent: Request, at: CallSite, held: Reservation, on_text: Callable[[str], None] | None
@@ -199,7 +307,9 @@ class Calls:
         """Make *sent* under the reservation *held*, which it uses up."""
         self._in_flight += 1
         try:
-            return await self._try(key, sent, at, held, on_text)
+            async with AsyncExitStack() as stack:
+                await self._turn(stack, sent, held)
+                return await self._try(key, sent, at, held, on_text)
         finally:
             self._in_flight -= 1
             self._settled.set()
@@ -217,18 +327,12 @@ class Calls:
             await self._cut(key, sent, held, "".join(pieces))
             raise
         except ProviderCutOff as cut:
-            await self._cut(key, sent, held, cut.text_so_far)
+            await self._cut(key, sent, held, cut.text_so_far, cut.usage)
             raise
-        except ProviderUnavailable as error:
-            if error.may_be_billed:
-                self.book(held, Usage(0, held.tokens, held.usd, 1))
-                await self.lose(key, None)
-            else:
-                await self.give_back(key, held)
+        except ProviderError as error:
+            await self._failed(key, sent, held, error)
             raise
-        except ProviderError:
-            await self.give_back(key, held)
-            raise
+        self.costs.learn(self.model, sent.model, reply.usage)
         self.crash_at("call.replied")
         self.book(held, reply.usage)
         if at.early:
@@ -264,18 +368,34 @@ class Calls:
         await self.journal.record(self.frame.run_id, key, plain_reply(reply), reply.usage, now=self.frame.utc())
         self.crash_at("call.recorded")
 
+    async def _failed(self, key: str, sent: Request, held: Reservation, error: ProviderError) -> None:
+        """Book what a call that gave no answer has used: as reported, else all of *held* where it may be billed."""
+        if error.usage is not None:
+            await self._lost(key, sent, held, error.usage)
+        elif isinstance(error, ProviderUnavailable) and error.may_be_billed:
+            self.book(held, Usage(0, held.tokens, held.usd, 1))
+            await self.lose(key, None)
+        else:
+            await self.give_back(key, held)
+
     async def give_back(self, key: str, held: Reservation) -> None:
         """Release *held*: the provider refused before any work."""
         self.budget.release(held)
         await self.journal.release(self.frame.run_id, key, now=self.frame.utc())
 
-    async def _cut(self, key: str, sent: Request, held: Reservation, text: str) -> None:
-        """Book what had come when a call ended in the middle: its input, and the text so far."""
+    async def _cut(self, key: str, sent: Request, held: Reservation, text: str, reported: Usage | None = None) -> None:
+        """Book a call that ended in the middle: as *reported*, else its input and the text so far by our estimate."""
         self.text_so_far = text
         tokens = min(held.tokens, -(-len(text) // CHARS_PER_TOKEN))
-        price = price_of(self.model, sent)
-        usd = None if price is None else price.input_usd + tokens * price.usd_per_output_token
-        used = Usage(sum(len(m.content) for m in sent.messages) // CHARS_PER_TOKEN, tokens, usd, 1)
+        sent_tokens = sum(len(m.content) for m in sent.messages) // CHARS_PER_TOKEN
+        await self._lost(key, sent, held, reported or Usage(sent_tokens, tokens, None, 1))
+
+    async def _lost(self, key: str, sent: Request, held: Reservation, used: Usage) -> None:
+        """Book what a call without an answer has *used*; at the upper bound of its price where no cost was reported."""
+        if used.cost_usd is None and (price := self.costs.price(self.model, sent)) is not None:
+            used = replace(used, cost_usd=price.input_usd + used.output_tokens * price.usd_per_output_token)
+        used = replace(used, llm_calls=1)
+        self.costs.learn(self.model, sent.model, used)
         self.book(held, used)
         await self.lose(key, used)
 
@@ -293,10 +413,20 @@ class Calls:
         self.budget.settle(held, tokens=usage.output_tokens, usd=usage.cost_usd, searches=usage.searches)
         self.used = self.used + usage
 
-    def _heard(self, reply: Reply) -> Reply:
+    def _received(self, reply: Reply) -> Reply:
         self.estimated = self.estimated or reply.estimated
-        self.trouble = None
+        self.notes.update(dict.fromkeys(reply.notes))
+        self.answered()
         return reply
+
+    def note(self, text: str) -> None:
+        """Keep *text* for the person, once."""
+        self.notes[text] = None
+
+    def answered(self) -> None:
+        """Note that a call was answered: nothing is waited for."""
+        self.trouble = None
+        self._waits(None)
 
     def name(self, asked: Mapping[str, Any], at: CallSite) -> str:
         """

@@ -8,19 +8,29 @@ not run again: the one that ended the session would end the next one too.
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import structlog
+
 from rlmwatch.engine.reply import Cell
 from rlmwatch.engine.transcript import Seen
-from rlmwatch.errors import InputError
+from rlmwatch.errors import InputError, SandboxUnavailable
 from rlmwatch.runs.trajectory import Ended
 from rlmwatch.sandbox.base import CellResult, HostFunction, JsonValue, Sandbox, Session, SessionDied
+
+log = structlog.get_logger()
 
 LONGEST_CELL_S = 30.0
 CELL_SHARE = 0.25
 """A cell's time limit, and the most of a run's time limit that it may take (design, section 7)."""
+SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""What a machine runs out of and gets back when other runs end: descriptors, memory, processes."""
+SCARCE_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Between tries to open a session then: as long as a cell of another run takes."""
 MEANT_TO_ANSWER = "answer("
 """In code that raised: it may have called `answer`, which then did not count."""
 
@@ -54,6 +64,8 @@ class Cells:
         values: The variables that each session begins with.
         seed: For `random`, the same at each attempt.
         timeout_s: Time limit of one cell, without waiting for calls.
+        run_id: The id of the run, which may have more sessions, those of its sub-engines.
+        waits_s: Between tries to open a session on a machine that has run out of something.
     """
 
     sandbox: Sandbox
@@ -61,6 +73,8 @@ class Cells:
     seed: int
     timeout_s: float
     functions: Sequence[HostFunction]
+    run_id: str
+    waits_s: Sequence[float] = SCARCE_WAITS_S
     _session: Session | None = field(default=None)
 
     async def open(self) -> None:
@@ -72,10 +86,23 @@ class Cells:
             InputError: The variables are too large for a session.
         """
         await self.close()
-        try:
-            self._session = await self.sandbox.open(self.values, seed=self.seed)
-        except ValueError as error:
-            raise InputError(f"the context cannot be handed to the code: {error}") from error
+        for wait_s in (*self.waits_s, None):
+            try:
+                self._session = await self.sandbox.open(self.values, seed=self.seed, run=self.run_id)
+            except ValueError as error:
+                raise InputError(f"the context cannot be handed to the code: {error}") from error
+            except OSError as error:
+                if error.errno not in SCARCE:
+                    raise
+                if wait_s is None:
+                    raise SandboxUnavailable(
+                        f"no session for the model's code: this machine has none left of what it takes ({error}). "
+                        "Raise LimitNOFILE= and MemoryMax= of the service (`ulimit -n` by hand), or lower `workers`"
+                    ) from error
+                log.warning("sandbox.waiting", why=str(error), again_in_s=wait_s)
+                await asyncio.sleep(wait_s)
+            else:
+                return
 
     async def close(self) -> None:
         """End the session. Idempotent."""

@@ -23,10 +23,12 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import structlog
 
 from rlmwatch.budget import Left
+from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine import tools
 from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.calls import Calls
@@ -34,13 +36,17 @@ from rlmwatch.engine.cells import Cells, Ran, cell_limit_s
 from rlmwatch.engine.limits import Deadlines, is_short, less, outcome_of
 from rlmwatch.engine.replay import between
 from rlmwatch.engine.reply import Cell, read_reply
+from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.engine.synthesis import Synthesis
 from rlmwatch.engine.task import End, EngineDeps, EngineResult, Task
 from rlmwatch.engine.tools import SubCalls
 from rlmwatch.engine.transcript import OUTPUT_CHARS, Seen, Status, Transcript, cut_middle, observation
+from rlmwatch.engine.window import room_chars, too_long
 from rlmwatch.errors import (
     BudgetExceeded,
+    ContextTooLong,
     InputError,
+    ProviderError,
     ProviderRefused,
     ProviderUnreachable,
     RunTimeout,
@@ -54,8 +60,6 @@ from rlmwatch.sandbox.base import CellError, HostFunction, JsonValue
 
 log = structlog.get_logger()
 
-CUT = "length"
-"""The protocol's `finish_reason` of a reply that reached `max_tokens`."""
 LEAST_REPLY_TOKENS = 64
 """Fewer output tokens than this hold no useful cell: better to end and use what is kept."""
 CODELESS_REPLIES = 2
@@ -95,15 +99,18 @@ async def run_engine(task: Task, kit: EngineDeps) -> EngineResult:
         engine.last_call.let_go()
     log.info("engine.ended", run=kit.calls.frame.run_id, outcome=end.outcome, steps=engine.step)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
-    partial = end.outcome is not Outcome.SUCCESS
+    tally = shared.sub.tally
+    answered = end.outcome is Outcome.SUCCESS
+    outcome = tally.outcome() or end.outcome if answered else end.outcome
     return EngineResult(
         answer=text,
         value=value,
-        outcome=end.outcome,
-        partial=partial,
+        outcome=outcome,
+        partial=outcome is not Outcome.SUCCESS,
         steps=engine.step,
-        notes=_notes(kit),
+        notes=(*_notes(kit), *tally.notes()),
         model=engine.model,
+        answered=answered,
     )
 
 
@@ -114,6 +121,7 @@ class Shared:
 
     Attributes:
         cell_s: Time limit of a cell.
+        sub_sessions: The places of this run's sub-engines.
         sub: Makes sub-calls.
         earlier: Steps of earlier attempts, by path and number.
     """
@@ -122,6 +130,7 @@ class Shared:
     cell_s: float
     sub: SubCalls
     earlier: Mapping[tuple[str, int], StepRecord]
+    sub_sessions: SubSessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +183,8 @@ class Engine:
         self._offered = tuple(tool(self._place) for tool in kit.tools.values())
         functions = tools.functions(self.shared.sub, self._place, self._recurse, self._budget, self._offered)
         seed = int(hashlib.sha256(f"{kit.calls.frame.run_id}{self.path}".encode()).hexdigest()[:8], 16)
-        self._cells = Cells(kit.sandbox, self.task.variables(), seed, self.shared.cell_s, functions)
+        run_id = kit.calls.frame.run_id
+        self._cells = Cells(kit.sandbox, self.task.variables(), seed, self.shared.cell_s, functions, run_id)
 
     async def work(self) -> End:
         """Make steps until an answer, or a limit of steps, tokens or money."""
@@ -185,13 +195,13 @@ class Engine:
                 self.step += 1
                 began = _Began.now(self.kit.calls)
                 reply = await self._ask()
-                cell = read_reply(reply.text, cut=reply.finish_reason == CUT)
+                cell = read_reply(reply.text, ended=reply.finish_reason)
                 ran, shown = await self._run(cell)
                 self._record(cell, ran, shown, began)
                 if ran.answer is not None:
                     return End(Outcome.SUCCESS, ran.answer)
                 if self._has_stopped_coding(cell):
-                    return End(Outcome.NO_CODE, reply.text.strip() or None)
+                    return End(Outcome.NO_CODE, None if is_unseen(reply.text) else reply.text.strip())
                 self._transcript.observed(shown, cell.code, self._status())
         except BudgetExceeded as spent:
             return End(outcome_of(spent), why=spent)
@@ -223,13 +233,31 @@ class Engine:
         """Ask for the next cell."""
         self._tell("asking the model")
         kit, transcript = self.kit, self._transcript
-        request = Request(kit.model, transcript.messages(), kit.tokens, kit.options.temperature)
-        naming = replace(request, messages=transcript.messages(naming=True))
         least = min(kit.tokens, LEAST_REPLY_TOKENS)
-        reply = await kit.calls.llm(request, CallSite(self.path, self.step, least, naming, early=True))
+        for nth in count(1):
+            request = Request(kit.model, transcript.messages(), kit.tokens, kit.options.temperature)
+            naming = replace(request, messages=transcript.messages(naming=True))
+            try:
+                reply = await kit.calls.llm(request, CallSite(self.path, self.step, least, naming, early=True))
+                break
+            except ContextTooLong as error:
+                self._leave_out(request, error, room_chars(request, error) if nth == 1 else 0)
         transcript.replied(reply.text)
         self.model = reply.model
         return reply
+
+    def _leave_out(self, request: Request, error: ContextTooLong, room: int) -> None:
+        """
+        Leave the oldest steps out from now on, for *room* characters: *request* was longer than the model's window.
+
+        Raises:
+            ContextTooLong: There is nothing to leave out; by how much it is too long, and what to do.
+        """
+        if not self._transcript.leave_out(room):
+            raise too_long(request, error) from error
+        self.kit.calls.note(
+            "steps were left out of the engine's requests: with all of them they are longer than the model's window"
+        )
 
     async def _run(self, cell: Cell) -> tuple[Ran, str]:
         """Run *cell*, and return also what the model is told of it."""
@@ -243,7 +271,7 @@ class Engine:
             return Ran(Seen(cell), "killed"), known.shown
         self._tell("running its code")
         ran = await self._cells.run(cell)
-        if printed := ran.seen.output.strip():
+        if not is_unseen(printed := ran.seen.output.strip()):
             self._printed = cut_middle(printed, OUTPUT_CHARS, phrases=self.kit.prompts.notices)
         if known is not None and known.ended == ran.ended == "interrupted":
             return ran, known.shown  # where the limit strikes is chance
@@ -278,20 +306,33 @@ class Engine:
             return await self.shared.sub.ask(self._place(), prompt, context)
         name = f"{self.path}.{self.step}-{tools.digest(json.dumps([prompt, context]))}"
         self._children[name] += 1
+        path = f"{name}-{self._children[name]}"
+        async with self.shared.sub_sessions.place(self.depth + 1):
+            return await self._sub_engine(Task(prompt, context), path)
+
+    async def _sub_engine(self, task: Task, path: str) -> JsonValue:
+        """Answer *task* by a whole engine one level down, whose name in the journal is *path*."""
         tokens, usd = self.kept_above
         engine = Engine(
-            Task(prompt, context),
+            task,
             self.kit,
             self.shared,
-            path=f"{name}-{self._children[name]}",
+            path=path,
             depth=self.depth + 1,
             kept_above=(tokens + self.last_call.kept.tokens, usd + self.last_call.usd),
         )
-        engine.last_call.hold()
         try:
-            return await engine.value_of(await engine.work())
+            engine.last_call.hold()
+            end = await engine.work()
+            value = await engine.value_of(end)
         except InputError as error:
             raise CellError("ValueError", str(error)) from error
+        except (BudgetExceeded, ProviderError) as error:
+            self.shared.sub.tally.failed(path, error)
+            raise
+        else:
+            self.shared.sub.tally.ended(end.outcome)
+            return value
         finally:
             engine.last_call.let_go()
 
@@ -340,7 +381,8 @@ async def _shared(kit: EngineDeps) -> Shared:
     sub = SubCalls(kit.calls, kit.sub_model, kit.tokens, kit.options.temperature, rules, slots)
     steps = await kit.trajectory.steps(frame.run_id) if frame.attempt > 1 else []
     earlier = {(record.path, record.step): record for record in steps}
-    return Shared(Deadlines.of(now, frame.deadline), cell_limit_s(frame.deadline - now), sub, earlier)
+    hours = Deadlines.of(now, frame.deadline)
+    return Shared(hours, cell_limit_s(frame.deadline - now), sub, earlier, kit.sub_sessions.of_run())
 
 
 def _refuse_unknown_price(kit: EngineDeps) -> None:

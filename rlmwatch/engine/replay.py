@@ -12,7 +12,8 @@ differ from those in the journal. So of the earlier entries
 3. any other LOST call was in flight at a kill: the attempt after it saw it once
    it had replayed all before it. It is visible once every reply that stands
    before it in the journal was handed out;
-4. a RELEASED call is never visible: nothing was spent.
+4. a RELEASED call is never visible: nothing was spent. A request that was refused
+   and led to another one (too long) is asked, and refused, again: no divergence.
 
 A replay has diverged when an engine asks something new while replies of its own
 are still waiting. From then on everything is visible: there is nothing left to
@@ -41,6 +42,7 @@ class Replay:
     visible: Usage = field(default_factory=Usage)
     diverged: bool = False
     _waiting: dict[str, JournalEntry] = field(default_factory=dict)
+    _refused: frozenset[str] = frozenset()
     _order: list[str] = field(default_factory=list)
     _with_reply: dict[str, list[Usage]] = field(default_factory=lambda: defaultdict(list))
     _in_flight: list[tuple[int, Usage]] = field(default_factory=list)
@@ -50,7 +52,8 @@ class Replay:
         """Return the replay of *entries*, oldest first."""
         entries = list(entries)
         done = {e.call.key: e for e in entries if e.state is CallState.DONE}
-        replay = cls(_waiting=dict(done), _order=list(done))
+        refused = frozenset(e.call.key for e in entries if e.state is CallState.RELEASED)
+        replay = cls(_waiting=dict(done), _order=list(done), _refused=refused)
         replies_before = 0
         for entry in entries:
             key = entry.call.key
@@ -79,6 +82,10 @@ class Replay:
     def waits_for(self, path: str) -> bool:
         """Whether replies of the engine *path*, or of engines below it, were not handed out yet."""
         return any(_is_below(key, path) for key in self._waiting)
+
+    def was_refused(self, key: str) -> bool:
+        """Whether an earlier attempt asked this under *key*, and the provider refused it."""
+        return key in self._refused
 
     def pass_over(self, path: str, step: int) -> None:
         """Count the replies of a cell as handed out: it is not run again, since it would end the session again."""

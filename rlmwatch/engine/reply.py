@@ -7,18 +7,40 @@ Pure. A reply is prose with fenced code blocks; the rules are
 2. Only the first block of code counts; how many follow is told to the model.
 3. A fence inside a string of the code does not close the block.
 4. A block that is never closed runs when the reply ended by itself, and does
-   not run when it was cut at its token limit: half a program is no program.
+   not run when the reply was cut: half a program is no program.
 5. What prose says is never run and never an answer by itself.
+6. Models that were trained on other conventions write `tool_code` or `ipython`
+   on the fence, `<code>` … `</code>`, `[PYTHON]` … `[/PYTHON]`, `<|python_tag|>`,
+   or end with `<end_code>`. Such a block is code where it holds Python that does
+   something: a name in marks (`<code>x</code>`) is prose.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from rlmwatch.models.base import FinishReason
+
 CODE_TAGS = frozenset({"", "python", "python3", "py", "repl"})
+OTHER_TAGS = frozenset(
+    {"tool_code", "toolcode", "tool", "code", "cell", "execute", "exec", "run", "ipython", "ipython3", "jupyter"}
+    | {"notebook", "pycon", "pyrepl", "py3", "python2", "python_code", "python-repl", "python_repl", "starlark"}
+    | {"python3.10", "python3.11", "python3.12", "python3.13", "code_interpreter", "interpreter"}
+)
+"""Fences of other conventions, lower case; code where they hold Python."""
+LOOKED_AT = 20
+"""Lines of a block that was never closed: among so many, one statement ends."""
+_MARKS = (
+    r"<(?P<tag>code|python|py|tool_code|execute|execute_python|execute_ipython|python_code|code_interpreter)"
+    r"(?:\s[^<>]*)?>|\[(?P<square>PYTHON)\]|(?P<pipe><\|python_tag\|>|<\|python_start\|>)"
+)
+_OPENS = re.compile(rf"[ \t]*(?:{_MARKS})(?P<rest>.*)$", re.IGNORECASE)
+_END_CODE = re.compile(r"<end_(?:code|action)>|</end_code>|<\|(?:eom_id|eot_id|python_end)\|>", re.IGNORECASE)
 _FENCE = re.compile(r"[ \t]*(?P<fence>`{3,}|~{3,})[ \t]*(?P<tag>[^`]*)$")
 _QUOTES = ("'''", '"""')
 
@@ -31,12 +53,12 @@ class Cell:
     Attributes:
         code: The code to run; None where there is none.
         more: How many further blocks of code the reply has; they do not run.
-        cut: The block was cut at the reply's token limit, so `code` is None.
+        cut: How the reply ended before its block did, so that `code` is None; None where it did not.
     """
 
     code: str | None
     more: int = 0
-    cut: bool = False
+    cut: FinishReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +67,25 @@ class _Block:
     code: str
     closed: bool
 
+    @property
+    def is_code(self) -> bool:
+        return self.tag in CODE_TAGS or (self.tag in OTHER_TAGS and _is_python(self.code, whole=self.closed))
 
-def read_reply(text: str, *, cut: bool = False) -> Cell:
+
+def read_reply(text: str, *, ended: FinishReason = "stop") -> Cell:
     """
     Return the cell of the reply *text*.
 
     Args:
         text: The whole reply.
-        cut: Whether the reply stopped at its token limit (`finish_reason` is `length`).
+        ended: How it ended; all but `stop` may have cut it in the middle of its code.
     """
-    blocks = [block for block in _blocks(_lines(text)) if block.tag in CODE_TAGS]
+    blocks = [block for block in _blocks(_lines(text)) if block.is_code]
     if not blocks:
         return Cell(None)
     first, *others = blocks
-    if cut and not first.closed:
-        return Cell(None, cut=True)
+    if ended != "stop" and not first.closed:
+        return Cell(None, cut=ended)
     if not first.code.strip():
         return Cell(None, len(others))
     return Cell(first.code, len(others))
@@ -73,14 +99,65 @@ def _lines(text: str) -> list[str]:
 def _blocks(lines: list[str]) -> Iterator[_Block]:
     at = 0
     while at < len(lines):
-        opened = _FENCE.match(lines[at])
+        opened, marked = _FENCE.match(lines[at]), _OPENS.match(lines[at])
         at += 1
-        if opened is None:
+        if opened is not None:
+            end = _end_of_block(lines, at, _closes_fence(opened["fence"]))
+            code = "\n".join(lines[at:end])
+            yield _Block(_tag(opened["tag"]), textwrap.dedent(code), end < len(lines))
+        elif marked is not None and (block := _marked_block(lines, at, marked)) is not None:
+            found, end = block
+            yield found
+        else:
             continue
-        end = _end_of_block(lines, at, opened["fence"])
-        code = textwrap.dedent("\n".join(lines[at:end]))
-        yield _Block(_tag(opened["tag"]), code, end < len(lines))
         at = end + 1
+
+
+def _marked_block(lines: list[str], at: int, marked: re.Match[str]) -> tuple[_Block, int] | None:
+    """
+    Return the block that a mark like `<code>` before line *at* opens, and its last line.
+
+    None where a fence stands in it, which then is the block, or where it holds no Python that does something.
+    """
+    closing = "[/python]" if marked["square"] else "</code>" if marked["pipe"] else f"</{marked['tag']}>".lower()
+    inner = [marked["rest"], *lines[at:]]
+    if _FENCE.match(next((line for line in inner if line.strip()), "")):
+        return None
+
+    def closes(line: str) -> int | None:
+        early = _END_CODE.search(line)
+        found = [line.lower().find(closing), early.start() if early else -1]
+        return min((place for place in found if place >= 0), default=None)
+
+    end = _end_of_block(inner, 0, closes)
+    code, closed = inner[:end], end < len(inner)
+    if closed:
+        mark = closes(inner[end])
+        code.append(inner[end][:mark])
+        if end == 0 and _END_CODE.sub("", inner[end][mark:]).strip().lower() not in ("", closing):
+            return None  # `<code>x = 1</code> sets x` is prose
+    text = textwrap.dedent("\n".join(code)).strip("\n")
+    return (_Block("code", text, closed), at - 1 + end) if _is_python(text, whole=closed) else None
+
+
+def _is_python(code: str, *, whole: bool) -> bool:
+    """Whether *code* is Python that does something; where it is not *whole*, whether it begins so."""
+    if whole:
+        return _acts(code)
+    lines = code.split("\n")[:LOOKED_AT]
+    return any(_acts("\n".join(lines[:n])) for n in range(len(lines), 0, -1))
+
+
+def _acts(code: str) -> bool:
+    """Whether *code* is Python that does something: more than names, numbers and texts."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of strange escapes
+            statements = ast.parse(code.strip()).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    values = (ast.Name, ast.Constant, ast.Attribute)
+    return any(not (isinstance(each, ast.Expr) and isinstance(each.value, values)) for each in statements)
 
 
 def _tag(info: str) -> str:
@@ -89,22 +166,42 @@ def _tag(info: str) -> str:
     return word[0] if word else ""
 
 
-def _end_of_block(lines: list[str], start: int, fence: str) -> int:
+def _closes_fence(fence: str) -> Callable[[str], int | None]:
+    """Return what tells whether a line closes a block that *fence* opened: 0, or None where it does not."""
+
+    def closes(line: str) -> int | None:
+        bare = line.strip()
+        early = _END_CODE.search(bare)
+        if early is not None and early.end() == len(bare):
+            bare = bare[: early.start()].strip()
+            if not bare:
+                return 0
+        return 0 if len(bare) >= len(fence) and not bare.strip(fence[0]) else None
+
+    return closes
+
+
+def _end_of_block(lines: list[str], start: int, closes: Callable[[str], int | None]) -> int:
     """
     Return the line that closes the block, or the number of lines where none does.
 
-    That is the first closing fence outside a string; where a string that never ends hides them all, the first one.
+    That is the first that closes it outside a string; where a string that never ends hides them all, the first one.
+
+    Args:
+        lines: Of the reply.
+        start: The first of the block.
+        closes: Returns where in a line the mark stands that closes the block; None where none does.
     """
     hidden = None
     inside = ""
     for at in range(start, len(lines)):
-        bare = lines[at].strip()
-        if len(bare) >= len(fence) and not bare.strip(fence[0]):
-            if not inside:
+        mark = closes(lines[at])
+        if mark is not None:
+            if not _string_open_after(lines[at][:mark], inside):
                 return at
             hidden = at if hidden is None else hidden
         inside = _string_open_after(lines[at], inside)
-    return len(lines) if hidden is None else hidden
+    return hidden if hidden is not None and inside else len(lines)
 
 
 def _string_open_after(line: str, inside: str) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 from rlmwatch.budget import Reservation
 from rlmwatch.citations.check import Fetched
 from rlmwatch.citations.sources import numbered
+from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.tools import Tool
@@ -29,9 +30,12 @@ from rlmwatch.errors import ProviderError, ProviderUnavailable
 from rlmwatch.runs.model import PaidCall, Usage
 from rlmwatch.sandbox.base import CellError, HostFunction, JsonValue, Parameter
 from rlmwatch.search.base import Page, Search, SearchQuery, SearchReply
+from rlmwatch.search.urls import same
 
 TRIES = 4
 """Of one search: over some 4 s, or as long as Exa asks. After that the code is told, which can go on without it."""
+URLS_SHOWN = 5
+"""Addresses in a note."""
 AT_ONCE = 8
 """Searches of a run in flight together: Exa's default limit is 10 a second (exa.ai/docs, November 2026)."""
 
@@ -42,7 +46,8 @@ class Searches:
     Makes the searches of one attempt of one run.
 
     Attributes:
-        fetched: Every page so far, in the order of the searches.
+        fetched: Every page so far whose text was read, in the order of the searches: what may be cited.
+        unread: The addresses of pages that came without text.
         failed: Why searches of this attempt failed for good, in the provider's words.
         note: Is told what is searched.
     """
@@ -51,14 +56,25 @@ class Searches:
     search: Search
     note: Callable[[str], None] = field(default=lambda _text: None)
     fetched: list[Fetched] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _last: asyncio.Future[None] | None = None
 
     @property
     def pages(self) -> list[Page]:
-        """Every page that was fetched, in the order of the searches."""
+        """Every page whose text was read, in the order of the searches."""
         return [each.page for each in self.fetched]
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a person should know of pages that cannot be cited."""
+        read = {same(page.url) for page in self.pages}
+        unread = list(dict.fromkeys(url for url in self.unread if same(url) not in read))
+        if not unread:
+            return ()
+        more = f" and {len(unread) - URLS_SHOWN} more" if len(unread) > URLS_SHOWN else ""
+        pages = "1 page" if len(unread) == 1 else f"{len(unread)} pages"
+        return (f"searches: {pages} came without text and cannot be cited: {', '.join(unread[:URLS_SHOWN])}{more}",)
 
     def tool(self) -> Tool:
         """Return `research`, to be offered to the cells of this run."""
@@ -97,7 +113,8 @@ class Searches:
                 reply, when = await self._find(query, at)
             if before is not None:
                 await asyncio.shield(before)
-            self.fetched += [Fetched(page, query.query, when) for page in reply.pages]
+            self.fetched += [Fetched(page, query.query, when) for page in reply.pages if not is_unseen(page.text)]
+            self.unread += [page.url for page in reply.pages if is_unseen(page.text)]
         except ProviderError as error:
             self.failed.append(str(error))
             raise
@@ -111,12 +128,9 @@ class Searches:
         key = self.calls.name(asdict(query), at)
         if (earlier := self.calls.replay.take(key)) is not None:
             return SearchReply.kept(earlier.reply or {}), earlier.ended_at or earlier.started_at
-        async for attempt in self.calls.tries(TRIES):
-            with attempt:
-                found = await self._once(key, query)
-                self.calls.trouble = None
-                return found
-        raise AssertionError("a retry context returns or raises")  # pragma: no cover
+        found = await self.calls.insist(lambda: self._once(key, query), self.search.provider, TRIES)
+        self.calls.answered()
+        return found
 
     async def _once(self, key: str, query: SearchQuery) -> tuple[SearchReply, str]:
         calls, frame = self.calls, self.calls.frame

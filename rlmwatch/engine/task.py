@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.prompts import Prompts
+from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.engine.tools import Tool
 from rlmwatch.errors import NoProvider
 from rlmwatch.runs.model import Outcome
@@ -51,6 +52,7 @@ class EngineDeps:
         prompts: The texts that the run has pinned.
         tools: Offered beside the engine's own functions, by name.
         progress: Is told (step, steps, what is being done) of the run itself, not of sub-engines.
+        sub_sessions: Lets so many sub-engines have a session at once.
         max_depth: Levels of sub-engines; the lowest one's `rlm_query` is a plain sub-call.
     """
 
@@ -62,6 +64,7 @@ class EngineDeps:
     tools: Mapping[str, Tool] = field(default_factory=dict)
     progress: Callable[[int, int, str], None] = field(default=lambda _step, _steps, _note: None)
     max_depth: int = 1
+    sub_sessions: SubSessions = field(default_factory=SubSessions)
 
     @property
     def model(self) -> str:
@@ -111,7 +114,8 @@ class EngineResult:
     Attributes:
         answer: The text for the person; indented JSON where the answer is no str.
         value: The answer as it was given.
-        partial: The answer was cut short, `outcome` says by what.
+        partial: The answer was cut short, or made though sub-calls were refused; `outcome` says by what.
+        answered: The model gave the answer by `answer`; else a limit made one of what was found.
         steps: Steps that the run itself made.
         notes: `replay_diverged`, `usage_estimated`, as far as they hold.
         model: The model that wrote the code, as the provider says; None where it never replied.
@@ -124,3 +128,4 @@ class EngineResult:
     steps: int
     notes: tuple[str, ...] = ()
     model: str | None = None
+    answered: bool = False

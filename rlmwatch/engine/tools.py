@@ -13,14 +13,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.calls import Calls
-from rlmwatch.errors import BudgetExceeded, ProviderError, ProviderUnreachable, UnknownModel, WrongKey
-from rlmwatch.models.base import Message, Request
+from rlmwatch.engine.limits import outcome_of
+from rlmwatch.errors import BudgetExceeded, ContextTooLong, ProviderError, ProviderUnreachable, UnknownModel, WrongKey
+from rlmwatch.models.base import Message, Reply, Request
+from rlmwatch.runs.model import Outcome
 from rlmwatch.sandbox.base import CellError, Failure, HostFunction, JsonValue, Parameter
 
 AT_ONCE = 16
@@ -30,6 +34,10 @@ APART_S = 0.002
 Between the first calls of a batch: calls that begin at the same moment are answered at the same moment, and then each
 waits until all of them are dealt with, round after round.
 """
+BATCH_PROMPTS = 1_000
+"""Of one batch, at most. Larger ones come of a mistake; a thousand answers are more than a cell looks at."""
+RUN_CALLS = 10_000
+"""Sub-calls of one run, at most: some hours of them."""
 LEAST_SUB_TOKENS = 16
 """Fewer output tokens than this hold no reply worth its price."""
 SPENT, REFUSED = "BudgetExceeded", "ProviderError"
@@ -46,6 +54,68 @@ OWN = ("llm_query", "llm_batch", "rlm_query", "answer", "budget")
 """The engine's own functions, in the order in which they are listed."""
 
 
+@dataclass(slots=True)
+class Tally:
+    """
+    How the sub-calls of a run went: what was refused leaves an answer partial.
+
+    Attributes:
+        asked: How many were asked for.
+        cut: Words for replies that were not whole, and how many there were.
+    """
+
+    asked: int = 0
+    cut: Counter[str] = field(default_factory=Counter)
+    _failed: dict[Hashable, list[Exception]] = field(default_factory=dict)
+    _ended: Counter[Outcome] = field(default_factory=Counter)
+
+    def begin(self, calls: int) -> None:
+        """
+        Count *calls* sub-calls that are about to be made.
+
+        Raises:
+            CellError: The run has made as many as a run may.
+        """
+        if self.asked + calls > RUN_CALLS:
+            raise CellError(
+                SPENT,
+                f"a run makes at most {RUN_CALLS:,} sub-calls; {self.asked:,} were made and {calls:,} are asked for: "
+                "finish with what you have",
+            )
+        self.asked += calls
+
+    def failed(self, what: Hashable, error: Exception) -> None:
+        """Note that the sub-call *what* failed."""
+        self._failed.setdefault(what, []).append(error)
+
+    def answered(self, what: Hashable) -> None:
+        """Note that the sub-call *what* was answered: of its earlier failures one has been made good."""
+        if earlier := self._failed.get(what):
+            earlier.pop()
+
+    def ended(self, outcome: Outcome) -> None:
+        """Note how a sub-engine ended that gave an answer."""
+        self._ended[outcome] += outcome is not Outcome.SUCCESS
+
+    def outcome(self) -> Outcome | None:
+        """Return by what an answer is partial; None where all sub-calls were answered."""
+        errors = self._errors()
+        spent = next((error for error in errors if isinstance(error, BudgetExceeded)), None)
+        if spent is not None:
+            return outcome_of(spent)
+        return Outcome.PROVIDER_ERROR if errors else None
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a person should know of the sub-calls."""
+        why = Counter(_reason(error) for error in self._errors())
+        cut = [f"{n:,} of {self.asked:,} sub-calls' replies are not whole: {word}" for word, n in self.cut.items()]
+        ended = [f"{n:,} sub-engines ended at a limit: {word}" for word, n in self._ended.items() if n]
+        return (*(f"{n:,} of {self.asked:,} sub-calls were refused: {word}" for word, n in why.items()), *cut, *ended)
+
+    def _errors(self) -> list[Exception]:
+        return [error for errors in self._failed.values() for error in errors]
+
+
 @dataclass(frozen=True, slots=True)
 class SubCalls:
     """
@@ -56,6 +126,7 @@ class SubCalls:
         tokens: Output tokens of one, at most.
         rules: Their system prompt.
         slots: Held by each call while it is made; one for the whole run.
+        tally: How they went.
     """
 
     calls: Calls
@@ -64,30 +135,70 @@ class SubCalls:
     temperature: float | None
     rules: str
     slots: asyncio.Semaphore
+    tally: Tally = field(default_factory=Tally)
 
     async def ask(self, at: CallSite, prompt: str, context: JsonValue = None) -> str:
-        """Make one sub-call; the instruction and the data stay apart."""
-        messages = (Message("system", self.rules), Message("user", sub_prompt(prompt, context)))
-        request = Request(self.model, messages, self.tokens, self.temperature)
-        async with self.slots:
-            return (await self.calls.llm(request, at)).text
+        """
+        Make one sub-call; the instruction and the data stay apart.
+
+        Raises:
+            CellError: It is one too many, or came back empty.
+        """
+        self.tally.begin(1)
+        return await self._ask(at, sub_prompt(prompt, context))
 
     async def ask_all(self, at: CallSite, prompts: Sequence[str]) -> list[str | Failure]:
-        """Make many sub-calls side by side; results in order, a failed one is a `Failure` in its place."""
+        """
+        Make many sub-calls, `AT_ONCE` side by side; results in order, a failed one is a `Failure` in its place.
 
-        async def one(nth: int, prompt: str) -> str | Failure:
-            await asyncio.sleep(min(nth, AT_ONCE) * APART_S)
-            try:
-                return await self.ask(at, prompt)
-            except Exception as error:
-                told = for_the_cell(error)
-                if told is None:
-                    raise
-                return Failure(told.name, told.text)
+        Raises:
+            CellError: There are too many.
+        """
+        if len(prompts) > BATCH_PROMPTS:
+            raise CellError(
+                "ValueError",
+                f"llm_batch(): {len(prompts):,} prompts; at most {BATCH_PROMPTS:,} in one batch, and "
+                f"{RUN_CALLS:,} sub-calls in a run",
+            )
+        self.tally.begin(len(prompts))
+        results: list[str | Failure] = [""] * len(prompts)
+        waiting = iter(enumerate(prompts))
+
+        async def work(nth: int) -> None:
+            await asyncio.sleep(nth * APART_S)
+            for place, prompt in waiting:
+                try:
+                    results[place] = await self._ask(at, prompt)
+                except Exception as error:
+                    failure = for_the_cell(error)
+                    if failure is None:
+                        raise
+                    results[place] = Failure(failure.name, failure.text)
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(nth, prompt)) for nth, prompt in enumerate(prompts)]
-        return [task.result() for task in tasks]
+            for nth in range(min(AT_ONCE, len(prompts))):
+                group.create_task(work(nth))
+        return results
+
+    async def _ask(self, at: CallSite, text: str) -> str:
+        messages = (Message("system", self.rules), Message("user", text))
+        request = Request(self.model, messages, self.tokens, self.temperature)
+        try:
+            async with self.slots:
+                reply = await self.calls.llm(request, at)
+            if reply.cut:
+                self._note_cut(reply)
+        except (BudgetExceeded, ProviderError, CellError) as error:
+            self.tally.failed(text, error)
+            raise
+        self.tally.answered(text)
+        return reply.text
+
+    def _note_cut(self, reply: Reply) -> None:
+        word = reply.provider_reason or reply.finish_reason
+        if is_unseen(reply.text):
+            raise CellError(REFUSED, f"the reply is empty: it ended before any text came ({word})")
+        self.tally.cut[word] += 1
 
 
 Recurse = Callable[[str, JsonValue], Awaitable[JsonValue]]
@@ -174,9 +285,16 @@ def for_the_cell(error: Exception) -> CellError | None:
         return error
     if isinstance(error, BudgetExceeded):
         return CellError(SPENT, f"the budget is spent: {error.cap}; finish with what you have")
+    if isinstance(error, ContextTooLong):
+        limit = "" if error.limit_tokens is None else f" (the model reads {error.limit_tokens:,} tokens)"
+        return CellError(REFUSED, f"this sub-call is too long{limit}: split its text. {error}")
     if isinstance(error, ProviderError) and not isinstance(error, (WrongKey, UnknownModel, ProviderUnreachable)):
         return CellError(REFUSED, str(error))
     return None
+
+
+def _reason(error: Exception) -> str:
+    return f"the budget is spent ({error.cap})" if isinstance(error, BudgetExceeded) else str(error)
 
 
 def _told(function: HostFunction) -> HostFunction:

@@ -6,7 +6,8 @@ Pure. The rules are
 1. The first request holds the rules, the question and the metadata of each
    variable (type, length, first and last 500 characters), never a variable whole.
 2. Every later request is the one before it plus the last reply and what came of
-   it: nothing that was sent is ever changed, so a provider's cache holds.
+   it: nothing that was sent is ever changed, so a provider's cache holds. Only
+   where the model's window is too small for that, the oldest steps are left out.
 3. Output longer than `OUTPUT_CHARS` is cut in the middle, with its true length.
 4. What is left of budget and time stands in lines of its own, which are left
    out of what names a call in the journal: a replay asks under the same names
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rlmwatch.engine.reply import Cell
 from rlmwatch.models.base import Message, Role
@@ -28,6 +29,8 @@ PREVIEW_CHARS = 500
 """Of a variable's start, and of its end; enough to see a format (design, section 6)."""
 OUTPUT_CHARS = 4_000
 """About 1,000 tokens an observation: some 20 of them fit a small context window beside the rules."""
+FIRST_TURNS = 2
+"""The rules, and the question with the metadata: never left out."""
 NAMES_SHOWN = 20
 """Files named in the metadata of a mapping, and variables named as lost."""
 FINDING_BYTES = 1_500
@@ -126,6 +129,26 @@ class Transcript:
         self._turns.append(self._said(shown, status))
         self._findings.append(_finding(code, shown))
 
+    def leave_out(self, room_chars: int) -> bool:
+        """
+        Leave out the oldest steps until the rest has at most *room_chars* characters; what they set is still there.
+
+        At least one goes; False where there is none.
+        """
+        first, steps = self._turns[:FIRST_TURNS], self._turns[FIRST_TURNS:]
+        if not steps:
+            return False
+        size = sum(len(turn.text) for turn in self._turns)
+        gone = 0
+        while gone < len(steps) and (not gone or size > room_chars):
+            size -= sum(len(turn.text) for turn in steps[gone : gone + 2])
+            gone += 2
+        question = first[-1]
+        if self.phrases["left_out"] not in question.after:
+            question = replace(question, after=question.after + "\n\n" + self.phrases["left_out"])
+        self._turns = [*first[:-1], question, *steps[gone:]]
+        return True
+
     def messages(self, *, naming: bool = False) -> tuple[Message, ...]:
         """Return the next request; with *naming*, without what is left of budget and time."""
         return tuple(Message(t.role, t.text if naming else t.before + t.text + t.after) for t in self._turns)
@@ -174,7 +197,7 @@ def describe(name: str, value: object, phrases: Phrases) -> str:
 def observation(seen: Seen, phrases: Phrases) -> str:
     """Return what the model is told of its last reply."""
     if seen.cell.cut:
-        return phrases["cut_reply"]
+        return phrases["cut_reply" if seen.cell.cut == "length" else "stopped_reply"]
     if seen.cell.code is None:
         return phrases["no_code"]
     printed = cut_middle(seen.output, OUTPUT_CHARS, length=seen.output_chars, phrases=phrases).rstrip("\n")

@@ -160,12 +160,11 @@ class Attempt:
             Exception: Whatever the handler raises.
         """
         seconds = prepared.context.options.max_seconds
-        limit = asyncio.timeout(seconds)
         try:
-            async with limit:
+            async with asyncio.timeout(seconds):
                 return await self.deps.handlers[prepared.run.kind](prepared.run, prepared.context)
-        except TimeoutError:
-            if not limit.expired():
+        except TimeoutError:  # of this limit, or of a wait below that ends with it
+            if seconds is None:
                 raise
             raise RunTimeout(f"no answer within {seconds:g} seconds (max_seconds)") from None
 

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Turn:
+class ActiveRun:
     """
     A run whose turn it is, from its start until its files are written.
 
@@ -70,9 +70,9 @@ class Executor(Protocol):
         """
         ...
 
-    def carry_out(self, turn: Turn) -> AbstractAsyncContextManager[Executed | None]:
+    def carry_out(self, active: ActiveRun) -> AbstractAsyncContextManager[Executed | None]:
         """
-        Carry out the run of *turn*. What it holds (a session's lock) is held until the block is left.
+        Carry out the run of *active*. What it holds (a session's lock) is held until the block is left.
 
         Entering returns how the run went; None where it is another's, or is left as it is for the next start.
 
@@ -82,8 +82,8 @@ class Executor(Protocol):
         """
         ...
 
-    def interrupt(self, turn: Turn) -> None:
-        """Have the run end that is carried out, because of `turn.cancelled_for`. Returns at once."""
+    def interrupt(self, active: ActiveRun) -> None:
+        """Have the run end that is carried out, because of `active.cancelled_for`. Returns at once."""
         ...
 
     async def close(self) -> None:
@@ -108,25 +108,25 @@ class LocalExecutor:
 
     async def recover(self) -> list[Run]:
         """Make the runs of an earlier process pending again: it is gone, so none is under way."""
-        for run in await self.ledger.adopt(now=self.utc()):
+        for run in await self.ledger.reclaim(now=self.utc()):
             log.info("run.reclaimed", run=run.run_id, path=run.path, attempt=run.attempt)
         return []
 
     @asynccontextmanager
-    async def carry_out(self, turn: Turn) -> AsyncIterator[Executed | None]:
+    async def carry_out(self, active: ActiveRun) -> AsyncIterator[Executed | None]:
         """Attempt the run, once the folder can take its answer."""
-        run_id = turn.run.run_id
+        run_id = active.run.run_id
 
         async def claim() -> Run | None:
             claimed = await self.ledger.claim(run_id, now=self.utc())
             if claimed is not None:
-                turn.on_started()
+                active.on_started()
             return claimed
 
         async def why_cancelled() -> str | None:
-            return turn.cancelled_for
+            return active.cancelled_for
 
-        await asyncio.to_thread(self.workspace.ready_for, turn.run)
+        await asyncio.to_thread(self.workspace.ready_for, active.run)
         with Attempt(deps=self.attempts, claim=claim, why_cancelled=why_cancelled) as attempt:
             self._under_way[run_id] = attempt
             try:
@@ -136,9 +136,9 @@ class LocalExecutor:
             may_pass = isinstance(attempt.end, Hold) and attempt.end.may_pass
             yield None if committed is None else Executed(committed, may_pass)
 
-    def interrupt(self, turn: Turn) -> None:
+    def interrupt(self, active: ActiveRun) -> None:
         """Close the connection of a run that is answered now."""
-        attempt = self._under_way.get(turn.run.run_id)
+        attempt = self._under_way.get(active.run.run_id)
         if attempt is not None:
             attempt.interrupt()
 

@@ -14,42 +14,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import InputError, NoProvider, UnknownPrice
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.models.assumed import AssumedPrices
 from rlmwatch.models.base import Model
 from rlmwatch.models.prices import PER_MILLION
 from rlmwatch.models.published import PublishingModel
-from rlmwatch.models.select import Choice
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.providers import closed
 
-if TYPE_CHECKING:
-    from rlmwatch.execution.run_context import RuntimeConfig
-
 log = structlog.get_logger()
-
-
-class Providers(Protocol):
-    """The providers that a run may name."""
-
-    async def named(self, provider: str) -> tuple[Model, Choice]:
-        """
-        Return *provider*, made once, and how it was chosen.
-
-        Raises:
-            NoProvider: It is not there: its key has no value, its server does not answer, what is said of it is wrong.
-        """
-        ...
-
-    async def aclose(self) -> None:
-        """Give back connections and child processes. Idempotent."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from rlmwatch.errors import (
     Fenced,
     InputError,
     NoProvider,
+    NotSent,
     ProviderError,
     ProviderUnreachable,
     RunCancelled,
@@ -43,8 +44,8 @@ from rlmwatch.runs.model import Outcome, Result, RunStatus, Usage
 log = structlog.get_logger()
 
 HOLDS = (WrongKey, UnknownModel, ProviderUnreachable, NoProvider, CeilingReached, SandboxUnavailable, WorkspaceError)
-"""What a person mends outside the input, so that the save is kept and runs afterwards."""
-AFTERWARDS = "The save is kept: it runs when this is mended and rlmwatch is restarted or reloaded."
+"""What a person fixes outside the input, so that the save is kept and runs afterwards."""
+AFTERWARDS = "The save is kept: it runs when this is fixed and rlmwatch is restarted or reloaded."
 BY_ITSELF = (
     "The save is kept: it is tried again by itself when another run has ended or a new day (UTC) begins, and when you "
     "have raised the ceiling and restarted or reloaded rlmwatch."
@@ -54,7 +55,7 @@ BY_ITSELF = (
 @dataclass(frozen=True, slots=True)
 class Hold:
     """
-    The run waits, for a person or for what else can mend it.
+    The run waits until its cause is gone.
 
     Attributes:
         reason: What for.
@@ -106,7 +107,12 @@ def ended_by(error: Exception, context: RunContext | None) -> Result | Hold | No
         text = f"a fault in rlmwatch: {type(error).__name__}: {error}; the log has the details. Please report it."
         return Result(RunStatus.FAILED, Outcome.ERROR, error=text, usage=_used(context), model=_model(context))
     trouble = context.calls.trouble if context and isinstance(error, RunTimeout) else None
-    text = str(error) if trouble is None else f"{trouble}\nIt was tried again until the time was up: {error}"
+    if trouble is None:
+        text = str(error)
+    elif isinstance(trouble, NotSent):
+        text = f"{trouble}: {error}"
+    else:
+        text = f"{trouble}\nIt was tried again until the time was up: {error}"
     return Result(RunStatus.FAILED, outcome, error=text, usage=_used(context), model=_model(context))
 
 

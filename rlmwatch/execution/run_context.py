@@ -16,37 +16,31 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlmwatch.budget import Budget, Caps
-from rlmwatch.contract.documents import Caps as StatusCaps
-from rlmwatch.contract.documents import Progress, UsageSoFar
+from rlmwatch.contract.documents import Progress, StatusCaps, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.engine.call_site import AttemptScope
 from rlmwatch.engine.calls import Calls
+from rlmwatch.engine.costs import Costs
 from rlmwatch.engine.searches import Searches
+from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.errors import NoProvider, WorkspaceBusy
-from rlmwatch.execution.model_choice import Providers, choose_model
+from rlmwatch.execution.model_choice import choose_model
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.handlers.base import RunContext
-from rlmwatch.models.base import Model
-from rlmwatch.models.select import Choice
-from rlmwatch.runs.journal import Ceilings, Journal
+from rlmwatch.runs.journal import Journal
 from rlmwatch.runs.model import Run, Usage
 from rlmwatch.runs.queue import Queue
 from rlmwatch.runs.trajectory import StepRecord, Trajectory
 from rlmwatch.sandbox.base import Sandbox
-from rlmwatch.search.base import Search
-from rlmwatch.settings.sources import Loaded
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
 from rlmwatch.workspace.status import Live
 
 SESSION_POLL_S = 0.5
 """How often a session that a script uses is asked for again."""
-NO_SEARCH = (
-    "searching the web needs EXA_API_KEY: get a key at dashboard.exa.ai, and put it into the environment, "
-    "or into the file .env in rlmwatch's folder of your configuration (never into the workspace)"
-)
 
 
 class RunLedger(Queue, Journal, Trajectory, Protocol):
@@ -114,39 +108,6 @@ class RunStorage(Protocol):
     def stream(self, run: Run) -> Stream | None:
         """Return what shows the answer of *run* so far; None where nothing can."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeConfig:
-    """
-    What holds for new runs.
-
-    Attributes:
-        model: The provider; None where there is none.
-        default_model: Model of runs that name none.
-        no_model_reason: Why there is no provider, for the person; `""` where there is one.
-        search: Searches the web; None where there is no key for it.
-        no_search_reason: Why there is none, for the person.
-        choice: How the provider was chosen.
-        providers: The providers that a run may name beside; None where there are none.
-        users_options: Whether what a run itself says is the user's own word: a program's of theirs, not a file's.
-    """
-
-    loaded: Loaded
-    model: Model | None
-    default_model: str | None
-    no_model_reason: str = ""
-    search: Search | None = None
-    no_search_reason: str = NO_SEARCH
-    choice: Choice | None = None
-    providers: Providers | None = None
-    users_options: bool = False
-
-    @property
-    def ceilings(self) -> Ceilings:
-        """The user's ceilings over all runs."""
-        found = self.loaded.settings.ceilings
-        return Ceilings(found.max_cost_usd_per_day, found.max_cost_usd_per_month)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +180,8 @@ class RunContextFactory:
     utc: Callable[[], str]
     listeners: Listeners = field(default_factory=Listeners)
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
+    _costs: Costs = field(default_factory=Costs)
+    _sub_sessions: SubSessions = field(default_factory=SubSessions)
 
     async def __call__(self, run: Run) -> PreparedRun:
         """
@@ -243,10 +206,11 @@ class RunContextFactory:
                     options = _with_raised_caps(options, session, config, front_matter)
                     budget = _session_budget(options, session.spent_before(run.run_id))
                 scope = self._scope(run, options, config)
-                calls = Calls(scope, self.ledger, chosen.model, budget, crash_at=self.crash_at)
+                calls = Calls(scope, self.ledger, chosen.model, budget, costs=self._costs, crash_at=self.crash_at)
                 searches = _searches(run, options, config, calls)
                 await calls.resume()
                 report = _ProgressReport(run, options, calls, self.storage, self.listeners.on_live)
+                calls.on_wait = report.again
                 if searches is not None:
                     searches.note = report.note
                 if session is not None:
@@ -265,6 +229,7 @@ class RunContextFactory:
                     searches=searches,
                     price_note=chosen.note,
                     on_text=self._text_listener(run, options, calls, closing),
+                    sub_sessions=self._sub_sessions,
                 )
                 await self.storage.report_start(run, report.live)
                 return PreparedRun(run, context, closing.pop_all(), until_published.pop_all())
@@ -309,7 +274,7 @@ class RunContextFactory:
         await self.storage.book_spending(run, calls.used)
 
     async def _freeze(self, run: Run, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await self.ledger.pin(run.run_id, run.attempt, values)
+        return await self.ledger.freeze(run.run_id, run.attempt, values)
 
 
 class _ProgressReport:
@@ -348,9 +313,13 @@ class _ProgressReport:
         """Report the step as it stands, with *note*."""
         self((self.live.progress or Progress()).model_copy(update={"note": note}))
 
+    def again(self) -> None:
+        """Report the step as it stands: what the run waits for has changed."""
+        self(self.live.progress or Progress())
+
     def _now(self, progress: Progress) -> Live:
         caps = StatusCaps(max_cost_usd=self._options.max_cost_usd, max_tokens=self._options.max_tokens)
-        return Live(progress, UsageSoFar(**asdict(self._calls.used)), caps, self._options.model)
+        return Live(progress, UsageSoFar(**asdict(self._calls.used)), caps, self._options.model, self._calls.waits_for)
 
 
 class _ObservedTrajectory:

@@ -29,7 +29,7 @@ import structlog
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.errors import LedgerError, WorkspaceError
-from rlmwatch.execution.executor import Executor, Turn
+from rlmwatch.execution.executor import ActiveRun, Executor
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.queue import Admission, Queue
@@ -76,7 +76,7 @@ class Supervisor:
         workspace: Reads and writes the person's folder.
         executor: Carries out a run whose turn has come.
         kinds: What can be answered here.
-        workers: Runs at once, over all conversations.
+        workers: Runs at once, across all conversations.
         monotonic: Asks the monotonic clock.
         utc: Asks the wall clock.
         crash_at: Is told the named points at which a crash must lose nothing.
@@ -97,7 +97,7 @@ class Supervisor:
     grace_s: float = GRACE_S
     ended: list[Run] = field(default_factory=list)
     _waiting: dict[str, Run] = field(default_factory=dict)
-    _active: dict[str, Turn] = field(default_factory=dict)
+    _active: dict[str, ActiveRun] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _backing_off: dict[str, BackingOff] = field(default_factory=dict)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -107,8 +107,8 @@ class Supervisor:
     async def recover(self) -> None:
         """Take over what an earlier process left: running, held, waiting and unpublished runs. Once, at start."""
         for run in await self.executor.recover():
-            turn = Turn(run)
-            self._begin(turn, self._take_turn(turn))
+            active = ActiveRun(run)
+            self._begin(active, self._carry_out(active))
         await self.release_held()
         for run in await self.ledger.pending():
             if run.run_id not in self._active:
@@ -156,12 +156,12 @@ class Supervisor:
 
         One that is just being claimed or put aside ends as cancelled a moment later; its task goes on until then.
         """
-        turn = self._active.get(run_id)
-        if turn is None or turn.run.status.ended:
+        active = self._active.get(run_id)
+        if active is None or active.run.status.ended:
             return False
-        if turn.cancelled_for is None:
-            turn.cancelled_for = reason
-            self.executor.interrupt(turn)
+        if active.cancelled_for is None:
+            active.cancelled_for = reason
+            self.executor.interrupt(active)
         return True
 
     async def end(self, run_id: str, reason: str) -> bool:
@@ -187,7 +187,7 @@ class Supervisor:
     def publish(self, run: Run) -> None:
         """Write the files of the ended *run*, once more where they were written before."""
         if run.run_id not in self._active:
-            self._begin(Turn(run), self._publish(run))
+            self._begin(ActiveRun(run), self._publish(run))
 
     @property
     def idle(self) -> bool:
@@ -231,7 +231,7 @@ class Supervisor:
 
     async def _woken(self) -> None:
         """Wait until something happened, or a conversation that backs off is due."""
-        taken = {turn.run.conversation for turn in self._active.values()}
+        taken = {active.run.conversation for active in self._active.values()}
         waits = (each.retry_at for conversation, each in self._backing_off.items() if conversation not in taken)
         due = min(waits, default=None)
         timeout = None if due is None else max(0.0, due - self.monotonic())
@@ -250,14 +250,14 @@ class Supervisor:
                 self.publish(run)
         blocked = {conversation for conversation, each in self._backing_off.items() if each.retry_at > now}
         ready = [run for run in self._waiting.values() if run.conversation not in blocked]
-        for run in startable(ready, [turn.run for turn in self._active.values()], self.workers):
+        for run in startable(ready, [active.run for active in self._active.values()], self.workers):
             del self._waiting[run.run_id]
-            turn = Turn(run)
-            self._begin(turn, self._take_turn(turn))
+            active = ActiveRun(run)
+            self._begin(active, self._carry_out(active))
 
-    def _begin(self, turn: Turn, work: Coroutine[None, None, None]) -> None:
-        run_id = turn.run.run_id
-        self._active[run_id] = turn
+    def _begin(self, active: ActiveRun, work: Coroutine[None, None, None]) -> None:
+        run_id = active.run.run_id
+        self._active[run_id] = active
         task = self._tasks[run_id] = asyncio.create_task(work, name=run_id)
         task.add_done_callback(lambda done: self._done(run_id, done))
 
@@ -268,45 +268,45 @@ class Supervisor:
             log.error("run.internal_error", run=run_id, exc_info=error)
         self._wake.set()
 
-    async def _take_turn(self, turn: Turn) -> None:
+    async def _carry_out(self, active: ActiveRun) -> None:
         """Have one run carried out, and publish how it ended."""
-        turn.on_started = lambda: self._no_longer_backing_off(turn.run)
+        active.on_started = lambda: self._no_longer_backing_off(active.run)
         try:
-            async with self.executor.carry_out(turn) as executed:
+            async with self.executor.carry_out(active) as executed:
                 if executed is None:
-                    await self._publish_if_ended(turn)
+                    await self._publish_if_ended(active)
                     return
-                turn.run = executed.run
+                active.run = executed.run
                 if executed.run.status is RunStatus.HELD:
                     self._some_may_pass |= executed.may_pass
-                    await self._held(turn)
+                    await self._held(active)
                 else:
                     await self._release_what_may_pass()
                     await self._publish(executed.run)
         except WorkspaceError as error:
-            self._back_off(turn.run, error)
-            self._waiting[turn.run.run_id] = turn.run
-            if await self._cancelled_meanwhile(turn):
-                del self._waiting[turn.run.run_id]
+            self._back_off(active.run, error)
+            self._waiting[active.run.run_id] = active.run
+            if await self._cancelled_meanwhile(active):
+                del self._waiting[active.run.run_id]
         except LedgerError as error:
-            log.warning("ledger.unavailable", run=turn.run.run_id, why=str(error), done="the run is tried again")
-            self._wait_for_ledger(turn.run)
-            if not turn.run.status.ended:
-                self._waiting[turn.run.run_id] = turn.run
+            log.warning("ledger.unavailable", run=active.run.run_id, why=str(error), done="the run is tried again")
+            self._wait_for_ledger(active.run)
+            if not active.run.status.ended:
+                self._waiting[active.run.run_id] = active.run
 
-    async def _publish_if_ended(self, turn: Turn) -> None:
+    async def _publish_if_ended(self, active: ActiveRun) -> None:
         """Publish a run that was replaced or cancelled just before it could be claimed."""
-        run = await self.ledger.get(turn.run.run_id)
+        run = await self.ledger.get(active.run.run_id)
         if run is not None and run.status.ended and not run.published:
-            turn.run = run
+            active.run = run
             await self._publish(run)
 
-    async def _held(self, turn: Turn) -> None:
-        run = turn.run
+    async def _held(self, active: ActiveRun) -> None:
+        run = active.run
         log.warning("run.held", run=run.run_id, path=run.path, why=run.held_for)
         await self.workspace.report(run)
         await asyncio.to_thread(self.workspace.explain, run, run.held_for or "")
-        await self._cancelled_meanwhile(turn)
+        await self._cancelled_meanwhile(active)
 
     async def _release_what_may_pass(self) -> None:
         """Let runs go on that a ceiling holds: the run that has just ended may have reserved more than it used."""
@@ -314,13 +314,13 @@ class Supervisor:
             self._some_may_pass = False
             await self.try_held_again()
 
-    async def _cancelled_meanwhile(self, turn: Turn) -> bool:
+    async def _cancelled_meanwhile(self, active: ActiveRun) -> bool:
         """End and publish a run that waits again, where somebody cancelled it before it came to that."""
-        if turn.cancelled_for is None:
+        if active.cancelled_for is None:
             return False
-        ended = await self.ledger.cancel(turn.run.run_id, turn.cancelled_for, now=self.utc())
+        ended = await self.ledger.cancel(active.run.run_id, active.cancelled_for, now=self.utc())
         if ended is not None:
-            turn.run = ended
+            active.run = ended
             await self._publish(ended)
         return ended is not None
 

@@ -220,20 +220,20 @@ class Webhooks:
         for delivery in waiting:
             if delivery.due_at > now:
                 return _seconds(now, delivery.due_at)
-            place = _shown(delivery.url)
-            if delivery.run_id in self._under_way or self._at[place] >= AT_ONCE:
+            host = _shown(delivery.url)
+            if delivery.run_id in self._under_way or self._at[host] >= AT_ONCE:
                 continue
-            self._at[place] += 1
+            self._at[host] += 1
             task = asyncio.create_task(self._deliver(delivery))
             self._under_way[delivery.run_id] = task
-            task.add_done_callback(partial(self._done, delivery.run_id, place))
+            task.add_done_callback(partial(self._done, delivery.run_id, host))
         return None
 
-    def _done(self, run_id: str, place: str, task: asyncio.Task[None]) -> None:
+    def _done(self, run_id: str, host: str, task: asyncio.Task[None]) -> None:
         del self._under_way[run_id]
-        self._at[place] -= 1
+        self._at[host] -= 1
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("webhook.internal_error", run=run_id, exc_info=error)
+            log.error("webhook.fault", run=run_id, exc_info=error)
         self._wake.set()
 
     async def _close(self) -> None:

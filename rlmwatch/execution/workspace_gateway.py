@@ -116,7 +116,7 @@ class WorkspaceGateway:
 
     def report_progress(self, run: Run, live: Live) -> None:
         """Write how far *run* is, beside the work that goes on; at most once a second, the rest by `flush`."""
-        if live.progress is not None and live.progress.step:
+        if live.progress is not None and live.progress.step and live.waits_for is None:
             at = live.progress
             log.info("run.step", run=run.run_id, step=at.step, of=at.max_steps, note=at.note)
         self._in_background(self.report(run, live))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rlmwatch.contract.documents import Progress
@@ -11,6 +11,7 @@ from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.searches import Searches
+from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.runs.model import Result, Run
 from rlmwatch.runs.trajectory import Trajectory
 from rlmwatch.sandbox.base import Sandbox
@@ -34,6 +35,7 @@ class RunContext:
         searches: Searches the web, where the kind or `tools` allows it; None elsewhere.
         session: The research session as it was before this run; None for other kinds.
         progress: Says how far the run is.
+        sub_sessions: Lets as many sub-engines have a session at once as this machine bears, over all runs.
         on_text: Is given each new piece of the answer; None where nobody listens.
         price_note: What a poller should know of the model's price; None where that is known.
     """
@@ -49,11 +51,12 @@ class RunContext:
     searches: Searches | None = None
     session: SessionState | None = None
     on_text: Callable[[str], None] | None = None
+    sub_sessions: SubSessions = field(default_factory=SubSessions)
     price_note: str | None = None
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a poller should know of the run's spending."""
-        return () if self.price_note is None else (self.price_note,)
+        """Return what a poller should know of the run's spending, and of its replies."""
+        return (*(() if self.price_note is None else (self.price_note,)), *self.calls.notes)
 
 
 class Handler(Protocol):

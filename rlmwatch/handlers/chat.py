@@ -22,8 +22,8 @@ from rlmwatch.runs.model import Result, Run
 
 async def chat(run: Run, bench: RunContext) -> Result:
     """Answer one chat turn."""
-    if run.pinned is not None:
-        return await plain.ask(run.pinned, bench)
+    if run.frozen is not None:
+        return await plain.ask(run.frozen, bench)
     remembered = await bench.memory()
     pinned = await bench.pin(plain.pinned(compose(run.prompt, bench.options, remembered.state)))
     result = await plain.ask(pinned, bench)

@@ -19,8 +19,8 @@ from rlmwatch.workspace.context import Context
 
 async def job(run: Run, bench: RunContext) -> Result:
     """Answer one job."""
-    if run.pinned is not None and "messages" in run.pinned:
-        return await plain.ask(run.pinned, bench)
+    if run.frozen is not None and "messages" in run.frozen:
+        return await plain.ask(run.frozen, bench)
     context = await bench.context()
     if is_plain(bench.options, context):
         pinned = await bench.pin(plain.pinned(compose(run.prompt, bench.options)))

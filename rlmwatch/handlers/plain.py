@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.options import RunOptions
-from rlmwatch.errors import NoProvider
+from rlmwatch.contract.text import is_unseen
+from rlmwatch.engine.window import room_chars, too_long
+from rlmwatch.errors import ContextTooLong, NoProvider
 from rlmwatch.handlers.base import RunContext
-from rlmwatch.models.base import Message, Reply, Request
+from rlmwatch.models.base import FinishReason, Message, Reply, Request
 from rlmwatch.runs.model import Outcome, Result, RunStatus
 
-CUT = "length"
-"""The protocol's `finish_reason` of a reply that reached `max_tokens`."""
+_OUTCOMES: Mapping[FinishReason, Outcome] = {
+    "stop": Outcome.SUCCESS,
+    "length": Outcome.TOKEN_LIMIT,
+    "filter": Outcome.PROVIDER_ERROR,
+    "interrupted": Outcome.PROVIDER_ERROR,
+}
+_WHY_EMPTY: Mapping[str, str] = {
+    "length": "it used all its tokens before the answer began; raise `tokens`",
+    "filter": "the provider withheld it ({word}); ask in other words, or another model",
+    "interrupted": "the provider gave up ({word}); ask again, or another model",
+}
 
 
 def request(prompt: str, options: RunOptions, *, system: str, before: tuple[Message, ...] = ()) -> Request:
@@ -34,11 +45,46 @@ def request(prompt: str, options: RunOptions, *, system: str, before: tuple[Mess
 
 
 async def ask(pinned: Mapping[str, Any], bench: RunContext) -> Result:
-    """Make the call that was *pinned* (a `Request` as JSON values) and return how the run ends."""
+    """
+    Make the call that was *pinned* (a `Request` as JSON values) and return how the run ends.
+
+    Where it is longer than the model's window, it is made again without the older turns.
+
+    Raises:
+        ContextTooLong: The question alone is too long; by how much, and what to do.
+    """
     bench.progress(Progress(note="asking the model"))
     messages = tuple(Message(**message) for message in pinned["messages"])
-    reply = await bench.calls.llm(Request(**{**pinned, "messages": messages}), on_text=bench.on_text)
-    return _result(reply, bench)
+    whole = asked = Request(**{**pinned, "messages": messages})
+    while True:
+        try:
+            reply = await bench.calls.llm(asked, on_text=bench.on_text)
+            break
+        except ContextTooLong as error:
+            shorter = without_older(asked, 0 if asked is not whole else room_chars(asked, error))
+            if shorter is None:
+                raise too_long(asked, error) from error
+            asked = shorter
+    left_out = len(whole.messages) - len(asked.messages)
+    return _result(reply, bench, _left_out(left_out // 2) if left_out else ())
+
+
+def without_older(asked: Request, room: int) -> Request | None:
+    """
+    Return *asked* without its oldest turns, so that its messages have at most *room* characters; at least one goes.
+
+    The system prompt and the last message stay, whatever their length. None where there is no turn to leave out.
+    """
+    first = 1 if asked.messages[0].role == "system" else 0
+    *turns, last = asked.messages[first:]
+    if not turns:
+        return None
+    kept = turns[2:]
+    size = sum(len(message.content) for message in (*asked.messages[:first], *kept, last))
+    while kept and size > room:
+        size -= sum(len(message.content) for message in kept[:2])
+        kept = kept[2:]
+    return replace(asked, messages=(*asked.messages[:first], *kept, last))
 
 
 def pinned(made: Request) -> dict[str, Any]:
@@ -52,24 +98,30 @@ def prompt(name: str) -> str:
     return files("rlmwatch.handlers").joinpath(f"prompts/{name}.md").read_text(encoding="utf-8").strip()
 
 
-def _result(reply: Reply, bench: RunContext) -> Result:
-    cut = reply.finish_reason == CUT
-    answer = reply.text.strip()
-    if not answer:
-        why = "it used all its tokens before the answer began; raise `tokens`" if cut else "ask again, or another model"
+def _left_out(turns: int) -> tuple[str, ...]:
+    what = "the oldest turn of this chat was" if turns == 1 else f"the {turns} oldest turns of this chat were"
+    return (f"{what} left out of the request: with all of them it is longer than the model's window",)
+
+
+def _result(reply: Reply, bench: RunContext, notes: tuple[str, ...]) -> Result:
+    why = _WHY_EMPTY.get(reply.finish_reason, "").format(word=reply.provider_reason or reply.finish_reason)
+    if is_unseen(reply.text):
         return Result(
             RunStatus.FAILED,
             Outcome.PROVIDER_ERROR,
-            error=f"{reply.model} gave an empty answer: {why}",
+            error=f"{reply.model} gave an empty answer: {why or 'ask again, or another model'}",
             usage=bench.calls.used,
+            notes=(*bench.notes(), *notes),
             model=reply.model,
         )
+    early = f"the provider ended the answer early: {reply.provider_reason or reply.finish_reason}"
+    ended_early = reply.finish_reason in ("filter", "interrupted") and not reply.notes
     return Result(
         RunStatus.COMPLETE,
-        Outcome.TOKEN_LIMIT if cut else Outcome.SUCCESS,
-        answer=answer,
-        partial=cut,
+        _OUTCOMES[reply.finish_reason],
+        answer=reply.text.strip(),
+        partial=reply.cut,
         usage=bench.calls.used,
-        notes=bench.notes(),
+        notes=(*bench.notes(), *notes, *((early,) if ended_early else ())),
         model=reply.model,
     )

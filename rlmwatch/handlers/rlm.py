@@ -48,7 +48,7 @@ async def rlm(run: Run, question: str, material: Material, bench: RunContext) ->
     """
     if bench.calls.model.provider == SMALL:
         _tell_once(bench.options.model or SMALL)
-    pinned = run.pinned or await bench.pin(
+    pinned = run.frozen or await bench.pin(
         {
             "model": bench.options.model,
             "options": bench.options.model_dump(mode="json", exclude_none=True),
@@ -66,6 +66,7 @@ async def rlm(run: Run, question: str, material: Material, bench: RunContext) ->
             trajectory=bench.trajectory,
             prompts=Prompts.of(pinned["prompts"]),
             tools={} if bench.searches is None else {"research": bench.searches.tool()},
+            sub_sessions=bench.sub_sessions,
             progress=lambda step, steps, note: bench.progress(Progress(step=step, max_steps=steps, note=note)),
         ),
     )
@@ -78,7 +79,7 @@ async def rlm(run: Run, question: str, material: Material, bench: RunContext) ->
         notes=(*bench.notes(), *ended.notes, *material.context.notes, *_said_before(bench)),
         model=ended.model or bench.options.model,
     )
-    return _with_sources(result, bench.searches, material.context)
+    return _with_sources(result, bench.searches, material.context, answered=ended.answered)
 
 
 def _said_before(bench: RunContext) -> tuple[str, ...]:
@@ -94,12 +95,12 @@ def _tell_once(model: str) -> None:
     log.warning("engine.small_model", model=model, why=TOO_SMALL)
 
 
-def _with_sources(result: Result, searches: Searches | None, context: Context) -> Result:
+def _with_sources(result: Result, searches: Searches | None, context: Context, *, answered: bool) -> Result:
     """Return *result* with its answer checked against the pages that were fetched, if any were."""
     if searches is None:
         return result
     if failed := searches.failed:
-        if result.partial and not searches.fetched and context.value is None:
+        if not answered and not searches.fetched and context.value is None:
             # What a limit makes of nothing is no answer: the person is told what the search said.
             return replace(
                 result,
@@ -110,7 +111,8 @@ def _with_sources(result: Result, searches: Searches | None, context: Context) -
                 error=f"no search gave a page, {len(failed)} failed; the last one: {failed[-1]}",
             )
         result = replace(result, notes=(*result.notes, f"searches: {len(failed)} failed; the last one: {failed[-1]}"))
-    if not searches.fetched:
+    result = replace(result, notes=(*result.notes, *searches.notes()))
+    if not searches.fetched and not searches.unread:
         return result
     if result.answer is None:
         return replace(result, sources=sources_document(searches.fetched))

@@ -32,7 +32,7 @@ def to_nano(usd: float) -> int:
     Exact in what a person wrote: 0.57 is 570,000,000.
 
     Raises:
-        ValueError: It is no amount of money (negative, not a number, a million dollars or more).
+        ValueError: It is not an amount of money (negative, not a number, a million dollars or more).
     """
     if not 0 <= usd < MAX_USD:
         raise ValueError(f"not an amount in US dollars: {usd}")
@@ -55,24 +55,24 @@ def to_json(value: Mapping[str, Any]) -> str:
     return json.dumps(dict(value), separators=(",", ":"))
 
 
-def json_value(kept: str) -> dict[str, Any]:
+def json_value(stored: str) -> dict[str, Any]:
     """Return what `to_json` was given."""
-    value: dict[str, Any] = json.loads(kept)
+    value: dict[str, Any] = json.loads(stored)
     return value
 
 
 def result_json(result: Result) -> str:
-    """Return *result* as the `runs` table keeps it."""
+    """Return *result* as the `runs` table stores it."""
     return to_json(asdict(result))
 
 
 def usage_json(usage: Usage | None) -> str | None:
-    """Return *usage* as the `calls` table keeps it."""
+    """Return *usage* as the `calls` table stores it."""
     return None if usage is None else to_json(asdict(usage))
 
 
 def signature_json(signature: Signature | None) -> str | None:
-    """Return *signature* as the `inputs` table keeps it; inode numbers of network mounts exceed SQLite's integers."""
+    """Return *signature* as the `inputs` table stores it; inode numbers of network mounts exceed SQLite's integers."""
     return None if signature is None else to_json(asdict(signature))
 
 
@@ -92,7 +92,7 @@ def run_of(row: Row) -> Run:
         started_at=row["started_at"],
         completed_at=row["completed_at"],
         attempt=row["attempt"],
-        pinned=None if row["pinned"] is None else json_value(row["pinned"]),
+        frozen=None if row["pinned"] is None else json_value(row["pinned"]),
         held_for=row["held_for"],
         result=None if row["result"] is None else _result_of(json_value(row["result"])),
         published=bool(row["published"]),
@@ -126,15 +126,15 @@ def known_of(row: Row) -> Known:
     return Known(row["digest"], None if signature is None else Signature(**json_value(signature)))
 
 
-def _result_of(kept: dict[str, Any]) -> Result:
+def _result_of(stored: dict[str, Any]) -> Result:
     return Result(
-        status=RunStatus(kept["status"]),
-        outcome=Outcome(kept["outcome"]),
-        answer=kept["answer"],
-        partial=kept["partial"],
-        error=kept["error"],
-        usage=Usage(**kept["usage"]),
-        notes=tuple(kept["notes"]),
-        model=kept["model"],
-        sources=kept["sources"],
+        status=RunStatus(stored["status"]),
+        outcome=Outcome(stored["outcome"]),
+        answer=stored["answer"],
+        partial=stored["partial"],
+        error=stored["error"],
+        usage=Usage(**stored["usage"]),
+        notes=tuple(stored["notes"]),
+        model=stored["model"],
+        sources=stored["sources"],
     )

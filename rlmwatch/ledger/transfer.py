@@ -22,8 +22,8 @@ import psycopg
 from psycopg import sql
 
 from rlmwatch.errors import LedgerError
-from rlmwatch.ledger.postgres.connection import Connection, Server
-from rlmwatch.ledger.postgres.schema import WRITER_LOCK
+from rlmwatch.ledger.postgres.connection import Server
+from rlmwatch.ledger.postgres.schema import WRITER_LOCK, Connection
 from rlmwatch.ledger.sqlite.connection import connect as connect_file
 from rlmwatch.ledger.sqlite.connection import explain
 

@@ -42,31 +42,29 @@ GROUP_MAX = 256
 
 
 class Store(Protocol[D]):
-    """
-    What the writer asks of a file or a server; it asks from one thread at a time.
-
-    Attributes:
-        name: What a person calls it.
-        failures: What its connections raise of themselves.
-    """
+    """What the writer asks of a file or a server; it asks from one thread at a time."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """What a person calls it; without a password."""
+        ...
 
     @property
-    def failures(self) -> type[Exception]: ...  # noqa: D102
+    def failures(self) -> type[Exception]:
+        """What its connections raise of themselves."""
+        ...
 
     def open(self, *, create: bool) -> D:
         """
         Return a new connection that begins no transaction by itself; *create* makes what is missing.
 
         Raises:
-            LedgerError: It cannot be used.
+            LedgerError: It cannot be used; the text names the store and what to do.
         """
         ...
 
     def begin(self, db: D, *, writes: bool) -> None:
-        """Begin a transaction; of those that write, one at a time, over all programs that use the store."""
+        """Begin a transaction; of those that write, one at a time, across all programs that use the store."""
         ...
 
     def close(self, db: D) -> None:
@@ -82,7 +80,7 @@ class Store(Protocol[D]):
         ...
 
     def explain(self, error: Exception) -> Exception:
-        """Return what a caller is told: a fault of the store in words for a person, a fault of ours as it is."""
+        """Return what a caller gets: a `LedgerError` for a person; a fault of ours (a wrong statement) as it is."""
         ...
 
 
@@ -96,7 +94,7 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class _VerbResult:
     """What became of a verb: its value, or the error that it raised."""
 
     value: Any = None
@@ -176,7 +174,7 @@ class Writer(Generic[D]):
                 return group, True
         return group, False
 
-    def _carry_out(self, group: list[_Asked], *, again: bool = True) -> list[_Outcome]:
+    def _carry_out(self, group: list[_Asked], *, again: bool = True) -> list[_VerbResult]:
         """Carry out *group* in one transaction, or, where that fails, each on its own."""
         try:
             return self._transact(group)
@@ -187,16 +185,16 @@ class Writer(Generic[D]):
                 return self._carry_out(group, again=False)
             if len(group) > 1 and not lost and not self._store.is_busy(error):  # busy has waited long enough for all
                 return self._each_alone(group)
-            return [_Outcome(error=self._store.explain(error))] * len(group)
+            return [_VerbResult(error=self._store.explain(error))] * len(group)
         except Exception as error:  # noqa: BLE001 (it belongs to the caller, who gets it; rule 5)
             if not self._rolled_back():
                 self._drop_connection()
-            return self._each_alone(group) if len(group) > 1 else [_Outcome(error=error)]
+            return self._each_alone(group) if len(group) > 1 else [_VerbResult(error=error)]
 
-    def _each_alone(self, group: list[_Asked]) -> list[_Outcome]:
-        return [outcome for asked in group for outcome in self._carry_out([asked])]
+    def _each_alone(self, group: list[_Asked]) -> list[_VerbResult]:
+        return [result for asked in group for result in self._carry_out([asked])]
 
-    def _transact(self, group: list[_Asked]) -> list[_Outcome]:
+    def _transact(self, group: list[_Asked]) -> list[_VerbResult]:
         """Carry out *group* in one transaction; whatever is raised ends it as a whole."""
         if self._db is None:
             # Never made anew: an empty ledger in place of a lost one would end runs that are under way unseen.
@@ -204,10 +202,10 @@ class Writer(Generic[D]):
         db = self._db
         self._committing = False
         self._store.begin(db, writes=any(asked.writes for asked in group))
-        outcomes = [_Outcome(value=asked.verb(db)) for asked in group]
+        results = [_VerbResult(value=asked.verb(db)) for asked in group]
         self._committing = True
         db.execute("COMMIT")
-        return outcomes
+        return results
 
     def _rolled_back(self) -> bool:
         """Undo the transaction that is open; return whether the connection is as good as before."""
@@ -224,22 +222,22 @@ class Writer(Generic[D]):
             self._store.close(self._db)
             self._db = None
 
-    def _answer(self, group: list[_Asked], outcomes: list[_Outcome]) -> None:
+    def _answer(self, group: list[_Asked], results: list[_VerbResult]) -> None:
         """Wake who waits, with one call per event loop."""
-        by_loop: defaultdict[asyncio.AbstractEventLoop, list[tuple[_Asked, _Outcome]]] = defaultdict(list)
-        for asked, outcome in zip(group, outcomes, strict=True):
-            by_loop[asked.future.get_loop()].append((asked, outcome))
+        by_loop: defaultdict[asyncio.AbstractEventLoop, list[tuple[_Asked, _VerbResult]]] = defaultdict(list)
+        for asked, result in zip(group, results, strict=True):
+            by_loop[asked.future.get_loop()].append((asked, result))
         for loop, answered in by_loop.items():
             with suppress(RuntimeError):  # the loop was closed: nobody waits any more
                 loop.call_soon_threadsafe(_settle, answered)
 
 
-def _settle(answered: list[tuple[_Asked, _Outcome]]) -> None:
-    """Hand each outcome to its caller, unless that has stopped waiting. Runs in the caller's loop."""
-    for asked, outcome in answered:
+def _settle(answered: list[tuple[_Asked, _VerbResult]]) -> None:
+    """Hand each result to its caller, unless that has stopped waiting. Runs in the caller's loop."""
+    for asked, result in answered:
         if asked.future.done():
             continue
-        if outcome.error is None:
-            asked.future.set_result(outcome.value)
+        if result.error is None:
+            asked.future.set_result(result.value)
         else:
-            asked.future.set_exception(outcome.error)
+            asked.future.set_exception(result.error)

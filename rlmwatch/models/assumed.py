@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from rlmwatch.models.base import Model, Reply, Request
@@ -26,6 +27,10 @@ class AssumedPrices:
     def price(self, model: str) -> tuple[float, float]:
         """Return US dollars per (input token, output token) of *model*: the known price, else the assumed one."""
         return self._model.price(model) or self._usd_per_token
+
+    def turn(self, request: Request) -> AbstractAsyncContextManager[None]:
+        """Wait until *request* may be sent."""
+        return self._model.turn(request)
 
     async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """Make one call; where nobody knows what it cost, the assumed price says. See the port for the errors."""

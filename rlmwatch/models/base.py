@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -84,9 +85,15 @@ class Model(Protocol):
     provider: str
     """Short name for people: `openrouter`, `openai`, `local`, or the host of a base URL."""
 
+    def turn(self, request: Request) -> AbstractAsyncContextManager[None]:
+        """Wait until *request* may be sent, where the provider is asked no faster than it allows; nothing is sent."""
+        ...
+
     async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """
-        Make one call; *on_text* is given each new piece of text as it comes, `RESTART` where what came is void.
+        Make one call, within its `turn`.
+
+        *on_text* is given each new piece of text as it comes, and `RESTART` where what came is void.
 
         Cancelling the task closes the connection at once, which stops the generation. Nothing is retried here.
 

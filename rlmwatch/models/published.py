@@ -14,6 +14,7 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -138,6 +139,10 @@ class PublishingModel:
     def price(self, model: str) -> tuple[float, float] | None:
         """Return US dollars per (input token, output token) of *model*; None where unknown."""
         return self._model.price(model)
+
+    def turn(self, request: Request) -> AbstractAsyncContextManager[None]:
+        """Wait until *request* may be sent."""
+        return self._model.turn(request)
 
     async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """Make one call. See the port for the errors."""

@@ -13,6 +13,7 @@ import inspect
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from rlmwatch.errors import ProviderCutOff, ProviderError, UnknownModel
 from rlmwatch.models.base import Reply, Request
@@ -63,6 +64,10 @@ class ScriptedModel:
     def price(self, model: str) -> tuple[float, float] | None:  # noqa: ARG002 (the port's)
         """Return what the script costs."""
         return self._usd_per_token
+
+    def turn(self, request: Request) -> AbstractAsyncContextManager[None]:  # noqa: ARG002 (the port's)
+        """Return at once: nothing limits how fast it is asked."""
+        return nullcontext()
 
     async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """

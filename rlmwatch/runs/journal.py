@@ -3,7 +3,7 @@ The port to the journal: every paid call, before and after.
 
 A paid call's life: `intend` commits the intent with its reservation → the
 request is sent → `record` commits the reply. After a kill, replies that were
-committed are handed out again by `intend`; an intent without a reply was in
+committed are returned again by `intend`; an intent without a reply was in
 flight: its reservation stays spent, and it is called again.
 """
 
@@ -19,7 +19,7 @@ from rlmwatch.runs.model import JournalEntry, PaidCall, Usage
 @dataclass(frozen=True, slots=True)
 class Ceilings:
     """
-    The user's ceilings over all runs of this ledger, in US dollars per UTC day and month.
+    The user's ceilings across all runs of this ledger, in US dollars per UTC day and month.
 
     None means no ceiling.
     """
@@ -38,7 +38,7 @@ class Journal(Protocol):
         Commit the intent to make *call*; or return the DONE entry of an earlier attempt under the same key.
 
         One transaction. An INTENT of an earlier attempt under this key becomes LOST (its reservation stays
-        spent), and so does one of this attempt (a retry after a cut-off). LOST and RELEASED entries are kept;
+        spent), and so does one of this attempt (a retry after a cut-off). LOST and RELEASED entries stay;
         a new entry is made beside them.
 
         Raises:

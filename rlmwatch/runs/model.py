@@ -18,7 +18,7 @@ from rlmwatch.contract.kinds import Kind
 
 
 class RunStatus(StrEnum):
-    """Where a run is. `HELD` is pending or running, waiting for a person to mend a cause."""
+    """Where a run is. `HELD` is pending or running, waiting for a person to remove the cause."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -82,7 +82,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What tells, without reading, that a file may have changed."""
+    """What shows, without reading, that a file may have changed."""
 
     size: int
     mtime_ns: int
@@ -99,7 +99,7 @@ class Save:
         path: POSIX path inside the workspace.
         conversation: Folder and the part before `_input` / `_prompt`; runs of one conversation go one by one.
         prompt: The text without front matter, BOM and ready marker; `""` where `problem` is set.
-        options: What the front matter says (`RunOptions` as JSON values, only what is said).
+        options: What the front matter says (`RunOptions` as JSON values, only those that are set).
         digest: `sha256:<hex>` of the bytes of the file: the same digest is the same save.
         signature: The file as it was when read; None for a submission by a job file.
         problem: Why it cannot be answered, for the person; None for a good save.
@@ -128,7 +128,7 @@ class Run:
         seq: Order of admission, rising.
         status: See `RunStatus`.
         attempt: 0 before the first claim, then raised by each claim: the fence against a slower twin.
-        pinned: What must not change between attempts (model, messages, prompt version, seed); None before.
+        frozen: What must not change between attempts (model, messages, prompt version, seed); None before.
         held_for: What the run waits for, in a person's words, while HELD.
         result: How it ended; None before.
         published: Whether answer, memory and status lie in the workspace.
@@ -148,7 +148,7 @@ class Run:
     started_at: str | None = None
     completed_at: str | None = None
     attempt: int = 0
-    pinned: Mapping[str, Any] | None = None
+    frozen: Mapping[str, Any] | None = None
     held_for: str | None = None
     result: Result | None = None
     published: bool = False
@@ -165,7 +165,7 @@ class Result:
         answer: The text for `…_output.txt`; None leaves the last good output.
         partial: The answer was cut short, `outcome` says by what.
         error: For the person and `…_error.txt`; None removes that file.
-        usage: What the whole run used, over all attempts.
+        usage: What the whole run used, across all attempts.
         notes: Things that a poller may want to know (`price unknown`, `replay_diverged`).
         model: Model that answered.
         sources: Content of `…_sources.json`; None where nothing was searched.
@@ -186,7 +186,7 @@ class CallState(StrEnum):
     """The life of a paid call in the journal."""
 
     INTENT = "intent"  # reserved and sent, or about to be
-    DONE = "done"  # the reply is kept
+    DONE = "done"  # the reply is stored
     LOST = "lost"  # in flight when its attempt died, or cut off: the reservation counts as spent
     RELEASED = "released"  # refused before any work: nothing was spent
 

@@ -57,11 +57,15 @@ class Queue(Protocol):
     """The runs of one workspace."""
 
     async def known(self) -> dict[str, Known]:
-        """Return what is known of every input path."""
+        """Return what is known of every input path, however old."""
         ...
 
     async def note(self, path: str, known: Known) -> None:
-        """Remember how *path* looks now, without admitting anything (blank, same bytes, answered elsewhere)."""
+        """
+        Remember how *path* looks now, without admitting anything (blank, same bytes, answered elsewhere).
+
+        The path's last run stays the predecessor of its next.
+        """
         ...
 
     async def admit(self, save: Save, *, on_new_save: OnNewSave, now: str) -> Admission:
@@ -87,9 +91,9 @@ class Queue(Protocol):
         """
         ...
 
-    async def pin(self, run_id: str, attempt: int, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def freeze(self, run_id: str, attempt: int, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """
-        Fix what must not change between attempts; the first pin wins and is returned.
+        Fix what must not change between attempts; the first *values* win and are returned.
 
         Raises:
             Fenced: The run is not RUNNING in this *attempt*.
@@ -102,9 +106,9 @@ class Queue(Protocol):
 
     async def release_held(self, *, now: str) -> list[Run]:
         """
-        Make every HELD run pending again (a restart or a reload may have mended the cause).
+        Make every HELD run pending again (a restart or a reload may have removed the cause), in order of admission.
 
-        What it has pinned goes where no reply is in its journal: it may name the very model that was mended.
+        The frozen values go where no reply is in its journal: they may name the very model that was wrong.
         """
         ...
 
@@ -118,7 +122,7 @@ class Queue(Protocol):
         ...
 
     async def cancel(self, run_id: str, reason: str, *, now: str) -> Run | None:
-        """End a PENDING or HELD run as CANCELLED; None if it is in no such state."""
+        """End a PENDING or HELD run as CANCELLED, with what its attempts used; None if it is in no such state."""
         ...
 
     async def unpublished(self) -> list[Run]:
@@ -129,11 +133,11 @@ class Queue(Protocol):
         """Note that answer, memory and status of the ended run lie in the workspace. Idempotent."""
         ...
 
-    async def adopt(self, *, now: str) -> list[Run]:
+    async def reclaim(self, *, now: str) -> list[Run]:
         """
         Make every RUNNING run pending again: its process is gone. For the one daemon that holds the lock, at start.
 
-        `attempt` and `started_at` stay, and so does the journal.
+        In order of admission. `attempt` and `started_at` stay, and so does the journal.
         """
         ...
 
@@ -158,5 +162,5 @@ class Queue(Protocol):
         ...
 
     async def count(self) -> dict[RunStatus, int]:
-        """Return how many runs are in each status."""
+        """Return how many runs are in each status; every status is there."""
         ...

@@ -1,8 +1,8 @@
 """
 From the bytes of a settled input to a save.
 
-What is no save starts nothing and is logged. What a person must mend is a save
-with a `problem`: it becomes a run that has failed, so that the person is told
+What is not a save starts nothing and is logged. What a person must fix is a save
+with a `problem`: it becomes a run that has failed, so that the person is informed
 once, and the same bytes are not read again.
 """
 
@@ -41,7 +41,7 @@ def to_save(
 
     1. Nothing but white space and NULs: no save.
     2. More than *max_bytes* bytes: a problem. The digest is of the first *max_bytes* + 1 bytes and the size.
-    3. Bytes that are no text: a problem.
+    3. Bytes that are not text: a problem.
     4. A *ready_marker* is asked for and not there: no save.
     5. A conflict left by git, or a bad front matter: a problem.
     6. Front matter with nothing below it: no save.

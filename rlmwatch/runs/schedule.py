@@ -24,7 +24,7 @@ def startable(pending: Sequence[Run], running: Sequence[Run], workers: int) -> l
     """
     Return the runs of *pending* that may start now beside *running*, in the order in which to start them.
 
-    Linear in *pending* where that comes in order, as the ledger hands it out: 100,000 runs take some 20 ms.
+    Linear in *pending* where that comes in order, as the ledger returns it: 100,000 runs take some 20 ms.
 
     Args:
         pending: Admitted runs; those that are not PENDING are passed over.

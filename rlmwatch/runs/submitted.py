@@ -2,7 +2,7 @@
 From the bytes of a file `jobs/<id>.json` to a save.
 
 Anybody may put such a file there, by any means, and the daemon puts its status
-files there too. What a person must mend is a save with a `problem`, as for an
+files there too. What a person must fix is a save with a `problem`, as for an
 input: it becomes a run that has failed, and says why.
 """
 
@@ -23,7 +23,7 @@ ENCLOSED: Final = ("data", "data_path", "webhook")
 """What a run needs of a job file beside its task and options."""
 
 MAX_PROBLEM_CHARS: Final = 2_000
-"""Of what is said of a bad job file: one value in the wrong place may be wrong in a thousand ways."""
+"""Length of the text about a bad job file: one value in the wrong place may be wrong in a thousand ways."""
 
 _BYTES_PER_MB: Final = 1_000_000
 
@@ -31,7 +31,7 @@ _BYTES_PER_MB: Final = 1_000_000
 @dataclass(frozen=True, slots=True)
 class Incomplete:
     """
-    No JSON object yet: somebody may still be writing it.
+    Not a JSON object yet: somebody may still be writing it.
 
     Attributes:
         save: What it is if nobody goes on writing: a save with a `problem`.
@@ -41,7 +41,7 @@ class Incomplete:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class NotASubmission:
     """
     A file that asks for nothing.
 
@@ -54,17 +54,17 @@ class Told:
     copy: bool = False
 
 
-def to_submission(name: Submission, raw: bytes, *, size: int, max_bytes: int) -> Save | Incomplete | Told:
+def to_submission(name: Submission, raw: bytes, *, size: int, max_bytes: int) -> Save | Incomplete | NotASubmission:
     """
     Make the save of one settled content of the job file *name*.
 
     The first that holds, decides:
 
     1. More than *max_bytes* bytes: a problem. The digest is of the bytes that are there: the caller knows the whole.
-    2. No JSON object, in UTF-8 or with a byte order mark: incomplete. A whole object is never the first half of
+    2. Not a JSON object, in UTF-8 or with a byte order mark: incomplete. A whole object is never the first half of
        another, so half a file is always seen as such.
-    3. What a daemon wrote, the status of a run: told.
-    4. A `job_id` that the file's name only begins with: a copy that a sync tool made, told.
+    3. What a daemon wrote, the status of a run: not a submission.
+    4. A `job_id` that the file's name only begins with: a copy that a sync tool made: not a submission.
     5. Neither a submission nor a status, a key that is wrong or mistyped: a problem.
     6. A save. Its conversation is its own: jobs run side by side.
 
@@ -81,10 +81,10 @@ def to_submission(name: Submission, raw: bytes, *, size: int, max_bytes: int) ->
     except (InputError, ValueError, RecursionError) as error:
         return Incomplete(_problem(name, raw, _no_json(raw, error)))
     if not isinstance(values, dict):
-        return Incomplete(_problem(name, raw, "no JSON object: it must begin with { and end with }"))
+        return Incomplete(_problem(name, raw, "not a JSON object: it must begin with { and end with }"))
     inside = values.get("job_id")
     if isinstance(inside, str) and inside and name.job_id != inside and name.job_id.startswith(inside):
-        return Told(f"a copy of the file of job {inside}", copy=True)
+        return NotASubmission(f"a copy of the file of job {inside}", copy=True)
     try:
         # Half of a surrogate pair can be written in JSON, and stored nowhere.
         return _read(name, raw, well_formed(json.dumps(values, ensure_ascii=False)).encode())
@@ -92,14 +92,14 @@ def to_submission(name: Submission, raw: bytes, *, size: int, max_bytes: int) ->
         return _problem(name, raw, str(error))
 
 
-def _read(name: Submission, raw: bytes, plain: bytes) -> Save | Told:
+def _read(name: Submission, raw: bytes, plain: bytes) -> Save | NotASubmission:
     submission = read_submission(plain, job_id=name.job_id)
     if submission is None:
         try:
             read_status(plain, job_id=name.job_id)
         except InputError:
-            raise InputError('no job: it needs "status": "pending" and a "task"') from None
-        return Told("the status of a run")
+            raise InputError('not a job: it needs "status": "pending" and a "task"') from None
+        return NotASubmission("the status of a run")
     if "\0" in submission.task:
         raise InputError("`task`: holds a NUL character; it is to be a text")
     if submission.handler is Kind.RESEARCH:
@@ -117,7 +117,7 @@ def _read(name: Submission, raw: bytes, plain: bytes) -> Save | Told:
 
 
 def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")
 
 
 def conversation(name: Submission) -> str:
@@ -141,8 +141,8 @@ def _no_json(raw: bytes, error: Exception) -> str:
     if text.is_blank(raw):
         return "the job file is empty"
     if isinstance(error, json.JSONDecodeError):
-        return f"no JSON: line {error.lineno}, column {error.colno}: {error.msg}"
-    return f"no JSON that can be read: {error}"
+        return f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+    return f"not JSON that can be read: {error}"
 
 
 def _too_large(max_bytes: int) -> str:

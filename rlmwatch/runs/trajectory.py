@@ -1,8 +1,8 @@
 """
 The port to the trajectory: every step of every run, for `rlmwatch show RUN`.
 
-A record is compact: what a call said stands in the journal, under keys that
-begin with the step's path and number; a record keeps what only the sandbox knew.
+A record is compact: a call's request and reply stand in the journal, under keys
+that begin with the step's path and number; a record holds what only the sandbox knew.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class StepRecord:
         step: 1-based, within that engine.
         attempt: Attempt of the run that ran it last.
         code: What ran; None where nothing did.
-        shown: What the model was told of it, as it was told.
+        shown: What the model was shown of it, word by word.
         ended: See `Ended`.
         answer: What it gave to `answer` as a JSON value; None where it gave nothing that counts.
         usage: Of the model's reply and of all calls that the cell made, sub-engines included.
@@ -55,9 +55,9 @@ class Trajectory(Protocol):
     """The steps of all runs. All verbs are durable when they return."""
 
     async def step(self, run_id: str, record: StepRecord) -> None:
-        """Keep *record*; one of an earlier attempt with the same path and step is replaced. Never paid: no fence."""
+        """Store *record*; one of an earlier attempt with the same path and step is replaced. Never paid: no fence."""
         ...
 
     async def steps(self, run_id: str) -> list[StepRecord]:
-        """Return the steps of one run, in the order in which they were first kept."""
+        """Return the steps of one run, in the order in which they were first stored."""
         ...

@@ -2,7 +2,7 @@
 Every legal move of a run, and the names that a run goes by.
 
     PENDING ── claim ──▶ RUNNING ── finish_… ──▶ COMPLETE │ FAILED │ CANCELLED
-     ▲  │  ◀── adopt ───   │
+     ▲  │  ◀── reclaim ─   │
      │  └─ cancel, refuse ─┼──▶ CANCELLED, FAILED
      │                     ▼
      └─── release ─────  HELD ── cancel, supersede ──▶ CANCELLED, FAILED
@@ -28,13 +28,13 @@ class Event(StrEnum):
     """What happens to a run."""
 
     CLAIM = "claim"  # a worker takes it
-    HOLD = "hold"  # it waits for a person to mend a cause
-    RELEASE = "release"  # the cause may be mended
+    HOLD = "hold"  # it waits for a person to remove the cause
+    RELEASE = "release"  # the cause may be gone
     FINISH_COMPLETE = "finish_complete"
     FINISH_FAILED = "finish_failed"
     FINISH_CANCELLED = "finish_cancelled"
     CANCEL = "cancel"  # ended before a worker took it (again): by a person, or replaced by a later save
-    ADOPT = "adopt"  # its process is gone
+    RECLAIM = "reclaim"  # its process is gone
     REFUSE = "refuse"  # admitted with a problem: nothing to work on
     SUPERSEDE = "supersede"  # held, and a later run of its conversation was answered
 
@@ -48,7 +48,7 @@ MOVES: Final[Mapping[Event, Mapping[RunStatus, RunStatus]]] = MappingProxyType(
         Event.FINISH_FAILED: {RunStatus.RUNNING: RunStatus.FAILED},
         Event.FINISH_CANCELLED: {RunStatus.RUNNING: RunStatus.CANCELLED},
         Event.CANCEL: {RunStatus.PENDING: RunStatus.CANCELLED, RunStatus.HELD: RunStatus.CANCELLED},
-        Event.ADOPT: {RunStatus.RUNNING: RunStatus.PENDING},
+        Event.RECLAIM: {RunStatus.RUNNING: RunStatus.PENDING},
         Event.REFUSE: {RunStatus.PENDING: RunStatus.FAILED},
         Event.SUPERSEDE: {RunStatus.HELD: RunStatus.FAILED},
     }
@@ -97,11 +97,11 @@ def run_id(created_at: str, kind: Kind, identity: str, *, salt: int = 0) -> str:
         salt: Another number, another name: for two runs of one second whose names are the same.
 
     Raises:
-        ValueError: *created_at* is no UTC time.
+        ValueError: *created_at* is not a UTC time.
     """
     time = _RFC_3339_UTC.fullmatch(created_at)
     if time is None:
-        raise ValueError(f"{created_at!r} is no RFC 3339 time in UTC")
+        raise ValueError(f"{created_at!r} is not an RFC 3339 time in UTC")
     year, month, day, hour, minute, second = time.groups()
     mark = _hex(identity, str(salt))[:_HEX_DIGITS]
     return f"{year}{month}{day}T{hour}{minute}{second}Z-{kind}-{mark}"

@@ -50,7 +50,7 @@ class SessionDied(RlmwatchError):
     it would end the new session in the same way.
 
     Attributes:
-        reason: `crashed`: its process ended (`os._exit`, a closed descriptor, a fault in native code, no memory).
+        reason: `crashed`: its process ended (`os._exit`, a closed descriptor, a fault in native code, too much memory).
             `violated`: it broke the protocol and was killed.
         lost: Names that are gone.
     """
@@ -277,18 +277,20 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def open(self, values: Mapping[str, JsonValue], *, seed: int | None = None) -> Session:
+    async def open(self, values: Mapping[str, JsonValue], *, seed: int | None = None, run: str = "") -> Session:
         """
         Open a session that has *values* as names, which are put back when overwritten.
 
         Args:
             values: By name, e.g. `context`.
             seed: For `random`, so that a replay draws the same numbers.
+            run: Whose it is: the sessions of one run have one limit of memory together.
 
         Raises:
             SandboxUnavailable: This machine cannot lock it down; why, and what to do.
             ValueError: A value does not fit the session's memory, is not JSON, or a name is no name.
             SessionDied: The session ended before it was ready.
+            OSError: The machine has no descriptor, process or memory left for it now.
         """
         ...
 

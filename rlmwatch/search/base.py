@@ -57,7 +57,8 @@ class Page:
         url: http or https.
         date: `YYYY-MM-DD`, when it was published, as far as is known.
         author: On one line, as far as is known.
-        text: Without control characters; `""` where nothing could be read.
+        text: Without control characters; `""` where nothing could be read: such a page is shown to the model and
+            cannot be cited.
     """
 
     title: str

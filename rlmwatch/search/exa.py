@@ -20,7 +20,7 @@ import asyncio
 import importlib
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -112,7 +112,8 @@ class ExaSearch:
         for warning in answer.warnings or ():
             log.warning("search.warned", provider=self.provider, code=warning.code, path=warning.path)
         try:
-            pages = tidy([_page(result) for result in answer.results], query)
+            unread = {entry.id for entry in answer.statuses or () if entry.status == "error"}
+            pages = tidy([_page(result, unread) for result in answer.results], query)
         except TypeError as error:
             raise self._not_exa(str(error)) from None
         usage = Usage(cost_usd=_reported(answer, otherwise=self.max_usd(query)), searches=1)
@@ -253,9 +254,9 @@ def _start(days: int | None) -> str | None:
         return None
 
 
-def _page(result: Result) -> Page:
+def _page(result: Result, unread: Collection[str]) -> Page:
     """
-    Return *result* as a page.
+    Return *result* as a page; without text where Exa says that it could not read it.
 
     Raises:
         TypeError: One of its values is of a type that Exa does not send.
@@ -270,7 +271,8 @@ def _page(result: Result) -> Page:
     for name, value in fields.items():
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name} of a result is a {type(value).__name__}")
-    return Page(result.title or "", result.url or "", result.published_date, result.author, result.text or "")
+    text = "" if unread and {result.id, result.url} & set(unread) else result.text or ""
+    return Page(result.title or "", result.url or "", result.published_date, result.author, text)
 
 
 def _reported(answer: SearchResponse[Result], *, otherwise: float) -> float:

@@ -27,9 +27,9 @@ from rlmwatch.errors import InputError, WorkspaceError
 from rlmwatch.execution.webhooks import refusal
 from rlmwatch.runs.model import Save
 from rlmwatch.runs.queue import OnNewSave, Queue
-from rlmwatch.runs.submitted import Told
+from rlmwatch.runs.submitted import NotASubmission
 from rlmwatch.settings.model import Settings
-from rlmwatch.submissions.cancellation import CancelFolder, Cancels, reason
+from rlmwatch.submissions.cancellation import Cancellations, RunControl, reason
 from rlmwatch.workspace import jobs
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.status import lost
@@ -69,16 +69,16 @@ def rules(settings: Settings, kinds: Collection[Kind], host: str) -> Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
-    """Admits what the letter box holds."""
+class SubmissionAdmission:
+    """Admits what came into `jobs/`."""
 
     root: Root
     queue: Queue
-    office: CancelFolder
-    cancels: Cancels
+    supervisor: RunControl
+    cancellations: Cancellations
     rules: Callable[[], Rules]
 
-    async def take(self, name: Submission, raw: bytes, found: Save | Told, *, strange: bool) -> None:
+    async def take(self, name: Submission, raw: bytes, found: Save | NotASubmission, *, unknown: bool) -> None:
         """
         Take in what was *found* in the job file *name*, whose bytes are *raw*.
 
@@ -86,19 +86,19 @@ class Intake:
             name: The job file.
             raw: Its bytes.
             found: What they are.
-            strange: Whether no run goes by that id, as far as is known.
+            unknown: Whether no run goes by that id, as far as is known.
 
         Raises:
             LedgerError, WorkspaceError: It is to be tried again.
         """
         if isinstance(found, Save) and (of := await self._copied(name, found)) is not None:
-            found = Told(f"a copy of the file of job {of}", copy=True)
+            found = NotASubmission(f"a copy of the file of job {of}", copy=True)
         if isinstance(found, Save):
             await self._admit(name, await self._judged(name, found))
             return
         if found.copy:
             log.info("job.passed_over", path=name.path, why=found.reason)
-        elif strange:
+        elif unknown:
             await self._end_lost(name, raw)
 
     async def _copied(self, name: Submission, save: Save) -> str | None:
@@ -112,7 +112,7 @@ class Intake:
         return None
 
     async def _judged(self, name: Submission, save: Save) -> Save:
-        """Return *save* as it is admitted: what is not allowed said, what cannot be answered set aside."""
+        """Return *save* as it is admitted: with a note on what is not allowed; what cannot be answered is set aside."""
         rules = self.rules()
         if save.problem is None and not rules.accepts(save.kind):
             save = replace(save, problem=f"this version cannot answer the kind {save.kind}")
@@ -138,13 +138,13 @@ class Intake:
             known = await self.queue.find(name.job_id)
             log.info("job.known", path=name.path, digest=save.digest)
             if known is not None and known.status.ended and known.digest == save.digest:
-                self.office.publish(known)  # its status was overwritten, as sync tools do
+                self.supervisor.publish(known)  # its status was overwritten, as sync tools do
             return
         log.info("save.admitted", path=save.path, run=run.run_id, kind=str(save.kind), problem=save.problem)
-        if not run.status.ended and self.cancels.wanted(name.job_id):
+        if not run.status.ended and self.cancellations.wanted(name.job_id):
             ended = await self.queue.cancel(run.run_id, reason(name.job_id), now=now)
             admission = replace(admission, run=ended or run)
-        self.office.admitted(admission)
+        self.supervisor.admitted(admission)
 
     async def _end_lost(self, name: Submission, raw: bytes) -> None:
         """End a status that goes on for a run of this machine that the ledger does not know (rule 4)."""

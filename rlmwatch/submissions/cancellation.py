@@ -24,7 +24,7 @@ from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import Admission, Queue
 from rlmwatch.runs.submitted import conversation
-from rlmwatch.watch.observer import Seen
+from rlmwatch.watch.observer import PathEvent
 from rlmwatch.workspace import jobs
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.status import job_id
@@ -41,19 +41,19 @@ CANCEL_KEPT_S = 24 * 3600.0
 log = structlog.get_logger()
 
 
-class CancelFolder(Protocol):
-    """What the supervisor does for the letter box."""
+class RunControl(Protocol):
+    """What the supervisor does for job files and cancel requests."""
 
     def admitted(self, admission: Admission) -> None:
-        """See `Supervisor`."""
+        """Take in a new run, publish those that it replaced, cancel those that it cancels."""
         ...
 
     async def end(self, run_id: str, reason: str) -> bool:
-        """See `Supervisor`."""
+        """Cancel a run wherever it is. False where it had ended, or is not here."""
         ...
 
     def publish(self, run: Run) -> None:
-        """See `Supervisor`."""
+        """Write the files of the ended *run*."""
         ...
 
 
@@ -63,54 +63,54 @@ def reason(job: str) -> str:
 
 
 @dataclass(slots=True)
-class Cancels:
-    """The cancels of one workspace. Used on one loop."""
+class Cancellations:
+    """The cancel requests and deletions of one workspace. Used on one loop."""
 
     root: Root
     queue: Queue
-    office: CancelFolder
-    _asked: set[str] = field(default_factory=set)
-    _kept: set[str] = field(default_factory=set)
-    _gone: dict[str, float] = field(default_factory=dict)
+    supervisor: RunControl
+    _requested: set[str] = field(default_factory=set)
+    _waiting: set[str] = field(default_factory=set)
+    _deleted: dict[str, float] = field(default_factory=dict)
 
     @property
     def at_rest(self) -> bool:
         """Whether everything that was seen was judged; requests that wait for their job do not count."""
-        return not (self._asked or self._gone)
+        return not (self._requested or self._deleted)
 
     def next_due(self) -> float | None:
         """Return when there is something to do next, in monotonic seconds; None where nothing is."""
-        return 0.0 if self._asked else min(self._gone.values(), default=None)
+        return 0.0 if self._requested else min(self._deleted.values(), default=None)
 
-    def changed(self, path: str, seen: Seen, *, now: float) -> bool:
-        """Note what was seen of *path*; False where that is nothing to this part."""
-        match seen, classify(path):
-            case Seen.GONE, InputName() | Submission():
-                self._gone[path] = now + GONE_S
-            case ((Seen.WRITING | Seen.DONE), CancelRequest(job_id=job)):
-                self._asked.add(job)
-            case ((Seen.WRITING | Seen.DONE), Submission()):
-                self._gone.pop(path, None)
+    def changed(self, path: str, event: PathEvent, *, now: float) -> bool:
+        """Note what was seen of *path*; False where it is neither a cancel request nor a deletion."""
+        match event, classify(path):
+            case PathEvent.GONE, InputName() | Submission():
+                self._deleted[path] = now + GONE_S
+            case ((PathEvent.WRITING | PathEvent.DONE), CancelRequest(job_id=job)):
+                self._requested.add(job)
+            case ((PathEvent.WRITING | PathEvent.DONE), Submission()):
+                self._deleted.pop(path, None)
                 return False
             case _:
                 return False
         return True
 
     def listed(self, requests: Iterable[str]) -> None:
-        """Note which requests lie there; what was known of others is forgotten."""
+        """Note which requests are there; what was known of others is forgotten."""
         present = set(requests)
-        self._kept &= present
-        self._asked |= present
+        self._waiting &= present
+        self._requested |= present
 
     def published(self, run: Run) -> bool:
         """Note that *run* has ended and its status says so; True where a request was about it."""
-        about = {run.run_id, job_id(run)} & self._kept
-        self._asked |= about
+        about = {run.run_id, job_id(run)} & self._waiting
+        self._requested |= about
         return bool(about)
 
     def wanted(self, job: str) -> bool:
-        """Whether a request for *job* lies there."""
-        return job in self._kept or job in self._asked
+        """Whether there is a request for *job*."""
+        return job in self._waiting or job in self._requested
 
     async def carry_out(self, written: Mapping[str, float] | None = None) -> None:
         """
@@ -122,28 +122,28 @@ class Cancels:
         Raises:
             LedgerError, WorkspaceError: Those that are left are to be judged again.
         """
-        for job in list(self._asked):
+        for job in list(self._requested):
             await self._judge(job, (written or {}).get(job))
-            self._asked.discard(job)
+            self._requested.discard(job)
 
     async def _judge(self, job: str, written: float | None) -> None:
         run = await self.queue.find(job)
-        if run is not None and not run.status.ended and await self.office.end(run.run_id, reason(job)):
+        if run is not None and not run.status.ended and await self.supervisor.end(run.run_id, reason(job)):
             log.info("run.cancelling", run=run.run_id, path=run.path, by=jobs.cancel_path(job))
-            self._kept.add(job)
+            self._waiting.add(job)
             return
         if run is None or not run.status.ended:
             now = datetime.fromisoformat(clock.utc()).timestamp()
             if written is None or now - written < CANCEL_KEPT_S:
-                if job not in self._kept:
+                if job not in self._waiting:
                     log.info(
                         "cancel.kept", job=job, why="no such run here yet" if run is None else "it does not answer"
                     )
-                self._kept.add(job)
+                self._waiting.add(job)
                 return
-        ours = job in self._kept
+        ours = job in self._waiting
         await asyncio.to_thread(jobs.cancel_handled, self.root.path, job)
-        self._kept.discard(job)
+        self._waiting.discard(job)
         log.info("cancel.removed", job=job, why="done" if ours else "no such run" if run is None else "it had ended")
 
     async def end_deleted(self) -> None:
@@ -154,10 +154,10 @@ class Cancels:
             LedgerError, WorkspaceError: Those that are left are to be judged again.
         """
         now = clock.monotonic()
-        for path in [path for path, at in self._gone.items() if at <= now]:
+        for path in [path for path, at in self._deleted.items() if at <= now]:
             if await asyncio.to_thread(self._is_gone, path):
                 await self._end_all_of(path)
-            self._gone.pop(path, None)
+            self._deleted.pop(path, None)
 
     async def _end_all_of(self, path: str) -> None:
         name = classify(path)
@@ -166,7 +166,7 @@ class Cancels:
         if runs and isinstance(name, InputName):
             await self.queue.again(path)
         for run in runs:
-            if await self.office.end(run.run_id, f"cancelled: {path} was deleted"):
+            if await self.supervisor.end(run.run_id, f"cancelled: {path} was deleted"):
                 log.info("run.cancelling", run=run.run_id, path=path, by="its question was deleted")
 
     def _is_gone(self, path: str) -> bool:

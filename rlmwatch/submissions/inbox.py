@@ -1,17 +1,17 @@
 """
-The letter box `jobs/`: submissions in, by whatever way they came.
+The inbox `jobs/`: submissions in, by whatever way they came.
 
-    watcher ─ change ─▶ settling ─ due ─▶ reading ─▶ to_submission ─▶ ledger ─▶ supervisor
-                           ▲
-    listing ─── unknown ───┘
+    watcher ─ event ─▶ settled reader ─ content ─▶ to_submission ─▶ ledger ─▶ supervisor
+                             ▲
+    listing ──── unknown ────┘
 
 What it holds to:
 
-1. A job file is read when it has come to rest, by the same rule as an input. One that is no JSON object yet is read
+1. A job file is read when it has come to rest, by the same rule as an input. One that is not a JSON object yet is read
    again each `AGAIN_S`; after `GIVE_UP_S` without a change it has failed.
-2. A listing finds what came unseen. It reads names alone, none where nothing came or went, and the ledger says in one
-   go which ids it does not know; only those files are opened, once. So 100,000 ended runs cost one listing.
-3. Cancels go before the runs that they are about (`cancels`).
+2. A listing finds what came without an event. It reads names alone, none where nothing came or went, and the ledger
+   says in one go which ids it does not know; only those files are opened, once. So 100,000 ended runs cost one listing.
+3. Cancel requests go before the runs that they are about (`cancellation.py`).
 """
 
 from __future__ import annotations
@@ -28,54 +28,51 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.names import JOBS, Submission, classify
 from rlmwatch.errors import LedgerError, WorkspaceError
-from rlmwatch.runs.model import Run, Signature
+from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import Queue
 from rlmwatch.runs.submitted import Incomplete, to_submission
-from rlmwatch.submissions.admission import Intake, Rules
-from rlmwatch.submissions.cancellation import CancelFolder, Cancels
+from rlmwatch.submissions.admission import Rules, SubmissionAdmission
+from rlmwatch.submissions.cancellation import Cancellations, RunControl
 from rlmwatch.watch.mounts import remote
-from rlmwatch.watch.observer import Seen
-from rlmwatch.watch.reading import Look, look_at
-from rlmwatch.watch.readings import Readings
-from rlmwatch.watch.settle import Due, Settling
+from rlmwatch.watch.observer import PathEvent
+from rlmwatch.watch.settled_reader import SettledReader, read_now
 from rlmwatch.workspace import jobs
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.snapshot import Changed, Content, NotAFile, Unreadable, Writer, snapshot, writer
+from rlmwatch.workspace.snapshot import Absent, Content, NotAFile, Unreadable, WriterState, writer
 
 AGAIN_S = 1.0
-"""How often half a job file is read again where no event tells of its other half."""
+"""How often a partial job file is read again where no event reports the rest."""
 
 GIVE_UP_S = 10.0
-"""Seconds without a change after which half a job file has failed: scripts pause for seconds, people wait for this."""
+"""Seconds without a change after which a partial job file has failed: scripts pause for seconds, people wait."""
 
 GIVE_UP_OPEN_S = 60.0
 """The same where somebody has it open for writing: a slow program, which will go on."""
 
 ASKED_AT_ONCE = 5_000
-"""Ids in one question to the ledger: some 10 ms, so that a paid call's reply is not kept waiting."""
+"""Ids in one question to the ledger: some 10 ms, so that a paid call's reply does not wait."""
 
 SORTED_AT_ONCE = 500
-"""Files of a backlog that are looked at before the loop goes on: some 30 ms, so that new ones are not kept waiting."""
+"""Files of a backlog that are looked at before the loop goes on: some 30 ms, so that new ones do not wait."""
 
 RETRY_S = 2.0
-"""After a failure of folder or ledger, whose cause a person or time mends."""
+"""After a failure of folder or ledger, whose cause a person fixes, or which passes."""
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Half:
-    """A job file that is no JSON object yet: how large, since when, and when to read it again."""
+class _PartialFile:
+    """A job file that is not a JSON object yet: how large, and since when."""
 
     size: int
     since: float
-    again_at: float
 
 
 @dataclass(slots=True)
 class Inbox:
     """
-    Takes submissions and cancels out of one workspace's `jobs/`.
+    Takes submissions and cancel requests out of one workspace's `jobs/`.
 
     `begin` comes first, then `run`, on one loop.
 
@@ -85,68 +82,63 @@ class Inbox:
 
     root: Root
     queue: Queue
-    office: CancelFolder
+    supervisor: RunControl
     rules: Callable[[], Rules]
-    cancels: Cancels = field(init=False)
-    _intake: Intake = field(init=False)
+    cancellations: Cancellations = field(init=False)
+    _admission: SubmissionAdmission = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _resting: asyncio.Event = field(default_factory=asyncio.Event)
-    _settling: Settling = field(default_factory=Settling)
-    _readings: Readings = field(default_factory=Readings)
-    _dues: deque[Due] = field(default_factory=deque)
-    _halves: dict[str, _Half] = field(default_factory=dict)
+    _rested: asyncio.Event = field(default_factory=asyncio.Event)
+    _reader: SettledReader = field(init=False)
+    _partial: dict[str, _PartialFile] = field(default_factory=dict)
     _backlog: deque[str] = field(default_factory=deque)  # unknown to the ledger, and not looked at yet
-    _strange: set[str] = field(default_factory=set)  # unknown to the ledger, and no status of an ended run
-    _passed: set[str] = field(default_factory=set)  # unknown to the ledger, read, and nothing to us
+    _unknown: set[str] = field(default_factory=set)  # unknown to the ledger, and no status of an ended run
+    _ignored: set[str] = field(default_factory=set)  # unknown to the ledger, read, and not a submission
     _list_soon: bool = True
-    _looks: tuple[int, int] = (-1, -2)
-    _remote: str | None = None
-    _said: dict[str, str] = field(default_factory=dict)
+    _last_changes_ns: tuple[int, int] = (-1, -2)
+    _reported: dict[str, str] = field(default_factory=dict)
     _refused: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.cancels = Cancels(self.root, self.queue, self.office)
-        self._intake = Intake(self.root, self.queue, self.office, self.cancels, self.rules)
+        self._reader = SettledReader(self.root.path)
+        self.cancellations = Cancellations(self.root, self.queue, self.supervisor)
+        self._admission = SubmissionAdmission(self.root, self.queue, self.supervisor, self.cancellations, self.rules)
 
     @property
     def at_rest(self) -> bool:
-        """Whether everything was answered for that was seen so far, and can be (for `run --once`)."""
-        waits = self._settling or self._dues or self._halves or self._backlog or self._list_soon
-        return bool(self._said) or not (waits or not self.cancels.at_rest)
+        """Whether everything that was seen so far was taken care of, if it can be (for `run --once`)."""
+        waits = self._reader or self._partial or self._backlog or self._list_soon
+        return bool(self._reported) or not (waits or not self.cancellations.at_rest)
 
     async def until_at_rest(self) -> None:
-        """Return as soon as `run` has answered for everything that was seen."""
-        await self._resting.wait()
+        """Return as soon as `run` has taken care of everything that was seen."""
+        await self._rested.wait()
 
     async def begin(self) -> None:
-        """See what lies there, and carry out its cancels: before anything is started that they are about."""
-        self._remote = await asyncio.to_thread(remote, self.root.path)
-        await self._patiently("list", self._list)
+        """List what is there, and carry out its cancel requests: before anything is started that they are about."""
+        await self._or_later("list", self._list)
 
-    def changed(self, path: str, seen: Seen) -> None:
-        """Note what the watcher saw; on the loop."""
+    def changed(self, path: str, event: PathEvent) -> None:
+        """Note what the watcher saw; to be called on the loop."""
         now = clock.monotonic()
-        if not self.cancels.changed(path, seen, now=now):
-            match seen, classify(path):
-                case (Seen.RESCAN, _) | (Seen.FOLDER, _):
+        if not self.cancellations.changed(path, event, now=now):
+            match event, classify(path):
+                case (PathEvent.RESCAN, _) | (PathEvent.FOLDER, _):
                     self._list_soon = self._list_soon or path in ("", JOBS)
-                case Seen.WRITING, Submission():
-                    self._settling.writing(path, now=now)
-                case Seen.DONE, Submission():
-                    self._settling.done(path, now=now)
+                case _, Submission():
+                    self._reader.changed(path, event, now=now)
                 case _:
                     return
-        elif seen is Seen.GONE:
+        elif event is PathEvent.GONE:
             self._forget(path)
-        self._stir()
+        self._notify()
 
     def published(self, run: Run) -> None:
         """Note that *run* has ended and its status says so."""
-        if self.cancels.published(run):
-            self._stir()
+        if self.cancellations.published(run):
+            self._notify()
 
-    def _stir(self) -> None:
-        self._resting.clear()
+    def _notify(self) -> None:
+        self._rested.clear()
         self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -157,132 +149,110 @@ class Inbox:
         try:
             while not stop.is_set():
                 await self._sleep()
-                await self._patiently("cancel", self.cancels.carry_out)
-                await self._patiently("list", self._list)
-                await self._patiently("deleted", self.cancels.end_deleted)
-                await self._read_due(clock.monotonic())
+                await self._or_later("cancel", self.cancellations.carry_out)
+                await self._or_later("list", self._list)
+                await self._or_later("deleted", self.cancellations.end_deleted)
+                await self._read_due()
                 await self._sort_backlog()
-                (self._resting.set if self.at_rest else self._resting.clear)()
+                (self._rested.set if self.at_rest else self._rested.clear)()
         finally:
             stopping.cancel()
 
-    async def take_now(self, job_id: str) -> None:
+    async def admit_now(self, job_id: str) -> None:
         """Take in the job file of *job_id*, which is whole, in place of `begin` and `run`."""
         path = f"{JOBS}/{job_id}.json"
-        found = await asyncio.to_thread(snapshot, self.root.path, path, max_bytes=self.rules().max_bytes)
+        found = await read_now(self.root.path, path, max_bytes=self.rules().max_bytes)
         if isinstance(found, Content):
-            await self._offer(path, found)
+            await self._submit(path, found)
 
     async def _sleep(self) -> None:
         """Wait for a change, the next timer, or stop."""
-        timers = [half.again_at for half in self._halves.values()]
-        timers += [due for due in (self._settling.next_due(), self.cancels.next_due()) if due is not None]
-        timers += [0.0] if self._dues or self._list_soon or self._backlog else []
-        least = RETRY_S if self._said else 0.0
+        timers = [due for due in (self._reader.next_due(), self.cancellations.next_due()) if due is not None]
+        timers += [0.0] if self._list_soon or self._backlog else []
+        least = RETRY_S if self._reported else 0.0
         with suppress(TimeoutError):
             async with asyncio.timeout(max(least, min(timers) - clock.monotonic()) if timers else None):
                 await self._wake.wait()
         self._wake.clear()
 
-    async def _patiently(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:
-        """Do *work*; where ledger or folder fail, say so once, and return False: what was to do is left for later."""
+    async def _or_later(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """Do *work*; where ledger or folder fail, log that once, and return False: the work is left for later."""
         try:
             await work()
         except (LedgerError, WorkspaceError) as error:
-            if self._said.get(what) != str(error):
+            if self._reported.get(what) != str(error):
                 log.error("jobs.waiting", what=what, why=str(error), done="will be tried again")  # noqa: TRY400
-            self._said[what] = str(error)
+            self._reported[what] = str(error)
             return False
         except Exception as error:
-            if self._said.get(what) != repr(error):  # one strange file must not end the daemon
+            if self._reported.get(what) != repr(error):  # one bad file must not end the daemon
                 log.exception("jobs.fault", what=what)
-            self._said[what] = repr(error)
+            self._reported[what] = repr(error)
             return False
-        self._said.pop(what, None)
+        self._reported.pop(what, None)
         return True
 
     async def _list(self) -> None:
-        """Find what came unseen (rule 2), and the cancels that lie there."""
+        """Find what came without an event (rule 2), and the cancel requests that are there."""
         if not self._list_soon:
             return
+        self._reader.trust_leases = not await asyncio.to_thread(remote, self.root.path)
         # The clock of a file system moves in steps: only a folder that looked the same twice has nothing new.
-        steady = self._looks[0] if self._looks[0] == self._looks[1] else -1
-        box = await asyncio.to_thread(jobs.look, self.root.path, unless_ns=steady)
-        if box is not None:
-            self.cancels.listed(box.cancels)
-            await self.cancels.carry_out(box.cancels)
-            self._passed.intersection_update(box.jobs)
-            asked = [job for job in box.jobs if job not in self._passed]
+        steady = self._last_changes_ns[0] if self._last_changes_ns[0] == self._last_changes_ns[1] else -1
+        listing = await asyncio.to_thread(jobs.look, self.root.path, unless_ns=steady)
+        if listing is not None:
+            self.cancellations.listed(listing.cancels)
+            await self.cancellations.carry_out(listing.cancels)
+            self._ignored.intersection_update(listing.jobs)
+            asked = [job for job in listing.jobs if job not in self._ignored]
             unknown: set[str] = set()
             for at in range(0, len(asked), ASKED_AT_ONCE):
                 unknown |= await self.queue.unknown(asked[at : at + ASKED_AT_ONCE])
             self._backlog = deque(sorted(unknown))
-            self._looks = (box.changed_ns, self._looks[0])
+            self._last_changes_ns = (listing.changed_ns, self._last_changes_ns[0])
         self._list_soon = False
 
     async def _sort_backlog(self) -> None:
-        """Tell submissions from the files of ended runs, some of the backlog at a time."""
+        """Separate submissions from the files of ended runs, some of the backlog at a time."""
         some = [self._backlog.popleft() for _ in range(min(SORTED_AT_ONCE, len(self._backlog)))]
-        passed = await asyncio.to_thread(jobs.ended, self.root.path, some) if some else set()
-        self._passed |= passed
-        for job in (job for job in some if job not in passed):
+        ignored = await asyncio.to_thread(jobs.ended, self.root.path, some) if some else set()
+        self._ignored |= ignored
+        for job in (job for job in some if job not in ignored):
             path = f"{JOBS}/{job}.json"
-            self._strange.add(job)
-            if path not in self._settling and path not in self._halves:
-                self._settling.writing(path, now=clock.monotonic())
+            self._unknown.add(job)
+            if path not in self._reader:
+                self._reader.changed(path, PathEvent.WRITING, now=clock.monotonic())
 
     # Reading
 
-    async def _read_due(self, now: float) -> None:
-        """Look at one batch of the files that are due."""
-        self._dues.extend(self._settling.due(now=now))
-        for path, half in self._halves.items():
-            if half.again_at <= now:
-                half.again_at = now + AGAIN_S
-                self._dues.append(Due(path, probe=False))
-        if not self._dues:
-            return
-        looks = await asyncio.to_thread(
-            look_at,
-            self.root.path,
-            tuple(self._dues),
-            max_bytes=self.rules().max_bytes,
-            trust_leases=not self._remote,
-        )
-        for look in looks:
-            self._dues.popleft()
-            await self._answer(look)
+    async def _read_due(self) -> None:
+        """Take in one batch of the files that have come to rest."""
+        for settled in await self._reader.read(max_bytes=self.rules().max_bytes):
+            match settled.found:
+                case Content() as content:
+                    await self._submit(settled.path, content)
+                case NotAFile() | Unreadable() as refused:
+                    if self._refused.get(settled.path) != refused.reason:
+                        self._refused[settled.path] = refused.reason
+                        log.warning("job.refused", path=settled.path, reason=refused.reason)
+                    self._rests(settled.path)
+                case Absent():
+                    self._forget(settled.path)
+                    self._last_changes_ns = (-1, -2)  # if the folder was away, what it holds is to be seen anew
 
-    async def _answer(self, look: Look) -> None:
-        """Tell the settle rule what was seen of a file, and take in what was read."""
-        path, now = look.path, clock.monotonic()
-        match look.writer, look.snapshot:
-            case Writer.BUSY, _:
-                self._settling.busy(path, now=now)
-            case Writer.UNKNOWN, _:
-                self._settling.unknown(path)
-            case _, Changed() as changed if not self._readings.repeats(path, changed):
-                self._settling.changed(path, now=now)
-            case _, Changed(raw=bytes(raw), signature=Signature() as signature):
-                await self._offer(path, Content(raw, signature))
-            case _, Content() as content:
-                await self._offer(path, content)
-            case _, NotAFile() | Unreadable() as refused:
-                if self._refused.get(path) != refused.reason:
-                    self._refused[path] = refused.reason
-                    log.warning("job.refused", path=path, reason=refused.reason)
-                self._forget(path)
-            case _:
-                self._forget(path)
-                self._looks = (-1, -2)  # if the folder was away, what it holds is to be seen anew
+    def _rests(self, path: str) -> None:
+        self._reader.rests(path)
+        self._forget_troubles(path)
 
     def _forget(self, path: str) -> None:
-        self._settling.gone(path)
-        self._readings.forget(path)
-        self._halves.pop(path, None)
-        self._said.pop(path, None)
+        self._reader.forget(path)
+        self._forget_troubles(path)
 
-    async def _offer(self, path: str, content: Content) -> None:
+    def _forget_troubles(self, path: str) -> None:
+        self._partial.pop(path, None)
+        self._reported.pop(path, None)
+
+    async def _submit(self, path: str, content: Content) -> None:
         """Take in one whole content, or leave it for later."""
         name = classify(path)
         if not isinstance(name, Submission):
@@ -290,27 +260,27 @@ class Inbox:
         found = to_submission(name, content.raw, size=content.signature.size, max_bytes=self.rules().max_bytes)
         if isinstance(found, Incomplete):
             if not await self._given_up(path, content.signature.size):
-                self._settling.read(path)
+                self._reader.look_again(path, at=clock.monotonic() + AGAIN_S)
                 return
             found = found.save
-        strange = name.job_id in self._strange
-        take = partial(self._intake.take, name, content.raw, found, strange=strange)
-        if not await self._patiently(path, take):
-            self._settling.changed(path, now=clock.monotonic())
+        unknown = name.job_id in self._unknown
+        take = partial(self._admission.take, name, content.raw, found, unknown=unknown)
+        if not await self._or_later(path, take):
+            self._reader.look_later(path)
             return
-        self._forget(path)
-        if strange:
-            self._strange.discard(name.job_id)
-            self._passed.add(name.job_id)
+        self._rests(path)
+        if unknown:
+            self._unknown.discard(name.job_id)
+            self._ignored.add(name.job_id)
 
     async def _given_up(self, path: str, size: int) -> bool:
-        """Note half a file, and say whether nobody goes on with it (rule 1)."""
+        """Note a partial file; True where nobody goes on writing it (rule 1)."""
         now = clock.monotonic()
-        half = self._halves.get(path)
-        if half is None or half.size != size:
-            self._halves[path] = _Half(size, now, now + AGAIN_S)
+        file = self._partial.get(path)
+        if file is None or file.size != size:
+            self._partial[path] = _PartialFile(size, now)
             return False
-        rested = now - half.since
+        rested = now - file.since
         if rested < GIVE_UP_S or rested >= GIVE_UP_OPEN_S:
             return rested >= GIVE_UP_OPEN_S
-        return await asyncio.to_thread(writer, self.root.path, path) is not Writer.BUSY
+        return await asyncio.to_thread(writer, self.root.path, path) is not WriterState.BUSY

@@ -7,7 +7,7 @@ loop. Every way in which watchdog 7.1 was seen to lose events is met here:
     fault                                      answer
     kernel queue overflowed                    `RESCAN` is asked for, once the watches are rebuilt
     a handler raises: the thread dies          the handler only notes, and catches everything
-    a slow handler: the queue grows            changes are kept per path, the last one wins
+    a slow handler: the queue grows            changes are stored per path, the last one wins
     a thread died, root deleted, replaced,     `check` says so; `restart` begins anew
     unmounted, mounted over
     watches ran out (max_user_watches)         `unwatched` compares the kernel's list with the folders
@@ -67,7 +67,7 @@ EVENTS: list[type[FileSystemEvent]] = [
 """What is asked of the kernel: not who opens or reads files, which would be most of the events of a busy folder."""
 
 
-class Seen(Enum):
+class PathEvent(Enum):
     """What happened to a path."""
 
     WRITING = "writing"  # created or modified
@@ -87,19 +87,19 @@ class Fault(Enum):
     NOT_STARTED = "not_started"
 
 
-def translate(event: FileSystemEvent) -> list[tuple[str, Seen]]:
+def translate(event: FileSystemEvent) -> list[tuple[str, PathEvent]]:
     """Return what *event* of watchdog says, path by path; nothing where it does not matter."""
     source, target = os.fsdecode(event.src_path), os.fsdecode(event.dest_path)
-    told: dict[tuple[str, bool], list[tuple[str, Seen]]] = {
-        ("created", False): [(source, Seen.WRITING)],
-        ("modified", False): [(source, Seen.WRITING)],
-        ("closed", False): [(source, Seen.DONE)],
-        ("moved", False): [(source, Seen.GONE), (target, Seen.DONE)],
-        ("deleted", False): [(source, Seen.GONE)],
-        ("created", True): [(source, Seen.FOLDER)],
-        ("moved", True): [(target, Seen.FOLDER)],
+    meanings: dict[tuple[str, bool], list[tuple[str, PathEvent]]] = {
+        ("created", False): [(source, PathEvent.WRITING)],
+        ("modified", False): [(source, PathEvent.WRITING)],
+        ("closed", False): [(source, PathEvent.DONE)],
+        ("moved", False): [(source, PathEvent.GONE), (target, PathEvent.DONE)],
+        ("deleted", False): [(source, PathEvent.GONE)],
+        ("created", True): [(source, PathEvent.FOLDER)],
+        ("moved", True): [(target, PathEvent.FOLDER)],
     }
-    return told.get((event.event_type, event.is_directory), [])
+    return meanings.get((event.event_type, event.is_directory), [])
 
 
 class Observer:
@@ -124,7 +124,7 @@ class Observer:
         """
         self.fault: Fault | None = Fault.NOT_STARTED
         self._root = root
-        self._inbox = _Inbox(root, asyncio.get_running_loop(), wake)
+        self._buffer = _ChangeBuffer(root, asyncio.get_running_loop(), wake)
         self._skip = skip
         self._identity: tuple[int, int] | None = None
         self._running: tuple[InotifyFD, BaseObserver] | None = None
@@ -191,13 +191,13 @@ class Observer:
             self.fault = None
         return self.fault
 
-    def take(self) -> dict[str, Seen]:
+    def take(self) -> dict[str, PathEvent]:
         """
         Return what changed since the last call, oldest change first: POSIX paths inside the workspace, `""` for it.
 
-        Of several changes of one path the last is kept.
+        Of several changes of one path the last counts.
         """
-        return self._inbox.take()
+        return self._buffer.take()
 
     def unwatched(self, folders: int) -> int:
         """
@@ -226,9 +226,9 @@ class Observer:
         warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
         fd = InotifyFD()
         fd.start()
-        observer = BaseObserver(_emitter(self._below, self._skip, self._inbox.lost), inotify_fd=fd)
+        observer = BaseObserver(_emitter(self._below, self._skip, self._buffer.lost), inotify_fd=fd)
         try:
-            observer.schedule(self._inbox, str(self._root), recursive=True, event_filter=EVENTS)
+            observer.schedule(self._buffer, str(self._root), recursive=True, event_filter=EVENTS)
             observer.start()
         except BaseException:
             fd.stop()
@@ -237,7 +237,7 @@ class Observer:
         return fd, observer
 
     def _below(self, path: bytes) -> str:
-        return self._inbox.below(os.fsdecode(path)) or ""
+        return self._buffer.below(os.fsdecode(path)) or ""
 
     @staticmethod
     def _alive(fd: InotifyFD, observer: BaseObserver) -> bool:
@@ -245,7 +245,7 @@ class Observer:
         return fd.is_alive() and observer.is_alive() and bool(emitters) and all(e.is_alive() for e in emitters)
 
 
-class _Inbox(FileSystemEventHandler):
+class _ChangeBuffer(FileSystemEventHandler):
     """Where watchdog's threads leave what changed, and the loop takes it."""
 
     def __init__(self, root: Path, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
@@ -253,7 +253,7 @@ class _Inbox(FileSystemEventHandler):
         self._loop = loop
         self._wake = wake
         self._lock = threading.Lock()
-        self._changes: dict[str, Seen] = {}
+        self._changes: dict[str, PathEvent] = {}
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Note *event*. An error here would end watchdog's thread for good, so none leaves."""
@@ -265,9 +265,9 @@ class _Inbox(FileSystemEventHandler):
 
     def lost(self) -> None:
         """Note that events were lost."""
-        self._note([(self._prefix, Seen.RESCAN)])
+        self._note([(self._prefix, PathEvent.RESCAN)])
 
-    def take(self) -> dict[str, Seen]:
+    def take(self) -> dict[str, PathEvent]:
         with self._lock:
             changes, self._changes = self._changes, {}
         return changes
@@ -276,16 +276,16 @@ class _Inbox(FileSystemEventHandler):
         """Return *path* relative to the root; None where it is the root or outside."""
         return path[len(self._prefix) :].rstrip("/") or None if path.startswith(self._prefix) else None
 
-    def _note(self, changes: list[tuple[str, Seen]]) -> None:
+    def _note(self, changes: list[tuple[str, PathEvent]]) -> None:
         with self._lock:
             asleep = not self._changes
             for path, seen in changes:
                 below = self.below(path) or ""
-                if below or seen is Seen.RESCAN:
+                if below or seen is PathEvent.RESCAN:
                     self._changes.pop(below, None)  # to the end: the order is that of the last change
                     self._changes[below] = seen
-            told = asleep and bool(self._changes)
-        if told:
+            wake = asleep and bool(self._changes)
+        if wake:
             try:
                 self._loop.call_soon_threadsafe(self._wake)
             except RuntimeError:  # the loop has ended, and nobody listens
@@ -296,7 +296,7 @@ def _emitter(
     below: Callable[[bytes], str], skip: Callable[[str], bool], lost: Callable[[], None]
 ) -> type[InotifyEmitter]:
     """
-    Return watchdog's emitter with two things changed: skipped folders get no watch, an overflow is told.
+    Return watchdog's emitter with two things changed: skipped folders get no watch, an overflow is reported.
 
     watchdog can watch a tree or a single folder, not a tree without some of its branches. The names with an
     underscore are not public; should one move, tests fail, and the effect is more watches than needed, no more.

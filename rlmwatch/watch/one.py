@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-from rlmwatch import clock
 from rlmwatch.contract.names import Ignored, InputName, classify
 from rlmwatch.errors import InputError, UsageError
 from rlmwatch.runs.model import Save
 from rlmwatch.runs.saved import NotASave, to_save
 from rlmwatch.watch.save_filter import WatchConfig
-from rlmwatch.watch.settle import DEADLINE_S, QUIET_S
-from rlmwatch.workspace.snapshot import Absent, Changed, Content, NotAFile, Unreadable, snapshot
+from rlmwatch.watch.settle import DEADLINE_S
+from rlmwatch.watch.settled_reader import read_now
+from rlmwatch.workspace.snapshot import Absent, Changed, Content, NotAFile, Unreadable
 
 
 async def read_one(root: Path, path: str, config: WatchConfig) -> Save:
@@ -38,20 +37,12 @@ async def read_one(root: Path, path: str, config: WatchConfig) -> Save:
 
 
 async def _at_rest(root: Path, path: str, max_bytes: int) -> Content:
-    deadline = clock.monotonic() + DEADLINE_S
-    before: Changed | None = None
-    while True:
-        match await asyncio.to_thread(snapshot, root, path, max_bytes=max_bytes):
-            case Content() as content:
-                return content
-            case Absent():
-                raise UsageError(f"{path}: no such file")
-            case NotAFile(reason) | Unreadable(reason):
-                raise InputError(f"{path}: {reason}")
-            case Changed() as changed:
-                if changed.signature and changed.repeats(before):
-                    return Content(raw := changed.raw or b"", changed.signature, oversize=len(raw) > max_bytes)
-                before = changed
-        if clock.monotonic() > deadline:
+    match await read_now(root, path, max_bytes=max_bytes):
+        case Content() as content:
+            return content
+        case Absent():
+            raise UsageError(f"{path}: no such file")
+        case NotAFile(reason) | Unreadable(reason):
+            raise InputError(f"{path}: {reason}")
+        case Changed():
             raise InputError(f"{path}: it kept changing for {DEADLINE_S:g} s; save it once more when it is done")
-        await asyncio.sleep(QUIET_S)

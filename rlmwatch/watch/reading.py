@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlmwatch.runs.model import Signature
 from rlmwatch.watch.settle import Due
-from rlmwatch.workspace.snapshot import Changed, Content, Snapshot, Writer, look, snapshot, writer
+from rlmwatch.workspace.snapshot import Changed, Content, Snapshot, WriterState, look, snapshot, writer
 
 BATCH_FILES = 64
 """Files looked at before the loop goes on: some 5 ms of a local disk, so that other events are not kept waiting."""
@@ -23,13 +23,13 @@ class Look:
     What was seen of one path.
 
     Attributes:
-        writer: What the probes said; FREE where none was asked for.
+        writer: What the probes found; FREE where none was asked for.
         snapshot: The file; None where its writer is not known to be through.
         sighted: The file as it was at an UNKNOWN probe, unopened; to see later if it grew.
     """
 
     path: str
-    writer: Writer
+    writer: WriterState
     snapshot: Snapshot | None = None
     sighted: Signature | None = None
 
@@ -55,11 +55,11 @@ def look_at(root: Path, dues: Sequence[Due], *, max_bytes: int, trust_leases: bo
 def _look_at(root: Path, due: Due, max_bytes: int, *, trust_leases: bool) -> Look:
     if due.probe:
         answer = writer(root, due.path)
-        if answer is Writer.BUSY:
-            return Look(due.path, Writer.BUSY)
-        if answer is Writer.UNKNOWN or not trust_leases:
-            return Look(due.path, Writer.UNKNOWN, sighted=look(root, due.path))
+        if answer is WriterState.BUSY:
+            return Look(due.path, WriterState.BUSY)
+        if answer is WriterState.UNKNOWN or not trust_leases:
+            return Look(due.path, WriterState.UNKNOWN, sighted=look(root, due.path))
     seen = snapshot(root, due.path, max_bytes=max_bytes)
-    if due.recheck and isinstance(seen, Content) and writer(root, due.path) is Writer.BUSY:
-        return Look(due.path, Writer.BUSY)
-    return Look(due.path, Writer.FREE, seen)
+    if due.recheck and isinstance(seen, Content) and writer(root, due.path) is WriterState.BUSY:
+        return Look(due.path, WriterState.BUSY)
+    return Look(due.path, WriterState.FREE, seen)

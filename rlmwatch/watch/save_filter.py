@@ -3,7 +3,7 @@ What stands between a settled content and the ledger.
 
 A content becomes a run unless it is
 
-1. no save: blank, or without the ready marker;
+1. not a save: blank, or without the ready marker;
 2. of a kind that this version has no handler for;
 3. answered already, where the ledger knows nothing of the path: the digests in
    the conversation's own files are asked (an empty or lost ledger, a folder
@@ -27,7 +27,7 @@ from rlmwatch.contract.text import is_blank
 from rlmwatch.runs.model import Save
 from rlmwatch.runs.queue import Admission, Known, OnNewSave, Queue
 from rlmwatch.runs.saved import NotASave, to_save
-from rlmwatch.watch.observer import Seen
+from rlmwatch.watch.observer import PathEvent
 from rlmwatch.workspace.snapshot import Content
 
 log = structlog.get_logger()
@@ -68,10 +68,10 @@ class Ports:
         queue: The ledger's runs.
         answered: Digest of the input that the conversation's files say was answered last, or None. Asked only for
             paths that the ledger does not know. Must not raise.
-        on_admitted: Told of every new run, at once, on the loop.
+        on_admitted: Called with every new run, at once, on the loop.
         accepts: Whether this version has a handler for a kind.
-        on_change: Told of what is for others to judge: submissions and cancel requests that change below `jobs/` (and
-            our own status files, which have the same names), inputs that are gone, folders that appear; and, by a
+        on_change: Called with what is for others to judge: submissions and cancel requests that change below `jobs/`
+            (and our own status files, which have the same names), inputs that are gone, folders that appear; and, by a
             RESCAN of `""`, that the whole folder was walked and events may have been lost.
     """
 
@@ -79,7 +79,7 @@ class Ports:
     answered: Callable[[InputName], Awaitable[str | None]]
     on_admitted: Callable[[Admission], None]
     accepts: Callable[[Kind], bool]
-    on_change: Callable[[str, Seen], None]
+    on_change: Callable[[str, PathEvent], None]
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ class SaveFilter:
         A refusal is logged, and noted in the ledger where it holds for good.
 
         Raises:
-            ValueError: *path* is no input's.
+            ValueError: *path* is not an input's.
             LedgerError: A refusal could not be noted.
         """
         name, config = input_name(path), self.config
@@ -157,7 +157,7 @@ class SaveFilter:
     async def _refuse(self, name: InputName, content: Content, refusal: NotASave) -> None:
         log.info("save.skipped", path=name.path, reason=refusal.reason)
         # A path that the ledger does not know stays so, or nobody would ask what was answered there (rule 3). And
-        # what is no save for want of the marker may become one by a change of the setting alone.
+        # what is not a save because the marker is missing may become one by a change of the setting alone.
         if name.path in self._digests and is_blank(content.raw):
             await self._note(name.path, Known(self._digests[name.path], content.signature))
 

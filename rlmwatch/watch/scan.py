@@ -21,7 +21,7 @@ from rlmwatch.workspace.snapshot import signature
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundInput:
     """
     Something with an input's name, be it a file or not.
 
@@ -34,7 +34,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class UnlistedFolder:
     """A folder that could not be listed, or not to its end; what is in it is not known."""
 
     path: str
@@ -63,7 +63,7 @@ class Scan:
         self._root = os.fspath(root)
         self._start = start
 
-    def __iter__(self) -> Iterator[Found | Closed]:
+    def __iter__(self) -> Iterator[FoundInput | UnlistedFolder]:
         waiting = [] if skipped(self._start) else [self._start]
         while waiting:
             folder = waiting.pop()
@@ -72,7 +72,7 @@ class Scan:
             else:
                 self.folders += 1
 
-    def _list(self, folder: str, waiting: list[str]) -> Iterator[Found | Closed]:
+    def _list(self, folder: str, waiting: list[str]) -> Iterator[FoundInput | UnlistedFolder]:
         """Yield the inputs of *folder* and add its folders to *waiting*."""
         prefix = f"{folder}/" if folder else ""
         try:
@@ -88,17 +88,17 @@ class Scan:
         except FileNotFoundError:
             if not folder:
                 self.complete = False
-                yield Closed(folder, "missing")
+                yield UnlistedFolder(folder, "missing")
         except NotADirectoryError:
             pass  # it was replaced by a file since its parent was listed
         except OSError as error:
             self.complete = False
-            yield Closed(folder, error.strerror or str(error))
+            yield UnlistedFolder(folder, error.strerror or str(error))
 
 
-def _found(name: InputName, entry: os.DirEntry[str]) -> Found | None:
+def _found(name: InputName, entry: os.DirEntry[str]) -> FoundInput | None:
     """Return how *entry* looks; None where it has gone, or cannot be asked: then there is nothing to read either."""
     try:
-        return Found(name, signature(entry.stat(follow_symlinks=False)))
+        return FoundInput(name, signature(entry.stat(follow_symlinks=False)))
     except OSError:
         return None

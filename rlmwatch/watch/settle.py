@@ -33,7 +33,7 @@ seconds); this says which paths are due to be looked at, and how.
    reports it here as changed. It is due again after `QUIET_S`, and twice as
    late each time it goes on, up to `UNPROVEN_REST_S`.
 
-Looking takes time, so a path that was handed out is kept apart until its
+Looking takes time, so a path that was returned as due is kept apart until its
 answer: events that come meanwhile start anew and win over the answer.
 """
 
@@ -65,14 +65,14 @@ UNPROVEN_REST_S = 2.5
 
 
 class Phase(Enum):
-    """What the last event says of the writer."""
+    """What the last event shows of the writer."""
 
     WRITING = "writing"
     DONE = "done"
 
 
 class Lease(Enum):
-    """What the last probe said."""
+    """What the last probe found."""
 
     UNASKED = "unasked"
     BUSY = "busy"
@@ -150,19 +150,19 @@ class Settling:
 
     def due(self, *, now: float) -> list[Due]:
         """
-        Hand out the paths that are due at *now*, in the order of their last event.
+        Return the paths that are due at *now*, in the order of their last event.
 
         Each stays out until it is answered by `busy`, `unknown`, `changed` or `read`.
         """
         ripe = [(unrest.last, path) for path, unrest in self._unrest.items() if self._due_at(path, unrest) <= now]
-        handed_out = []
+        dues = []
         for _, path in sorted(ripe):
             unrest = self._unrest.pop(path)
             self._looked_at[path] = unrest
             probe = self._must_probe(unrest, now)
             closed = unrest.phase is Phase.DONE and unrest.lease is Lease.UNASKED
-            handed_out.append(Due(path, probe, recheck=probe or closed))
-        return handed_out
+            dues.append(Due(path, probe, recheck=probe or closed))
+        return dues
 
     def next_due(self) -> float | None:
         """Return when the next path will be due; None where none waits."""

@@ -1,4 +1,4 @@
-"""A walk's harvest: what differs from what was read last. Blocking, for a worker thread."""
+"""The result of a walk: what differs from what was read last. Blocking, for a worker thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 
 from rlmwatch import clock
 from rlmwatch.runs.model import Signature
-from rlmwatch.watch.scan import Closed, Found, Scan
+from rlmwatch.watch.scan import FoundInput, Scan, UnlistedFolder
 
 log = structlog.get_logger()
 
@@ -37,14 +37,14 @@ class Walk:
 
     Attributes:
         differing: Inputs that look other than when they were read last, or were never read.
-        closed: Folders that could not be listed.
+        unlisted: Folders that could not be listed.
         present: Every input's path.
         folders: Folders that need a watch.
         seconds: How long it took.
     """
 
-    differing: list[Found] = field(default_factory=list)
-    closed: list[Closed] = field(default_factory=list)
+    differing: list[FoundInput] = field(default_factory=list)
+    unlisted: list[UnlistedFolder] = field(default_factory=list)
     present: set[str] = field(default_factory=set)
     folders: int = 0
     seconds: float = 0.0
@@ -65,8 +65,8 @@ def walk(root: Path, known: Mapping[str, Signature], starts: Collection[str]) ->
     for start in _outermost(starts):
         scan = Scan(root, start)
         for item in scan:
-            if isinstance(item, Closed):
-                result.closed.append(item)
+            if isinstance(item, UnlistedFolder):
+                result.unlisted.append(item)
                 continue
             result.present.add(item.name.path)
             if known.get(item.name.path) != item.signature:
@@ -76,13 +76,13 @@ def walk(root: Path, known: Mapping[str, Signature], starts: Collection[str]) ->
     return result
 
 
-def report(result: Walk, reason: str, *, told: Collection[str]) -> None:
-    """Log what a walk found; folders in *told* are known to be closed. A safety net that found nothing is quiet."""
-    for folder in result.closed:
-        if folder.path not in told:
+def report(result: Walk, reason: str, *, known: Collection[str]) -> None:
+    """Log what a walk found, *known* unlisted folders not again. A safety net that found nothing is quiet."""
+    for folder in result.unlisted:
+        if folder.path not in known:
             log.warning("watch.folder_unreadable", path=folder.path, reason=folder.reason, done="passed over")
-    tell = log.debug if reason in QUIET_REASONS and not result.differing else log.info
-    tell(
+    write = log.debug if reason in QUIET_REASONS and not result.differing else log.info
+    write(
         "watch.walked",
         reason=reason,
         folders=result.folders,

@@ -1,9 +1,9 @@
 """
 The loop that turns changes of the workspace into runs.
 
-    observer ─ event ─▶ settling ─ due ─▶ reading ─ content ─▶ gate ─ save ─▶ ledger
-                           ▲
-    scan ─── differs ──────┘
+    observer ─ event ─▶ settled reader ─ content ─▶ save filter ─ save ─▶ ledger
+                              ▲
+    scan ───── differs ───────┘
 
 Each input whose signature differs from the one that was read last counts as
 being written. So the start, lost events, folders that appear, and folders
@@ -13,8 +13,6 @@ without events are one mechanism: a walk.
 from __future__ import annotations
 
 import asyncio
-import math
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,14 +24,12 @@ from rlmwatch.contract.names import CancelRequest, InputName, Submission, classi
 from rlmwatch.errors import LedgerError
 from rlmwatch.runs.model import Save, Signature
 from rlmwatch.watch.mounts import remote
-from rlmwatch.watch.observer import Fault, Observer, Seen
-from rlmwatch.watch.reading import Look, look_at
-from rlmwatch.watch.readings import Readings
+from rlmwatch.watch.observer import Fault, Observer, PathEvent
 from rlmwatch.watch.save_filter import Ports, SaveFilter, WatchConfig
 from rlmwatch.watch.scan import skipped
-from rlmwatch.watch.settle import Due, Settling
+from rlmwatch.watch.settled_reader import SettledReader
 from rlmwatch.watch.walk import WHILE_UP, Walk, report, report_unwatched, walk
-from rlmwatch.workspace.snapshot import Absent, Changed, Content, NotAFile, Unreadable, Writer
+from rlmwatch.workspace.snapshot import Absent, Content, NotAFile, Unreadable
 
 log = structlog.get_logger()
 
@@ -56,15 +52,14 @@ class Watcher:
         self.paused: str | None = None
         self._root = root
         self._ports = ports
-        self._gate = SaveFilter(config, ports)
-        self._settling = Settling()
+        self._filter = SaveFilter(config, ports)
+        self._reader = SettledReader(root)
+        self._signatures: dict[str, Signature] = {}  # of every input as it was read last; a walk compares with it
         self._wake = asyncio.Event()
         self._resting = asyncio.Event()
         self._observer = Observer(root, wake=self._wake.set, skip=skipped)
-        self._readings = Readings()
-        self._dues: deque[Due] = deque()
         self._folders: set[str] = set()
-        self._closed: set[str] = set()
+        self._unlisted: set[str] = set()
         self._remote: str | None = None
         self._unwatched = 0
         self._begun_anew = False  # since watches were found missing
@@ -74,11 +69,11 @@ class Watcher:
     @property
     def config(self) -> WatchConfig:
         """The settings; may be replaced at any time, and then hold for the next content that is read."""
-        return self._gate.config
+        return self._filter.config
 
     @config.setter
     def config(self, config: WatchConfig) -> None:
-        self._gate.config = config
+        self._filter.config = config
 
     @property
     def polling(self) -> bool:
@@ -88,7 +83,7 @@ class Watcher:
     @property
     def at_rest(self) -> bool:
         """Whether everything that was seen so far was read and answered for: nothing waits (for `run --once`)."""
-        return not (self._settling or self._dues or self._folders or self._rescan_at == 0.0 or self.paused)
+        return not (self._reader or self._folders or self._rescan_at == 0.0 or self.paused)
 
     async def first_scan(self) -> int:
         """
@@ -122,7 +117,7 @@ class Watcher:
                 await self._sleep()
                 now = clock.monotonic()
                 self._take_events(now)
-                await self._read_due(now)
+                await self._read_due()
                 await self._check(now)
                 await self._rescan(now)
                 self._note_rest()
@@ -140,45 +135,48 @@ class Watcher:
         """Wait for an event, the next timer, or stop."""
         timers = [self._check_at]
         if not self.paused:
-            next_due = self._settling.next_due()
+            next_due = self._reader.next_due()
             timers += [self._rescan_at] + ([] if next_due is None else [next_due])
-            timers += [0.0] if self._dues or self._folders else []
+            timers += [0.0] if self._folders else []
         with suppress(TimeoutError):
             async with asyncio.timeout(min(timers) - clock.monotonic()):
                 await self._wake.wait()
         self._wake.clear()
 
     def _take_events(self, now: float) -> None:
-        for path, seen in self._observer.take().items():
-            match seen, classify(path):
-                case Seen.RESCAN, _:
+        for path, event in self._observer.take().items():
+            match event, classify(path):
+                case PathEvent.RESCAN, _:
                     log.warning("watch.events_lost", done="rescan")
                     self._rescan_soon("overflow")
-                case Seen.FOLDER, _:
+                case PathEvent.FOLDER, _:
                     self._folders.add(path)
-                    self._ports.on_change(path, seen)
-                case Seen.WRITING, InputName():
-                    self._settling.writing(path, now=now)
-                case Seen.DONE, InputName():
-                    self._settling.done(path, now=now)
-                case Seen.GONE, InputName():
+                    self._ports.on_change(path, event)
+                case PathEvent.GONE, InputName():
                     self._forget(path)
-                    self._ports.on_change(path, seen)
+                    self._ports.on_change(path, event)
+                case _, InputName():
+                    self._reader.changed(path, event, now=now)
                 case _, (Submission() | CancelRequest()):
-                    self._ports.on_change(path, seen)
+                    self._ports.on_change(path, event)
                 case _:
                     pass
 
-    async def _read_due(self, now: float) -> None:
-        """Look at one batch of the paths that are due."""
+    async def _read_due(self) -> None:
+        """Take care of one batch of the inputs that have come to rest."""
         if self.paused:
             return
-        self._dues.extend(self._settling.due(now=now))
-        for look in await self._look(self._dues):
-            await self._answer(look)
+        for settled in await self._reader.read(max_bytes=self.config.max_bytes):
+            match settled.found:
+                case Content() as content:
+                    await self._offer(settled.path, content)
+                case NotAFile() | Unreadable() as refused:
+                    self._refuse(settled.path, refused)
+                case Absent():
+                    self._forget(settled.path)
 
     async def _check(self, now: float) -> None:
-        """See that the root is still there and events still come; mend what can be mended."""
+        """See that the root is still there and events still come; restart what has stopped."""
         if now < self._check_at:
             return
         self._check_at = now + self.config.check_s
@@ -197,13 +195,13 @@ class Watcher:
             return
         whole = now >= self._rescan_at
         folders, self._folders = (set() if whole else self._folders), set()
-        result = await asyncio.to_thread(walk, self._root, self._readings.signatures, folders or {""})
+        result = await asyncio.to_thread(walk, self._root, self._signatures, folders or {""})
         for found in result.differing:
-            if found.name.path not in self._settling:
-                self._settling.writing(found.name.path, now=clock.monotonic())
-        report(result, self._reason if whole else "folder", told=self._closed)
+            if found.name.path not in self._reader:
+                self._reader.changed(found.name.path, PathEvent.WRITING, now=clock.monotonic())
+        report(result, self._reason if whole else "folder", known=self._unlisted)
         if whole:
-            self._closed = {folder.path for folder in result.closed}
+            self._unlisted = {folder.path for folder in result.unlisted}
             await self._after_whole_walk(result)
 
     # What follows from them
@@ -211,6 +209,7 @@ class Watcher:
     async def _start_events(self, reason: str) -> None:
         fault = await asyncio.to_thread(self._observer.restart)
         self._remote = await asyncio.to_thread(remote, self._root)
+        self._reader.trust_leases = not self._remote
         self._retry_at = clock.monotonic() + RETRY_EVENTS_S
         if fault is Fault.ROOT_MISSING:
             self._pause()
@@ -226,78 +225,39 @@ class Watcher:
         if self.paused is None:
             self.paused = f"the workspace {self._root} is missing"
             log.error("watch.paused", root=str(self._root), reason="missing", done="waiting for it to come back")
-        self._settling.clear()
-        self._dues.clear()
+        self._reader.clear()
 
     def _rescan_soon(self, reason: str) -> None:
         self._rescan_at = 0.0
         self._reason = reason
 
     def _forget(self, path: str) -> None:
-        self._settling.gone(path)
-        self._readings.forget(path)
-
-    async def _look(self, dues: deque[Due]) -> list[Look]:
-        """Look at a batch from the front of *dues*, and take it off."""
-        if not dues:
-            return []
-        looks = await asyncio.to_thread(
-            look_at, self._root, tuple(dues), max_bytes=self.config.max_bytes, trust_leases=not self._remote
-        )
-        for _ in looks:
-            dues.popleft()
-        return looks
+        self._reader.forget(path)
+        self._signatures.pop(path, None)
 
     async def _begin(self) -> None:
         """Begin to watch, and walk the whole folder once."""
         await self._start_events("start")
-        self._gate.knows(known := await self._ports.queue.known())
-        self._readings.signatures = {path: entry.signature for path, entry in known.items() if entry.signature}
+        self._filter.knows(known := await self._ports.queue.known())
+        self._signatures = {path: entry.signature for path, entry in known.items() if entry.signature}
         if not self.paused:
             await self._rescan(clock.monotonic())
 
     async def _unanswered(self) -> AsyncIterator[Save | None]:
         """Yield each new save among the paths that differ; None for one that is just being written."""
-        dues = deque(Due(due.path, probe=False) for due in self._settling.due(now=math.inf))
-        while dues:
-            for look in await self._look(dues):
-                save: Save | None = None
-                match look.snapshot:
-                    case Content() as content:
-                        save = await self._gate.open(look.path, content)
-                        if save is None:
-                            self._rests(look.path, content.signature)
-                    case NotAFile() | Unreadable() as refused:
-                        self._refuse(look.path, refused)
-                    case Absent():
-                        self._forget(look.path)
-                if look.path in self._settling:  # it is for `run`
-                    self._settling.read(look.path)
-                    self._settling.writing(look.path, now=clock.monotonic())
-                    if save is None or self._gate.is_new(save):
-                        yield save
-
-    async def _answer(self, look: Look) -> None:
-        """Tell the settle rule what was seen of a path, and the gate what was read."""
-        path, now = look.path, clock.monotonic()
-        match look.writer, look.snapshot:
-            case Writer.BUSY, _:
-                self._settling.busy(path, now=now)
-            case Writer.UNKNOWN, _:
-                self._readings.sighted(path, look.sighted)
-                self._settling.unknown(path)
-            case _, Changed() as changed if not self._readings.repeats(path, changed):
-                self._settling.changed(path, now=now)
-            case _, Changed(raw=bytes(raw), signature=Signature() as signature):
-                await self._offer(path, Content(raw, signature, oversize=len(raw) > self.config.max_bytes))
-            case _, Content() as content:
-                await self._offer(path, content)
-            case _, NotAFile() | Unreadable() as refused:
-                self._refuse(path, refused)
-            case _, Absent() | None:
-                self._forget(path)
-            case _:
-                raise AssertionError(look)
+        async for path, found in self._reader.survey(max_bytes=self.config.max_bytes):
+            save: Save | None = None
+            match found:
+                case Content() as content:
+                    save = await self._filter.open(path, content)
+                    if save is None:
+                        self._rests(path, content.signature)
+                case NotAFile() | Unreadable() as refused:
+                    self._refuse(path, refused)
+                case Absent():
+                    self._forget(path)
+            if path in self._reader and (save is None or self._filter.is_new(save)):  # it is for `run`
+                yield save
 
     def _refuse(self, path: str, refused: NotAFile | Unreadable) -> None:
         log.warning("save.refused", path=path, reason=refused.reason)
@@ -305,35 +265,35 @@ class Watcher:
         self._rests(path, refused.signature if lasting else None)
 
     async def _offer(self, path: str, content: Content) -> None:
-        if self._readings.grew(path, content.signature):
-            self._settling.read(path)
-            self._settling.writing(path, now=clock.monotonic())
-            return
         try:
-            save = await self._gate.open(path, content)
-            admission = await self._gate.admit(save) if save else None
+            save = await self._filter.open(path, content)
+            admission = await self._filter.admit(save) if save else None
         except LedgerError as error:
             log.error("save.not_admitted", path=path, reason=str(error), done="will be tried again")  # noqa: TRY400
-            self._settling.changed(path, now=clock.monotonic())
+            self._reader.look_later(path)
             return
         self._rests(path, content.signature)
         if admission and admission.run:
-            self._settling.admitted(path, now=clock.monotonic())
+            self._reader.admitted(path)
 
     def _rests(self, path: str, signature: Signature | None) -> None:
-        """Note that *path* was answered for as it is in *signature*; None: the next walk is to look again."""
-        self._settling.read(path)
-        self._readings.rests(path, signature)
+        """Note that *path* was taken care of as it is in *signature*; None: the next walk is to look again."""
+        self._reader.rests(path)
+        if signature is None:
+            self._signatures.pop(path, None)
+        else:
+            self._signatures[path] = signature
 
     def _note_rest(self) -> None:
         (self._resting.set if self.at_rest else self._resting.clear)()
 
     async def _after_whole_walk(self, result: Walk) -> None:
-        if not result.closed:
-            gone = self._readings.keep_only(result.present)
-            for path in gone if self._reason in WHILE_UP else ():
-                self._ports.on_change(path, Seen.GONE)
-        self._ports.on_change("", Seen.RESCAN)
+        if not result.unlisted:
+            for path in [path for path in self._signatures if path not in result.present]:
+                del self._signatures[path]
+                if self._reason in WHILE_UP:
+                    self._ports.on_change(path, PathEvent.GONE)
+        self._ports.on_change("", PathEvent.RESCAN)
         lacking = 0 if self._observer.fault else await asyncio.to_thread(self._observer.unwatched, result.folders)
         if lacking and not self._begun_anew:  # a folder that may be read only now, or was just made, gets its watch so
             self._begun_anew = True

@@ -9,7 +9,7 @@ What a run is given to work on: the files that become its variable `context`.
 4. One text is a str; a folder, or more than one file, is a mapping of path to text.
 5. All texts together have a limit; beyond it nothing is cut in silence, it is an error.
 
-In a folder, what is no text is passed over, and said in the notes. Documents such as PDFs are only fetched here: what
+In a folder, what is not text is skipped, and the notes say so. Documents such as PDFs are only fetched here: what
 turns them into text is `documents/reader.py`.
 """
 
@@ -52,7 +52,7 @@ class Context:
     Attributes:
         value: A text, a mapping of POSIX path to text, or None where there is none. What a job file encloses may be
             any JSON value.
-        notes: What was passed over, for the status file.
+        notes: What was skipped, for the status file.
     """
 
     value: Any = None
@@ -60,15 +60,15 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class FoundMaterial:
     """
     What was found for a run; its documents are still to be turned into text.
 
     Attributes:
         texts: Path → text.
-        documents: Path → bytes, of formats that are no text.
-        found: Those of the documents that a folder holds: one that cannot be read is passed over.
-        passed: What was passed over so far.
+        documents: Path → bytes, of formats that are not text.
+        found: Those of the documents that a folder holds: one that cannot be read is skipped.
+        passed: What was skipped so far.
         order: All paths, in which they came.
         is_mapping: Whether the material is a mapping of path to text, whatever its number.
     """
@@ -109,12 +109,12 @@ class Material:
 
 def read_context(
     root: Path, name: InputName | None, paths: Sequence[str] | None, *, outside_roots: Sequence[Path] = ()
-) -> Material:
+) -> FoundMaterial:
     """
     Return the material of a run of the input *name*; None for a run of none, whose *paths* are from the root. Blocks.
 
     Raises:
-        InputError: A named path is missing, lies outside, looks like a secret, is no text, or all is too large.
+        InputError: A named path is missing, lies outside, looks like a secret, is not text, or all is too large.
     """
     reader = _Reader([root.resolve(), *(folder.expanduser().resolve() for folder in outside_roots)])
     if paths is None:
@@ -170,7 +170,7 @@ class _Reader:
             self._read(resolved, shown, within)
 
     def _add_found(self, file: Path, shown: str, within: Path) -> None:
-        """Read a file that a folder holds; what is no text is passed over."""
+        """Read a file that a folder holds; what is not text is skipped."""
         if _is_secret(file, within):
             self._passed.append(shown)
             return
@@ -206,9 +206,9 @@ class _Reader:
             raise InputError(f"context: {shown} holds a private key, and would be sent to a model; it is refused")
         self._texts[shown] = text
 
-    def material(self, *, is_mapping: bool) -> Material:
+    def material(self, *, is_mapping: bool) -> FoundMaterial:
         """Return what was read."""
-        return Material(
+        return FoundMaterial(
             texts=self._texts,
             documents=self._documents,
             found=frozenset(self._found),

@@ -128,7 +128,7 @@ def _look(path: Path) -> os.stat_result:
 
 
 def _ask(folder: Path) -> None:
-    """Ask for permission and space, as far as the system tells."""
+    """Ask for permission and space, as far as the system says."""
     space = os.statvfs(folder)
     if space.f_flag & os.ST_RDONLY:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))

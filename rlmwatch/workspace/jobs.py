@@ -1,5 +1,5 @@
 """
-The folder `jobs/` as a letter box: what lies in it, what is taken out, what is set aside.
+The folder `jobs/`: what is in it, what is removed, what is set aside.
 
 It holds the status of every run of the last weeks, so 100,000 files are nothing unusual: names are listed, and only
 what a caller names is looked at.
@@ -153,7 +153,7 @@ def set_aside(root: Path, job_id: str) -> str | None:
     missing; else the file is moved. None where it is gone. Repeated for the same file, it does nothing.
 
     Raises:
-        WorkspaceError: It cannot be kept.
+        WorkspaceError: It cannot be stored.
     """
     name = f"{job_id}.json"
     try:

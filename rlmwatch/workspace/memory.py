@@ -44,7 +44,7 @@ class Remembered:
     The memory of a chat.
 
     Attributes:
-        warning: What the person is to be told (a damaged file was moved aside); None where all is well.
+        warning: What the person is to know (a damaged file was moved aside); None where all is well.
     """
 
     state: ChatState
@@ -82,7 +82,7 @@ def load_chat(root: Path, name: InputName, *, now: str) -> Remembered:
 
 def append_turn(root: Path, name: InputName, turn: Turn, *, now: str) -> str | None:
     """
-    Add *turn* to the conversation of *name*; return what the person is to be told, as `load_chat`.
+    Add *turn* to the conversation of *name*; return what the person is to know, as `load_chat`.
 
     The file is read here, just before it is written, so that what a person changed during the run stands.
     Idempotent: the turn of a run that is there already is left as it is, and so is the file. Not
@@ -99,9 +99,9 @@ def append_turn(root: Path, name: InputName, turn: Turn, *, now: str) -> str | N
 
 
 @dataclass(slots=True)
-class Answered:
+class AnsweredInputs:
     """
-    What was answered before, as the workspace itself tells it: for a daemon whose ledger knows nothing of a path.
+    What was answered before, as the workspace itself shows it: for a daemon whose ledger knows nothing of a path.
 
     An input was answered when a turn of its state file carries its digest, or the status file of a run that ended,
     however it ended: the ledger, too, does not ask the same bytes again after a failure.
@@ -184,7 +184,7 @@ def settled(path: Path, root: Path, model: type[Document]) -> Document | str | N
         except OSError as error:
             if error.errno not in _DAMAGE:
                 raise
-            return "it is no plain file, or far too large"
+            return "it is not a plain file, or far too large"
         if raw is None:
             return None
         try:

@@ -184,7 +184,7 @@ def host_rule(root: Path, me: str, *, now: str) -> Mine | Theirs:
         now: For the comment beside the line that it writes.
 
     Raises:
-        ConfigError: `rlmwatch.toml` is no TOML, or its `host` is no text.
+        ConfigError: `rlmwatch.toml` is not TOML, or its `host` is not text.
         WorkspaceError: It cannot be read or written.
     """
     host = _parse(root, _text(root)).get("host")

@@ -20,7 +20,7 @@ def statuses(root: Path) -> Iterator[StatusFile]:
     """
     Yield the status of every run, newest first: by its id, which begins with a second, and within that by its time.
 
-    Files that are no status are passed over. Costs one listing, and a read for each that is taken and for those of
+    Files that are not a status are skipped. Costs one listing, and a read for each that is taken and for those of
     the same second: the newest twenty of 100,000 are some twenty reads.
     """
     try:
@@ -48,7 +48,7 @@ def status(root: Path, job_id: str) -> StatusFile | None:
     Return the status of one run; None where there is no such file.
 
     Raises:
-        InputError: The file is no status.
+        InputError: The file is not a status.
     """
     try:
         raw = safe_open.read(root / JOBS / f"{job_id}{ENDING}", within=root, max_bytes=safe_open.MAX_BYTES)

@@ -2,11 +2,11 @@
 Put how a run ended into the workspace, beside its question.
 
 In this order: answer, memory, error file, answer so far, status. The status comes last, so whoever sees `complete`
-finds the answer. A crash at any point is mended by publishing again: each write is atomic, and writes nothing where
+finds the answer. A crash at any point is repaired by publishing again: each write is atomic, and writes nothing where
 its content is there already.
 
 An old run never covers a newer one. A run may be published late (the disk was full, another machine had taken over
-in between), and the workspace itself tells what came after it, by the times of the saves:
+in between), and the workspace itself shows what came after it, by the times of the saves:
 
 1. A turn of the chat, or an answered run with the same output, whose save is later: the answer is not written.
 2. Any ended run with the same output that wrote an answer or an error, whose save is later: the error file is left.
@@ -53,7 +53,7 @@ class PublishReport:
 
     Attributes:
         changed: POSIX paths of what was written or removed, memory aside; none when all was there already.
-        warnings: What the person is to be told; the status file's `notes` carry it too.
+        warnings: What the person is to know; the status file's `notes` carry it too.
         superseded: A later save was answered already, so the answer was not written.
     """
 
@@ -62,7 +62,9 @@ class PublishReport:
     superseded: bool = False
 
 
-def publish(root: Root, run: Run, *, by: status.Writer, now: str, progress: Progress | None = None) -> PublishReport:
+def publish(
+    root: Root, run: Run, *, by: status.DaemonProcess, now: str, progress: Progress | None = None
+) -> PublishReport:
     """
     Write answer, memory, error file and status of the ended *run*. Idempotent, and repeated after any crash.
 
@@ -138,8 +140,8 @@ def _beside(root: Root, run: Run, result: Result, name: InputName, *, now: str) 
         else:
             changed += _answer(root, name, result.answer, result.sources)
         if run.kind is not Kind.RESEARCH and name.kind in memory.HAVE_TURNS:
-            told = memory.append_turn(root.path, name, _turn(run, result, result.answer), now=now)
-            warnings += [told] if told else []
+            warning = memory.append_turn(root.path, name, _turn(run, result, result.answer), now=now)
+            warnings += [warning] if warning else []
     if run.kind is Kind.RESEARCH:
         used = Used(output_tokens=result.usage.output_tokens, cost_usd=result.usage.cost_usd or 0.0)
         turn = None if result.answer is None else _turn(run, result, result.answer)
@@ -162,6 +164,7 @@ def _turn(run: Run, result: Result, answer: str) -> Turn:
         input_digest=run.digest,
         partial=True if result.partial else None,
         reason=result.outcome.value if result.partial else None,
+        notes=result.notes or None,
         usage=UsageSoFar(**asdict(result.usage)),
     )
 
@@ -191,7 +194,7 @@ def _write(root: Root, path: str, text: str) -> bool:
 
 
 def _gone(root: Root, name: InputName) -> bool:
-    """Whether the person removed the folder of *name*; a link or a file in its place is an error to be mended."""
+    """Whether the person removed the folder of *name*; a link or a file in its place is an error for the person."""
     folder = (root.path / name.path).parent
     try:
         with safe_open.folder(folder, within=root.path):

@@ -42,7 +42,7 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class SessionFile:
     """
-    The session kept in *path*, which lies in *root*.
+    The session stored in *path*, which lies in *root*.
 
     Attributes:
         conversation: Its name, for the file.
@@ -54,7 +54,7 @@ class SessionFile:
 
     def load(self, *, now: str) -> tuple[SessionState, str | None]:
         """
-        Return the session, and what the person is to be told; a damaged file is moved aside first.
+        Return the session, and what the person is to know; a damaged file is moved aside first.
 
         Raises:
             WorkspaceError: It cannot be read, or a newer rlmwatch wrote it.

@@ -79,7 +79,7 @@ class Absent:
 @dataclass(frozen=True, slots=True)
 class NotAFile:
     """
-    What has the name is no regular file, or a link stands on the way to it.
+    What has the name is not a regular file, or a link stands on the way to it.
 
     Attributes:
         signature: What has the name; None where that is not known.
@@ -106,7 +106,7 @@ class Unreadable:
 Snapshot = Content | Changed | Absent | NotAFile | Unreadable
 
 
-class Writer(Enum):
+class WriterState(Enum):
     """Whether somebody has a file open for writing."""
 
     FREE = "free"
@@ -145,27 +145,27 @@ def look(root: Path, path: str) -> Signature | None:
         return None
 
 
-def writer(root: Path, path: str) -> Writer:
+def writer(root: Path, path: str) -> WriterState:
     """
     Ask the kernel whether somebody has *path* open for writing, by taking a read lease and giving it back at once.
 
-    FREE: nobody has (or it is no regular file, which `snapshot` will say). BUSY: somebody has. UNKNOWN: the file
+    FREE: nobody has (or it is not a regular file, which `snapshot` will say). BUSY: somebody has. UNKNOWN: the file
     system has no leases (FUSE, NFS), the file is not ours, or it cannot be opened.
 
     The lease is held for some 5 microseconds and never while reading: a writer that comes meanwhile would block.
-    One that comes within them makes the kernel tell us. By default it does so with SIGIO, which ends a process that
+    One that comes within them makes the kernel notify us. By default it does so with SIGIO, which ends a process that
     does not ignore it; here the lease is asked to use SIGURG, which is ignored unless a handler is installed. So no
     caller needs to prepare, and who installs a handler for SIGURG must expect it.
     """
     try:
         with _parent(root, path) as (folder, name):
             if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                return Writer.FREE
+                return WriterState.FREE
             fd = os.open(name, _FILE, dir_fd=folder)
     except BlockingIOError:
-        return Writer.BUSY
+        return WriterState.BUSY
     except OSError:
-        return Writer.UNKNOWN
+        return WriterState.UNKNOWN
     try:
         return _probe(fd)
     finally:
@@ -177,18 +177,18 @@ def signature(status: os.stat_result) -> Signature:
     return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def _probe(fd: int) -> Writer:
+def _probe(fd: int) -> WriterState:
     if not hasattr(fcntl, "F_SETLEASE"):
-        return Writer.UNKNOWN
+        return WriterState.UNKNOWN
     try:
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except BlockingIOError:
-        return Writer.BUSY
+        return WriterState.BUSY
     except OSError:
-        return Writer.UNKNOWN
-    return Writer.FREE
+        return WriterState.UNKNOWN
+    return WriterState.FREE
 
 
 @contextmanager

@@ -21,7 +21,16 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from rlmwatch.contract.documents import Caps, JobStatus, Progress, StatusFile, UsageSoFar, dump, read_status, second
+from rlmwatch.contract.documents import (
+    JobStatus,
+    Progress,
+    StatusCaps,
+    StatusFile,
+    UsageSoFar,
+    dump,
+    read_status,
+    second,
+)
 from rlmwatch.contract.names import JOBS, Submission, classify, input_name
 from rlmwatch.contract.text import digest
 from rlmwatch.errors import InputError
@@ -45,16 +54,29 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What is known of a run beside the ledger's row, while it goes on."""
+    """
+    What is known of a run beside the ledger's row, while it goes on.
+
+    Attributes:
+        waits_for: What it waits for, in words for the person: a provider that is asked again, or its rate limit.
+    """
 
     progress: Progress | None = None
     usage: UsageSoFar = field(default_factory=UsageSoFar)
-    budget: Caps = field(default_factory=Caps)
+    budget: StatusCaps = field(default_factory=StatusCaps)
     model: str | None = None
+    waits_for: str | None = None
+
+    @property
+    def shown(self) -> Progress | None:
+        """How far the run is; where it waits, what for."""
+        if self.waits_for is None:
+            return self.progress
+        return (self.progress or Progress()).model_copy(update={"note": self.waits_for})
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class DaemonProcess:
     """The daemon that writes: its machine and process."""
 
     host: str
@@ -67,7 +89,7 @@ def job_id(run: Run) -> str:
     return name.job_id if isinstance(name, Submission) else run.run_id
 
 
-def build(run: Run, *, live: Live, by: Writer, now: str) -> StatusFile:
+def build(run: Run, *, live: Live, by: DaemonProcess, now: str) -> StatusFile:
     """Return the status of *run* as pollers see it. Pure; an ended run's says nothing of *now*."""
     name = input_name(run.path)
     result = run.result
@@ -84,21 +106,21 @@ def build(run: Run, *, live: Live, by: Writer, now: str) -> StatusFile:
         started_at=run.started_at,
         completed_at=run.completed_at,
         updated_at=(run.completed_at or now) if run.status.ended else now,
-        progress=live.progress,
+        progress=live.shown,
         usage=UsageSoFar(**asdict(result.usage)) if result else live.usage,
         budget=live.budget,
         answer=result.answer if result else None,
-        error=result.error if result else run.held_for,
+        error=result.error if result else run.held_for or live.waits_for,
         attempt=run.attempt,
         pid=by.pid,
         host=by.host,
-        model=(result.model if result else None) or live.model or (run.pinned or {}).get("model"),
+        model=(result.model if result else None) or live.model or (run.frozen or {}).get("model"),
         notes=(*run.enclosed.get("notes", ()), *(result.notes if result else ())),
     )
 
 
 @dataclass(slots=True)
-class _Said:
+class _LastWrite:
     """What was last written of a run, and what waits to be."""
 
     about: tuple[JobStatus, int, str | None]
@@ -106,9 +128,9 @@ class _Said:
     waiting: StatusFile | None = None
 
 
-def _due(said: _Said, at: datetime) -> bool:
+def _due(last: _LastWrite, at: datetime) -> bool:
     """Whether a second has passed, in either direction: a clock that was set back must not silence a run."""
-    return abs(at - said.at) >= timedelta(seconds=EVERY_S)
+    return abs(at - last.at) >= timedelta(seconds=EVERY_S)
 
 
 @dataclass(slots=True)
@@ -122,22 +144,22 @@ class StatusBoard:
     """
 
     root: Root
-    by: Writer
-    _said: dict[str, _Said] = field(default_factory=dict)
+    by: DaemonProcess
+    _written: dict[str, _LastWrite] = field(default_factory=dict)
 
     @property
     def waits(self) -> bool:
         """Whether something waits for its second: asked once a second, so it takes no lock."""
-        return any(said.waiting is not None for said in list(self._said.values()))
+        return any(last.waiting is not None for last in list(self._written.values()))
 
     def progress_of(self, run_id: str) -> Progress | None:
         """Return how far a run is, where that waits for its second; None where its file says it already."""
-        said = self._said.get(run_id)
-        return said.waiting.progress if said is not None and said.waiting is not None else None
+        last = self._written.get(run_id)
+        return last.waiting.progress if last is not None and last.waiting is not None else None
 
     def update(self, run: Run, live: Live | None = None, *, now: str) -> bool:
         """
-        Say where *run* is; False where that waits for its second (see `flush`), or may not be said (rules 1, 3, 4).
+        Say where *run* is; False where that waits for its second (see `flush`), or may not be written (rules 1, 3, 4).
 
         Of an ended run what waits is dropped: a file deleted meanwhile would come back as a run that goes on.
 
@@ -146,17 +168,17 @@ class StatusBoard:
         """
         with self.root.status_lock:
             if run.status.ended:
-                self._said.pop(run.run_id, None)
+                self._written.pop(run.run_id, None)
                 return False
             status = build(run, live=live or Live(), by=self.by, now=now)
             at = datetime.fromisoformat(now)
-            about = (status.status, status.attempt, status.error)
-            said = self._said.get(run.run_id)
-            if said and said.about == about and not _due(said, at):
-                if said.waiting is None or said.waiting.updated_at <= now:  # threads may come in another order
-                    said.waiting = status
+            about = (status.status, status.attempt, run.held_for)
+            last = self._written.get(run.run_id)
+            if last and last.about == about and not _due(last, at):
+                if last.waiting is None or last.waiting.updated_at <= now:  # threads may come in another order
+                    last.waiting = status
                 return False
-            self._said[run.run_id] = _Said(about, at)
+            self._written[run.run_id] = _LastWrite(about, at)
             return self._write(run.run_id, status)
 
     def flush(self, *, now: str) -> int:
@@ -169,28 +191,28 @@ class StatusBoard:
         written = 0
         at = datetime.fromisoformat(now)
         with self.root.status_lock:
-            for run_id, said in [each for each in self._said.items() if _due(each[1], at)]:
-                if said.waiting is None:
-                    del self._said[run_id]  # its next update is due at once, if there is one
+            for run_id, last in [each for each in self._written.items() if _due(each[1], at)]:
+                if last.waiting is None:
+                    del self._written[run_id]  # its next update is due at once, if there is one
                     continue
-                status, said.waiting, said.at = said.waiting, None, at
+                status, last.waiting, last.at = last.waiting, None, at
                 written += self._write(run_id, status.model_copy(update={"updated_at": now}))
         return written
 
     def _write(self, run_id: str, status: StatusFile) -> bool:
-        """Write *status* if it may be said."""
+        """Write *status* if it may be written."""
         standing = _standing(self.root, status)
         if isinstance(standing, _Strange) or (standing and standing.status.ended):
-            self._said.pop(run_id, None)
+            self._written.pop(run_id, None)
             return False
         if standing and standing.status.stage > status.status.stage:
-            kept = {"status": standing.status, "started_at": status.started_at or standing.started_at}
-            status = status.model_copy(update=kept)
+            earlier = {"status": standing.status, "started_at": status.started_at or standing.started_at}
+            status = status.model_copy(update=earlier)
         return _store(self.root, status)
 
 
 def end(
-    root: Root, run: Run, *, warnings: tuple[str, ...], by: Writer, now: str, progress: Progress | None = None
+    root: Root, run: Run, *, warnings: tuple[str, ...], by: DaemonProcess, now: str, progress: Progress | None = None
 ) -> bool:
     """
     Write the status of the ended *run*; False where it stands there already, or rule 3 forbids.
@@ -201,7 +223,7 @@ def end(
     Args:
         root: The workspace.
         run: With how it ended.
-        warnings: What the person is to be told.
+        warnings: What the person is to know.
         by: Who writes.
         now: RFC 3339.
         progress: How far it came, where that was not written before.
@@ -217,13 +239,17 @@ def end(
             return False
         status = status.model_copy(update={"notes": (*status.notes, *warnings)})
         if standing is not None and standing.input_digest == status.input_digest:
-            kept = {"budget": standing.budget, "progress": standing.progress, "model": status.model or standing.model}
-            status = status.model_copy(update=kept)
+            earlier = {
+                "budget": standing.budget,
+                "progress": standing.progress,
+                "model": status.model or standing.model,
+            }
+            status = status.model_copy(update=earlier)
             if progress is not None and not standing.status.ended:
                 status = status.model_copy(update={"progress": progress})
             if standing.status.ended:
-                told = [note for note in standing.notes if note not in status.notes]
-                same = {"pid": standing.pid, "host": standing.host, "notes": (*status.notes, *told)}
+                before = [note for note in standing.notes if note not in status.notes]
+                same = {"pid": standing.pid, "host": standing.host, "notes": (*status.notes, *before)}
                 status = status.model_copy(update=same)
         return _store(root, status)
 

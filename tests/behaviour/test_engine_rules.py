@@ -486,7 +486,7 @@ class Refusing:
     def __init__(self, error):
         self.error = error
 
-    async def open(self, values, *, seed=None):
+    async def open(self, values, *, seed=None, run=""):
         raise self.error
 
     async def aclose(self):

@@ -121,8 +121,8 @@ async def happens(ledger: SqliteLedger, event: Event, run: Run) -> None:
         await ledger.release_held(now=at(5))
     elif event is Event.CANCEL:
         await ledger.cancel(run.run_id, "enough", now=at(5))
-    elif event is Event.ADOPT:
-        await ledger.adopt(now=at(5))
+    elif event is Event.RECLAIM:
+        await ledger.reclaim(now=at(5))
     elif event is Event.SUPERSEDE:
         later = await running(ledger, "later", run.path)
         await ledger.finish(later.run_id, later.attempt, DONE, now=at(5))
@@ -251,10 +251,10 @@ class LedgerSuite:
     async def test_replace_keeps_a_run_that_a_crash_interrupted(self, ledger):
         """With `replace`, a run that had started before a crash goes on; with `cancel`, it ends."""
         await running(ledger, "1")
-        [adopted] = await ledger.adopt(now=at(2))
+        [reclaimed] = await ledger.reclaim(now=at(2))
         assert (await ledger.admit(saved("2"), on_new_save=OnNewSave.REPLACE, now=at(3))).replaced == ()
         third = await ledger.admit(saved("3"), on_new_save=OnNewSave.CANCEL, now=at(4))
-        assert adopted.run_id in [run.run_id for run in third.replaced]
+        assert reclaimed.run_id in [run.run_id for run in third.replaced]
 
     @story
     async def test_replace_ends_a_held_run(self, ledger):
@@ -302,8 +302,8 @@ class LedgerSuite:
         """After a crash a run is pending again, with its first start, its attempts and its journal kept."""
         run = await running(ledger)
         await ledger.intend(run.run_id, 1, a_call(), ceilings=NO_CEILING, now=at(1))
-        [adopted] = await ledger.adopt(now=at(2))
-        assert (adopted.status, adopted.attempt, adopted.started_at) == (RunStatus.PENDING, 1, at(1))
+        [reclaimed] = await ledger.reclaim(now=at(2))
+        assert (reclaimed.status, reclaimed.attempt, reclaimed.started_at) == (RunStatus.PENDING, 1, at(1))
         second = await ledger.claim(run.run_id, now=at(3))
         assert (second.attempt, second.started_at) == (2, at(1))
         assert len(await ledger.entries(run.run_id)) == 1
@@ -312,12 +312,12 @@ class LedgerSuite:
     async def test_the_first_pin_stays(self, ledger):
         """What must not change between attempts is fixed by the first attempt."""
         run = await running(ledger)
-        assert await ledger.pin(run.run_id, 1, {"model": "old", "seed": 7}) == {"model": "old", "seed": 7}
-        await ledger.adopt(now=at(2))
+        assert await ledger.freeze(run.run_id, 1, {"model": "old", "seed": 7}) == {"model": "old", "seed": 7}
+        await ledger.reclaim(now=at(2))
         await ledger.claim(run.run_id, now=at(3))
-        assert await ledger.pin(run.run_id, 2, {"model": "new"}) == {"model": "old", "seed": 7}
+        assert await ledger.freeze(run.run_id, 2, {"model": "new"}) == {"model": "old", "seed": 7}
         with pytest.raises(Fenced):
-            await ledger.pin(run.run_id, 1, {"model": "new"})
+            await ledger.freeze(run.run_id, 1, {"model": "new"})
 
     @story
     async def test_a_held_run_says_why_until_it_is_released(self, ledger):
@@ -331,23 +331,23 @@ class LedgerSuite:
 
     @story
     async def test_what_was_pinned_goes_with_the_release_unless_something_was_paid(self, ledger):
-        """A model that a person mends is asked in place of the pinned one, but where replies of that were paid for."""
+        """A model that a person mends is asked in place of the frozen one, but where replies of that were paid for."""
         for number, (paid, kept) in enumerate(((False, None), (True, {"model": "gone"}))):
             run = await running(ledger, "1", f"{number}_input.txt")
-            await ledger.pin(run.run_id, 1, {"model": "gone"})
+            await ledger.freeze(run.run_id, 1, {"model": "gone"})
             if paid:
                 await ledger.intend(run.run_id, 1, a_call(), ceilings=NO_CEILING, now=at(2))
                 await ledger.record(run.run_id, a_call().key, {"text": "x"}, Usage(1, 1, 0.0, 1), now=at(2))
             await ledger.hold(run.run_id, 1, "no such model", now=at(3))
             [released] = await ledger.release_held(now=at(4))
-            assert released.pinned == kept
+            assert released.frozen == kept
             await ledger.claim(run.run_id, now=at(5))
 
     @story
     async def test_a_slower_twin_writes_nothing(self, ledger):
         """An attempt that was taken over can neither pay, hold nor finish."""
         run = await running(ledger)
-        await ledger.adopt(now=at(2))
+        await ledger.reclaim(now=at(2))
         await ledger.claim(run.run_id, now=at(3))
         assert await ledger.finish(run.run_id, 1, DONE, now=at(4)) is None
         assert await ledger.hold(run.run_id, 1, "no key", now=at(4)) is None
@@ -409,7 +409,7 @@ class LedgerSuite:
         run = await running(ledger)
         await ledger.intend(run.run_id, 1, a_call(), ceilings=NO_CEILING, now=at(1))
         await ledger.record(run.run_id, a_call().key, {}, Usage(5, 6, 0.002, 1), now=at(1))
-        await ledger.adopt(now=at(2))
+        await ledger.reclaim(now=at(2))
         ended = await ledger.cancel(run.run_id, "enough", now=at(3))
         usage = Usage(5, 6, 0.002, 1)
         assert ended.result == Result(RunStatus.CANCELLED, Outcome.CANCELLED, error="enough", usage=usage)
@@ -465,7 +465,7 @@ class LedgerSuite:
         usage = Usage(10, 20, 0.004, 1)
         for text in ("first", "second"):  # idempotent: the first stays
             await ledger.record(run.run_id, a_call().key, {"text": text}, usage, now=at(2))
-        await ledger.adopt(now=at(3))
+        await ledger.reclaim(now=at(3))
         await ledger.claim(run.run_id, now=at(4))
         entry = await ledger.intend(run.run_id, 2, a_call(), ceilings=Ceilings(per_day_usd=0.001), now=at(5))
         assert (entry.state, entry.reply, entry.usage) == (CallState.DONE, {"text": "first"}, usage)
@@ -477,7 +477,7 @@ class LedgerSuite:
         """What was in flight at a crash keeps its reservation as spent, and is called again beside it."""
         run = await running(ledger)
         await ledger.intend(run.run_id, 1, a_call(), ceilings=NO_CEILING, now=at(1))
-        await ledger.adopt(now=at(2))
+        await ledger.reclaim(now=at(2))
         await ledger.claim(run.run_id, now=at(3))
         assert await ledger.usage(run.run_id) == Usage(0, 100, 0.01, 1)
         assert await ledger.intend(run.run_id, 2, a_call(), ceilings=NO_CEILING, now=at(4)) is None
@@ -518,7 +518,7 @@ class LedgerSuite:
         run = await running(ledger)
         await ledger.intend(run.run_id, 1, a_call("cancelled"), ceilings=NO_CEILING, now=at(1))
         await ledger.intend(run.run_id, 1, a_call("taken over"), ceilings=NO_CEILING, now=at(1))
-        await ledger.adopt(now=at(2))
+        await ledger.reclaim(now=at(2))
         await ledger.claim(run.run_id, now=at(2))
         await ledger.intend(run.run_id, 2, a_call("taken over"), ceilings=NO_CEILING, now=at(2))
         await ledger.release(run.run_id, "taken over", now=at(3))

@@ -65,7 +65,7 @@ def test_workspaces_do_not_see_each_other(shared):
         assert await ours.find(other.run_id) is None
         assert await ours.unknown([run.run_id, other.run_id]) == {other.run_id}
         await theirs.claim(other.run_id, now=at(1))
-        assert await ours.adopt(now=at(2)) == []
+        assert await ours.reclaim(now=at(2)) == []
         assert (await ours.count())["running"] == 0
         assert await ours.release_held(now=at(2)) == []
         await theirs.finish(other.run_id, 1, DONE, now=at(3))
@@ -221,19 +221,19 @@ def test_a_parcel_stays_until_its_run_is_published(shared):
     async def tell() -> None:
         ledger, worker = opened(shared), opened(shared, None)
         run = await admitted(ledger, "q")
-        await ledger.hand_out(run.run_id, b"first\x00")
-        await ledger.hand_out(run.run_id, b"second")
-        assert (await worker.errand(run.run_id)).parcel == b"first\x00"
+        await ledger.dispatch(run.run_id, b"first\x00")
+        await ledger.dispatch(run.run_id, b"second")
+        assert (await worker.dispatched(run.run_id)).payload == b"first\x00"
         claimed = await worker.claim_for(run.run_id, 7, now=at(1))
-        await worker.tell_live(run.run_id, claimed.attempt + 1, '{"n": 0}')  # another attempt's
-        await worker.tell_live(run.run_id, claimed.attempt, '{"n": 1}')
-        [seen] = (await ledger.seen()).values()
-        assert (seen.status, seen.attempt, seen.live) == ("running", 1, {"n": 1})
+        await worker.report_progress(run.run_id, claimed.attempt + 1, '{"n": 0}')  # another attempt's
+        await worker.report_progress(run.run_id, claimed.attempt, '{"n": 1}')
+        [seen] = (await ledger.dispatch_states()).values()
+        assert (seen.status, seen.attempt, seen.progress) == ("running", 1, {"n": 1})
         await worker.finish(run.run_id, claimed.attempt, DONE, now=at(2))
-        assert (await ledger.seen())[run.run_id].status == "complete"
+        assert (await ledger.dispatch_states())[run.run_id].status == "complete"
         await ledger.published(run.run_id)
-        assert await ledger.seen() == {}
-        assert await worker.errand(run.run_id) is None
+        assert await ledger.dispatch_states() == {}
+        assert await worker.dispatched(run.run_id) is None
         await ledger.aclose()
         await worker.aclose()
 
@@ -247,7 +247,7 @@ def test_a_worker_asks_by_run_ids_alone(shared):
         ledger, worker = opened(shared), opened(shared, None)
         run = await admitted(ledger, "q")
         await worker.claim_for(run.run_id, 7, now=at(1))
-        await worker.pin(run.run_id, 1, {"model": "m"})
+        await worker.freeze(run.run_id, 1, {"model": "m"})
         assert await worker.intend(run.run_id, 1, a_call(), ceilings=NO_CEILING, now=at(1)) is None
         await worker.record(run.run_id, a_call().key, {"t": 1}, Usage(1, 1, 0.001, 1), now=at(1))
         assert (await worker.usage(run.run_id)).llm_calls == 1

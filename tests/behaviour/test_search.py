@@ -170,3 +170,20 @@ def test_a_reply_survives_the_journal(subject):
         assert SearchReply.kept(json.loads(json.dumps(asdict(reply)))) == reply
 
     subject.run(test)
+
+
+def test_a_page_that_exa_could_not_read_has_no_text():
+    """A result whose status is an error counts as a page without text, whatever stands in it."""
+    more = {"statuses": [{"id": "https://a.example/", "status": "error", "error": {"tag": "CRAWL_TIMEOUT"}}]}
+    with ExaServer(
+        [Found([result("https://a.example/", text="Just a moment..."), result("https://b.example/")], more=more)]
+    ) as server:
+
+        async def pages():
+            exa = ExaSearch(SecretStr("exa-0123456789"), server.url)
+            try:
+                return (await exa.search(SearchQuery("q"))).pages
+            finally:
+                await exa.aclose()
+
+        assert [bool(page.text) for page in asyncio.run(pages())] == [False, True]

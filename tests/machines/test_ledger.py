@@ -169,17 +169,17 @@ class LedgerMachine(RuleBasedStateMachine):
             assert claimed is None
 
     @rule(n=NTH, stale=st.booleans(), seed=st.integers(0, 3))
-    def pin(self, n, stale, seed):
+    def freeze(self, n, stale, seed):
         run = self.nth(n)
         if run is None:
             return
         attempt = run.attempt - stale
         if self.owned(run, attempt):
-            run = self.move(run, pinned=run.pinned or {"seed": seed})
-            assert self.do(self.ledger.pin(run.run_id, attempt, {"seed": seed})) == run.pinned
+            run = self.move(run, frozen=run.frozen or {"seed": seed})
+            assert self.do(self.ledger.freeze(run.run_id, attempt, {"seed": seed})) == run.frozen
         else:
             with pytest.raises(Fenced):
-                self.do(self.ledger.pin(run.run_id, attempt, {"seed": seed}))
+                self.do(self.ledger.freeze(run.run_id, attempt, {"seed": seed}))
 
     @rule(n=NTH, stale=st.booleans())
     def hold(self, n, stale):
@@ -199,10 +199,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert released == [self.move(run, status=RunStatus.PENDING, held_for=None) for run in held]
 
     @rule()
-    def adopt(self):
-        adopted = self.do(self.ledger.adopt(now=self.now()))
+    def reclaim(self):
+        reclaimed = self.do(self.ledger.reclaim(now=self.now()))
         orphans = [run for run in self.runs.values() if run.status is RunStatus.RUNNING]
-        assert adopted == [self.move(run, status=RunStatus.PENDING) for run in orphans]
+        assert reclaimed == [self.move(run, status=RunStatus.PENDING) for run in orphans]
 
     @rule(n=NTH, stale=st.booleans(), status=st.sampled_from([s for s in RunStatus if s.ended]))
     def finish(self, n, stale, status):

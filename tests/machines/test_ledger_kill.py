@@ -65,7 +65,7 @@ async def check(path: Path, said: list[list[str]]) -> None:
     assert await ledger.count() == {s: sum(run.status is s for run in runs.values()) for s in RunStatus}
     cents = sum(0.001 if state is CallState.DONE else 0.01 for state in states.values())
     assert round((await ledger.spent_usd(now="2026-11-24T10:00:00.000Z"))[0], 6) == round(cents, 6)
-    for run in await ledger.adopt(now="2026-11-24T10:00:00.000Z"):
+    for run in await ledger.reclaim(now="2026-11-24T10:00:00.000Z"):
         await ledger.cancel(run.run_id, "killed", now="2026-11-24T10:00:00.000Z")
     await ledger.aclose()
 

@@ -95,7 +95,7 @@ class Scheduling(RuleBasedStateMachine):
     @rule()
     def kill(self) -> None:
         for run in self.having(RunStatus.RUNNING):
-            self.move(run, Event.ADOPT)
+            self.move(run, Event.RECLAIM)
 
     @invariant()
     def one_at_a_time(self) -> None:

@@ -32,6 +32,12 @@ class Attempt(NamedTuple):
 
 
 CTYPES = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nlibc.syscall.restype = ctypes.c_long\n"
+PAGES = CTYPES + (
+    "libc.mmap.restype = libc.mremap.restype = ctypes.c_size_t\nlibc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t,"
+    " ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]\n"
+    "libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]\n"
+    "libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]\nPAGE, FAILED = 4096, 2**64 - 1\n"
+)
 CHANNEL = """
 import gc, json, os, threading, time
 channel = [o for o in gc.get_objects() if type(o).__name__ == "Channel"][0]
@@ -185,11 +191,12 @@ KERNEL = {
     "eventfd": "import os\nos.eventfd(0)\nprint('LEAK')",
     "undoing seccomp": CTYPES + "print('LEAK' if libc.prctl(22, 0, 0, 0, 0) == 0 or libc.prctl(4, 1, 0, 0, 0) == 0"
     " else 'no')",
-    "writable and executable pages": "import mmap\nmmap.mmap(-1, 4096, prot=7)\nprint('LEAK')",
-    "pages made executable": CTYPES + "import mmap\nm = mmap.mmap(-1, 4096)\n"
+    "writable and executable pages": "import mmap\nmmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, 7)\nprint('LEAK')",
+    "pages made executable": CTYPES + "import mmap\nm = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
     "at = ctypes.addressof(ctypes.c_char.from_buffer(m))\n"
     "print('LEAK' if libc.mprotect(ctypes.c_void_p(at), 4096, 5) == 0 else 'no')",
-    "pages made executable by key": CTYPES + "import mmap\nm = mmap.mmap(-1, 4096)\n"
+    "pages made executable by key": CTYPES
+    + "import mmap\nm = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
     "at = ctypes.addressof(ctypes.c_char.from_buffer(m))\n"
     "print('LEAK' if libc.syscall(NR['pkey_mprotect'], ctypes.c_void_p(at), 4096, 5, -1) == 0 else 'no')",
     "readable means executable": CTYPES + "print('LEAK' if libc.personality(0x0400000) >= 0 else 'no')",
@@ -202,8 +209,38 @@ BOMBS = {
     "threads": "import threading\nstop = threading.Event()\nthreading.stack_size(65536)\n"
     "for _ in range(400): threading.Thread(target=stop.wait, daemon=True).start()\nprint('LEAK')",
     "descriptors": "import socket\nx = [socket.socketpair() for _ in range(100)]\nprint('LEAK')",
-    "mapped memory": "import mmap\nx = [mmap.mmap(-1, 1 << 28) for _ in range(12)]\nprint('LEAK')",
+    "mapped memory": "import mmap\nx = [mmap.mmap(-1, 1 << 28, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) for _ in range(12)]\n"
+    "print('LEAK')",
     "output": "for _ in range(40): print('LEAK' * (1 << 18))",
+}
+# More than the limit of a session, by what its address space does not show.
+MEMORY = {
+    "shared pages unmapped but for one": PAGES + "size = 64 << 20\nkept = []\nfor _ in range(10):\n"
+    "    at = libc.mmap(None, size, 3, 0x21, -1, 0)\n    assert at != FAILED\n    ctypes.memset(at, 7, size)\n"
+    "    libc.munmap(at + PAGE, size - PAGE)\n    kept.append(at)\n"
+    "still = 0\nfor at in kept:\n    whole = libc.mremap(at, PAGE, size, 1)\n    assert whole != FAILED\n"
+    "    still += size * (ctypes.string_at(whole + size - 1, 1) == bytes([7]))\n    libc.munmap(whole + PAGE, size - PAGE)\n"
+    "print('LEAK' if still > 600 << 20 else 'no')",
+    "shared pages by the mmap module": "import mmap\nm = mmap.mmap(-1, 1 << 20)\nm[0] = 7\nprint('LEAK')",
+    "page tables": PAGES + "import time\nfor n in range(60_000):\n"
+    "    at = libc.mmap((1 << 40) + (n << 30), PAGE, 3, 0x100022, -1, 0)\n    assert at != FAILED\n"
+    "    ctypes.memset(at, 7, 1)\ntime.sleep(0.5)\nprint('LEAK')",
+}
+CLOCKS = {
+    "processor time of another process": "import time\nprint('LEAK' if time.clock_gettime(~VICTIM << 3 | 2) >= 0 else 'no')",
+    "whether a process is there, by its clock": "import time\nprint('LEAK' if time.clock_getres(~VICTIM << 3 | 2) else 'no')",
+    "waiting for another's processor time": CTYPES + "past = (ctypes.c_long * 2)(0, 0)\n"
+    "print('LEAK' if libc.clock_nanosleep(~VICTIM << 3 | 2, 1, past, None) == 0 else 'no')",
+    "all processes, by their clocks": "import time\nfound = 0\nfor pid in range(1, VICTIM + 1):\n    try:\n"
+    "        time.clock_gettime(~pid << 3 | 2)\n        found += 1\n    except OSError: pass\n"
+    "print('LEAK' if found > 1 else 'no')",
+}
+AFFINITY = {
+    "processors of another process": "import os\nprint('LEAK' if os.sched_getaffinity(VICTIM) else 'no')",
+    "processors of the parent": CTYPES + "mask = ctypes.create_string_buffer(128)\n"
+    "print('LEAK' if libc.sched_getaffinity(1, 128, mask) == 0 else 'no')",
+    "all processes, by their processors": "import os\nfound = 0\nfor pid in range(1, VICTIM + 1):\n    try:\n"
+    "        os.sched_getaffinity(pid)\n        found += 1\n    except OSError: pass\nprint('LEAK' if found > 1 else 'no')",
 }
 DISTURBING = {
     "a 32-bit system call": CTYPES + "print('LEAK' if libc.syscall(0x40000000 | 39) > 0 else 'no')",
@@ -296,6 +333,9 @@ ESCAPES: tuple[Attempt, ...] = (
     *_all("starting and signalling", STARTING),
     *_all("kernel and executable pages", KERNEL),
     *_all("bombs", BOMBS),
+    *_all("kinds of memory", MEMORY),
+    *_all("clocks of others", CLOCKS),
+    *_all("processors of others", AFFINITY),
     *_all("disturbing", DISTURBING, leaks=False),
     *_all("frames", FRAMES, before=CHANNEL, leaks=False),
 )

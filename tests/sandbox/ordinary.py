@@ -118,6 +118,14 @@ ORDINARY: dict[str, str] = {
     "    assert sum(x.result() for x in as_completed(f)) == 31",
     "threads and locks": "import threading, queue\nq = queue.Queue()\nlock = threading.Lock()\ndef work():\n    with lock: q.put(1)\n"
     "ts = [threading.Thread(target=work) for _ in range(10)]\n[t.start() for t in ts]\n[t.join() for t in ts]\nassert q.qsize() == 10",
+    "clocks and processors": "import os, time\nassert time.thread_time() >= 0 and time.process_time() > 0 and os.cpu_count() > 0\n"
+    "assert all(time.get_clock_info(c).resolution > 0 for c in ('monotonic', 'time', 'process_time', 'thread_time'))\n"
+    "assert os.sched_getaffinity(0) and time.clock_gettime(time.CLOCK_BOOTTIME) > 0 and time.clock_gettime_ns(time.CLOCK_TAI)",
+    "where a thread's stack is": "import ctypes, threading\nlibc = ctypes.CDLL(None)\ndef ask():\n"
+    "    libc.pthread_self.restype = ctypes.c_void_p\n"
+    "    found.append(libc.pthread_getattr_np(ctypes.c_void_p(libc.pthread_self()), ctypes.create_string_buffer(64)))\n"
+    "found = []\nt = threading.Thread(target=ask)\nt.start()\nt.join()\nassert found == [0], found",
+    "private mapped memory": "import mmap\nm = mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\nm[5] = 1\nm.close()",
     "asyncio": "import asyncio\nasync def one(n):\n    await asyncio.sleep(0.001)\n    return n\nasync def main():\n"
     "    return await asyncio.gather(*(one(n) for n in range(5)))\nassert asyncio.run(main()) == [0, 1, 2, 3, 4]",
     "asyncio with threads and timeouts": "import asyncio\nasync def main():\n    async with asyncio.timeout(5):\n"

@@ -1,7 +1,7 @@
 """
 Play attempts: in a bare subprocess, and in the sandbox of a policy. A module for tests, and a program that tests start.
 
-As a program (`play.py SECONDS VARIANT`, see `VARIANTS`) it prints one JSON object, attempt → verdict, so that it can
+As a program (`play.py VARIANT PYTHON`, see `VARIANTS`) it prints one JSON object, attempt → verdict, so that it can
 be run as another user.
 """
 
@@ -92,7 +92,7 @@ class Lures:
         touched: What the sockets received or accepted.
     """
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, python: str) -> None:
         self.touched: list[str] = []
         self._folder = folder
         self._stack = stack
@@ -101,7 +101,7 @@ class Lures:
         self.fresh()
         (folder / "secret.txt").write_text(CANARY)
         victim = subprocess.Popen(
-            [sys.executable, "-S", "-c", _VICTIM],
+            [python, "-S", "-c", _VICTIM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"SECRET": CANARY},
@@ -186,13 +186,13 @@ class Lures:
 
 
 @contextmanager
-def lures() -> Iterator[Lures]:
-    """Lay the lures, and take them away."""
+def lures(python: str = sys.executable) -> Iterator[Lures]:
+    """Lay the lures, one of which is a process of *python*, and take them away."""
     os.environ["SECRET"] = CANARY
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lures-", ignore_cleanup_errors=True)))
         stack.callback(os.environ.pop, "SECRET", None)
-        yield Lures(folder, stack)
+        yield Lures(folder, stack, python)
 
 
 def play_bare(attempts: Sequence[Attempt]) -> dict[str, Verdict]:
@@ -227,7 +227,7 @@ async def play_sandboxed(
     """Play the *attempts* under *policy*, each in a session of its own, some at a time."""
     sandbox = ProcessSandbox(policy, python=python)
     verdicts: dict[str, Verdict] = {}
-    with lures() as laid:
+    with lures(python) as laid:
         await sandbox.start()
         turns = asyncio.Semaphore(5)  # most of them wait most of the time
 
@@ -315,7 +315,8 @@ def stage(folder: Path) -> dict[str, str]:
     """
     Copy what a play needs into *folder* for any user to read, and return its environment and the interpreter.
 
-    The interpreter is copied only where it lies in somebody's home.
+    The interpreter is copied only where it lies in somebody's home. A copy is started by a script that says where its
+    shared library is now: the path that was built into it leads to where this user may not look.
     """
     import structlog
 
@@ -338,7 +339,11 @@ def _reachable_python(folder: Path) -> str:
     (folder / "python/bin").mkdir()
     for shared in Path(sys.base_prefix, "lib").glob("libpython*.so*"):
         shutil.copy2(shared, folder / "python/lib")
-    return shutil.copy2(python, folder / "python/bin" / python.name)
+    program = shutil.copy2(python, folder / "python/bin" / python.name)
+    starter = folder / "start-python"
+    starter.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH="{folder}/python/lib" exec "{program}" "$@"\n')
+    starter.chmod(0o755)
+    return str(starter)
 
 
 def play_as(user: int | None, variant: str) -> dict[str, Verdict]:
@@ -346,7 +351,7 @@ def play_as(user: int | None, variant: str) -> dict[str, Verdict]:
     with tempfile.TemporaryDirectory(prefix="play-", ignore_cleanup_errors=True) as folder:
         staged = stage(Path(folder))
         program = subprocess.run(
-            [staged["python"], f"{folder}/sandbox/play.py", variant],
+            [staged["python"], f"{folder}/sandbox/play.py", variant, staged["python"]],
             env={"PYTHONPATH": staged["PYTHONPATH"], "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/"},
             **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
             cwd="/",
@@ -360,5 +365,5 @@ def play_as(user: int | None, variant: str) -> dict[str, Verdict]:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    played = asyncio.run(play_sandboxed(VARIANTS[sys.argv[1]], ESCAPES))
+    played = asyncio.run(play_sandboxed(VARIANTS[sys.argv[1]], ESCAPES, sys.argv[2]))
     sys.stdout.write(json.dumps({name: dataclasses.asdict(verdict) for name, verdict in played.items()}) + "\n")

@@ -9,7 +9,7 @@ from saves.replay import Event, File, Trace, play
 from watchdog import events as watchdog_events
 
 from rlmwatch.contract.names import input_name
-from rlmwatch.watch.observer import Seen, translate
+from rlmwatch.watch.observer import PathEvent, translate
 from rlmwatch.watch.settle import Settling
 
 _DIRECTORY = {
@@ -105,13 +105,13 @@ class Virtual:
         if kind is None or self.rescan_s:
             return
         for path, seen in translate(kind(event.src, event.dest or "")):
-            if seen is Seen.FOLDER:
+            if seen is PathEvent.FOLDER:
                 self._walk(f"{path}/")
             elif input_name(path) is None:
                 continue
-            elif seen is Seen.DONE:
+            elif seen is PathEvent.DONE:
                 self._settling.done(path, now=self._now)
-            elif seen is Seen.WRITING:
+            elif seen is PathEvent.WRITING:
                 self._settling.writing(path, now=self._now)
             else:
                 self._settling.gone(path)

@@ -294,7 +294,7 @@ def test_a_worker_that_was_only_slow_writes_nothing(tmp_path, postgres: Postgres
         machine = Home(tmp_path / "another", provider)
         machine.set(f'ledger = "{url}"\n')
         with machine.daemon(program=WORKER) as other:
-            other.wait("run.started")  # whoever swept first had adopted it
+            other.wait("run.started")  # whoever swept first had reclaimed it
             provider.wait_for_calls(2)
             first.set()
             slow.process.send_signal(signal.SIGCONT)

@@ -73,6 +73,18 @@ def test_run_once_answers_what_is_there_and_says_how_it_went(home: Home, provide
     assert home.cli("run", "--once", str(home.workspace)).returncode == 2
 
 
+def test_run_once_removes_what_a_killed_writer_left(home: Home, provider: OpenAIServer):
+    """A temporary file of a writer that was killed is gone after `run --once`, and nobody else's is."""
+    home.save("sub/.syncthing.rlmwatch-0123abcd.tmp", "half an ans")
+    home.save("sub/.syncthing.theirs.tmp", "half a file")
+    home.save("a_input.txt", "one")
+    assert home.cli("run", "--once", str(home.workspace)).returncode == 0
+    assert not home.exists("sub/.syncthing.rlmwatch-0123abcd.tmp")
+    assert home.exists("sub/.syncthing.theirs.tmp")
+    assert home.exists("a_output.txt")
+    assert provider.count == 1
+
+
 def test_a_dry_run_sends_and_writes_nothing(home: Home, provider: OpenAIServer):
     """`run --dry-run` shows each request and what it may cost, for people and as JSON; nothing is sent or written."""
     home.set(f'[prices."{MODEL}"]\ninput = 1\noutput = 1000\n')

@@ -23,7 +23,7 @@ POINTS = (
     "run.published",
 )
 """In the order in which one run comes to them."""
-ELSEWHERE = {"run.handed_out"}
+ELSEWHERE = {"run.dispatched"}
 """Only where workers on other machines answer: see `test_cluster.py`."""
 CRASH_CHILD = Path(__file__).with_name("crash_child.py")
 SEED = 20261124

@@ -336,7 +336,7 @@ print(*sorted(set(sys.modules) - before))
     assert (ran.stdout.split(), ran.stderr) == (["rlmwatch"], "")
 
 
-HEAVY = ("openai", "httpx", "aiohttp", "exa_py", "genai_prices", "sqlite3", "watchdog", "stamina", "xllamacpp")
+HEAVY = ("openai", "httpx", "aiohttp", "exa_py", "genai_prices", "sqlite3", "watchdog", "xllamacpp")
 
 
 def test_a_client_loads_no_provider_no_sandbox_and_no_database(home: Home):

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 """Raised with every change of a text here; a golden test holds both together."""
 
 

@@ -4,10 +4,10 @@ One connection to the ledger's Postgres, and what its failures mean for a person
 Guarantees
 
 1. What is committed is on the server's disk (`synchronous_commit` on).
-2. Transactions that write come one after another, over all programs and workspaces: each begins with an advisory lock,
-   as in the embedded ledger each begins with the file's lock. So the verbs mean the same in both, and a ceiling holds
-   to the last digit. Programs that wait share their next transaction (`writer.py`), so the more there is to write, the
-   more is written at once.
+2. Transactions that write come one after another, across all programs and workspaces: each begins with an advisory
+   lock, as in the embedded ledger each begins with the file's lock. So the verbs mean the same in both, and a ceiling
+   holds to the last digit. Programs that wait share their next transaction (`writer.py`), so the more there is to
+   write, the more is written at once.
 3. A program that stands still in the middle of a transaction (stopped, or cut off from the network) holds the others
    up for `STANDSTILL_S` at most: then the server ends its connection and undoes what it had begun.
 """
@@ -22,21 +22,21 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
+from typing_extensions import override
 
 from rlmwatch.errors import ConfigError, LedgerError
-from rlmwatch.ledger.postgres.schema import SCHEMA, WRITER_LOCK, migrate
+from rlmwatch.ledger.postgres.schema import SCHEMA, WRITER_LOCK, Connection, migrate
 from rlmwatch.ledger.statement import Rows, Statement
+from rlmwatch.ledger.writer import Store
 
 CONNECT_S = 5
 STANDSTILL_S = 5
 """As long as a worker may be silent before its runs are given to another (`LEASE_S`): the same worker, after all."""
 PATIENCE_S = 30
-"""For one statement, the wait for its turn included: six times `STANDSTILL_S`, so a hang-up ends in words."""
+"""For one statement, the wait for its turn included: six times `STANDSTILL_S`, so a hang-up ends in an error."""
 
 _ENDS = ("COMMIT", "ROLLBACK")
-
-Connection = psycopg.Connection[DictRow]
 
 
 class _Nothing:
@@ -73,7 +73,7 @@ class SharedDb:
         self._begin = ""
 
     def execute(self, statement: str, values: Mapping[str, Any] | None = None, /) -> Rows:
-        """Carry out *statement*. Postgres cannot keep a NUL in a text: what is no JSON has U+FFFD in its place."""
+        """Carry out *statement*. Postgres cannot keep a NUL in a text: what is not JSON has U+FFFD in its place."""
         begin, self._begin = self._begin, ""
         if not isinstance(statement, Statement):
             if statement not in _ENDS:
@@ -89,9 +89,9 @@ class SharedDb:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class Server(Store[SharedDb]):
     """
-    The ledger's database, as the writer asks for it (port `Store`).
+    The ledger's database, as the writer asks for it.
 
     Attributes:
         url: A libpq connection string or URL; it may hold a password, so it is never shown.
@@ -103,22 +103,17 @@ class Server:
     standstill_s: int = STANDSTILL_S
 
     @property
+    @override
     def name(self) -> str:
-        """Database and host, without password."""
         return described(self.url)
 
     @property
+    @override
     def failures(self) -> type[Exception]:
-        """What psycopg raises."""
         return psycopg.Error
 
+    @override
     def open(self, *, create: bool) -> SharedDb:
-        """
-        Connect; *create* brings the schema up to date.
-
-        Raises:
-            LedgerError: It cannot be reached or used; the text names the database and the cure.
-        """
         try:
             connection = connect(self.url, standstill_s=self.standstill_s)
         except psycopg.Error as error:
@@ -134,25 +129,25 @@ class Server:
             raise
         return SharedDb(connection, self.workspace)
 
+    @override
     def begin(self, db: SharedDb, *, writes: bool) -> None:
-        """Begin a transaction, with its first statement; one that writes waits for its turn."""
         db.execute(f"BEGIN; SELECT pg_advisory_xact_lock({WRITER_LOCK})" if writes else "BEGIN READ ONLY")
 
+    @override
     def close(self, db: SharedDb) -> None:
-        """Hang up."""
         with suppress(psycopg.Error):
             db.connection.close()
 
+    @override
     def is_busy(self, error: Exception) -> bool:
-        """Whether the turn did not come within `PATIENCE_S`."""
         return isinstance(error, psycopg.errors.QueryCanceled)
 
-    def is_lost(self, _error: Exception, db: SharedDb | None) -> bool:
-        """Whether the connection broke, or the server hung up."""
+    @override
+    def is_lost(self, error: Exception, db: SharedDb | None) -> bool:
         return db is not None and db.connection.closed
 
+    @override
     def explain(self, error: Exception) -> Exception:
-        """Say what *error* means for the database; a wrong statement is a fault of ours, and stays what it is."""
         ours = isinstance(
             error, psycopg.IntegrityError | psycopg.DataError | psycopg.errors.SyntaxErrorOrAccessRuleViolation
         )
@@ -177,8 +172,8 @@ def connect(url: str, *, standstill_s: int = STANDSTILL_S) -> Connection:
     Return a new connection with our settings.
 
     Raises:
-        psycopg.Error: There is none to be had.
-        ConfigError: *url* is no connection string.
+        psycopg.Error: It cannot connect.
+        ConfigError: *url* is not a connection string.
     """
     return psycopg.connect(
         with_settings(url, standstill_s=standstill_s),
@@ -195,7 +190,7 @@ def with_settings(url: str, *, standstill_s: int = STANDSTILL_S) -> str:
     Return *url* with our settings; what the person wrote into it stays, and so does `sslmode` and the like.
 
     Raises:
-        ConfigError: It is no connection string.
+        ConfigError: It is not a connection string.
     """
     parts = _parts(url)
     ours = (
@@ -225,7 +220,9 @@ def _parts(url: str) -> dict[str, Any]:
     try:
         return conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        raise ConfigError("ledger: no PostgreSQL address; it looks like postgresql://user@host/database") from None
+        raise ConfigError(
+            "ledger: not a PostgreSQL address, which looks like postgresql://user@host/database"
+        ) from None
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 (what a column takes)

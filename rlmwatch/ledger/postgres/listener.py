@@ -1,4 +1,4 @@
-"""Hears that runs have moved in a shared ledger."""
+"""Receives notifications that runs have moved in a shared ledger."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from rlmwatch.ledger.postgres.connection import described, with_settings
 from rlmwatch.ledger.postgres.schema import CHANNEL
 
 AGAIN_S = 1.0
-"""After a lost connection. Nothing depends on being heard: who listens also looks, every second or so."""
+"""After a lost connection. Nothing depends on a notification: whoever listens also looks, every second or so."""
 
 log = structlog.get_logger()
 
 
-async def listen(url: str, heard: Callable[[str], None]) -> None:
+async def listen(url: str, moved: Callable[[str], None]) -> None:
     """
-    Call *heard* with the id of each run that moves, in any workspace, until cancelled.
+    Call *moved* with the id of each run that moves, in any workspace, until cancelled.
 
-    Not promised: that every move is heard. While the connection is down none is.
+    Not promised: that every move is notified. While the connection is down none is.
     """
     lost = False
     while True:
@@ -31,9 +31,9 @@ async def listen(url: str, heard: Callable[[str], None]) -> None:
                 if lost:
                     log.info("ledger.heard_again", ledger=described(url))
                 lost = False
-                heard("")  # what moved meanwhile was not heard
+                moved("")  # what moved meanwhile was not notified
                 async for note in connection.notifies():
-                    heard(note.payload)
+                    moved(note.payload)
         except psycopg.OperationalError as error:
             if not lost:
                 log.warning("ledger.not_heard", ledger=described(url), why=" ".join(str(error).split()))

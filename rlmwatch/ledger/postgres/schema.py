@@ -1,15 +1,15 @@
 """
 The tables of a ledger in Postgres, as numbered migrations.
 
-The same tables and rules as in the embedded ledger (`schema.py`), with three
+The same tables and rules as in the embedded ledger (`sqlite/schema.py`), with three
 differences:
 
 1. Several workspaces may share the database: rows of `runs` and `inputs` carry
    theirs, and the rows of a run are found by its id, which no other run has.
-   What was spent is counted over all of them: a ceiling is the user's, and holds
+   What was spent is counted across all of them: a ceiling is the user's, and holds
    for the ledger as a whole.
-2. `errands` holds what a worker needs of runs that are handed out to machines
-   without the folder, until they are published.
+2. `errands` holds what a worker needs of runs that are dispatched to
+   machines without the folder, until they are published.
 3. Whoever moves a run wakes those who listen (`pg_notify`).
 
 Everything lies in a schema of its own, so the database may be shared with other
@@ -19,17 +19,19 @@ whatever the server's language.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import psycopg
+from psycopg.rows import DictRow
 
 from rlmwatch.errors import LedgerError
 from rlmwatch.ledger.sqlite.schema import Migration
 
-if TYPE_CHECKING:
-    from rlmwatch.ledger.postgres.connection import Connection
+Connection = psycopg.Connection[DictRow]
 
 SCHEMA: Final = "rlmwatch"
 CHANNEL: Final = "rlmwatch_runs"
-"""Where `run_moved` tells that a run has moved; what is told is its id."""
+"""Where `run_moved` notifies that a run has moved; the payload is its id."""
 WRITER_LOCK: Final = 0x726C6D01
 """Advisory lock of the one transaction that writes. Any number will do that no other program in the database uses."""
 

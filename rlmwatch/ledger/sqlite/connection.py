@@ -20,9 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 
+from typing_extensions import override
+
 from rlmwatch import clock
 from rlmwatch.errors import LedgerError
 from rlmwatch.ledger.sqlite.schema import migrate
+from rlmwatch.ledger.writer import Store
 
 BUSY_S = 5.0
 """Seconds to wait for another process: its transactions take milliseconds, a checkpoint of a large log a second."""
@@ -38,44 +41,44 @@ OLDEST_SQLITE = (3, 37, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """The ledger's file, as the writer asks for it (port `Store`)."""
+class File(Store[sqlite3.Connection]):
+    """The ledger's file, as the writer asks for it."""
 
     path: Path
 
     @property
+    @override
     def name(self) -> str:
-        """The file's name."""
         return str(self.path)
 
     @property
+    @override
     def failures(self) -> type[Exception]:
-        """What SQLite raises."""
         return sqlite3.Error
 
+    @override
     def open(self, *, create: bool) -> sqlite3.Connection:
-        """See `connect`."""
         return connect(self.path, create=create)
 
+    @override
     def begin(self, db: sqlite3.Connection, *, writes: bool) -> None:
-        """Begin a transaction; one that writes takes the file's lock at once."""
         db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
+    @override
     def close(self, db: sqlite3.Connection) -> None:
-        """Close the file."""
-        with suppress(sqlite3.Error):  # what was committed is safe, and what failed was told
+        with suppress(sqlite3.Error):  # what was committed is safe, and what failed was reported
             db.close()
 
+    @override
     def is_busy(self, error: Exception) -> bool:
-        """Whether another process held the file for `BUSY_S`."""
         return isinstance(error, sqlite3.Error) and error_class(error) == sqlite3.SQLITE_BUSY
 
-    def is_lost(self, _error: Exception, _db: sqlite3.Connection | None) -> bool:
-        """Return False: a file has no connection that breaks."""
-        return False
+    @override
+    def is_lost(self, error: Exception, db: sqlite3.Connection | None) -> bool:
+        return False  # a file has no connection that breaks
 
+    @override
     def explain(self, error: Exception) -> Exception:
-        """Say what *error* means for the file; a wrong statement is a fault of ours, and stays what it is."""
         ours = isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError)
         return explain(error, self.path) if isinstance(error, sqlite3.Error) and not ours else error
 

@@ -1,9 +1,4 @@
-"""
-The ledger in one SQLite file.
-
-Every verb raises `LedgerError` where the file cannot be used (disk full, I/O
-error, damaged); then it has done nothing, and may be asked again.
-"""
+"""The ledger in one SQLite file."""
 
 from __future__ import annotations
 
@@ -11,12 +6,12 @@ import sqlite3
 from pathlib import Path
 from typing import Self
 
-from rlmwatch.ledger.ledger import Verbs
+from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.ledger.sqlite.connection import File
 from rlmwatch.ledger.writer import Writer
 
 
-class SqliteLedger(Verbs[sqlite3.Connection]):
+class SqliteLedger(Ledger[sqlite3.Connection]):
     """The runs of one workspace, in a file of its own."""
 
     @classmethod
@@ -24,7 +19,7 @@ class SqliteLedger(Verbs[sqlite3.Connection]):
         """
         Open the ledger at *path*, making it where it is missing. Synchronous: a few milliseconds of disk.
 
-        Any number of processes may have it open; only `adopt` is for the one that holds the workspace.
+        Any number of processes may have it open; only `reclaim` is for the one that holds the workspace.
 
         Raises:
             LedgerError: It cannot be used: a newer schema, a damaged file, no room, no permission; the text says

@@ -5,7 +5,7 @@ The tables of the ledger, as numbered migrations.
     calls       the journal: every paid call
     steps       the trajectory: every step of the engine
     inputs      what is known of each input path; a job file is none
-    deliveries  webhooks: which run's end is to be told where, and how that went
+    deliveries  webhooks: which run's end is to be reported where, and how that went
     spending    what calls have cost or reserve, summed per UTC day
     tally       how many runs are in each status
 
@@ -18,12 +18,12 @@ Rules
    finds nothing left to do.
 4. A ledger with a higher number than this program knows is refused, untouched.
 
-`spending` and `tally` are kept by triggers, so they change in the transaction
+`spending` and `tally` are maintained by triggers, so they change in the transaction
 of the row that they sum, whichever statement changes it. With them and the
 partial indexes every verb costs the same with 100,000 finished runs as with
 none: the indexes hold only what is unfinished, and nothing is summed on demand.
 
-Money is kept in whole nanodollars (10^-9 US dollars). Whole, because the sum of a
+Money is stored in whole nanodollars (10^-9 US dollars). Whole, because the sum of a
 month must be exact and not depend on its order. Nano, because one call of a few
 tokens on a cheap model costs less than a microdollar (0.02 dollars per million
 tokens are 20 nanodollars each) and would round to nothing. 64 bits hold nine

@@ -14,7 +14,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +82,10 @@ class EmbeddedModel:
     def price(self, model: str) -> tuple[float, float] | None:  # noqa: ARG002 (the port's)
         """Return (0, 0): it runs on this machine."""
         return 0.0, 0.0
+
+    def turn(self, request: Request) -> AbstractAsyncContextManager[None]:  # noqa: ARG002 (the port's)
+        """Return at once: nothing limits how fast it is asked."""
+        return nullcontext()
 
     async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """

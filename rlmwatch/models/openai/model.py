@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -29,10 +30,10 @@ from rlmwatch.errors import (
     ProviderUnreachable,
 )
 from rlmwatch.models.base import Reply, Request
+from rlmwatch.models.finish_reason import meaning
 from rlmwatch.models.openai.dialect import Dialect, Endpoint
 from rlmwatch.models.openai.error_bodies import error_in, json_in, status_of, words_of
 from rlmwatch.models.openai.errors import by_status
-from rlmwatch.models.openai.finish import meaning
 from rlmwatch.models.openai.notes import cut_prompt, ending
 from rlmwatch.models.openai.stream import Answer, NotTheProtocol
 from rlmwatch.models.prices import Prices
@@ -116,6 +117,10 @@ class OpenAIModel:
     def price(self, model: str) -> tuple[float, float] | None:
         """Return US dollars per (input token, output token) of *model*, at most; None where unknown."""
         return self._prices.price(model)
+
+    def turn(self, request: Request) -> AbstractAsyncContextManager[None]:  # noqa: ARG002 (the port's)
+        """Return at once: nothing limits how fast it is asked."""
+        return nullcontext()
 
     async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """

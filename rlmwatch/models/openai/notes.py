@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from rlmwatch.models.base import Message
-from rlmwatch.models.openai.finish import is_known, meaning
+from rlmwatch.models.finish_reason import is_known, meaning
 from rlmwatch.models.openai.stream import CHARS_PER_TOKEN
 
 LEAST_READ_TOKENS = 500

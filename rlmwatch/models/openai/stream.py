@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rlmwatch.models.base import RESTART, Message
-from rlmwatch.models.openai.finish import meaning, normalised
+from rlmwatch.models.finish_reason import meaning, normalised
 from rlmwatch.models.openai.thoughts import Thoughts
 from rlmwatch.models.prices import Tokens
 

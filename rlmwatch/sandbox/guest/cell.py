@@ -189,7 +189,7 @@ class Cells:
     def _keep_reserve(self) -> None:
         if self._reserve is None:
             with suppress(OSError):  # there is no room now; the cell may make some
-                self._reserve = mmap.mmap(-1, _RESERVE_BYTES)
+                self._reserve = mmap.mmap(-1, _RESERVE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
     def _give_up_reserve(self) -> None:
         if self._reserve is not None:
@@ -213,6 +213,8 @@ class Cells:
         """End the run with *value*: a str, or anything that can be written as JSON."""
         if value is None:
             raise ValueError("answer() needs a value, not None")
+        if isinstance(value, str) and all(char.isspace() or not char.isprintable() for char in value):
+            raise ValueError("answer() needs a text; this one is empty")
         try:
             data = frames.encode({"answer": value}, max_bytes=MAX_ANSWER_BYTES)
         except frames.BadFrame as error:

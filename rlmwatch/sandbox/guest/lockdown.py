@@ -31,6 +31,7 @@ from rlmwatch.sandbox.guest import seccomp
 from rlmwatch.sandbox.guest.kernel import Refused, capabilities, libc, prctl, set_capabilities
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 8, 22, 38
+_PR_SET_THP_DISABLE = 41
 _SECCOMP_MODE_FILTER = 2
 _CLONE_NEWUTS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x04000000, 0x08000000, 0x10000000, 0x40000000
 _CAP_SYS_CHROOT, _CAP_SYS_ADMIN = 18, 21
@@ -128,6 +129,8 @@ def _process(parent: int) -> Layer:
     _tie_to(parent)
     # READ_IMPLIES_EXEC would make every readable page executable.
     libc.personality(0)
+    # A huge page that is unmapped but for one small page stays whole, and is counted as that small page.
+    prctl("process", _PR_SET_THP_DISABLE, 1)
     # An arena for each thread would reserve 64 MB of the address space each.
     libc.mallopt(_M_ARENA_MAX, 1)
     return Layer("process", "on", "own session, dies with its host")

@@ -6,9 +6,11 @@ lines are the smaller evil beside a system library that may be missing. Rules:
 
 1. another architecture's calls (32 bit, x32) kill the process;
 2. `ALLOWED` pass: memory, time, threads' waiting, reading and writing what is open;
-3. `ALLOWED_IF` pass when their arguments do: no page becomes executable, `clone` makes threads only, sockets come
-   in connected stream pairs and name no address;
+3. `ALLOWED_IF` pass when their arguments do: no page becomes executable, none is shared that has no file (what is
+   unmapped of those stays while a page of them is mapped, and counts under no limit), `clone` makes threads only,
+   sockets come in connected stream pairs and name no address, clocks and processors are the process's own;
 4. `clone3` answers ENOSYS, so that the C library falls back to `clone`, whose flags can be looked at;
+   `sched_getaffinity` of another process likewise: the C library asks it about its threads, and does without;
 5. `NO_FILES` answer EACCES, as a file without permission does, so that Python's own fallbacks work;
 6. everything else answers EPERM.
 """
@@ -24,7 +26,11 @@ ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 _X32_BIT = 0x40000000
 _PROT_EXEC = 4
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _MAP_HUGETLB = 0x40000
+# REALTIME MONOTONIC PROCESS_CPUTIME THREAD_CPUTIME MONOTONIC_RAW REALTIME_COARSE MONOTONIC_COARSE BOOTTIME TAI. The
+# clock of another process is a negative number that its id is part of, and so is one behind a descriptor.
+_CLOCKS = (0, 1, 2, 3, 4, 5, 6, 7, 11)
 _ADVICE = (4, 8, 14, 15)  # MADV_DONTNEED, MADV_FREE, MADV_HUGEPAGE, MADV_NOHUGEPAGE: what allocators use
 # VM FS FILES SIGHAND THREAD SYSVSEM SETTLS PARENT_SETTID CHILD_CLEARTID: pthread_create of glibc; musl adds DETACHED.
 _CLONE_THREAD = 0x3D0F00
@@ -40,9 +46,9 @@ _ALL = 0xFFFFFFFF
 
 ALLOWED = tuple(
     """read write close fstat poll lseek brk munmap mremap rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack select
-    pselect6 ppoll sched_yield sched_getaffinity nanosleep clock_gettime clock_getres clock_nanosleep gettimeofday
-    getpid gettid getuid geteuid getgid getegid getrusage times futex set_tid_address set_robust_list rseq
-    restart_syscall epoll_create1 epoll_ctl epoll_wait epoll_pwait getrandom exit exit_group""".split(),  # noqa: SIM905 (read as prose)
+    pselect6 ppoll sched_yield nanosleep gettimeofday getpid gettid getuid geteuid getgid getegid getrusage times futex
+    set_tid_address set_robust_list rseq restart_syscall epoll_create1 epoll_ctl epoll_wait epoll_pwait getrandom exit
+    exit_group""".split(),  # noqa: SIM905 (read as prose)
 )
 NO_FILES = tuple(
     """open openat openat2 creat stat lstat newfstatat statx access faccessat faccessat2 readlink
@@ -66,10 +72,18 @@ class Check(NamedTuple):
 
 
 ALLOWED_IF = {
-    "mmap": (Check(2, mask=_PROT_EXEC), Check(3, mask=_MAP_HUGETLB)),
+    "mmap": (
+        Check(2, mask=_PROT_EXEC),
+        Check(3, mask=_MAP_HUGETLB),
+        Check(3, values=(0, _MAP_SHARED, _MAP_ANONYMOUS), mask=_MAP_SHARED | _MAP_ANONYMOUS),
+    ),
     "mprotect": (Check(2, mask=_PROT_EXEC),),
     "madvise": (Check(2, values=_ADVICE),),
     "clone": (Check(0, values=(_CLONE_THREAD,), mask=_ALL & ~_CLONE_DETACHED),),
+    "clock_gettime": (Check(0, values=_CLOCKS),),
+    "clock_getres": (Check(0, values=_CLOCKS),),
+    "clock_nanosleep": (Check(0, values=_CLOCKS),),
+    "sched_getaffinity": (Check(0),),
     "ioctl": (Check(1, values=(_FIONBIO,)),),
     "fcntl": (Check(1, values=_FCNTL),),
     # A datagram pair could be sent from to any unix socket of the machine.
@@ -82,6 +96,9 @@ ALLOWED_IF = {
     "sendto": (Check(3, mask=_ALL & ~(_MSG_DONTWAIT | _MSG_NOSIGNAL)), Check(4, whole=True)),
     "recvfrom": (Check(3, mask=_ALL & ~_MSG_DONTWAIT),),
 }
+
+REFUSED_WITH = {"sched_getaffinity": errno.ENOSYS}
+"""What those of `ALLOWED_IF` answer that do not pass; the others EPERM."""
 
 # name: (x86_64, aarch64); None where the architecture has no such call. From the kernel's unistd.h.
 NUMBERS: dict[str, tuple[int | None, int | None]] = {
@@ -178,7 +195,10 @@ def program(machine: str) -> list[Instruction]:
         (_RETURN, 0, 0, _RET_KILL),
     ]
     blocks = {name: [_returning(_RET_ALLOW)] for name in ALLOWED}
-    blocks |= {name: [*_checked(checks), _returning(_RET_ALLOW)] for name, checks in ALLOWED_IF.items()}
+    blocks |= {
+        name: [*_checked(checks, REFUSED_WITH.get(name, errno.EPERM)), _returning(_RET_ALLOW)]
+        for name, checks in ALLOWED_IF.items()
+    }
     blocks |= {name: [_returning(_RET_ERRNO | errno.EACCES)] for name in NO_FILES}
     blocks |= {"clone3": [_returning(_RET_ERRNO | errno.ENOSYS)]}
     for name, block in blocks.items():
@@ -197,17 +217,17 @@ def _returning(what: int) -> Instruction:
     return (_RETURN, 0, 0, what)
 
 
-def _checked(checks: tuple[Check, ...]) -> list[Instruction]:
-    """Return code that falls through when all *checks* hold and answers EPERM when one does not."""
+def _checked(checks: tuple[Check, ...], refused_with: int) -> list[Instruction]:
+    """Return code that falls through when all *checks* hold and answers *refused_with* when one does not."""
     code: list[Instruction] = []
     for check in checks:
         low = _OFFSET_ARGUMENTS + 8 * check.argument
         if check.whole:
-            code += [(_LOAD, 0, 0, low + 4), (_JUMP_EQUAL, 1, 0, 0), _returning(_RET_ERRNO | errno.EPERM)]
+            code += [(_LOAD, 0, 0, low + 4), (_JUMP_EQUAL, 1, 0, 0), _returning(_RET_ERRNO | refused_with)]
         code.append((_LOAD, 0, 0, low))
         if check.mask != _ALL:
             code.append((_AND, 0, 0, check.mask))
         after = len(check.values)
         code += [(_JUMP_EQUAL, after - i, 0, value) for i, value in enumerate(check.values)]
-        code.append(_returning(_RET_ERRNO | errno.EPERM))
+        code.append(_returning(_RET_ERRNO | refused_with))
     return code

@@ -111,7 +111,7 @@ def _fork(control: socket.socket, request: dict[str, Any], descriptors: list[int
     try:
         pid = os.fork()
     except OSError as error:
-        control.send(json.dumps({"error": str(error)}).encode())
+        control.send(json.dumps({"error": str(error), "errno": error.errno}).encode())
         pid = -1
     if pid == 0:
         try:

@@ -6,6 +6,7 @@ Everything here blocks for some milliseconds and is called in a thread; nothing 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -103,6 +104,7 @@ class ForkServer:
 
         Raises:
             SandboxUnavailable: No session can be forked.
+            OSError: The machine has no process, memory or descriptor left for it now.
         """
         message = json.dumps({"policy": asdict(policy), "hello": hello}).encode()
         try:
@@ -115,13 +117,16 @@ class ForkServer:
     def _fork(self, message: bytes, descriptors: tuple[int, int, int]) -> Child:
         for _ in range(2):
             control = self._start()
+            answer, received = b"", list[int]()
             with suppress(OSError):
                 socket.send_fds(control, [message], list(descriptors))
                 answer, received, _, _ = socket.recv_fds(control, 4096, 1)
-                if received:
-                    return Child(json.loads(answer)["pid"], received[0])
-                if answer:
-                    raise SandboxUnavailable(f"no process for a sandbox: {json.loads(answer)['error']}")
+            if received:
+                return Child(json.loads(answer)["pid"], received[0])
+            if answer:
+                # An answer without its descriptor: the kernel drops one that finds no room in our table.
+                problem = {"errno": errno.EMFILE, "error": os.strerror(errno.EMFILE), **json.loads(answer)}
+                raise OSError(problem["errno"], f"no process for a sandbox: {problem['error']}")
             self._stop()
         raise SandboxUnavailable("the process that sandboxes are forked from ends at once")
 

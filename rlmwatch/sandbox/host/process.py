@@ -15,7 +15,7 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import structlog
@@ -35,6 +35,7 @@ from rlmwatch.sandbox.guest.frames import BadFrame, encode_trusted
 from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.sandbox.host import fork_server
 from rlmwatch.sandbox.host.fork_server import Child, ForkServer
+from rlmwatch.sandbox.host.memory import MemoryLimits, MemoryWatch
 from rlmwatch.sandbox.host.results import cell_result, variables
 from rlmwatch.sandbox.host.shared import MIN_CHARS, PIECE_CHARS, Shared
 from rlmwatch.sandbox.host.step import HostProcess, Overtime, Step
@@ -56,13 +57,16 @@ class ProcessSession:
         pid: Its process id, for people and tests.
     """
 
-    def __init__(self, born: Child, wire: Wire, shared: Shared) -> None:
+    def __init__(self, born: Child, wire: Wire, shared: Shared, watch: MemoryWatch) -> None:
         self.pid = born.pid
         self._process = HostProcess(born.process)
         self._wire = wire
         self._shared = shared
         self._names: tuple[Variable, ...] = ()
         self._offered: list[dict[str, Any]] = []
+        self._watch = watch
+        self._watched: int | None = None
+        self._ended_for = ""
 
     @property
     def alive(self) -> bool:
@@ -113,9 +117,9 @@ class ProcessSession:
         """End the session at once. Idempotent."""
         await self._bury()
 
-    async def greet(self, hello: str) -> None:
+    async def greet(self, hello: str, run: str) -> None:
         """
-        Wait until the worker has locked itself down, and see for ourselves that it has.
+        Wait until the worker has locked itself down, and see for ourselves that it has; then watch its memory.
 
         Raises:
             SandboxUnavailable: It could not, or the kernel says that it has not.
@@ -132,6 +136,7 @@ class ProcessSession:
         problem_found = fork_server.filtered(self.pid)
         if problem_found or not self._process.runs():
             raise SandboxUnavailable(problem_found or "a sandbox ended while it locked itself down")
+        self._watched = self._watch.add(self.pid, run, self._end)
         log.debug("sandbox.ready", pid=self.pid, layers=[layer[:2] for layer in frame["ready"]])
 
     async def furnish(self, values: Mapping[str, JsonValue], seed: int | None) -> None:
@@ -180,7 +185,8 @@ class ProcessSession:
     async def _exchange(self, step: Step, request: dict[str, Any]) -> dict[str, Any]:
         """Do one step; a session that it did not end as it should is gone."""
         if not self.alive:
-            raise SessionDied("the session has ended", reason="crashed")
+            why = self._ended_for or "it was closed"
+            raise SessionDied(f"The Python session ended: {why}.", reason="crashed", lost=await self._bury())
         try:
             data = encode_trusted({**request, "id": step.id})
             self._process.resume()
@@ -190,11 +196,8 @@ class ProcessSession:
         except WireClosed as problem:
             lost = await self._bury()
             log.info("sandbox.crashed", pid=self.pid)
-            raise SessionDied(
-                "The Python session ended: its process crashed, ran out of memory, or was ended by the code.",
-                reason="crashed",
-                lost=lost,
-            ) from problem
+            why = self._ended_for or "its process crashed, ran out of memory, or was ended by the code"
+            raise SessionDied(f"The Python session ended: {why}.", reason="crashed", lost=lost) from problem
         except BadFrame as problem:
             raise await self._violated(problem) from problem
         except BaseException:
@@ -212,10 +215,16 @@ class ProcessSession:
         """Kill the worker, give everything back, and return the names that are lost."""
         lost = tuple(variable.name for variable in self._names)
         self._names = ()
+        if self._watched is not None:
+            self._watch.remove(self._watched)
         self._wire.close()
         self._shared.close()
         await self._process.kill()
         return lost
+
+    def _end(self, why: str) -> None:
+        self._ended_for = why
+        self._process.end()
 
 
 class ProcessSandbox:
@@ -225,11 +234,15 @@ class ProcessSandbox:
     Attributes:
         policy: Which layers, how much.
         python: The interpreter that cells run on; only its standard library is theirs.
+        watch: Ends sessions that hold too much memory.
     """
 
-    def __init__(self, policy: Policy | None = None, *, python: str = sys.executable) -> None:
+    def __init__(
+        self, policy: Policy | None = None, *, python: str = sys.executable, limits: MemoryLimits | None = None
+    ) -> None:
         self.policy = policy or Policy()
         self.python = python
+        self.watch = MemoryWatch(limits or MemoryLimits.on_this_machine(self.policy.memory_bytes))
         self._nursery = ForkServer(python)
 
     async def probe(self) -> Report:
@@ -243,17 +256,10 @@ class ProcessSandbox:
         """Start the zygote, which takes 0.1 s. Idempotent; see `Sandbox.start`."""
         await asyncio.to_thread(self._nursery.start)
 
-    async def open(self, values: Mapping[str, JsonValue], *, seed: int | None = None) -> ProcessSession:
+    async def open(self, values: Mapping[str, JsonValue], *, seed: int | None = None, run: str = "") -> ProcessSession:
         """Open a session; see `Sandbox.open`."""
         hello = secrets.token_hex(8)
-        theirs_in, requests = os.pipe()
-        replies, theirs_out = os.pipe()
-        shared = Shared()
-        wire = Wire(requests, replies)
-        for pipe in (requests, replies):
-            with suppress(OSError):  # the user's share of pipe memory is used up: smaller is slower, no more
-                _enlarge(pipe)
-        theirs = (theirs_in, theirs_out, shared.reader())
+        wire, shared, theirs = _channels()
         forking = asyncio.ensure_future(asyncio.to_thread(self._nursery.fork, self.policy, hello, theirs))
         try:
             born = await asyncio.shield(forking)
@@ -262,9 +268,9 @@ class ProcessSandbox:
             shared.close()
             forking.add_done_callback(_abandon)
             raise
-        session = ProcessSession(born, wire, shared)
+        session = ProcessSession(born, wire, shared, self.watch)
         try:
-            await session.greet(hello)
+            await session.greet(hello, run)
             await session.furnish(values, seed)
         except BaseException:
             await session.close()
@@ -274,6 +280,32 @@ class ProcessSandbox:
     async def aclose(self) -> None:
         """End the zygote and with it every session. Idempotent."""
         await asyncio.to_thread(self._nursery.close)
+
+
+def _channels() -> tuple[Wire, Shared, tuple[int, int, int]]:
+    """
+    Return what a session is reached by, and the three descriptors that are its own.
+
+    Raises:
+        OSError: No descriptor is left; those that were made are closed.
+    """
+    with ExitStack() as made:
+        theirs_in, requests = _closed_by(made, *os.pipe())
+        replies, theirs_out = _closed_by(made, *os.pipe())
+        shared = Shared()
+        made.callback(shared.close)
+        theirs = (theirs_in, theirs_out, shared.reader())
+        for pipe in (requests, replies):
+            with suppress(OSError):  # the user's share of pipe memory is used up: smaller is slower, no more
+                _enlarge(pipe)
+        made.pop_all()
+        return Wire(requests, replies), shared, theirs
+
+
+def _closed_by(stack: ExitStack, *descriptors: int) -> tuple[int, ...]:
+    for descriptor in descriptors:
+        stack.callback(os.close, descriptor)
+    return descriptors
 
 
 def _abandon(forking: asyncio.Future[Child]) -> None:

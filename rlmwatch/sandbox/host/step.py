@@ -62,6 +62,10 @@ class HostProcess:
         """Ask its cell to stop."""
         self._send(signal.SIGINT)
 
+    def end(self) -> None:
+        """Kill it; whoever waits for it finds out. Not after `kill` was called."""
+        self._send(signal.SIGKILL)
+
     async def kill(self) -> None:
         """Kill it and wait until it is gone. Idempotent."""
         descriptor, self._descriptor = self._descriptor, -1

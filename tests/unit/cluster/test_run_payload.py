@@ -1,4 +1,4 @@
-"""What a worker without the folder gets of it."""
+"""What travels between a daemon and a worker without the folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlmwatch.cluster.run_payload import RunPayload, pack, unpack
+from rlmwatch.cluster.run_payload import RunPayload, live_from_json, live_to_json, pack, unpack
+from rlmwatch.contract.documents import Caps, Progress, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.memory import ChatState, Turn
 from rlmwatch.contract.options import RunOptions
@@ -18,6 +19,7 @@ from rlmwatch.errors import InputError, RlmwatchError
 from rlmwatch.settings.model import CeilingSettings, Settings
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
+from rlmwatch.workspace.status import Live
 
 TEXTS = st.text(st.characters(), max_size=40)
 
@@ -57,3 +59,23 @@ def test_defaults_do_not_travel_as_what_a_person_set():
         assert plain.options_for(kind, low.said_for(kind, RunOptions())).max_cost_usd == 0.01
     named = Settings(model="big", research=RunOptions(tokens=9))
     assert named.said_for(Kind.RESEARCH, RunOptions()) == RunOptions(model="big", tokens=9)
+
+
+@given(
+    st.none() | st.builds(Progress, step=st.integers(0, 99), max_steps=st.integers(1, 99), note=TEXTS),
+    st.builds(UsageSoFar, output_tokens=st.integers(0, 10**9), cost_usd=st.none() | st.floats(0, 1e3)),
+    st.builds(Caps, max_cost_usd=st.none() | st.floats(0, 1e3), max_tokens=st.none() | st.integers(1, 10**9)),
+    st.none() | TEXTS,
+)
+def test_what_a_worker_reports_arrives_as_it_was(progress, usage, caps, model):
+    """Progress, usage, caps and model reach the status file unchanged."""
+    live = Live(progress, usage, caps, model)
+    assert live_from_json(json.loads(live_to_json(live))) == live
+
+
+@pytest.mark.parametrize(
+    "stored", [{}, {"version": 99, "progress": "?"}, {"progress": None, "usage": {}, "model": "m"}]
+)
+def test_what_another_version_reports_is_not_shown(stored):
+    """A daemon shows nothing of a report that it may misread; the run goes on."""
+    assert live_from_json(stored) is None

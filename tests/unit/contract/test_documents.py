@@ -108,7 +108,7 @@ def test_all_faults_of_a_submission_are_told_at_once():
 def test_submission_with_broken_json_is_told_where():
     """A job file that is no JSON is an error with line and column."""
     with pytest.raises(InputError, match="line 2, column 1") as caught:
-        read_submission(b'{"status": "pending",\n}', job_id="x")
+        read_submission(b'{"status": "pending"\n"task": "x"}', job_id="x")
     assert (caught.value.line, caught.value.column) == (2, 1)
 
 

@@ -69,12 +69,12 @@ def test_4_an_unclosed_block_of_a_whole_reply_runs():
 
 def test_4_an_unclosed_block_cut_at_the_token_limit_does_not_run():
     """Code that was cut at the token limit is not run."""
-    assert read_reply("```python\nfor p in parts:\n    tot", cut=True) == Cell(None, cut=True)
+    assert read_reply("```python\nfor p in parts:\n    tot", ended="length") == Cell(None, cut="length")
 
 
 def test_4_a_closed_block_runs_though_the_prose_after_it_was_cut():
     """A reply that was cut after its block has whole code."""
-    assert read_reply("```python\na = 1\n```\nNow I wi", cut=True) == Cell("a = 1")
+    assert read_reply("```python\na = 1\n```\nNow I wi", ended="length") == Cell("a = 1")
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,64 @@ def test_5_line_ends_of_windows_and_rare_separators_survive():
     assert read_reply("```python\r\na = 'x\u2028y'\r\nb = 1\r\n```\r\n").code == "a = 'x\u2028y'\nb = 1"
 
 
-@given(st.text(alphabet="`~ab'\"\\#\n \t"), st.booleans())
-def test_any_reply_can_be_read(text, cut):
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "I count.\n```tool_code\n{}\n```",
+        "```tool_code\n{}\n```\n<end_code>",
+        "Thought: so.\nCode:\n```py\n{}\n```<end_code>",
+        "```python\n{}\n<end_code>",
+        "<code>\n{}\n</code>",
+        "<code>{}</code>",
+        "<code>\n```python\n{}\n```\n</code>",
+        "<code>\n{}\n<end_code>",
+        "Now:\n<python>\n{}\n</python>\nand done",
+        "<execute>\n{}\n</execute>",
+        "<tool_code>\n{}\n</tool_code>",
+        "[PYTHON]\n{}\n[/PYTHON]",
+        "<|python_tag|>{}<|eom_id|>",
+        "<|python_tag|>{}",
+        "~~~ipython\n{}\n~~~",
+        "``` Python3.11\n{}\n```",
+        "```jupyter\n{}\n```",
+    ],
+)
+@pytest.mark.parametrize("code", ["print(1)", "a = 'x'\nif a:\n    answer(a)", 's = """</code>\n```\n"""\nanswer(s)'])
+def test_6_other_conventions_are_code_where_they_hold_python(reply, code):
+    """Code that stands in the marks of another convention is run."""
+    if "eom_id" in reply and "\n" in code:
+        code += "\n"
+    assert read_reply(reply.format(code)).code.strip() == code.strip()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<code>context</code>",
+        "<code>answer(1)</code> would end the run.",
+        "Say <code>answer(1)</code> then.",
+        "```tool_code\n{'name': \n```",
+        "<code>\nI would look at the text first.\n</code>",
+        "```tool_code\ncontext\n```",
+        "<code>\nFirst I look,\nthen I answer",
+    ],
+)
+def test_6_marks_around_prose_are_no_code(reply):
+    """A name or prose in such marks, and what is no Python, is not run."""
+    assert read_reply(reply) == Cell(None)
+
+
+@pytest.mark.parametrize("mark", ["```tool_code\n", "<code>\n", "<|python_tag|>", "```python\n"])
+@pytest.mark.parametrize("ended", ["length", "filter", "interrupted"])
+def test_4_code_that_was_cut_does_not_run_whatever_cut_it(mark, ended):
+    """Half a program is not run, whichever way the provider says that the reply is not whole."""
+    assert read_reply(f"{mark}total = 1\nfor p in parts:", ended=ended) == Cell(None, cut=ended)
+
+
+@given(st.text(alphabet="`~ab'\"\\#\n \t<>/[]=|codepythn_"), st.sampled_from(["stop", "length"]))
+def test_any_reply_can_be_read(text, ended):
     """Whatever a model writes, reading it ends without an error, and what is run was in it."""
-    cell = read_reply(text, cut=cut)
+    cell = read_reply(text, ended=ended)
     assert cell.more >= 0
     if cell.code is not None:
         assert cell.code.strip()

@@ -130,7 +130,8 @@ def test_code_that_prints_nothing_is_told_so():
     ("seen", "words"),
     [
         (Seen(Cell(None)), "No code was in your reply"),
-        (Seen(Cell(None, cut=True)), "cut at its token limit"),
+        (Seen(Cell(None, cut="length")), "cut at its token limit"),
+        (Seen(Cell(None, cut="filter")), "The provider ended your reply"),
         (Seen(Cell("x", more=2)), "2 more did not"),
         (Seen(RAN, error="ValueError: no"), "ValueError: no"),
         (Seen(RAN, interrupted_s=30.0), "stopped at its time limit of 30 s"),

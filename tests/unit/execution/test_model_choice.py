@@ -13,7 +13,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import InputError, NoProvider, UnknownPrice
 from rlmwatch.execution.model_choice import ModelChoice, choose_model
-from rlmwatch.execution.run_context import RuntimeConfig
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.models.base import Message, Model, Request
 from rlmwatch.models.scripted import ScriptedModel
 from rlmwatch.models.select import Choice

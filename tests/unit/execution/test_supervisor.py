@@ -12,10 +12,11 @@ import pytest
 from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.documents.reader import DocumentReader
-from rlmwatch.errors import WrongKey
+from rlmwatch.errors import LedgerError, WrongKey
 from rlmwatch.execution.attempt import AttemptDeps
 from rlmwatch.execution.executor import LocalExecutor
-from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
+from rlmwatch.execution.run_context import RunContextFactory
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.handlers.chat import chat
@@ -27,7 +28,7 @@ from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.settings.model import CeilingSettings, Settings
 from rlmwatch.settings.sources import Loaded
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.status import StatusBoard, Writer
+from rlmwatch.workspace.status import DaemonProcess, StatusBoard
 
 
 class Program:
@@ -43,7 +44,7 @@ class Program:
         gateway = WorkspaceGateway(
             opened,
             root.parent,
-            StatusBoard(opened, Writer("here", 1)),
+            StatusBoard(opened, DaemonProcess("here", 1)),
             clock.utc,
             lambda text: text,
             DocumentReader(Policy()),
@@ -399,5 +400,53 @@ def test_6_a_cancel_while_the_folder_cannot_be_written_to_is_kept(tmp_path):
             assert (await here.ledger.get(run.run_id)).status is RunStatus.CANCELLED
             assert await here.ledger.unpublished() == []
             assert here.model.requests == []
+
+    asyncio.run(scenario())
+
+
+def test_6_a_run_that_is_replaced_while_it_is_begun_is_published(tmp_path):
+    """A run that a later save replaced just before it could be claimed gets its last status, and is never asked."""
+
+    async def scenario():
+        async with program(tmp_path, ["the newer answer"]) as here:
+            old = await here.save("a", "old")
+            claim = here.ledger.claim
+
+            async def slow(run_id, *, now):
+                if run_id == old.run_id:
+                    await here.save("a", "new", on_new_save=OnNewSave.REPLACE)
+                return await claim(run_id, now=now)
+
+            here.ledger.claim = slow
+            await here.supervisor.until_idle()
+            assert (await here.ledger.get(old.run_id)).result.outcome is Outcome.REPLACED
+            assert await here.ledger.unpublished() == []
+            assert here.output("a") == "the newer answer\n"
+            assert len(here.model.requests) == 1
+
+    asyncio.run(scenario())
+
+
+def test_7_a_run_waits_while_the_ledger_cannot_be_used(tmp_path):
+    """A ledger that fails for a moment costs a wait: the run is claimed, answered and published all the same."""
+
+    async def scenario():
+        async with program(tmp_path, ["after all"]) as here:
+            await here.save("a", "q")
+            for verb in ("claim", "published"):
+                whole = getattr(here.ledger, verb)
+
+                async def once(*args, whole=whole, verb=verb, **kwargs):
+                    setattr(here.ledger, verb, whole)
+                    raise LedgerError("database is locked")
+
+                setattr(here.ledger, verb, once)
+            for _ in range(3):
+                await here.supervisor.until_idle()
+                here.now += 1000
+            assert here.output("a") == "after all\n"
+            assert not (here.root / "a_error.txt").exists()
+            assert len(here.model.requests) == 1
+            assert await here.ledger.unpublished() == []
 
     asyncio.run(scenario())

@@ -12,7 +12,7 @@ from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus
 from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.status import Live, StatusBoard, Writer
+from rlmwatch.workspace.status import DaemonProcess, Live, StatusBoard
 
 
 def a_run(status: RunStatus, result: Result | None = None) -> Run:
@@ -42,7 +42,7 @@ def test_a_status_that_is_deleted_as_its_run_ends_does_not_come_back(tmp_path: P
     gateway = WorkspaceGateway(
         root,
         tmp_path,
-        StatusBoard(root, Writer("here", 1)),
+        StatusBoard(root, DaemonProcess("here", 1)),
         lambda: next(seconds, now),
         lambda text: text,
         DocumentReader(Policy()),

@@ -24,7 +24,7 @@ def turn(number):
 
 def run_of(prompt="now", pinned=None):
     return Run(
-        "r1", 1, "chat_input.txt", Kind.CHAT, "chat", prompt, {}, "sha256:0", RunStatus.RUNNING, "t", pinned=pinned
+        "r1", 1, "chat_input.txt", Kind.CHAT, "chat", prompt, {}, "sha256:0", RunStatus.RUNNING, "t", frozen=pinned
     )
 
 

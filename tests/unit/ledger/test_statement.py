@@ -3,11 +3,10 @@
 import re
 
 import pytest
+from unit.ledger.verbs import ALL
 
-from rlmwatch.ledger import statements
 from rlmwatch.ledger.statement import Statement
 
-ALL = {name: each for name, each in vars(statements).items() if isinstance(each, Statement)}
 LISTED = re.compile(r"(?:FROM|UPDATE|INTO|JOIN) (runs|inputs|tally)\b")
 
 

@@ -4,19 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
+from unit.ledger.verbs import ALL
 
-from rlmwatch.ledger import statements
 from rlmwatch.ledger.sqlite.connection import connect
 from rlmwatch.runs.model import CallState, RunStatus
 from rlmwatch.runs.transitions import MOVES, Event
-
-ALL = {name: sql for name, sql in vars(statements).items() if name.isupper()}
 
 EVENTS = {
     "CLAIM": [Event.CLAIM],
     "HOLD": [Event.HOLD],
     "RELEASE_HELD": [Event.RELEASE],
-    "ADOPT": [Event.ADOPT],
+    "RECLAIM": [Event.RECLAIM],
     "FINISH": [Event.FINISH_COMPLETE, Event.FINISH_FAILED, Event.FINISH_CANCELLED],
     "CANCEL": [Event.CANCEL],
     "SUPERSEDE": [Event.SUPERSEDE],
@@ -79,7 +77,7 @@ def test_no_statement_reads_a_whole_table(tmp_path: Path, name):
     ("name", "index"),
     [
         ("PENDING", "runs_open "),
-        ("ADOPT", "runs_open "),
+        ("RECLAIM", "runs_open "),
         ("RELEASE_HELD", "runs_open "),
         ("OPEN_BEFORE", "runs_open_in "),
         ("OPEN_IN", "runs_open_in "),

@@ -8,7 +8,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import Submission
 from rlmwatch.contract.text import digest
 from rlmwatch.runs.model import Save
-from rlmwatch.runs.submitted import Incomplete, Told, to_submission
+from rlmwatch.runs.submitted import Incomplete, NotASubmission, to_submission
 
 NAME = Submission("jobs/a-job.json", "a-job")
 
@@ -39,12 +39,12 @@ def test_2_half_a_submission_is_never_taken_for_a_whole_one(cut):
     [
         (b"", "empty"),
         (b"\0\0\0", "empty"),
-        (b'{"task": "x",}', "line 1, column 14"),
+        (b'{"task": "x" "data": "y"}', "line 1, column 14"),
         (b"[1, 2]", "must begin with {"),
         (b'"pending"', "must begin with {"),
         ('{"task": "Grüße'.encode("latin-1"), "not UTF-8"),
-        (b"[" * 100_000, "no JSON that can be read"),
-        (b'{"task": NaN}', "NaN is no JSON"),
+        (b"[" * 100_000, "not JSON that can be read"),
+        (b'{"task": NaN}', "NaN is not JSON"),
     ],
 )
 def test_2_what_never_becomes_json_says_why(raw, says):
@@ -59,7 +59,7 @@ def test_3_the_status_of_a_run_asks_for_nothing():
     """What a daemon wrote is no submission, whatever its status."""
     for status in ("pending", "running", "complete"):
         found = read({"job_id": "a-job", "kind": "job", "status": status, "input_digest": "sha256:x", "answer": "y"})
-        assert found == Told("the status of a run")
+        assert found == NotASubmission("the status of a run")
 
 
 def test_4_a_copy_of_another_jobs_file_is_passed_over():
@@ -67,7 +67,7 @@ def test_4_a_copy_of_another_jobs_file_is_passed_over():
     found = read(
         {"status": "pending", "task": "x", "job_id": "a-job"}, name=Submission("jobs/a-job-PC.json", "a-job-PC")
     )
-    assert found == Told("a copy of the file of job a-job", copy=True)
+    assert found == NotASubmission("a copy of the file of job a-job", copy=True)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ LEGAL = {
     ("finish_cancelled", "running"): "cancelled",
     ("cancel", "pending"): "cancelled",
     ("cancel", "held"): "cancelled",
-    ("adopt", "running"): "pending",
+    ("reclaim", "running"): "pending",
     ("refuse", "pending"): "failed",
     ("supersede", "held"): "failed",
 }
@@ -126,7 +126,7 @@ def test_the_first_run_of_a_path_has_no_predecessor():
     ],
 )
 def test_pollers_see_five_statuses(status, started_at, public):
-    """A held or adopted run that was started is still running, for those who poll."""
+    """A held or reclaimed run that was started is still running, for those who poll."""
     assert shown(replace(RUN, status=status, started_at=started_at)) == public
 
 

@@ -1,7 +1,7 @@
 """
-daemon/inbox.py, intake.py and cancels.py: the rules at their tops, with the real ledger and a real folder.
+submissions/: the rules at their tops, with the real ledger and a real folder.
 
-The office (the supervisor's part) notes what it was told; times are shortened where a rule waits.
+The supervisor's part only notes its calls; times are shortened where a rule waits.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.runs.model import Outcome, Result, RunStatus, Save
 from rlmwatch.runs.queue import OnNewSave
 from rlmwatch.settings.model import Settings
-from rlmwatch.submissions import cancellation as cancels_module
+from rlmwatch.submissions import cancellation as cancellation_module
 from rlmwatch.submissions import inbox as inbox_module
 from rlmwatch.submissions.admission import rules
 from rlmwatch.submissions.inbox import Inbox
-from rlmwatch.watch.observer import Seen
+from rlmwatch.watch.observer import PathEvent
 from rlmwatch.workspace import jobs
 from rlmwatch.workspace.health import Root
 
 ME = "here"
 
 
-class Office:
+class Control:
     """Admits, ends and publishes as the supervisor does, but starts nothing."""
 
     def __init__(self, ledger):
@@ -52,17 +52,17 @@ class Office:
         self.published.append(run.run_id)
 
 
-class Desk:
-    """A letter box with all around it."""
+class Workspace:
+    """An inbox with all around it."""
 
     def __init__(self, folder, ledger, settings):
         self.folder = folder
         self.jobs = folder / "jobs"
         self.ledger = ledger
-        self.office = Office(ledger)
+        self.control = Control(ledger)
         self.settings = Settings.model_validate(settings)
         kinds = {Kind.JOB, Kind.CHAT}
-        self.inbox = Inbox(Root.open(folder), ledger, self.office, lambda: rules(self.settings, kinds, ME))
+        self.inbox = Inbox(Root.open(folder), ledger, self.control, lambda: rules(self.settings, kinds, ME))
 
     def put(self, job_id, content):
         """Put a file into `jobs/`, unseen."""
@@ -75,7 +75,7 @@ class Desk:
         self.jobs.mkdir(exist_ok=True)
         (self.jobs / f"{job_id}.cancel").touch()
 
-    def saw(self, job_id, seen=Seen.DONE):
+    def saw(self, job_id, seen=PathEvent.DONE):
         self.inbox.changed(f"jobs/{job_id}.json", seen)
 
     async def run_until_at_rest(self):
@@ -90,7 +90,7 @@ class Desk:
 
     @property
     def admitted(self):
-        return sorted(run.path for run in self.office.admissions)
+        return sorted(run.path for run in self.control.admissions)
 
 
 async def until(condition):
@@ -101,7 +101,7 @@ async def until(condition):
 
 
 def scene(tmp_path, story, **settings):
-    """Tell *story* with a desk."""
+    """Tell *story* with a here."""
 
     @asynccontextmanager
     async def opened():
@@ -109,13 +109,13 @@ def scene(tmp_path, story, **settings):
         folder.mkdir(exist_ok=True)
         ledger = SqliteLedger.open(tmp_path / "ledger.sqlite3")
         try:
-            yield Desk(folder, ledger, settings)
+            yield Workspace(folder, ledger, settings)
         finally:
             await ledger.aclose()
 
     async def tell():
-        async with opened() as desk:
-            await story(desk)
+        async with opened() as here:
+            await story(here)
 
     asyncio.run(tell())
 
@@ -126,38 +126,38 @@ TASK = {"status": "pending", "task": "what?"}
 def test_a_submission_that_came_while_nobody_looked_is_found(tmp_path):
     """At the start every submission that lies there is admitted, once, and nothing else is."""
 
-    async def story(desk):
-        desk.put("a", TASK)
-        desk.put("b", {**TASK, "job_id": "b", "tokens": 7})
-        desk.put("c", {"job_id": "c", "kind": "job", "status": "complete", "input_digest": "sha256:x", "host": ME})
-        await desk.run_until_at_rest()
-        assert desk.admitted == ["jobs/a.json", "jobs/b.json"]
-        assert {run.options.get("tokens") for run in desk.office.admissions} == {None, 7}
+    async def story(here):
+        here.put("a", TASK)
+        here.put("b", {**TASK, "job_id": "b", "tokens": 7})
+        here.put("c", {"job_id": "c", "kind": "job", "status": "complete", "input_digest": "sha256:x", "host": ME})
+        await here.run_until_at_rest()
+        assert here.admitted == ["jobs/a.json", "jobs/b.json"]
+        assert {run.options.get("tokens") for run in here.control.admissions} == {None, 7}
 
     scene(tmp_path, story)
     scene(tmp_path, _nothing_new)
 
 
-async def _nothing_new(desk):
-    await desk.run_until_at_rest()
-    assert desk.office.admissions == []
+async def _nothing_new(here):
+    await here.run_until_at_rest()
+    assert here.control.admissions == []
 
 
 def test_only_unknown_files_are_opened_and_an_unchanged_folder_is_not_listed(tmp_path):
     """Files of runs that the ledger knows are never opened, also not to see that they can not be."""
 
-    async def story(desk):
+    async def story(here):
         for n in range(50):
-            desk.put(f"job-{n}", TASK)
-        await desk.run_until_at_rest()
-        assert len(desk.office.admissions) == 50
-        for file in desk.jobs.iterdir():
+            here.put(f"job-{n}", TASK)
+        await here.run_until_at_rest()
+        assert len(here.control.admissions) == 50
+        for file in here.jobs.iterdir():
             file.unlink()
             os.mkfifo(file)  # who opens it is refused, and says so
-        desk.inbox._looks = (-1, -2)
-        desk.inbox.changed("", Seen.RESCAN)
-        await desk.run_until_at_rest()
-        assert desk.inbox._refused == {}
+        here.inbox._last_changes_ns = (-1, -2)
+        here.inbox.changed("", PathEvent.RESCAN)
+        await here.run_until_at_rest()
+        assert here.inbox._refused == {}
 
     scene(tmp_path, story)
 
@@ -165,16 +165,16 @@ def test_only_unknown_files_are_opened_and_an_unchanged_folder_is_not_listed(tmp
 def test_statuses_of_a_lost_ledger_are_read_once(tmp_path):
     """With an empty ledger the status files of ended runs are recognised, and not read again at the next listing."""
 
-    async def story(desk):
+    async def story(here):
         for n in range(5):
-            desk.put(f"job-{n}", {"job_id": f"job-{n}", "kind": "job", "status": "failed", "input_digest": "sha256:x"})
-        await desk.run_until_at_rest()
-        for file in desk.jobs.iterdir():
+            here.put(f"job-{n}", {"job_id": f"job-{n}", "kind": "job", "status": "failed", "input_digest": "sha256:x"})
+        await here.run_until_at_rest()
+        for file in here.jobs.iterdir():
             file.unlink()
             os.mkfifo(file)
-        desk.inbox.changed("", Seen.RESCAN)
-        await desk.run_until_at_rest()
-        assert (desk.admitted, desk.inbox._refused) == ([], {})
+        here.inbox.changed("", PathEvent.RESCAN)
+        await here.run_until_at_rest()
+        assert (here.admitted, here.inbox._refused) == ([], {})
 
     scene(tmp_path, story)
 
@@ -182,15 +182,35 @@ def test_statuses_of_a_lost_ledger_are_read_once(tmp_path):
 def test_a_status_of_ours_that_nobody_goes_on_with_is_ended(tmp_path):
     """A run whose record is lost fails in words, so that nobody polls for ever; another host's is left."""
 
-    async def story(desk):
+    async def story(here):
         status = {"kind": "job", "status": "running", "input_digest": "sha256:x", "input": "jobs/mine.json"}
-        desk.put("mine", {**status, "job_id": "mine", "host": ME})
-        desk.put("theirs", {**status, "job_id": "theirs", "host": "there"})
-        await desk.run_until_at_rest()
-        mine = json.loads((desk.jobs / "mine.json").read_bytes())
+        here.put("mine", {**status, "job_id": "mine", "host": ME})
+        here.put("theirs", {**status, "job_id": "theirs", "host": "there"})
+        await here.run_until_at_rest()
+        mine = json.loads((here.jobs / "mine.json").read_bytes())
         assert (mine["status"], mine["outcome"]) == ("failed", "error")
         assert "lost" in mine["error"]
-        assert json.loads((desk.jobs / "theirs.json").read_bytes())["status"] == "running"
+        assert json.loads((here.jobs / "theirs.json").read_bytes())["status"] == "running"
+
+    scene(tmp_path, story)
+
+
+def test_a_job_file_that_changes_while_it_is_taken_in_is_read_again(tmp_path):
+    """Other bytes that come under an id in the very moment in which the first are admitted are not lost."""
+
+    async def story(here):
+        note = here.control.admitted
+
+        def overwrite(admission):
+            note(admission)
+            if len(here.control.admissions) == 1:
+                here.put("a", {**TASK, "task": "other"})
+                here.saw("a")
+
+        here.control.admitted = overwrite
+        here.put("a", TASK)
+        await here.run_until_at_rest()
+        assert [run.prompt for run in here.control.admissions] == ["what?", "other"]
 
     scene(tmp_path, story)
 
@@ -198,21 +218,21 @@ def test_a_status_of_ours_that_nobody_goes_on_with_is_ended(tmp_path):
 def test_half_a_file_waits_for_its_other_half(tmp_path):
     """What a shell redirect has written so far is not read as a job; when it is whole, it is one job."""
 
-    async def story(desk):
+    async def story(here):
         whole = json.dumps(TASK)
-        desk.put("slow", whole[:10].encode())
-        desk.saw("slow")
+        here.put("slow", whole[:10].encode())
+        here.saw("slow")
         stop = asyncio.Event()
-        await desk.inbox.begin()
-        working = asyncio.create_task(desk.inbox.run(stop))
-        await until(lambda: "jobs/slow.json" in desk.inbox._halves)
-        assert not desk.inbox.at_rest
-        with (desk.jobs / "slow.json").open("a") as file:
+        await here.inbox.begin()
+        working = asyncio.create_task(here.inbox.run(stop))
+        await until(lambda: "jobs/slow.json" in here.inbox._partial)
+        assert not here.inbox.at_rest
+        with (here.jobs / "slow.json").open("a") as file:
             file.write(whole[10:])
-        await until(lambda: desk.office.admissions)  # no event: it is read again all the same
+        await until(lambda: here.control.admissions)  # no event: it is read again all the same
         stop.set()
         await working
-        assert [run.prompt for run in desk.office.admissions] == ["what?"]
+        assert [run.prompt for run in here.control.admissions] == ["what?"]
 
     scene(tmp_path, story)
 
@@ -220,7 +240,7 @@ def test_half_a_file_waits_for_its_other_half(tmp_path):
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
-        (b'{"status": "pending", "task": ', "no JSON"),
+        (b'{"status": "pending", "task": ', "not JSON"),
         (b"", "empty"),
         (b'{"task": "x", "status": "pending", "toks": 1}', "toks"),
     ],
@@ -230,15 +250,15 @@ def test_what_cannot_be_answered_is_kept_and_says_why(tmp_path, raw, says, monke
     monkeypatch.setattr(inbox_module, "GIVE_UP_S", 0.2)
     monkeypatch.setattr(inbox_module, "AGAIN_S", 0.1)
 
-    async def story(desk):
-        wanted = desk.put("bad", raw)
-        await desk.run_until_at_rest()
-        (run,) = desk.office.admissions
+    async def story(here):
+        wanted = here.put("bad", raw)
+        await here.run_until_at_rest()
+        (run,) = here.control.admissions
         assert (run.status, run.result.outcome, run.digest) == (RunStatus.FAILED, Outcome.BAD_INPUT, wanted)
         assert says in run.result.error
         assert "jobs/bad.json.rejected" in run.result.error
-        assert (desk.jobs / "bad.json.rejected").read_bytes() == raw
-        assert (desk.jobs / "bad.json").exists()
+        assert (here.jobs / "bad.json.rejected").read_bytes() == raw
+        assert (here.jobs / "bad.json").exists()
 
     scene(tmp_path, story)
 
@@ -246,10 +266,10 @@ def test_what_cannot_be_answered_is_kept_and_says_why(tmp_path, raw, says, monke
 def test_a_file_that_is_too_large_has_the_digest_of_the_whole(tmp_path):
     """A job file above `max_input_mb` fails, and by its digest its status may take its place."""
 
-    async def story(desk):
-        wanted = desk.put("big", {**TASK, "data": "x" * 200_000})
-        await desk.run_until_at_rest()
-        (run,) = desk.office.admissions
+    async def story(here):
+        wanted = here.put("big", {**TASK, "data": "x" * 200_000})
+        await here.run_until_at_rest()
+        (run,) = here.control.admissions
         assert run.digest == wanted
         assert "larger than 0.1 MB" in run.result.error
 
@@ -259,15 +279,15 @@ def test_a_file_that_is_too_large_has_the_digest_of_the_whole(tmp_path):
 def test_a_webhook_that_is_not_allowed_is_left_out_and_said(tmp_path):
     """The job runs; its status says that the webhook was refused, and nothing is to be told."""
 
-    async def story(desk):
-        desk.put("a", {**TASK, "webhook": "https://example.org/hook"})
-        await desk.run_until_at_rest()
-        (run,) = desk.office.admissions
+    async def story(here):
+        here.put("a", {**TASK, "webhook": "https://example.org/hook"})
+        await here.run_until_at_rest()
+        (run,) = here.control.admissions
         assert run.status is RunStatus.PENDING
         assert "example.org is not in [webhooks] allow" in run.enclosed["notes"][0]
-        await desk.ledger.cancel(run.run_id, "enough", now=clock.utc())
-        await desk.ledger.published(run.run_id)
-        assert await desk.ledger.deliveries() == []
+        await here.ledger.cancel(run.run_id, "enough", now=clock.utc())
+        await here.ledger.published(run.run_id)
+        assert await here.ledger.deliveries() == []
 
     scene(tmp_path, story)
 
@@ -275,16 +295,16 @@ def test_a_webhook_that_is_not_allowed_is_left_out_and_said(tmp_path):
 def test_a_conflict_copy_of_a_submission_is_no_job(tmp_path):
     """OneDrive's second copy, under a machine's name, is passed over; the same words under another id are not."""
 
-    async def story(desk):
-        desk.put("a", TASK)
-        await desk.run_until_at_rest()
-        desk.put("a-DESKTOP-1AB2C", TASK)
-        desk.put("a-vm-safeBackup-0001", TASK)
-        desk.put("a-2", TASK)
-        desk.put("a-DESKTOP-OTHER", {**TASK, "task": "another"})
-        desk.inbox.changed("", Seen.RESCAN)
-        await desk.run_until_at_rest()
-        assert desk.admitted == ["jobs/a-2.json", "jobs/a-DESKTOP-OTHER.json", "jobs/a.json"]
+    async def story(here):
+        here.put("a", TASK)
+        await here.run_until_at_rest()
+        here.put("a-DESKTOP-1AB2C", TASK)
+        here.put("a-vm-safeBackup-0001", TASK)
+        here.put("a-2", TASK)
+        here.put("a-DESKTOP-OTHER", {**TASK, "task": "another"})
+        here.inbox.changed("", PathEvent.RESCAN)
+        await here.run_until_at_rest()
+        assert here.admitted == ["jobs/a-2.json", "jobs/a-DESKTOP-OTHER.json", "jobs/a.json"]
 
     scene(tmp_path, story)
 
@@ -292,16 +312,16 @@ def test_a_conflict_copy_of_a_submission_is_no_job(tmp_path):
 def test_a_submission_that_a_sync_tool_brings_back_is_not_answered_again(tmp_path):
     """Where the old submission covers the status of its ended run, the status is written again."""
 
-    async def story(desk):
-        desk.put("a", TASK)
-        await desk.run_until_at_rest()
-        run = desk.office.admissions[0]
-        claimed = await desk.ledger.claim(run.run_id, now=clock.utc())
+    async def story(here):
+        here.put("a", TASK)
+        await here.run_until_at_rest()
+        run = here.control.admissions[0]
+        claimed = await here.ledger.claim(run.run_id, now=clock.utc())
         done = Result(RunStatus.COMPLETE, Outcome.SUCCESS, answer="42")
-        await desk.ledger.finish(run.run_id, claimed.attempt, done, now=clock.utc())
-        desk.saw("a")
-        await desk.run_until_at_rest()
-        assert (len(desk.office.admissions), desk.office.published) == (1, [run.run_id])
+        await here.ledger.finish(run.run_id, claimed.attempt, done, now=clock.utc())
+        here.saw("a")
+        await here.run_until_at_rest()
+        assert (len(here.control.admissions), here.control.published) == (1, [run.run_id])
 
     scene(tmp_path, story)
 
@@ -309,16 +329,16 @@ def test_a_submission_that_a_sync_tool_brings_back_is_not_answered_again(tmp_pat
 def test_a_cancel_goes_before_its_job(tmp_path):
     """A submission whose cancel lies there already is never started; the request is removed once its status says so."""
 
-    async def story(desk):
-        desk.put("a", TASK)
-        desk.cancel("a")
-        await desk.run_until_at_rest()
-        (run,) = desk.office.admissions
+    async def story(here):
+        here.put("a", TASK)
+        here.cancel("a")
+        await here.run_until_at_rest()
+        (run,) = here.control.admissions
         assert (run.status, run.result.error) == (RunStatus.CANCELLED, "cancelled by jobs/a.cancel")
-        assert (desk.jobs / "a.cancel").exists()
-        desk.inbox.published(run)
-        await desk.run_until_at_rest()
-        assert not (desk.jobs / "a.cancel").exists()
+        assert (here.jobs / "a.cancel").exists()
+        here.inbox.published(run)
+        await here.run_until_at_rest()
+        assert not (here.jobs / "a.cancel").exists()
 
     scene(tmp_path, story)
 
@@ -326,16 +346,16 @@ def test_a_cancel_goes_before_its_job(tmp_path):
 def test_a_cancel_ends_what_works_and_stays_until_it_has_ended(tmp_path):
     """A running run is told to end; after a crash in between the request is still there."""
 
-    async def story(desk):
-        desk.put("a", TASK)
-        await desk.run_until_at_rest()
-        run = desk.office.admissions[0]
-        desk.office.works.add(run.run_id)
-        desk.cancel("a")
-        desk.inbox.changed("jobs/a.cancel", Seen.WRITING)
-        await desk.run_until_at_rest()
-        assert desk.office.ended[0] == (run.run_id, "cancelled by jobs/a.cancel")
-        assert (desk.jobs / "a.cancel").exists()
+    async def story(here):
+        here.put("a", TASK)
+        await here.run_until_at_rest()
+        run = here.control.admissions[0]
+        here.control.works.add(run.run_id)
+        here.cancel("a")
+        here.inbox.changed("jobs/a.cancel", PathEvent.WRITING)
+        await here.run_until_at_rest()
+        assert here.control.ended[0] == (run.run_id, "cancelled by jobs/a.cancel")
+        assert (here.jobs / "a.cancel").exists()
 
     scene(tmp_path, story)
 
@@ -343,12 +363,12 @@ def test_a_cancel_ends_what_works_and_stays_until_it_has_ended(tmp_path):
 def test_a_cancel_of_a_run_of_any_kind_goes_by_its_run_id(tmp_path):
     """A chat is cancelled by the id that its status file has."""
 
-    async def story(desk):
+    async def story(here):
         save = Save("chat_input.txt", Kind.CHAT, "chat", "hi", {}, "sha256:hi")
-        run = (await desk.ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=clock.utc())).run
-        desk.cancel(run.run_id)
-        await desk.run_until_at_rest()
-        assert (await desk.ledger.get(run.run_id)).status is RunStatus.CANCELLED
+        run = (await here.ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=clock.utc())).run
+        here.cancel(run.run_id)
+        await here.run_until_at_rest()
+        assert (await here.ledger.get(run.run_id)).status is RunStatus.CANCELLED
 
     scene(tmp_path, story)
 
@@ -356,56 +376,56 @@ def test_a_cancel_of_a_run_of_any_kind_goes_by_its_run_id(tmp_path):
 def test_cancels_of_ended_runs_and_old_ones_of_unknown_runs_are_removed(tmp_path):
     """A request that comes too late goes; one for an unknown job waits for it, a day."""
 
-    async def story(desk):
-        desk.put("ended", TASK)
-        await desk.run_until_at_rest()
-        await desk.ledger.cancel(desk.office.admissions[0].run_id, "enough", now=clock.utc())
+    async def story(here):
+        here.put("ended", TASK)
+        await here.run_until_at_rest()
+        await here.ledger.cancel(here.control.admissions[0].run_id, "enough", now=clock.utc())
         for job_id in ("ended", "unknown", "old"):
-            desk.cancel(job_id)
-        os.utime(desk.jobs / "old.cancel", (1, 1))
-        desk.inbox.changed("", Seen.RESCAN)
-        await desk.run_until_at_rest()
-        assert set(jobs.look(desk.folder).cancels) == {"unknown"}
+            here.cancel(job_id)
+        os.utime(here.jobs / "old.cancel", (1, 1))
+        here.inbox.changed("", PathEvent.RESCAN)
+        await here.run_until_at_rest()
+        assert set(jobs.look(here.folder).cancels) == {"unknown"}
 
     scene(tmp_path, story)
 
 
 def test_a_deleted_question_cancels_its_runs_and_put_back_is_asked_anew(tmp_path, monkeypatch):
     """Runs of a deleted input end; the same bytes, put back, are a new save. A job file likewise."""
-    monkeypatch.setattr(cancels_module, "GONE_S", 0.02)
+    monkeypatch.setattr(cancellation_module, "GONE_S", 0.02)
 
-    async def story(desk):
+    async def story(here):
         save = Save("chat_input.txt", Kind.CHAT, "chat", "hi", {}, "sha256:hi")
-        await desk.ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=clock.utc())
-        desk.put("a", TASK)
-        await desk.run_until_at_rest()
-        (desk.jobs / "a.json").unlink()
-        desk.saw("a", Seen.GONE)
-        desk.inbox.changed("chat_input.txt", Seen.GONE)
-        await desk.run_until_at_rest()
-        assert (await desk.ledger.find("a")).result.error == "cancelled: jobs/a.json was deleted"
-        assert await desk.ledger.open_in("chat") == []
-        assert (await desk.ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=clock.utc())).run is not None
+        await here.ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=clock.utc())
+        here.put("a", TASK)
+        await here.run_until_at_rest()
+        (here.jobs / "a.json").unlink()
+        here.saw("a", PathEvent.GONE)
+        here.inbox.changed("chat_input.txt", PathEvent.GONE)
+        await here.run_until_at_rest()
+        assert (await here.ledger.find("a")).result.error == "cancelled: jobs/a.json was deleted"
+        assert await here.ledger.open_in("chat") == []
+        assert (await here.ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=clock.utc())).run is not None
 
     scene(tmp_path, story)
 
 
 def test_what_an_editor_deletes_and_writes_anew_is_not_deleted(tmp_path, monkeypatch):
     """A question that is back before the rest is over keeps its run; so does one whose whole workspace was replaced."""
-    monkeypatch.setattr(cancels_module, "GONE_S", 0.02)
+    monkeypatch.setattr(cancellation_module, "GONE_S", 0.02)
 
-    async def story(desk):
+    async def story(here):
         for name in ("one", "two"):
             save = Save(f"{name}_input.txt", Kind.CHAT, name, "hi", {}, "sha256:hi")
-            await desk.ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=clock.utc())
-        (desk.folder / "one_input.txt").write_text("hi")
-        desk.inbox.changed("one_input.txt", Seen.GONE)
-        await desk.run_until_at_rest()
-        desk.folder.rename(tmp_path / "moved")
-        desk.folder.mkdir()
-        desk.inbox.changed("two_input.txt", Seen.GONE)
-        await desk.run_until_at_rest()
-        assert desk.office.ended == []
+            await here.ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=clock.utc())
+        (here.folder / "one_input.txt").write_text("hi")
+        here.inbox.changed("one_input.txt", PathEvent.GONE)
+        await here.run_until_at_rest()
+        here.folder.rename(tmp_path / "moved")
+        here.folder.mkdir()
+        here.inbox.changed("two_input.txt", PathEvent.GONE)
+        await here.run_until_at_rest()
+        assert here.control.ended == []
 
     scene(tmp_path, story)
 
@@ -414,11 +434,11 @@ def test_a_ledger_that_fails_loses_no_submission(tmp_path, monkeypatch):
     """Where the ledger cannot be used, the submission is tried again until it is admitted."""
     monkeypatch.setattr(inbox_module, "RETRY_S", 0.05)
 
-    async def story(desk):
-        desk.put("a", TASK)
-        await desk.inbox.begin()
+    async def story(here):
+        here.put("a", TASK)
+        await here.inbox.begin()
         file = tmp_path / "ledger.sqlite3"
-        admit, failures = desk.ledger.admit, []
+        admit, failures = here.ledger.admit, []
 
         async def broken(*args, **kwargs):
             if len(failures) < 3:
@@ -426,10 +446,10 @@ def test_a_ledger_that_fails_loses_no_submission(tmp_path, monkeypatch):
                 raise inbox_module.LedgerError("no room")
             return await admit(*args, **kwargs)
 
-        desk.inbox._intake.queue.admit = broken
+        here.inbox._admission.queue.admit = broken
         stop = asyncio.Event()
-        working = asyncio.create_task(desk.inbox.run(stop))
-        await until(lambda: desk.office.admissions)
+        working = asyncio.create_task(here.inbox.run(stop))
+        await until(lambda: here.control.admissions)
         stop.set()
         await working
         assert len(failures) == 3

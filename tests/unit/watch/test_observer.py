@@ -17,7 +17,7 @@ from watchdog.observers.inotify_c import InotifyFD, inotify_rm_watch
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 from rlmwatch import clock
-from rlmwatch.watch.observer import MOVE_PAIR_S, Fault, Observer, Seen, _Inbox, translate
+from rlmwatch.watch.observer import MOVE_PAIR_S, Fault, Observer, PathEvent, _ChangeBuffer, translate
 
 DEADLINE_S = 20.0
 
@@ -45,7 +45,7 @@ async def observing(root: Path, skipped: str = "skipped") -> AsyncIterator[tuple
         await asyncio.to_thread(observer.stop)
 
 
-async def seen(observer: Observer, wakes: Wakes, path: str, what: Seen) -> None:
+async def seen(observer: Observer, wakes: Wakes, path: str, what: PathEvent) -> None:
     """Wait until *what* is told of *path*."""
     async with asyncio.timeout(DEADLINE_S):
         while observer.take().get(path) is not what:
@@ -63,13 +63,13 @@ def until_empty(fd: InotifyFD) -> None:
 @pytest.mark.parametrize(
     ("event", "told"),
     [
-        (events.FileCreatedEvent("/w/a"), [("/w/a", Seen.WRITING)]),
-        (events.FileModifiedEvent("/w/a"), [("/w/a", Seen.WRITING)]),
-        (events.FileClosedEvent("/w/a"), [("/w/a", Seen.DONE)]),
-        (events.FileMovedEvent("/w/a", "/w/b"), [("/w/a", Seen.GONE), ("/w/b", Seen.DONE)]),
-        (events.FileDeletedEvent("/w/a"), [("/w/a", Seen.GONE)]),
-        (events.DirCreatedEvent("/w/a"), [("/w/a", Seen.FOLDER)]),
-        (events.DirMovedEvent("/w/a", "/w/b"), [("/w/b", Seen.FOLDER)]),
+        (events.FileCreatedEvent("/w/a"), [("/w/a", PathEvent.WRITING)]),
+        (events.FileModifiedEvent("/w/a"), [("/w/a", PathEvent.WRITING)]),
+        (events.FileClosedEvent("/w/a"), [("/w/a", PathEvent.DONE)]),
+        (events.FileMovedEvent("/w/a", "/w/b"), [("/w/a", PathEvent.GONE), ("/w/b", PathEvent.DONE)]),
+        (events.FileDeletedEvent("/w/a"), [("/w/a", PathEvent.GONE)]),
+        (events.DirCreatedEvent("/w/a"), [("/w/a", PathEvent.FOLDER)]),
+        (events.DirMovedEvent("/w/a", "/w/b"), [("/w/b", PathEvent.FOLDER)]),
         (events.FileOpenedEvent("/w/a"), []),
         (events.FileClosedNoWriteEvent("/w/a"), []),
         (events.FileAttribEvent("/w/a"), []),
@@ -77,7 +77,7 @@ def until_empty(fd: InotifyFD) -> None:
         (events.DirDeletedEvent("/w/a"), []),
     ],
 )
-def test_what_each_event_means(event: events.FileSystemEvent, told: list[tuple[str, Seen]]):
+def test_what_each_event_means(event: events.FileSystemEvent, told: list[tuple[str, PathEvent]]):
     """A close or a move to a name is done, creation and change are writing, the rest says nothing."""
     assert translate(event) == told
 
@@ -112,16 +112,16 @@ def test_a_burst_wakes_the_loop_once(tmp_path: Path):
 
     async def go() -> None:
         wakes = Wakes()
-        inbox = _Inbox(tmp_path, asyncio.get_running_loop(), wakes)
+        inbox = _ChangeBuffer(tmp_path, asyncio.get_running_loop(), wakes)
         for number in range(1000):
             inbox.on_any_event(events.FileModifiedEvent(f"{tmp_path}/{number % 3}_input.txt"))
         inbox.on_any_event(events.FileClosedEvent(f"{tmp_path}/0_input.txt"))
         await wakes.event.wait()
         assert wakes.number == 1
         assert list(inbox.take().items()) == [
-            ("1_input.txt", Seen.WRITING),
-            ("2_input.txt", Seen.WRITING),
-            ("0_input.txt", Seen.DONE),
+            ("1_input.txt", PathEvent.WRITING),
+            ("2_input.txt", PathEvent.WRITING),
+            ("0_input.txt", PathEvent.DONE),
         ]
 
     asyncio.run(go())
@@ -131,7 +131,7 @@ def test_the_last_change_of_a_path_counts_in_the_order_of_the_last_changes(tmp_p
     """However long the loop is busy, no more is kept than one change per path."""
 
     async def go() -> None:
-        inbox = _Inbox(tmp_path, asyncio.get_running_loop(), lambda: None)
+        inbox = _ChangeBuffer(tmp_path, asyncio.get_running_loop(), lambda: None)
         for event in (
             events.FileCreatedEvent(f"{tmp_path}/a"),
             events.FileCreatedEvent(f"{tmp_path}/b"),
@@ -140,7 +140,7 @@ def test_the_last_change_of_a_path_counts_in_the_order_of_the_last_changes(tmp_p
             events.FileClosedEvent("/elsewhere/c"),
         ):
             inbox.on_any_event(event)
-        assert list(inbox.take().items()) == [("b", Seen.WRITING), ("a", Seen.DONE)]
+        assert list(inbox.take().items()) == [("b", PathEvent.WRITING), ("a", PathEvent.DONE)]
         assert inbox.take() == {}
 
     asyncio.run(go())
@@ -154,11 +154,11 @@ def test_a_handler_never_raises(tmp_path: Path):
             raise RuntimeError(name)
 
     async def go() -> None:
-        inbox = _Inbox(tmp_path, asyncio.get_running_loop(), lambda: None)
+        inbox = _ChangeBuffer(tmp_path, asyncio.get_running_loop(), lambda: None)
         with capture_logs() as logs:
             inbox.on_any_event(Broken("/w/a"))
         assert logs[0]["event"] == "watch.event_dropped"
-        assert inbox.take() == {"": Seen.RESCAN}
+        assert inbox.take() == {"": PathEvent.RESCAN}
 
     asyncio.run(go())
 
@@ -166,10 +166,10 @@ def test_a_handler_never_raises(tmp_path: Path):
 def test_an_event_after_the_loops_end_does_no_harm(tmp_path: Path):
     """The library's threads may outlive the loop by a moment."""
     loop = asyncio.new_event_loop()
-    inbox = _Inbox(tmp_path, loop, lambda: None)
+    inbox = _ChangeBuffer(tmp_path, loop, lambda: None)
     loop.close()
     inbox.on_any_event(events.FileCreatedEvent(f"{tmp_path}/a"))
-    assert inbox.take() == {"a": Seen.WRITING}
+    assert inbox.take() == {"a": PathEvent.WRITING}
 
 
 def test_an_overflow_asks_for_a_walk_after_the_watches_are_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -182,14 +182,14 @@ def test_an_overflow_asks_for_a_walk_after_the_watches_are_rebuilt(tmp_path: Pat
             emitter = next(iter(observer._running[1].emitters))
             rebuilt: list[int | None] = []
             emitter._inotify._remove_callbacks = lambda wds, take=emitter._inotify._remove_callbacks: (
-                rebuilt.append(len(observer._inbox._changes)),
+                rebuilt.append(len(observer._buffer._changes)),
                 take(wds),
             )
             await asyncio.to_thread(emitter._inotify.on_queue_overflow)
-            await seen(observer, wakes, "", Seen.RESCAN)
+            await seen(observer, wakes, "", PathEvent.RESCAN)
             assert rebuilt == [0]
             (tmp_path / "a_input.txt").write_text("a")
-            await seen(observer, wakes, "a_input.txt", Seen.DONE)
+            await seen(observer, wakes, "a_input.txt", PathEvent.DONE)
 
     asyncio.run(go())
 
@@ -239,7 +239,7 @@ def test_a_missing_root_cannot_be_watched(tmp_path: Path):
             await asyncio.to_thread(root.mkdir)
             assert await asyncio.to_thread(observer.restart) is None
             await asyncio.to_thread((root / "a_input.txt").write_text, "a")
-            await seen(observer, wakes, "a_input.txt", Seen.DONE)
+            await seen(observer, wakes, "a_input.txt", PathEvent.DONE)
 
     asyncio.run(go())
 

@@ -8,7 +8,7 @@ import pytest
 
 from rlmwatch.watch.reading import Look, look_at
 from rlmwatch.watch.settle import Due
-from rlmwatch.workspace.snapshot import Content, Writer
+from rlmwatch.workspace.snapshot import Content, WriterState
 
 PATH = "note_input.txt"
 
@@ -24,10 +24,10 @@ def test_who_has_it_open_is_seen_before_and_after_the_read(tmp_path: Path, probe
     with (tmp_path / PATH).open("w") as writing:
         writing.write("half")
         writing.flush()
-        assert look(tmp_path, probe=probe, recheck=True) == Look(PATH, Writer.BUSY)
+        assert look(tmp_path, probe=probe, recheck=True) == Look(PATH, WriterState.BUSY)
     seen = look(tmp_path, probe=probe, recheck=True)
     assert isinstance(seen.snapshot, Content)
-    assert (seen.writer, seen.snapshot.raw) == (Writer.FREE, b"half")
+    assert (seen.writer, seen.snapshot.raw) == (WriterState.FREE, b"half")
 
 
 def test_what_is_read_in_any_case_is_not_probed(tmp_path: Path):

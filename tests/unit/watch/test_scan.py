@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rlmwatch.watch.scan import Closed, Found, Scan
+from rlmwatch.watch.scan import FoundInput, Scan, UnlistedFolder
 from rlmwatch.watch.walk import _outermost, walk
 from rlmwatch.workspace.snapshot import signature
 
 
 def paths(root: Path, start: str = "") -> list[str]:
-    return sorted(found.name.path for found in Scan(root, start) if isinstance(found, Found))
+    return sorted(found.name.path for found in Scan(root, start) if isinstance(found, FoundInput))
 
 
 def put(root: Path, *names: str) -> None:
@@ -25,7 +25,7 @@ def test_every_input_is_found_with_its_signature(tmp_path: Path):
     put(tmp_path, "chat_input.txt", "a/b/c/x_input.md", "a/research_prompt.txt", "a/notes.txt", "chat_output.txt")
     assert paths(tmp_path) == ["a/b/c/x_input.md", "a/research_prompt.txt", "chat_input.txt"]
     assert paths(tmp_path, "a/b") == ["a/b/c/x_input.md"]
-    found = [item for item in Scan(tmp_path, "a/b/c") if isinstance(item, Found)]
+    found = [item for item in Scan(tmp_path, "a/b/c") if isinstance(item, FoundInput)]
     assert found[0].signature == signature((tmp_path / "a/b/c/x_input.md").stat())
 
 
@@ -56,7 +56,7 @@ def test_what_is_no_file_is_found_so_that_it_can_be_refused(tmp_path: Path):
 def test_a_missing_root_is_said(tmp_path: Path):
     """A root that is not there is not taken for an empty one."""
     scan = Scan(tmp_path / "gone")
-    assert list(scan) == [Closed("", "missing")]
+    assert list(scan) == [UnlistedFolder("", "missing")]
     assert not scan.complete
 
 

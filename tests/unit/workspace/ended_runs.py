@@ -8,9 +8,9 @@ from dataclasses import replace
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Usage
 from rlmwatch.workspace.publish import publish
-from rlmwatch.workspace.status import Writer
+from rlmwatch.workspace.status import DaemonProcess
 
-ME = Writer("den", 4242)
+ME = DaemonProcess("den", 4242)
 NOW = "2026-11-23T09:15:10.000Z"
 FIRST = Run(
     run_id="20261123T091500Z-chat-7f3a9c",

@@ -31,7 +31,7 @@ from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Outcome, RunStatus
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.publish import explain
-from rlmwatch.workspace.status import Writer
+from rlmwatch.workspace.status import DaemonProcess
 
 
 def names(folder):
@@ -76,6 +76,16 @@ def test_answer_that_was_cut_short_says_so_in_memory_and_status(root):
     assert (said(root, FIRST)["partial"], said(root, FIRST)["outcome"]) == (True, "token_limit")
 
 
+def test_what_is_worth_knowing_of_an_answer_stands_in_its_turn(root):
+    """Notes of a run, such as that the server read only part, stand in the state file beside the answer, too."""
+    note = "the server read only 4,096 of about 27,000 tokens that were sent"
+    put(root, replace(FIRST, result=replace(FIRST.result, notes=(note,))))
+    assert turns(root)[0]["notes"] == [note]
+    assert said(root, FIRST)["notes"] == [note]
+    put(root, LATER)
+    assert "notes" not in turns(root)[1]
+
+
 def test_failure_is_told_and_the_last_good_output_stays(root):
     """A run without an answer leaves the answer before, adds no turn, and says why."""
     put(root, FIRST)
@@ -102,7 +112,7 @@ def test_publishing_again_changes_nothing(root):
         put(root, run)
     before = everything(root)
     for run in (FIRST, failed(LATER)):
-        report = put(root, run, by=Writer("den", 7))
+        report = put(root, run, by=DaemonProcess("den", 7))
         assert (report.changed, report.superseded) == ((), False)
     assert everything(root) == before
 

@@ -20,7 +20,7 @@ from rlmwatch.workspace.snapshot import (
     Content,
     NotAFile,
     Unreadable,
-    Writer,
+    WriterState,
     _judge,
     look,
     signature,
@@ -98,7 +98,7 @@ def test_no_link_is_followed_on_the_way(root: Path, tmp_path: Path):
     (tmp_path / "outside" / NAME).write_text("secret")
     (root / "a").symlink_to(tmp_path / "outside")
     assert isinstance(snapshot(root, f"a/{NAME}", max_bytes=MOST), NotAFile)
-    assert writer(root, f"a/{NAME}") is Writer.UNKNOWN
+    assert writer(root, f"a/{NAME}") is WriterState.UNKNOWN
     assert look(root, f"a/{NAME}") is None
 
 
@@ -122,7 +122,7 @@ def test_a_pipe_does_not_block(root: Path):
     seen = snapshot(root, NAME, max_bytes=MOST)
     assert isinstance(seen, NotAFile)
     assert seen.reason == "a pipe"
-    assert writer(root, NAME) is Writer.FREE
+    assert writer(root, NAME) is WriterState.FREE
 
 
 def test_a_folder_is_no_file(root: Path):
@@ -205,23 +205,23 @@ def test_a_growing_file_is_never_taken_for_whole(root: Path):
 def test_busy_while_somebody_writes(root: Path):
     """The kernel knows who has a file open for writing."""
     (root / NAME).write_text("hello")
-    assert writer(root, NAME) is Writer.FREE
+    assert writer(root, NAME) is WriterState.FREE
     with (root / NAME).open("a"):
-        assert writer(root, NAME) is Writer.BUSY
+        assert writer(root, NAME) is WriterState.BUSY
     with (root / NAME).open():
-        assert writer(root, NAME) is Writer.FREE
+        assert writer(root, NAME) is WriterState.FREE
 
 
 def test_the_probe_does_not_hold_the_lease(root: Path):
     """A writer that comes after the probe is not kept waiting."""
     (root / NAME).write_text("hello")
-    assert writer(root, NAME) is Writer.FREE
+    assert writer(root, NAME) is WriterState.FREE
     os.close(os.open(root / NAME, os.O_WRONLY | os.O_NONBLOCK))
 
 
 def test_unknown_where_it_cannot_be_asked(root: Path):
     """A file that is not there, or not ours, has no known writer."""
-    assert writer(root, NAME) is Writer.UNKNOWN
+    assert writer(root, NAME) is WriterState.UNKNOWN
 
 
 def test_a_writer_within_the_probe_does_not_end_the_daemon(root: Path):
@@ -242,7 +242,7 @@ def test_a_writer_within_the_probe_does_not_end_the_daemon(root: Path):
         "    def fcntl(self, fd, verb, arg):\n"
         "        return 0 if arg == -1 else fcntl_(fd, verb, arg)\n"
         "snapshot.fcntl = Kept()\n"
-        "assert snapshot._probe(fd) is snapshot.Writer.FREE\n"
+        "assert snapshot._probe(fd) is snapshot.WriterState.FREE\n"
         "print('held', flush=True)\n"
         "sys.stdin.readline()\n"
         "fcntl_(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)\n"

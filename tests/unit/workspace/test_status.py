@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from rlmwatch.contract.documents import Caps, Progress, UsageSoFar
+from rlmwatch.contract.documents import Progress, StatusCaps, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.text import digest
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Usage
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.status import Live, StatusBoard, Writer, build, end, prune
+from rlmwatch.workspace.status import DaemonProcess, Live, StatusBoard, build, end, prune
 
-ME = Writer("den", 4242)
+ME = DaemonProcess("den", 4242)
 CREATED = "2026-11-23T09:15:00.000Z"
 PENDING = Run(
     run_id="20261123T091500Z-chat-7f3a9c",
@@ -65,7 +65,7 @@ def said(root, job_id=PENDING.run_id):
 
 def test_status_of_a_running_run_says_what_is_known():
     """A poller reads input, output, digest, progress, usage, budget, attempt and who works on it."""
-    live = Live(Progress(step=2, max_steps=4, note="searching"), UsageSoFar(llm_calls=2), Caps(max_tokens=9), "m")
+    live = Live(Progress(step=2, max_steps=4, note="searching"), UsageSoFar(llm_calls=2), StatusCaps(max_tokens=9), "m")
     found = build(RUNNING, live=live, by=ME, now=at(5))
     assert (found.status, found.input, found.output, found.input_digest) == (
         "running",
@@ -81,6 +81,17 @@ def test_status_of_a_running_run_says_what_is_known():
 def test_run_that_was_started_stays_running(of):
     """A run that is held, or was taken over by a restart, is `running` for pollers."""
     assert build(replace(RUNNING, status=of), live=Live(), by=ME, now=at(5)).status == "running"
+
+
+def test_run_that_is_tried_again_says_what_it_waits_for(board, root):
+    """While a provider is asked again, error and note say so, within the second; then both are as before."""
+    waits = "p: HTTP 503: overloaded; asked again at 2026-11-23T12:00:05+00:00"
+    board.update(RUNNING, Live(Progress(step=2, note="asking the model")), now=at(1))
+    board.update(RUNNING, Live(Progress(step=2, note="asking the model"), waits_for=waits), now=at(2.1))
+    assert (said(root)["status"], said(root)["error"], said(root)["progress"]["note"]) == ("running", waits, waits)
+    assert said(root)["progress"]["step"] == 2
+    board.update(RUNNING, Live(Progress(step=2, note="asking the model")), now=at(3.2))
+    assert (said(root)["error"], said(root)["progress"]["note"]) == (None, "asking the model")
 
 
 def test_held_run_says_what_it_waits_for(board, root):
@@ -162,7 +173,7 @@ def test_2_runs_that_went_by_are_forgotten(board, root):
     board.update(RUNNING, now=at(1))
     end(root, DONE, warnings=(), by=ME, now=at(9))
     board.flush(now=at(10))
-    assert board._said == {}
+    assert board._written == {}
 
 
 def test_2_what_waits_of_an_ended_run_does_not_bring_its_status_back(board, root):
@@ -198,7 +209,7 @@ def test_4_end_tells_how_far_a_run_came_that_ended_within_its_second(board, root
 
 def test_4_end_keeps_budget_and_progress_and_carries_the_warnings(board, root):
     """The last status still says which caps held and how far it came; what the person must know is in `notes`."""
-    board.update(RUNNING, Live(Progress(step=3), UsageSoFar(), Caps(max_cost_usd=0.05)), now=at(1))
+    board.update(RUNNING, Live(Progress(step=3), UsageSoFar(), StatusCaps(max_cost_usd=0.05)), now=at(1))
     end(root, DONE, warnings=("memory was moved aside",), by=ME, now=at(9))
     found = said(root)
     assert (found["budget"]["max_cost_usd"], found["progress"]["step"]) == (0.05, 3)
@@ -210,7 +221,7 @@ def test_4_end_told_again_by_another_process_leaves_the_file_alone(root):
     """A restart that publishes again gives a sync tool nothing to carry, and no warning is lost."""
     assert end(root, DONE, warnings=("w",), by=ME, now=at(9))
     before = (root.path / "jobs" / f"{DONE.run_id}.json").stat()
-    assert end(root, DONE, warnings=(), by=Writer("den", 7), now=at(50)) is False
+    assert end(root, DONE, warnings=(), by=DaemonProcess("den", 7), now=at(50)) is False
     assert (root.path / "jobs" / f"{DONE.run_id}.json").stat().st_mtime_ns == before.st_mtime_ns
     assert said(root)["notes"] == ["n", "w"]
 

@@ -81,6 +81,34 @@ def test_no_page_becomes_executable(machine):
 
 
 @both
+def test_no_memory_is_shared_that_has_no_file(machine):
+    """Shared pages without a file, in whichever spelling, are refused; private ones and shared files pass."""
+    for flags in (0x22, 0x02, 0x01, 0x4022, 0x100022, 0x20022):
+        assert run(machine, "mmap", 0, 4096, 3, flags) == ALLOW
+    for flags in (0x21, 0x23, 0x4021, 0x100021, (1 << 40) | 0x21):
+        assert run(machine, "mmap", 0, 4096, 3, flags) == EPERM
+
+
+@both
+def test_clocks_are_the_machines_and_its_own(machine):
+    """No clock of another process, and none behind a descriptor, is read, waited for, or known to be there."""
+    for name in ("clock_gettime", "clock_getres", "clock_nanosleep"):
+        for clock in (0, 1, 2, 3, 4, 5, 6, 7, 11):
+            assert run(machine, name, clock) == ALLOW
+        others = [~pid << 3 | kind for pid in (0, 1, 300, 4_194_304) for kind in range(8)]
+        for clock in (*others, 8, 9, 10, 12, 1 << 30):
+            assert run(machine, name, clock) == EPERM, clock
+
+
+@both
+def test_processors_are_its_own(machine):
+    """No other process is asked for its processors; the C library takes the answer for an old kernel's."""
+    assert run(machine, "sched_getaffinity", 0, 128) == ALLOW
+    for pid in (1, 300, 4_194_304, -1):
+        assert run(machine, "sched_getaffinity", pid, 128) == ENOSYS
+
+
+@both
 def test_clone_makes_threads_only(machine):
     """Threads of glibc and musl pass; a process, a namespace or a flag more is refused; clone3 is not there."""
     assert run(machine, "clone", THREAD) == ALLOW

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from rlmwatch import clock
 from rlmwatch.errors import ProviderUnavailable
 from rlmwatch.models.base import Message, Model, Reply, Request
-from rlmwatch.models.limiter import LimitedModel, Limits, asked, told_by
-from rlmwatch.models.rates import FIRST_WINDOW, Told
+from rlmwatch.models.rate_limit import FIRST_WINDOW, LimitedModel, Limits, RateLimitHeaders, asked, parse
 from rlmwatch.models.scripted import ScriptedModel
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
@@ -28,6 +27,11 @@ def limited(model: ScriptedModel, **limits: float) -> tuple[LimitedModel, Limits
     return LimitedModel(model, made), made
 
 
+async def ask(model: Model, sent: Request) -> Reply:
+    async with model.turn(sent):
+        return await model.complete(sent)
+
+
 def test_a_thousand_calls_at_once_are_no_thousand_refusals():
     """Of a thousand calls that begin at once, a provider that is busy refuses those that it got, and no more."""
     refused = 0
@@ -40,7 +44,7 @@ def test_a_thousand_calls_at_once_are_no_thousand_refusals():
         nonlocal refused
         while True:
             try:
-                await model.complete(request(str(n)))
+                await ask(model, request(str(n)))
             except ProviderUnavailable:
                 refused += 1
             else:
@@ -69,7 +73,7 @@ def test_while_nothing_is_known_few_go_at_once():
             return "ok"
 
         model, _ = limited(ScriptedModel(answer))
-        calls = [asyncio.ensure_future(model.complete(request(str(n)))) for n in range(200)]
+        calls = [asyncio.ensure_future(ask(model, request(str(n)))) for n in range(200)]
         for _ in range(5):
             await asyncio.sleep(0)
         assert at_once <= FIRST_WINDOW
@@ -86,7 +90,7 @@ def test_calls_go_in_the_order_of_asking():
     async def run() -> None:
         script = ScriptedModel(lambda r: r.messages[0].content)
         model, _ = limited(script, requests_per_minute=6000)
-        calls = [asyncio.ensure_future(model.complete(request(str(n)))) for n in range(640)]
+        calls = [asyncio.ensure_future(ask(model, request(str(n)))) for n in range(640)]
         await asyncio.sleep(0)
         calls[630].cancel()
         done = await asyncio.gather(*calls, return_exceptions=True)
@@ -107,9 +111,9 @@ def test_a_call_that_fails_or_is_cancelled_gives_its_place_back():
             return ProviderUnavailable("down", status=503)
 
         model, _ = limited(ScriptedModel(answer))
-        hanging = [asyncio.ensure_future(model.complete(request("hang"))) for _ in range(FIRST_WINDOW)]
+        hanging = [asyncio.ensure_future(ask(model, request("hang"))) for _ in range(FIRST_WINDOW)]
         await asyncio.sleep(0)
-        waiting = asyncio.ensure_future(model.complete(request("fail")))
+        waiting = asyncio.ensure_future(ask(model, request("fail")))
         for call in hanging:
             call.cancel()
         await asyncio.gather(*hanging, return_exceptions=True)
@@ -117,7 +121,7 @@ def test_a_call_that_fails_or_is_cancelled_gives_its_place_back():
             await waiting
         for _ in range(FIRST_WINDOW * 2):
             with pytest.raises(ProviderUnavailable):
-                await model.complete(request("fail"))
+                await ask(model, request("fail"))
 
     asyncio.run(run())
 
@@ -127,9 +131,9 @@ def test_models_do_not_wait_for_each_other():
 
     async def run() -> None:
         model, limits = limited(ScriptedModel(lambda _: "ok"))
-        limits.heard("busy", {"x-ratelimit-limit": "10", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "3600"})
-        waits = asyncio.ensure_future(model.complete(request(model="busy")))
-        reply: Reply = await model.complete(request(model="free"))
+        limits.received("busy", {"x-ratelimit-limit": "10", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "3600"})
+        waits = asyncio.ensure_future(ask(model, request(model="busy")))
+        reply: Reply = await ask(model, request(model="free"))
         assert reply.text == "ok"
         assert not waits.done()
         waits.cancel()
@@ -148,12 +152,15 @@ def test_headers_are_understood():
         "x-ratelimit-remaining-tokens": "29000",
         "x-ratelimit-reset-tokens": "2s",
     }
-    assert told_by(openai, NOW) == {"requests": Told(500, 499, 0.12), "tokens": Told(30000, 29000, 2.0)}
+    assert parse(openai, NOW) == {
+        "requests": RateLimitHeaders(500, 499, 0.12),
+        "tokens": RateLimitHeaders(30000, 29000, 2.0),
+    }
     reset_ms = str(int(NOW.timestamp() * 1000) + 30_000)
     openrouter = {"x-ratelimit-limit": "20", "x-ratelimit-remaining": "5", "x-ratelimit-reset": reset_ms}
-    assert told_by(openrouter, NOW) == {"requests": Told(20, 5, pytest.approx(30.0))}
+    assert parse(openrouter, NOW) == {"requests": RateLimitHeaders(20, 5, pytest.approx(30.0))}
     for bad in ({"x-ratelimit-limit": "20"}, {"x-ratelimit-limit": "a", "x-ratelimit-remaining": "b"}):
-        assert told_by(bad, NOW) == {}
+        assert parse(bad, NOW) == {}
 
 
 NAMES = [
@@ -164,7 +171,7 @@ NAMES = [
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=12) | st.floats().map(str)))
 def test_no_header_can_stop_all_calls(headers):
     """Whatever headers say, what is left comes back at some speed."""
-    for told in told_by(headers, NOW).values():
+    for told in parse(headers, NOW).values():
         assert told.per_s() > 0
         assert told.limit >= told.remaining >= 0
 

@@ -1,7 +1,13 @@
 """
-How fast a provider may be asked: pure arithmetic, `now` in seconds of any steady clock.
+A provider that is asked no faster than it allows.
 
-A call may go when all of this holds:
+All runs of a process share it, so a thousand saves at once wait for their turn
+here, in the order of asking, instead of being refused a thousand times. Each
+model of a provider has its own limits, and its own queue. Other processes with
+the same key are not seen; what they use is, in the headers.
+
+How fast that is (`Rates`: pure arithmetic, `now` in seconds of any steady clock):
+a call may go when all of this holds.
 
 1. The pause after a refusal (429) is over: `FIRST_PAUSE_S`, and twice as long
    after each refusal running, but no longer than the provider asks for. The call
@@ -29,10 +35,22 @@ call more, where that alone is larger than the bucket.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from http import HTTPStatus
 from math import inf
 from typing import Literal
+
+import structlog
+
+from rlmwatch.errors import ProviderUnavailable
+from rlmwatch.models.base import Model, Reply, Request
+from rlmwatch.models.openai.errors import WAIT_LIMIT_S, number_in, seconds_until_reset
+from rlmwatch.models.openai.stream import CHARS_PER_TOKEN
 
 FIRST_WINDOW = 16
 """As many calls as one batch of an engine makes at once."""
@@ -52,6 +70,11 @@ MARGIN = 0.95
 """Of what a provider tells: whoever asks exactly as fast as allowed is refused each time that a clock differs."""
 ROUNDING = 1e-6
 """Of a bucket that is as good as full; a wait that is too short to pass would be waited for ever."""
+WAIT_LOGGED_S = 1.0
+"""A wait below this is not worth a line in the log."""
+LOGGED_EVERY_S = 30.0
+
+log = structlog.get_logger()
 
 What = Literal["requests", "tokens"]
 
@@ -100,7 +123,7 @@ class Meter:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RateLimitHeaders:
     """
     What a provider's headers say of one limit.
 
@@ -130,12 +153,12 @@ class Rates:
     Attributes:
         window: Calls in flight, at most; infinite once the provider tells its limits.
         set_: Meters of what a person set; all models of the provider may share them.
-        told: Meters of what the provider tells.
+        reported: Meters of what the provider's headers report.
     """
 
     window: float = FIRST_WINDOW
     set_: dict[What, Meter] = field(default_factory=dict)
-    told: dict[What, Meter] = field(default_factory=dict)
+    reported: dict[What, Meter] = field(default_factory=dict)
     _in_flight: int = 0
     _since_refusal: int = 0
     _refusals: int = 0
@@ -154,11 +177,11 @@ class Rates:
             return inf
         self._raise_guess(now)
         amounts: dict[What, float] = {"requests": 1.0, "tokens": tokens}
-        told_s = max((meter.wait_s(amounts[what], now=now) for what, meter in self.told.items()), default=0.0)
-        told_s = min(told_s, self._begun_at + LONGEST_PAUSE_S - now)
+        reported_s = max((meter.wait_s(amounts[what], now=now) for what, meter in self.reported.items()), default=0.0)
+        reported_s = min(reported_s, self._begun_at + LONGEST_PAUSE_S - now)
         set_s = (meter.wait_s(amounts[what], now=now) for what, meter in self.set_.items())
         guess_s = 0.0 if self._guess is None else self._guess.wait_s(1.0, now=now)
-        return max(0.0, self._not_before - now, told_s, guess_s, *set_s)
+        return max(0.0, self._not_before - now, reported_s, guess_s, *set_s)
 
     def begin(self, tokens: float, *, now: float) -> int:
         """Let a call of *tokens* go; what is returned is to be given to `end`."""
@@ -167,7 +190,7 @@ class Rates:
         self._in_flight += 1
         self._since_refusal += 1
         self._tokens_in_flight += tokens
-        for meters in (self.set_, self.told):
+        for meters in (self.set_, self.reported):
             for what, meter in meters.items():
                 meter.take(1.0 if what == "requests" else tokens, now=now)
         if self._guess is not None:
@@ -198,7 +221,7 @@ class Rates:
         self.window = PROBES
         self._refusals += 1
         self._since_refusal = 0
-        if "requests" not in self.told and self._passed:
+        if "requests" not in self.reported and self._passed:
             took_s = min(MINUTE_S, max(1.0, now - self._first_at))
             rate = len(self._passed) / took_s
             if self._guess is not None:
@@ -207,7 +230,7 @@ class Rates:
             self._raise_at = now + MINUTE_S
         return pause_s
 
-    def heard(self, what: What, told: Told, *, now: float) -> None:
+    def received(self, what: What, headers: RateLimitHeaders, *, now: float) -> None:
         """
         Take in what the headers of a reply, or of a refusal, say; calls in flight may not be counted in them yet.
 
@@ -216,8 +239,8 @@ class Rates:
         if self._begun_at == -inf:
             self._begun_at = now
         others = max(0, self._in_flight - 1) if what == "requests" else self._tokens_in_flight
-        size = max(1.0, told.limit)
-        self.told[what] = Meter(told.per_s() * MARGIN, size, min(size, told.remaining - others), now)
+        size = max(1.0, headers.limit)
+        self.reported[what] = Meter(headers.per_s() * MARGIN, size, min(size, headers.remaining - others), now)
         if what == "requests":
             self.window, self._guess = inf, None
 
@@ -230,3 +253,169 @@ class Rates:
             self._guess.level, self._guess.at = self._guess.level_at(self._raise_at), self._raise_at
             self._guess.per_s *= RAISE
             self._raise_at += MINUTE_S
+
+
+class Limiter:
+    """
+    The turn-taking of the calls to one model.
+
+    Attributes:
+        rates: What it allows, as far as it is known.
+    """
+
+    def __init__(self, rates: Rates, monotonic: Callable[[], float], utc: Callable[[], str]) -> None:
+        self.rates = rates
+        self._monotonic = monotonic
+        self._utc = utc
+        self._gate = asyncio.Lock()  # first in, first out
+        self._changed = asyncio.Event()
+        self._waiting = 0
+        self._logged_at = -inf
+
+    def received(self, headers: Mapping[str, str]) -> None:
+        """Take in what the headers of an answer tell of limits."""
+        for what, reported in parse(headers, datetime.fromisoformat(self._utc())).items():
+            self.rates.received(what, reported, now=self._monotonic())
+        self._changed.set()
+
+    async def turn(self, tokens: float) -> int:
+        """Wait until a call of *tokens* may go, and let it; what is returned is to be given to `done`."""
+        self._waiting += 1
+        try:
+            async with self._gate:
+                while (wait_s := self.rates.wait_s(tokens, now=self._monotonic())) > 0:
+                    self._log_wait(wait_s)
+                    self._changed.clear()
+                    await self._change_within(wait_s)
+                return self.rates.begin(tokens, now=self._monotonic())
+        finally:
+            self._waiting -= 1
+
+    def answered(self) -> None:
+        """Note a reply."""
+        self.rates.answered(now=self._monotonic())
+
+    def refused(self, retry_after_s: float | None) -> None:
+        """Note a refusal (429)."""
+        pause_s = self.rates.refused(retry_after_s, now=self._monotonic())
+        log.info("model.refused", pause_s=round(pause_s, 1), waiting=self._waiting)
+
+    def done(self, tokens: float, began: int) -> None:
+        """Note that a call has ended, however it did."""
+        self.rates.end(tokens, began)
+        self._changed.set()
+
+    async def _change_within(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(None if seconds == inf else seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _log_wait(self, wait_s: float) -> None:
+        now = self._monotonic()
+        if wait_s >= WAIT_LOGGED_S and wait_s < inf and now - self._logged_at >= LOGGED_EVERY_S:
+            self._logged_at = now
+            log.info(
+                "rate_limit.waiting", for_s=round(wait_s, 1), waiting=self._waiting, why="the provider's rate limit"
+            )
+
+
+class Limits:
+    """
+    The limiters of one provider, one per model.
+
+    Args:
+        monotonic: Asks the monotonic clock.
+        utc: Asks the wall clock; headers may say when, instead of how long.
+        requests_per_minute: As a person set it, over all models; None leaves it to what the provider tells.
+        tokens_per_minute: Likewise.
+    """
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        utc: Callable[[], str],
+        *,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+    ) -> None:
+        self._monotonic = monotonic
+        self._utc = utc
+        self._set = meters(requests=requests_per_minute, tokens=tokens_per_minute, now=monotonic())
+        self._limiters: dict[str, Limiter] = {}
+
+    def of(self, model: str) -> Limiter:
+        """Return the limiter of *model*."""
+        if model not in self._limiters:
+            self._limiters[model] = Limiter(Rates(set_=self._set), self._monotonic, self._utc)
+        return self._limiters[model]
+
+    def received(self, model: str, headers: Mapping[str, str]) -> None:
+        """Take in what the headers of an answer of *model* tell of limits."""
+        self.of(model).received(headers)
+
+
+class LimitedModel:
+    """A provider whose calls take turns (port `Model`)."""
+
+    def __init__(self, model: Model, limits: Limits) -> None:
+        self.provider = model.provider
+        self._model = model
+        self._limits = limits
+
+    @asynccontextmanager
+    async def turn(self, request: Request) -> AsyncIterator[None]:
+        """Wait until the provider's limits let *request* pass, and count it while it is made."""
+        limiter = self._limits.of(request.model)
+        tokens = asked(request)
+        began = await limiter.turn(tokens)
+        try:
+            yield
+        finally:
+            limiter.done(tokens, began)
+
+    async def complete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Reply:
+        """Make one call, within its turn. See the port for the errors."""
+        limiter = self._limits.of(request.model)
+        try:
+            reply = await self._model.complete(request, on_text=on_text)
+        except ProviderUnavailable as error:
+            if error.status == HTTPStatus.TOO_MANY_REQUESTS:
+                limiter.refused(error.retry_after_s)
+            raise
+        limiter.answered()
+        return reply
+
+    def price(self, model: str) -> tuple[float, float] | None:
+        """Return US dollars per (input token, output token) of *model*; None where unknown."""
+        return self._model.price(model)
+
+    async def aclose(self) -> None:
+        """Give back connections. Idempotent."""
+        await self._model.aclose()
+
+
+def asked(request: Request) -> float:
+    """Return the tokens that providers count when they are asked: what is sent, and what may come."""
+    return sum(len(message.content) for message in request.messages) / CHARS_PER_TOKEN + request.max_tokens
+
+
+def parse(headers: Mapping[str, str], now: datetime) -> dict[What, RateLimitHeaders]:
+    """
+    Return what *headers* tell of limits.
+
+    They are `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, or without the last word for requests. What is no
+    number, or has no limit, tells nothing.
+    """
+    found: dict[What, RateLimitHeaders] = {}
+    suffixes: tuple[tuple[What, str], ...] = (("requests", ""), ("requests", "-requests"), ("tokens", "-tokens"))
+    for what, suffix in suffixes:
+        limit = number_in(headers.get(f"x-ratelimit-limit{suffix}"))
+        remaining = number_in(headers.get(f"x-ratelimit-remaining{suffix}"))
+        said = headers.get(f"x-ratelimit-reset{suffix}")
+        reset_s = None if said is None else seconds_until_reset(said, now)
+        believed = reset_s is not None and 0 <= reset_s <= WAIT_LIMIT_S
+        if limit is not None and remaining is not None and 0 <= remaining <= limit and 1 <= limit < inf:
+            found[what] = RateLimitHeaders(limit, remaining, reset_s if believed else None)
+    return found

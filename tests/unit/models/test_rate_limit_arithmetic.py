@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlmwatch.models.rates import (
+from rlmwatch.models.rate_limit import (
     FIRST_PAUSE_S,
     FIRST_WINDOW,
     LONGEST_PAUSE_S,
@@ -21,8 +21,8 @@ from rlmwatch.models.rates import (
     RAISE,
     WIDE_WINDOW,
     Meter,
+    RateLimitHeaders,
     Rates,
-    Told,
     meters,
 )
 
@@ -41,13 +41,13 @@ class Provider:
     def __post_init__(self) -> None:
         self.level = self.size
 
-    def ask(self, now: float) -> tuple[bool, Told | None]:
+    def ask(self, now: float) -> tuple[bool, RateLimitHeaders | None]:
         self.level = min(self.size, self.level + (now - self.at) * self.limit / MINUTE_S)
         self.at = now
         passes = self.level >= 1
         self.level -= passes
         self.refused += not passes
-        told = Told(self.size, max(0.0, self.level), (self.size - self.level) / self.limit * MINUTE_S)
+        told = RateLimitHeaders(self.size, max(0.0, self.level), (self.size - self.level) / self.limit * MINUTE_S)
         return passes, told if self.tells else None
 
 
@@ -66,7 +66,7 @@ def carried_out(rates: Rates, provider: Provider, calls: int, takes_s: float, to
         if ending and ending[0][0] <= now + wait:
             now, _, began, passes, told = heapq.heappop(ending)
             if told is not None:
-                rates.heard("requests", told, now=now)
+                rates.received("requests", told, now=now)
             if passes:
                 rates.answered(now=now)
                 answered += 1
@@ -149,7 +149,7 @@ def test_rule_2_tokens_count_too():
     assert rates.wait_s(300, now=3.0) == 0.0
     told = Rates()
     told.begin(100, now=0.0)
-    told.heard("tokens", Told(30_000, 0, 30.0), now=0.0)
+    told.received("tokens", RateLimitHeaders(30_000, 0, 30.0), now=0.0)
     assert told.wait_s(900, now=0.0) == pytest.approx(1.0 / MARGIN), "the call in flight may not be counted yet"
 
 
@@ -157,7 +157,7 @@ def test_rule_2_of_a_limit_per_day_the_person_hears_in_the_providers_words():
     """Where the headers would have all wait for hours, one call a minute goes all the same."""
     rates = Rates()
     rates.begin(10, now=0.0)
-    rates.heard("requests", Told(100, 0, 36_000.0), now=1.0)
+    rates.received("requests", RateLimitHeaders(100, 0, 36_000.0), now=1.0)
     assert rates.wait_s(10, now=1.0) == LONGEST_PAUSE_S - 1.0
     assert rates.wait_s(10, now=LONGEST_PAUSE_S) == 0.0
     rates.begin(10, now=LONGEST_PAUSE_S)
@@ -187,7 +187,7 @@ def test_rule_3_the_window_grows_with_replies_and_closes_by_a_refusal():
     assert rates.wait_s(1, now=200.0) == inf, "an older one makes no room"
     rates.end(1, probe)
     assert rates.wait_s(1, now=200.0) == 0.0
-    rates.heard("requests", Told(100, 99, 1.0), now=207.0)
+    rates.received("requests", RateLimitHeaders(100, 99, 1.0), now=207.0)
     assert rates.window == inf
 
 
@@ -210,7 +210,7 @@ def test_what_is_found_by_refusals_is_raised_again():
 
 def test_a_limit_per_day_is_understood_by_its_reset():
     """Headers do not name their period: what is used, by the time until it is there again, is the rate."""
-    assert Told(500, 499, 0.12).per_s() == 1 / 0.12
-    assert Told(10_000, 9_000, 8640.0).per_s() == 1000 / 8640
-    assert Told(600, 600, None).per_s() == 10.0
-    assert Told(600, 600, 0.0).per_s() == 10.0
+    assert RateLimitHeaders(500, 499, 0.12).per_s() == 1 / 0.12
+    assert RateLimitHeaders(10_000, 9_000, 8640.0).per_s() == 1000 / 8640
+    assert RateLimitHeaders(600, 600, None).per_s() == 10.0
+    assert RateLimitHeaders(600, 600, 0.0).per_s() == 10.0

@@ -1,0 +1,181 @@
+"""Files that come to rest, on a real folder in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from rlmwatch.watch.observer import PathEvent
+from rlmwatch.watch.settle import PROBE_EVERY_S, QUIET_S, UNPROVEN_REST_S
+from rlmwatch.watch.settled_reader import Settled, SettledReader
+from rlmwatch.workspace.snapshot import Absent, Content, NotAFile
+
+PATH = "a_input.txt"
+MAX_BYTES = 1000
+
+
+class Scene:
+    """A reader whose time is what the test says."""
+
+    def __init__(self, root: Path) -> None:
+        self.now = 0.0
+        self.file = root / PATH
+        self.reader = SettledReader(root, lambda: self.now)
+
+    def event(self, event: PathEvent) -> None:
+        self.reader.changed(PATH, event, now=self.now)
+
+    async def after(self, seconds: float) -> list[Settled]:
+        """Return what rests once *seconds* have gone by."""
+        self.now += seconds
+        return await self.reader.read(max_bytes=MAX_BYTES)
+
+    async def text_after(self, seconds: float) -> str | None:
+        """Return the whole text of the one file, or None while it does not rest."""
+        settled = await self.after(seconds)
+        assert len(settled) <= 1
+        if not settled:
+            return None
+        assert isinstance(settled[0].found, Content)
+        return settled[0].found.raw.decode()
+
+
+def play(root: Path, story: Callable[[Scene], Awaitable[None]]) -> None:
+    async def told() -> None:
+        await story(Scene(root))
+
+    asyncio.run(told())
+
+
+def test_a_closed_file_is_read_once_it_rests(tmp_path: Path):
+    """What was closed is read after a short rest, once, and then nothing waits."""
+
+    async def story(scene: Scene) -> None:
+        scene.file.write_text("whole")
+        scene.event(PathEvent.DONE)
+        assert await scene.text_after(0) is None
+        assert scene.reader
+        assert await scene.text_after(QUIET_S) == "whole"
+        scene.reader.rests(PATH)
+        assert not scene.reader
+        assert scene.reader.next_due() is None
+        assert await scene.text_after(60) is None
+
+    play(tmp_path, story)
+
+
+def test_a_file_that_is_open_is_read_when_it_is_closed(tmp_path: Path):
+    """While somebody has a file open for writing it is asked for again and again, and not read."""
+
+    async def story(scene: Scene) -> None:
+        with scene.file.open("w") as writing:
+            writing.write("half")
+            writing.flush()
+            scene.event(PathEvent.WRITING)
+            for _ in range(4):
+                assert await scene.text_after(PROBE_EVERY_S) is None
+                assert PATH in scene.reader
+            writing.write(" and half")
+        assert await scene.text_after(PROBE_EVERY_S) == "half and half"
+
+    play(tmp_path, story)
+
+
+def test_a_file_that_grows_unheard_is_not_read_half(tmp_path: Path):
+    """Where leases prove nothing, a file that grew since it was sighted is given as long a rest again."""
+
+    async def story(scene: Scene) -> None:
+        scene.reader.trust_leases = False
+        scene.file.write_text("half")
+        scene.event(PathEvent.WRITING)
+        assert await scene.text_after(QUIET_S) is None
+        scene.file.write_text("half and half")
+        assert await scene.text_after(UNPROVEN_REST_S) is None
+        assert await scene.text_after(QUIET_S) is None
+        assert await scene.text_after(UNPROVEN_REST_S) == "half and half"
+
+    play(tmp_path, story)
+
+
+def test_what_comes_while_a_content_is_taken_counts(tmp_path: Path):
+    """An event between the reading of a file and the answer for it is not lost with that answer."""
+
+    async def story(scene: Scene) -> None:
+        scene.file.write_text("first")
+        scene.event(PathEvent.DONE)
+        assert await scene.text_after(QUIET_S) == "first"
+        scene.file.write_text("second")
+        scene.event(PathEvent.DONE)
+        scene.reader.rests(PATH)
+        assert await scene.text_after(QUIET_S) == "second"
+
+    play(tmp_path, story)
+
+
+def test_what_could_not_be_taken_is_read_again(tmp_path: Path):
+    """A content that was refused for now comes again, later each time, also one that was asked for by its time."""
+
+    async def story(scene: Scene) -> None:
+        scene.file.write_text("x")
+        scene.event(PathEvent.DONE)
+        assert await scene.text_after(QUIET_S) == "x"
+        scene.reader.look_later(PATH)
+        assert await scene.text_after(0) is None
+        assert await scene.text_after(QUIET_S) == "x"
+        scene.reader.look_again(PATH, at=scene.now + 1)
+        assert await scene.text_after(0.5) is None
+        assert await scene.text_after(0.5) == "x"
+        scene.reader.look_later(PATH)
+        assert await scene.text_after(UNPROVEN_REST_S) == "x"
+
+    play(tmp_path, story)
+
+
+def test_an_event_comes_before_a_time(tmp_path: Path):
+    """A file that is to be read again at a time is read as soon as it changes, and not twice."""
+
+    async def story(scene: Scene) -> None:
+        scene.file.write_text("x")
+        scene.reader.look_again(PATH, at=QUIET_S / 2)
+        scene.event(PathEvent.DONE)
+        assert await scene.text_after(QUIET_S) == "x"
+        scene.reader.rests(PATH)
+        assert await scene.after(120) == []
+
+    play(tmp_path, story)
+
+
+def test_what_is_no_file_is_said(tmp_path: Path):
+    """A folder or nothing under the name is handed out as what it is."""
+
+    async def story(scene: Scene) -> None:
+        scene.event(PathEvent.DONE)
+        assert await scene.after(QUIET_S) == [Settled(PATH, Absent())]
+        scene.reader.forget(PATH)
+        scene.file.mkdir()
+        scene.event(PathEvent.DONE)
+        [settled] = await scene.after(QUIET_S)
+        assert isinstance(settled.found, NotAFile)
+
+    play(tmp_path, story)
+
+
+def test_a_survey_leaves_what_is_not_answered(tmp_path: Path):
+    """A survey shows every path that waits at once; those that nobody answers for go on waiting."""
+
+    async def story(scene: Scene) -> None:
+        for name in ("a_input.txt", "b_input.txt"):
+            (scene.file.parent / name).write_text(name)
+            scene.reader.changed(name, PathEvent.WRITING, now=0)
+        shown = []
+        async for path, found in scene.reader.survey(max_bytes=MAX_BYTES):
+            assert isinstance(found, Content)
+            shown.append(path)
+            if path == "a_input.txt":
+                scene.reader.rests(path)
+        assert sorted(shown) == ["a_input.txt", "b_input.txt"]
+        [settled] = await scene.after(QUIET_S)
+        assert settled.path == "b_input.txt"
+
+    play(tmp_path, story)
