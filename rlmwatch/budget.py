@@ -152,10 +152,6 @@ class Budget:
         """Give *held* back: nothing was used."""
         self.settle(held, tokens=0, usd=0.0)
 
-    def lose(self, held: Reservation) -> None:
-        """Book *held* as used: the call was cut off and nobody knows what it cost."""
-        self.settle(held, tokens=held.tokens, usd=held.usd, searches=held.searches)
-
     def left(self) -> Left:
         """Return what is left under all caps on the way up."""
         nodes = list(self._up())

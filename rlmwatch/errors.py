@@ -35,10 +35,7 @@ An error's text says what went wrong, where, and what to do. It never holds a ke
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rlmwatch.runs.model import Usage
+from rlmwatch.usage import Usage
 
 
 class RlmwatchError(Exception):

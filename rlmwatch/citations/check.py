@@ -4,12 +4,11 @@ Citations that are true: an answer's links, numbers and quotations against the p
 Pure. What does not hold is marked right behind it, and stays:
 
 1. a link to a page that was not fetched: `(not fetched)`;
-2. a number without a source: mended where `numbers` can, else `(no such source)`;
-3. an entry of the answer's own list that names no address: `(not fetched)`;
-4. a quotation of more than eight words that no page says: `(not found in the sources)`.
+2. a number without a source: `(no such source)`;
+3. a quotation of more than eight words that no page says: `(not found in the sources)`.
 
-Code is left alone. Checking twice is checking once: marks that an answer brings along are taken off first, so that it
-cannot clear or blacken a source with our own words.
+The list of sources is ours (see `sources.py`). Code is left alone. Marks that an answer brings along are taken off
+first, so that it cannot clear or blacken a source with our own words.
 """
 
 from __future__ import annotations
@@ -20,8 +19,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlmwatch.citations.markdown import Citation, Read, mask, read
-from rlmwatch.citations.quotes import BOUNDARY, Said, quotations
-from rlmwatch.citations.sources import Change, Entries, cited, mend, numbered, own_list, replaced
+from rlmwatch.citations.quotes import Said, quotations
+from rlmwatch.citations.sources import (
+    Change,
+    Named,
+    named_by,
+    numbered,
+    own_list,
+    renumbered,
+    replaced,
+    with_list,
+    without,
+)
 from rlmwatch.contract.documents import SCHEMA_VERSION, well_formed
 from rlmwatch.search.base import Page
 from rlmwatch.search.urls import same
@@ -39,18 +48,16 @@ class Checked:
     An answer that was checked.
 
     Attributes:
-        text: The answer, mended and marked.
-        unknown_links: Addresses in it that were not fetched, as written, each once.
+        text: The answer, marked, with the list of the pages that it cites.
+        unknown_links: Addresses in it, or in a list that it brought along, that were not fetched; each once.
         dead_numbers: Numbers without a source, each once.
         unquoted: Quotations that no page says, without their quotation marks, each once.
-        mended: Numbers that had no source and have one now.
     """
 
     text: str
     unknown_links: tuple[str, ...] = ()
     dead_numbers: tuple[int, ...] = ()
     unquoted: tuple[str, ...] = ()
-    mended: tuple[int, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -59,7 +66,6 @@ class Checked:
             (len(self.unknown_links), "link", "to a page that was not fetched"),
             (len(self.dead_numbers), "number", "without a source"),
             (len(self.unquoted), "quotation", "not found in the sources"),
-            (len(self.mended), "number", "mended"),
         )
         return tuple(f"citations: {n} {what}{'' if n == 1 else 's'} {how}" for n, what, how in counted if n)
 
@@ -85,40 +91,47 @@ def check(answer: str, pages: Sequence[Page]) -> Checked:
 
     Args:
         answer: As the model wrote it; Markdown or plain text.
-        pages: All that was fetched, in order; `[n]` without a list of the answer's own means the n-th distinct page.
+        pages: All that was fetched, in order; `[n]` means the n-th distinct page.
     """
     fetched = frozenset(same(page.url) for page in pages) - {""}
+    by_number = numbered(pages)
 
     def known(url: str) -> bool:
         return same(f"https:{url}" if url.startswith("//") else f"https://{url}" if _is_bare(url) else url) in fetched
 
-    text, mended = mend(_unmarked(answer), numbered(pages), known)
-    seen = read(text, known)
+    text = _unmarked(answer)
+    seen, named = read(text, known), Named()
     own = own_list(seen)
+    rest = without(text, own) if own is not None else text
+    if own is not None and rest:
+        named = named_by(own, text, seen.links, by_number)
+        text, seen = rest, read(rest, known)
     changes: list[Change] = []
-    unknown: dict[str, None] = {}
+    unknown = dict(named.unknown)
     for link in seen.links:
         bad = [target for target in link.targets if not known(target)]
         if bad:
             unknown.update(dict.fromkeys(bad))
             changes.append((link.end, link.end, f" {NOT_FETCHED}"))
-    nameless = [entry for entry in own if entry.target is None]
-    changes += [(entry.end, entry.end, f" {NOT_FETCHED}") for entry in nameless]
-    dead = {entry.number for entry in nameless}
-    alive = {entry.number for entry in own}
-    for citation in cited(seen, own):
-        lost = [number for number in dict.fromkeys(citation.numbers) if number not in alive]
+    alive = {number for number, page in enumerate(by_number, 1) if same(page.url)}
+    cited, dead = set(named.pages), set[int]()
+    for citation in seen.citations if rest else ():
+        if 0 in citation.numbers and 0 not in named.means:  # sources count from 1: `[0, 1]` is an interval
+            continue
+        means = {number: named.means.get(number, number) for number in citation.numbers}
+        lost = [number for number, page in means.items() if page not in alive]
+        cited |= alive.intersection(means.values())
         dead.update(lost)
+        changes += renumbered(citation, text, named.means)
         if lost:
             changes.append((citation.end, citation.end, f" {_no_source(citation, lost)}"))
-    unsaid = list(_unsaid(text, seen, own, pages))
+    unsaid = list(_unsaid(text, seen, pages))
     changes += [(end, end, f" {NOT_SAID}") for _, end in unsaid]
     return Checked(
-        replaced(text, changes),
+        with_list(replaced(text, changes), seen.open_fence, sorted(cited), by_number),
         tuple(unknown),
         tuple(sorted(dead)),
         tuple(dict.fromkeys(text[start + 1 : end - 1].strip() for start, end in unsaid)),
-        mended,
     )
 
 
@@ -172,14 +185,11 @@ def _no_source(citation: Citation, lost: Sequence[int]) -> str:
     return f"{NO_SOURCE[:-1]}: {', '.join(map(str, lost))})"
 
 
-def _unsaid(text: str, seen: Read, own: Entries, pages: Sequence[Page]) -> list[tuple[int, int]]:
+def _unsaid(text: str, seen: Read, pages: Sequence[Page]) -> list[tuple[int, int]]:
     """Return where the quotations stand that no page says."""
     signs = list(seen.masked)
     for link in seen.links:
         signs[slice(*link.hidden)] = " " * (link.hidden[1] - link.hidden[0])
-    for entry in own:
-        if entry.label[0]:
-            signs[entry.label[0] - 1] = BOUNDARY
     found = list(quotations("".join(signs)))
     said = Said(pages) if found else None
     return [(start, end) for start, end in found if said is not None and not said.has(text[start:end])]

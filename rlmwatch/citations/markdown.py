@@ -84,13 +84,11 @@ class Citation:
         start: Of the bracket.
         end: Behind the bracket.
         numbers: The numbers it names, those inside a range too.
-        ranged: Whether one of them is a range.
     """
 
     start: int
     end: int
     numbers: tuple[int, ...]
-    ranged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +192,7 @@ def _citation(match: re.Match[str]) -> Iterator[Citation]:
         if last and not first < last[-1] <= first + _LONGEST_RANGE:
             return
         numbers += range(first, last[-1] + 1) if last else [first]
-    yield Citation(match.start(), match.end(), tuple(numbers), bool(re.search(r"[\u2013-]", inside)))
+    yield Citation(match.start(), match.end(), tuple(numbers))
 
 
 def _link(match: re.Match[str], defined: dict[str, str], known: Callable[[str], bool]) -> Link | int:

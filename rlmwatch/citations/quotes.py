@@ -22,10 +22,7 @@ LEAST_WORDS = 8
 LEAST_PART = 3
 """Fewer words than this between two omissions stand in any text."""
 
-BOUNDARY = "\x01"
-"""No quotation goes over this sign."""
-
-_IN = r"(?:[^{marks}\n\x01]|\n(?![ \t]*\n))++"
+_IN = r"(?:[^{marks}\n]|\n(?![ \t]*\n))++"
 _QUOTATION = re.compile(
     rf"“{_IN.format(marks='“”')}”"
     rf"|„{_IN.format(marks='„“”')}[“”]"

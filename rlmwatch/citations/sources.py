@@ -1,74 +1,70 @@
 """
-The numbers of an answer and its own list of sources.
+The list of sources under an answer: rlmwatch prints it, of the pages that the answer cites.
 
-Pure. The list is what follows the last heading such as "Sources", else the last lines that begin with `[n]` and name
-an address. A number in the text is *alive* where the list has it; without a list, where a page has it.
+Pure. `[n]` means the n-th distinct page that was fetched.
 
-What can be mended without guessing is mended:
-
-1. an answer that cites numbers and has no list gets one, of the pages with those numbers;
-2. a list of bullets is numbered in its order;
-3. an entry that names no address but the title of one page gets that page's address;
-4. a dead number that is the number of a page which the list has under another number becomes that other number;
-5. where the list numbers its entries as the pages are numbered, a dead number that is a page's gets its entry;
-6. where one dead number, which is no page's, and one entry that nothing cites are left over, and that entry's page was
-   fetched, they belong together.
-
-What one of these makes possible for another is done too, so that mending what was mended changes nothing.
+1. A list that the answer brings along is taken off: lines that begin with `[n]`, or that each name an address, under a
+   heading such as "Sources"; at the end of the answer also without one, where each begins with `[n]` and ends in an
+   address. An answer that is nothing but its list keeps it.
+2. Where that list numbers pages otherwise than they were fetched, the numbers in the text become those of the pages:
+   no sentence may come to cite another page. A number under which it names no page that was fetched is dead.
+3. Our list has each page once that the text cites by a number, or that the list taken off has named.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from rlmwatch.citations.markdown import Citation, Link, Read, read
+from rlmwatch.citations.markdown import Citation, Link, Read
 from rlmwatch.citations.quotes import words
 from rlmwatch.search.base import Page
 from rlmwatch.search.urls import same
 
 _NAMES = (
-    "sources|references|citations|links|bibliography|works cited|further reading|quellen|quellenangaben|belege|"
-    "nachweise|einzelnachweise|literatur|références|fuentes|referencias|fonti|bronnen|source|reference"
+    "sources|references|citations|bibliography|works cited|quellen|quellenangaben|belege|nachweise|einzelnachweise|"
+    "références|fuentes|referencias|fonti|bronnen|source|reference"
 )
 _HEADING = re.compile(
     rf"^[ >]{{0,4}}(?:#{{1,6}} *)?[*_]{{0,3}}(?:{_NAMES})[*_]{{0,3}} *:?[*_]{{0,3}} *#*$", re.IGNORECASE
 )
 _HEADED_LINE = re.compile(rf"^[ >]{{0,4}}[*_]{{0,3}}(?:{_NAMES})[*_]{{0,3}} *:[*_]{{0,3}} *(?=\S)", re.IGNORECASE)
 _BRACKETED = re.compile(r"^[ >]{0,4}(?:[-*+•] +)?[*_]{0,2}\[\^?(\d{1,3})\][*_]{0,2}(?::?[ \t]+(?=\S)|(?=\())")
-_ORDERED = re.compile(r"^[ >]{0,4}(\d{1,3})[.)][ \t]+(?=\S)")
-_BULLET = re.compile(r"^[ >]{0,4}[-*+•][ \t]+(?=\S)")
-_ROUNDS = 8
-"""Rounds of mending, at most; two were ever needed."""
-
+_LISTED = re.compile(r"^[ >]{0,4}(?:(\d{1,3})[.)]|[-*+•])[ \t]+(?=\S)")
 _LABEL = re.compile(r"\[\^?(\d{1,3})\]")
-_DASH = "\u2013"
+
+Entry = tuple[int | None, int, int]
+"""One entry of a list: its number, where it has one; where it begins, and ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OwnList:
+    """A list that an answer brings along: where it stands, its heading included, and what is in it."""
+
+    start: int
+    end: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(slots=True)
+class Named:
     """
-    One entry of an answer's own list.
+    What an answer's own list names.
 
     Attributes:
-        number: As it is written; by its place where it has only a bullet.
-        label: Where its number or bullet stands (start, end).
-        end: Behind its last line.
-        target: The first address that it names; None where it names none.
-        bullet: Whether it has only a bullet.
+        means: Its numbers → the page's; None where it is dead.
+        pages: Numbers of the pages.
+        unknown: Addresses that were not fetched.
     """
 
-    number: int
-    label: tuple[int, int]
-    end: int
-    target: str | None
-    bullet: bool = False
+    means: dict[int, int | None] = field(default_factory=dict)
+    pages: set[int] = field(default_factory=set)
+    unknown: dict[str, None] = field(default_factory=dict)
 
 
-Entries = tuple[Entry, ...]
 Change = tuple[int, int, str]
 """Start, end, and what stands there instead."""
 
@@ -81,70 +77,67 @@ def numbered(pages: Sequence[Page]) -> tuple[Page, ...]:
     return tuple(distinct.values())
 
 
-def own_list(seen: Read) -> Entries:
-    """Return the answer's own list of sources; `()` where it has none."""
+def without(text: str, own: OwnList) -> str:
+    """Return *text* without its list; `""` where it is nothing but that."""
+    above, below = text[: own.start].rstrip(), text[own.end :].strip()
+    if not above and not below:
+        return ""
+    return f"{above}\n\n{below}".strip("\n") + ("\n" if text.endswith("\n") else "")
+
+
+def named_by(own: OwnList, text: str, links: Sequence[Link], pages: Sequence[Page]) -> Named:
+    """Return what the list *own* of *text* names: a page by its address, or by its title where it has none."""
+    named = Named()
+    numbers = {same(page.url): number for number, page in enumerate(pages, 1) if same(page.url)}
+    titles = [f" {' '.join(words(page.title))} " for page in pages]
+    for number, start, end in own.entries:
+        target = _target(links, start, end)
+        if target is None:
+            said = f" {' '.join(words(text[start:end]))} "
+            page = next((n for n, title in enumerate(titles, 1) if title.strip() and title in said), None)
+        else:
+            page = numbers.get(same(target))
+            if page is None:
+                named.unknown[target] = None
+        if page is not None:
+            named.pages.add(page)
+        if number is not None:
+            named.means.setdefault(number, page)
+    return named
+
+
+def own_list(seen: Read) -> OwnList | None:
+    """Return the last list of sources that an answer brings along; None where it has none."""
     lines = list(_lines(seen.masked))
     for index in range(len(lines) - 1, -1, -1):
         start, end = lines[index]
         line = seen.masked[start:end]
-        if _HEADING.match(line) and (entries := _entries(seen, lines, index + 1, headed=True)):
-            return entries
-        if (headed := _HEADED_LINE.match(line)) and (entries := _in_a_row(seen, start + headed.end())):
-            return entries
-    found: Entries = ()
-    index = 0
-    while index < len(lines):
-        entries = _entries(seen, lines, index, headed=False)
-        if any(entry.target for entry in entries):
-            found = entries
-        index += 1
-        while entries and index < len(lines) and lines[index][0] < entries[-1].end:
-            index += 1
-    return found
+        found: tuple[Entry, ...] = ()
+        if _HEADING.match(line):
+            found = _entries(seen, lines[index + 1 :], headed=True)
+        elif headed := _HEADED_LINE.match(line):
+            found = _in_a_row(seen, start + headed.end())
+        if found:
+            return OwnList(start, found[-1][2], found)
+    for index, (start, end) in enumerate(lines):
+        if _BRACKETED.match(seen.masked[start:end]):
+            found = _entries(seen, lines[index:], headed=False)
+            if not seen.masked[found[-1][2] :].strip() and all(_ends_in_link(seen, each) for each in found):
+                return OwnList(start, found[-1][2], found)
+    return None
 
 
-def cited(seen: Read, own: Entries) -> list[Citation]:
-    """Return the citations outside the list; sources count from 1, so `[0, 1]` is an interval unless the list has 0."""
-    known = {entry.number for entry in own}
-    return [
-        citation
-        for citation in seen.citations
-        if not (own and own[0].label[0] <= citation.start < own[-1].end) and (0 not in citation.numbers or 0 in known)
-    ]
-
-
-def mend(text: str, pages: Sequence[Page], known: Callable[[str], bool]) -> tuple[str, tuple[int, ...]]:
-    """Return *text* mended as the module says, and the dead numbers that live now."""
-    mended: set[int] = set()
-    for _ in range(_ROUNDS):
-        after, now = _mend_once(text, pages, known)
-        mended |= now
-        if after == text:
-            break
-        text = after
-    return text, tuple(sorted(mended))
-
-
-def _mend_once(text: str, pages: Sequence[Page], known: Callable[[str], bool]) -> tuple[str, set[int]]:
-    seen = read(text, known)
-    own = own_list(seen)
-    citations = cited(seen, own)
-    if not own:
-        return _with_list(text, seen, citations, pages), set()
-    changes = list(_of_entries(text, own, pages))
-    become, append = _cures(own, citations, pages, known)
-    mended = set(append)
-    for citation in citations:
-        if not citation.ranged and (cured := become.keys() & set(citation.numbers)):
-            mended |= cured
-            whole = dict.fromkeys(become.get(number, number) for number in citation.numbers)
-            mark = "^" if "^" in text[citation.start : citation.end] else ""
-            changes.append((citation.start, citation.end, f"[{', '.join(f'{mark}{number}' for number in whole)}]"))
-    if append:
-        label = "[0] " if own[-1].bullet else text[slice(*own[-1].label)]
-        lines = [_line(re.sub(r"\d+", str(number), label, count=1), pages[number - 1]) for number in append]
-        changes.append((own[-1].end, own[-1].end, "".join(f"\n{line}" for line in lines)))
-    return replaced(text, changes), mended
+def with_list(text: str, open_fence: str, numbers: Sequence[int], pages: Sequence[Page]) -> str:
+    """Return *text* with a list of the pages that have the *numbers*; its last code block is closed first."""
+    if not numbers:
+        return text
+    body = text.rstrip()
+    above, _, last = body.rpartition("\n")
+    if not open_fence and _HEADING.match(last):  # it broke off at the heading of its own list
+        body = above.rstrip()
+    closing = f"\n{open_fence}" if open_fence else ""
+    lines = "\n".join(_line(number, pages[number - 1]) for number in numbers)
+    return f"{body}{closing}\n\nSources:\n{lines}".lstrip("\n") + ("\n" if text.endswith("\n") else "")
 
 
 def replaced(text: str, changes: Sequence[Change]) -> str:
@@ -157,6 +150,13 @@ def replaced(text: str, changes: Sequence[Change]) -> str:
     return "".join([*pieces, text[at:]])
 
 
+def renumbered(citation: Citation, text: str, means: Mapping[int, int | None]) -> Iterator[Change]:
+    """Yield how *citation* is written with the pages' numbers, where that is another way; dead numbers stay."""
+    now = [means.get(number) or number for number in citation.numbers]
+    if now != list(citation.numbers) or "^" in text[citation.start : citation.end]:
+        yield citation.start, citation.end, f"[{', '.join(map(str, dict.fromkeys(now)))}]"
+
+
 def _lines(masked: str) -> Iterator[tuple[int, int]]:
     start = 0
     for line in masked.split("\n"):
@@ -164,43 +164,32 @@ def _lines(masked: str) -> Iterator[tuple[int, int]]:
         start += len(line) + 1
 
 
-def _entries(seen: Read, lines: Sequence[tuple[int, int]], first: int, *, headed: bool) -> Entries:
-    """Return the entries from the line *first* on, up to a line that belongs to none."""
-    begun: list[tuple[int | None, tuple[int, int], int]] = []
-    apart = False
-    for start, end in (lines[index] for index in range(first, len(lines))):
+def _entries(seen: Read, lines: Sequence[tuple[int, int]], *, headed: bool) -> tuple[Entry, ...]:
+    """Return the entries that *lines* begin with, up to a line that belongs to none; none where it is no such list."""
+    found: list[Entry] = []
+    bracketed, apart = True, False
+    for start, end in lines:
         line = seen.masked[start:end]
-        if not line.strip():
-            apart = True
-            continue
-        match = _BRACKETED.match(line) or ((_ORDERED.match(line) or _BULLET.match(line)) if headed else None)
+        match = _BRACKETED.match(line) or (_LISTED.match(line) if headed else None)
         if match is not None:
-            number = int(match[1]) if match.re is not _BULLET else None
-            begun.append((number, (start, start + match.end()), end))
-        elif not begun or apart or line.lstrip().startswith("#"):
-            break
-        else:
-            begun[-1] = (*begun[-1][:2], end)
-        apart = False
-    bullets = all(number is None for number, _, _ in begun)
-    return tuple(
-        Entry(place if number is None else number, label, end, _target(seen.links, label[0], end), number is None)
-        for place, (number, label, end) in enumerate(begun, 1)
-        if bullets or number is not None
-    )
+            bracketed &= match.re is _BRACKETED
+            found.append((int(match[1]) if match[1] else None, start, end))
+        elif line.strip():
+            if not found or apart or line.lstrip().startswith("#"):
+                break
+            found[-1] = (*found[-1][:2], end)
+        apart = not line.strip()
+    return tuple(found) if bracketed or all(_target(seen.links, *each[1:]) for each in found) else ()
 
 
-def _in_a_row(seen: Read, start: int) -> Entries:
+def _in_a_row(seen: Read, start: int) -> tuple[Entry, ...]:
     """Return the entries of a list in one paragraph: `Sources: [1] https://…, [2] https://…`."""
     stop = re.compile(r"\n[ \t]*\n|\Z").search(seen.masked, start)
     end = stop.start() if stop is not None else len(seen.masked)
     labels = list(_LABEL.finditer(seen.masked, start, end))
     ends = [*(label.start() for label in labels[1:]), end][: len(labels)]
-    entries = tuple(
-        Entry(int(label[1]), label.span(), until, _target(seen.links, label.start(), until))
-        for label, until in zip(labels, ends, strict=True)
-    )
-    return entries if any(entry.target for entry in entries) else ()
+    found = tuple((int(label[1]), label.start(), until) for label, until in zip(labels, ends, strict=True))
+    return found if all(_target(seen.links, *each[1:]) for each in found) else ()
 
 
 def _target(links: Sequence[Link], start: int, end: int) -> str | None:
@@ -208,71 +197,20 @@ def _target(links: Sequence[Link], start: int, end: int) -> str | None:
     return links[at].targets[0] if at < len(links) and links[at].start < end else None
 
 
-def _of_entries(text: str, own: Entries, pages: Sequence[Page]) -> Iterator[Change]:
-    """Yield a number for each bullet, and an address for each entry that names the title of one page alone."""
-    titles = [(f" {' '.join(words(page.title))} ", page) for page in pages]
-    for entry in own:
-        if entry.bullet:
-            yield (*entry.label, f"[{entry.number}] ")
-        if entry.target is None:
-            said = f" {' '.join(words(text[entry.label[1] : entry.end]))} "
-            meant = [page for title, page in titles if title.strip() and title in said and same(page.url)]
-            if len(meant) == 1:
-                yield entry.end, entry.end, f" {_DASH} {_address(meant[0].url)}"
+def _ends_in_link(seen: Read, entry: Entry) -> bool:
+    """Whether *entry* names an address and says nothing after it: else it may be a sentence."""
+    _, start, end = entry
+    last = seen.links[bisect_left(seen.links, end, key=lambda link: link.start) - 1] if seen.links else None
+    return last is not None and start <= last.start < end and not seen.masked[last.end : end].strip(" \t.,;)*_")
 
 
-def _cures(
-    own: Entries, citations: Sequence[Citation], pages: Sequence[Page], known: Callable[[str], bool]
-) -> tuple[dict[int, int], list[int]]:
-    """Return which dead number becomes which, and which pages' numbers the list lacks."""
-    used = {number for citation in citations for number in citation.numbers}
-    listed: dict[str, list[int]] = {}
-    for entry in own:
-        listed.setdefault(same(entry.target or ""), []).append(entry.number)
-    as_pages = all(
-        1 <= entry.number <= len(pages) and entry.target and same(entry.target) == same(pages[entry.number - 1].url)
-        for entry in own
-    )
-    become: dict[int, int] = {}
-    append: list[int] = []
-    rest: list[int] = []
-    for number in sorted(used - {entry.number for entry in own}):
-        page = pages[number - 1] if 1 <= number <= len(pages) and same(pages[number - 1].url) else None
-        under = listed.get(same(page.url), []) if page is not None else []
-        if len(under) == 1:
-            become[number] = under[0]
-        elif page is not None and as_pages:
-            append.append(number)
-        else:
-            rest.append(number)
-    spare = [entry for entry in own if entry.number not in used | set(become.values())]
-    if len(rest) == 1 and rest[0] > len(pages) and len(spare) == 1 and known(spare[0].target or ""):
-        become[rest[0]] = spare[0].number
-    return become, append
-
-
-def _with_list(text: str, seen: Read, citations: Sequence[Citation], pages: Sequence[Page]) -> str:
-    """Return *text* with a list of the pages that it cites by number."""
-    numbers = sorted({number for citation in citations for number in citation.numbers if 1 <= number <= len(pages)})
-    shown = [number for number in numbers if same(pages[number - 1].url)]
-    if not shown:
-        return text
-    body = text.rstrip()
-    closing = f"\n{seen.open_fence}" if seen.open_fence else ""
-    headed = not closing and _HEADING.match(body.rsplit("\n", 1)[-1]) is not None
-    heading = "\n" if headed else f"{closing}\n\nSources:\n"
-    lines = "\n".join(_line(f"[{number}] ", pages[number - 1]) for number in shown)
-    return f"{body}{heading}{lines}" + ("\n" if text.endswith("\n") else "")
-
-
-def _line(label: str, page: Page) -> str:
+def _line(number: int, page: Page) -> str:
     """Return the entry of *page*; its title, which a stranger wrote, can be no link, number or code there."""
     title = re.sub(r"[\[\]<>`\\]", " ", page.title)
     title = re.sub(r"(?i)\b(?:https?|ftp)://|\bwww\.", " ", title)
     title = " ".join(title.split())
-    spaced = label if label[-1:].isspace() else f"{label} "
     is_address = not title or same(page.url) in (same(page.title), same(f"https://{title}"))
-    return spaced + _address(page.url) if is_address else f"{spaced}{title} {_DASH} {_address(page.url)}"
+    return f"[{number}] {_address(page.url)}" if is_address else f"[{number}] {title} \u2013 {_address(page.url)}"
 
 
 def _address(url: str) -> str:

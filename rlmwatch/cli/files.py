@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import UsageError
-from rlmwatch.settings.sources import WORKSPACE_FILE
+from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.locate import WORKSPACE_VARIABLE
 
 

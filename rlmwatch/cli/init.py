@@ -13,7 +13,8 @@ from cyclopts import Parameter
 from rlmwatch import clock
 from rlmwatch.cli.output import quiet, say
 from rlmwatch.errors import UsageError, WorkspaceError
-from rlmwatch.settings.sources import WORKSPACE_FILE, own_name, user_config_dir
+from rlmwatch.settings.sources import own_name, user_config_dir
+from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace import atomic
 from rlmwatch.workspace.owner import host_rule
 

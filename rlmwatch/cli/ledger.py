@@ -46,7 +46,7 @@ def move(
     from rlmwatch.ledger.postgres.connection import described
 
     place = locate(workspace)
-    url = to or load(user_dir=place.user_dir, workspace=place.root, environ=os.environ).settings.ledger
+    url = to or load(user_dir=place.user_dir, workspace=None, environ=os.environ).settings.ledger
     if url is None:
         raise UsageError("where to? Name it with --to postgresql://…, or set `ledger` in your config.toml")
     if not place.ledger.exists():

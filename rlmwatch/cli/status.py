@@ -12,7 +12,7 @@ from rlmwatch import clock
 from rlmwatch.cli.output import print_json, put, quiet
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
-from rlmwatch.errors import UsageError
+from rlmwatch.errors import ConfigError, UsageError
 from rlmwatch.settings.sources import load
 from rlmwatch.workspace.owner import holder, named_host
 from rlmwatch.workspace.polling import status as read_one
@@ -55,11 +55,19 @@ def _one(place: WorkspacePaths, job_id: str) -> dict[str, Any]:
 async def _whole(place: WorkspacePaths) -> dict[str, Any]:
     import os
 
-    settings = load(user_dir=place.user_dir, workspace=place.root, environ=os.environ).settings
+    # The ceilings are the user's own: a workspace whose file is wrong can still be looked at.
+    settings = load(user_dir=place.user_dir, workspace=None, environ=os.environ).settings
+    host, problem = None, None
+    try:
+        host = named_host(place.root)
+        load(user_dir=place.user_dir, workspace=place.root, environ=os.environ)
+    except ConfigError as error:
+        problem = str(error)
     facts: dict[str, Any] = {
         "workspace": str(place.root),
         "daemon": holder(place.state) or "not running here",
-        "host": named_host(place.root),
+        "host": host,
+        "problem": problem,
     }
     ledger = ledger_if_any(place)
     if ledger is not None:

@@ -70,16 +70,6 @@ class ChatState(Edited):
         return self.model_copy(update={"turns": (*self.turns[:at], turn, *self.turns[at:])})
 
 
-def read_chat(raw: bytes) -> ChatState:
-    """
-    Return the chat state in *raw*.
-
-    Raises:
-        InputError, WorkspaceError: As `read_edited`.
-    """
-    return read_edited(raw, ChatState)
-
-
 def read_edited(raw: bytes, model: type[Document]) -> Document:
     """
     Return the document in *raw*, which people may have edited, as a *model*.

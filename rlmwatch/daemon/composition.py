@@ -32,7 +32,7 @@ from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.providers import runtime_config
 from rlmwatch.daemon.stores import open_shared_of, workspace_name
-from rlmwatch.errors import NoProvider, ProviderError, RunTimeout
+from rlmwatch.errors import ConfigError, NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
@@ -147,14 +147,15 @@ class Builder:
     async def __aexit__(self, *_: object) -> None:
         await self.stack.aclose()
 
-    def load(self) -> Loaded:
+    def load(self, *, with_workspace: bool = True) -> Loaded:
         """
-        Read the settings.
+        Read the settings. Blocks.
 
         Raises:
             ConfigError: A file is wrong.
         """
-        return load(user_dir=self._user_dir, workspace=self._workspace, environ=self.environ, flags=self._flags)
+        workspace = self._workspace if with_workspace else None
+        return load(user_dir=self._user_dir, workspace=workspace, environ=self.environ, flags=self._flags)
 
     async def read_config(self, loaded: Loaded, *, needs_provider: bool = True) -> None:
         """
@@ -286,6 +287,7 @@ class App:
     Attributes:
         paths: The workspace and where its private state is.
         host: The name by which this machine answers.
+        lacks_workspace_settings: Whether those could not be read when it began: it must answer nothing then.
         node: Its part in a cluster; None where the ledger is its own.
     """
 
@@ -330,6 +332,7 @@ class App:
         parts = self._builder.parts
         self.host = parts.host or own_name(paths.user_dir, self._builder.environ, socket.gethostname())
         self._role = role
+        self.lacks_workspace_settings = False
         self.node = None
 
     async def __aenter__(self) -> Self:
@@ -366,7 +369,9 @@ class App:
         Raises:
             ConfigError: A file is wrong. The last good settings stay.
         """
-        await self._builder.read_config(self._builder.load(), needs_provider=False)
+        loaded = await asyncio.to_thread(self._builder.load)
+        await self._builder.read_config(loaded, needs_provider=False)
+        self.lacks_workspace_settings = False
         self._builder.load_client()
         if self.node is None:
             self.supervisor.workers = self._settings().workers
@@ -416,9 +421,37 @@ class App:
         """Return, in a few words, what answers."""
         return self._builder.describe()
 
+    def workspace_problem(self) -> str | None:
+        """Return what is wrong with the workspace's own settings; None where nothing is. Blocks."""
+        try:
+            self._builder.load()
+        except ConfigError as error:
+            try:
+                self._builder.load(with_workspace=False)
+            except ConfigError:  # the user's own are wrong, whatever the workspace's say
+                return None
+            return str(error)
+        return None
+
+    def _load_first(self) -> Loaded:
+        """
+        Read the settings; for a daemon, which waits until the workspace's are right, without those where need be.
+
+        Raises:
+            ConfigError: The user's are wrong; for other programs also the workspace's.
+        """
+        try:
+            return self._builder.load()
+        except ConfigError:
+            if self._role is not Role.DAEMON:
+                raise
+            loaded = self._builder.load(with_workspace=False)
+            self.lacks_workspace_settings = True
+            return loaded
+
     async def _open(self) -> None:
         builder = self._builder
-        loaded = builder.load()
+        loaded = await asyncio.to_thread(self._load_first)
         if self._role is not Role.DRY_RUN:
             serves = self._role is Role.DAEMON
             lock = Lock.acquire(self.paths.state, host=self.host, pid=os.getpid(), now=clock.utc(), serves=serves)

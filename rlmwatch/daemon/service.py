@@ -18,9 +18,9 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.systemd import Manager
-from rlmwatch.errors import ConfigError, RlmwatchError, UsageError, WorkspaceError
-from rlmwatch.runs.model import Signature
-from rlmwatch.settings.sources import WORKSPACE_FILE
+from rlmwatch.daemon.turn import Turn
+from rlmwatch.errors import RlmwatchError, UsageError, WorkspaceError
+from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.owner import Theirs, host_rule, take_over
 from rlmwatch.workspace.snapshot import look
@@ -60,16 +60,17 @@ async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager
         ConfigError, WorkspaceError, LedgerError: It cannot begin.
     """
     await begin(app, options)
+    turn = Turn(app)
     with _signals(app, stop, manager):
         stale = False  # whether another host may have answered since the folder was read
         while not stop.is_set():
-            stale |= await _until_ours(app, stop, manager)
+            stale |= await _until_ours(turn, stop, manager)
             if stop.is_set():
                 break
             if stale:
                 app.compose()
                 await app.watcher.first_scan()
-            await _work(app, stop, manager)
+            await _work(turn, stop, manager)
             stale = True
     manager.stopping()
     log.info("stopped")
@@ -83,7 +84,7 @@ async def begin(app: App, options: StartOptions) -> None:
         UsageError: A folder without `rlmwatch.toml` has many unanswered inputs.
         ConfigError, WorkspaceError, LedgerError: It cannot begin.
     """
-    new = not (app.paths.root / WORKSPACE_FILE).is_file()
+    new = await asyncio.to_thread(look, app.paths.root, WORKSPACE_FILE) is None
     waiting = await app.watcher.first_scan()
     if new and waiting > MANY_UNANSWERED and not options.yes:
         await app.watcher.stop()
@@ -103,68 +104,44 @@ def only_here(app: App) -> None:
     Raises:
         UsageError: Another does.
     """
-    other = _rule(app)
-    if other is not None:
+    rule = host_rule(app.paths.root, app.host, now=clock.utc())
+    if isinstance(rule, Theirs):
         raise UsageError(
-            f"{other} answers in {app.paths.root}, as its {WORKSPACE_FILE} says; "
+            f"{rule.host} answers in {app.paths.root}, as its {WORKSPACE_FILE} says; "
             f"`rlmwatch run --take-over {app.paths.root}` moves it to {app.host}"
         )
 
 
-async def _until_ours(app: App, stop: asyncio.Event, manager: Manager) -> bool:
-    """Wait until this host answers here, or *stop*; return whether another did meanwhile."""
-    hosts = _HostRule(app)
+async def _until_ours(turn: Turn, stop: asyncio.Event, manager: Manager) -> bool:
+    """Wait until this host answers here, or *stop*; return whether another may have meanwhile."""
+    app = turn.app
     reported: str | None = None
     ours_at: float | None = None
     while not stop.is_set():
-        rule, now = hosts.other(), clock.monotonic()
-        if rule is None:
+        await turn.look()
+        now = clock.monotonic()
+        if turn.other is None and not turn.in_doubt:
             ours_at = ours_at or now + (HANDOVER_S if reported else 0.0)
             if now >= ours_at:
                 break
         else:
             ours_at = None
-        if rule and rule != reported:
-            reported = rule
-            await app.watcher.stop()
-            log.warning("host.standby", answers=rule, me=app.host, done="answering nothing", cure="--take-over")
-            manager.ready(f"idle: {rule} answers here")
+            why = f"{turn.other} answers here" if turn.other else f"{WORKSPACE_FILE} is wrong"
+            if why != reported:
+                reported = why
+                await app.watcher.stop()
+                if turn.other:
+                    cure = "--take-over"
+                    log.warning("host.standby", answers=turn.other, me=app.host, done="answering nothing", cure=cure)
+                manager.ready(f"idle: {why}")
         await _tick(stop, TICK_S)
         manager.ping()
     return reported is not None
 
 
-@dataclass(slots=True)
-class _HostRule:
-    """Which host answers here. The file that says so is read only after it has changed: reading it takes 1 ms."""
-
-    app: App
-    _read: bool = False
-    _signature: Signature | None = None
-    _other: str | None = None
-
-    def other(self) -> str | None:
-        """Return the other host that answers here; None where it is this one."""
-        root = self.app.paths.root
-        signature = look(root, WORKSPACE_FILE)
-        if not self._read or signature != self._signature:
-            self._read, self._signature, self._other = True, signature, _rule(self.app)
-        return self._other
-
-
-def _rule(app: App) -> str | None:
-    """Return the other host that answers here; None where it is this one."""
-    try:
-        rule = host_rule(app.paths.root, app.host, now=clock.utc())
-    except (ConfigError, WorkspaceError) as error:
-        # A half-edited or missing file changes nothing: whoever answered goes on.
-        log.warning("host.unknown", why=str(error))
-        return None
-    return rule.host if isinstance(rule, Theirs) else None
-
-
-async def _work(app: App, stop: asyncio.Event, manager: Manager) -> None:
+async def _work(turn: Turn, stop: asyncio.Event, manager: Manager) -> None:
     """Watch and answer until *stop*, or until another host takes over."""
+    app = turn.app
     leave = asyncio.Event()
     await asyncio.to_thread(sweep, app.paths.root, before=clock.utc())
     await app.supervisor.recover()
@@ -178,14 +155,14 @@ async def _work(app: App, stop: asyncio.Event, manager: Manager) -> None:
         log.info("ready", workspace=str(app.paths.root), answers=app.describe(), host=app.host)
         manager.ready(f"watching {app.paths.root}")
         try:
-            await _maintain(app, stop, manager)
+            await _maintain(turn, stop, manager)
         finally:
             leave.set()
 
 
-async def _maintain(app: App, stop: asyncio.Event, manager: Manager) -> None:
+async def _maintain(turn: Turn, stop: asyncio.Event, manager: Manager) -> None:
     """Return when *stop* is set or another host answers."""
-    hosts = _HostRule(app)
+    app = turn.app
     prune_at, day = clock.monotonic(), _day()
     while not await _tick(stop, TICK_S):
         manager.ping()
@@ -193,8 +170,9 @@ async def _maintain(app: App, stop: asyncio.Event, manager: Manager) -> None:
         if _day() != day:  # what a ceiling stopped may go on
             day = _day()
             await app.supervisor.try_held_again()
-        if other := hosts.other():
-            log.warning("host.handover", answers=other, me=app.host)
+        await turn.look()
+        if turn.other:
+            log.warning("host.handover", answers=turn.other, me=app.host)
             return
         if clock.monotonic() >= prune_at:
             prune_at = clock.monotonic() + PRUNE_EVERY_S
@@ -261,6 +239,7 @@ class _signals:  # noqa: N801 (a context manager, used like a function)
         try:
             await self._app.reload()
             log.info("reloaded", answers=self._app.describe())
+            self._manager.ready(f"watching {self._app.paths.root}")
         except RlmwatchError as error:
             log.error("reload.failed", why=str(error), done="the last good settings stay")  # noqa: TRY400 (a person's matter)
-        self._manager.ready(f"watching {self._app.paths.root}")
+            self._manager.ready(f"the last good settings stay: {error}".splitlines()[0])

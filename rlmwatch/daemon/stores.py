@@ -79,7 +79,7 @@ def ledger_of(paths: WorkspacePaths, environ: Mapping[str, str] = os.environ) ->
     Raises:
         LedgerError, ConfigError: As `open_ledger`.
     """
-    loaded = load(user_dir=paths.user_dir, workspace=paths.root, environ=environ)
+    loaded = load(user_dir=paths.user_dir, workspace=None, environ=environ)
     return open_ledger(paths, loaded.settings, own_name(paths.user_dir, environ, socket.gethostname()))
 
 
@@ -90,7 +90,7 @@ def ledger_if_any(paths: WorkspacePaths, environ: Mapping[str, str] = os.environ
     Raises:
         LedgerError, ConfigError: As `open_ledger`.
     """
-    loaded = load(user_dir=paths.user_dir, workspace=paths.root, environ=environ)
+    loaded = load(user_dir=paths.user_dir, workspace=None, environ=environ)
     if loaded.settings.ledger is None and not paths.ledger.exists():
         return None
     return open_ledger(paths, loaded.settings, own_name(paths.user_dir, environ, socket.gethostname()))

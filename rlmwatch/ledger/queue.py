@@ -3,7 +3,7 @@ The verbs of the runs (port `Queue`).
 
 A statement that moves a run names the status that it leaves, and returns the row that it moved: it happens once,
 however many ask. The statuses stand in the text, not in parameters, so that a test can compare them with the table of
-legal moves in `runs/transitions.py`; *finish* alone takes the new status as a parameter, since a run may end in three
+legal moves; *finish* alone takes the new status as a parameter, since a run may end in three
 ways.
 
 Statements are written for the embedded ledger, one file per workspace; `statement.py` says what their marks become in a

@@ -1,77 +1,18 @@
-"""
-Every legal move of a run, and the names that a run goes by.
-
-    PENDING ── claim ──▶ RUNNING ── finish_… ──▶ COMPLETE │ FAILED │ CANCELLED
-     ▲  │  ◀── reclaim ─   │
-     │  └─ cancel, refuse ─┼──▶ CANCELLED, FAILED
-     │                     ▼
-     └─── release ─────  HELD ── cancel, supersede ──▶ CANCELLED, FAILED
-
-What a move does beside the status (attempt, times, result) stands in the port,
-`runs/queue.py`. An ended run does not move.
-"""
+"""The names that a run goes by, and its status as pollers see it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from enum import StrEnum
 from hashlib import sha256
-from types import MappingProxyType
 from typing import Final
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.runs.model import Run, RunStatus
 
-
-class Event(StrEnum):
-    """What happens to a run."""
-
-    CLAIM = "claim"  # a worker takes it
-    HOLD = "hold"  # it waits for a person to remove the cause
-    RELEASE = "release"  # the cause may be gone
-    FINISH_COMPLETE = "finish_complete"
-    FINISH_FAILED = "finish_failed"
-    FINISH_CANCELLED = "finish_cancelled"
-    CANCEL = "cancel"  # ended before a worker took it (again): by a person, or replaced by a later save
-    RECLAIM = "reclaim"  # its process is gone
-    REFUSE = "refuse"  # admitted with a problem: nothing to work on
-    SUPERSEDE = "supersede"  # held, and a later run of its conversation was answered
-
-
-MOVES: Final[Mapping[Event, Mapping[RunStatus, RunStatus]]] = MappingProxyType(
-    {
-        Event.CLAIM: {RunStatus.PENDING: RunStatus.RUNNING},
-        Event.HOLD: {RunStatus.RUNNING: RunStatus.HELD},
-        Event.RELEASE: {RunStatus.HELD: RunStatus.PENDING},
-        Event.FINISH_COMPLETE: {RunStatus.RUNNING: RunStatus.COMPLETE},
-        Event.FINISH_FAILED: {RunStatus.RUNNING: RunStatus.FAILED},
-        Event.FINISH_CANCELLED: {RunStatus.RUNNING: RunStatus.CANCELLED},
-        Event.CANCEL: {RunStatus.PENDING: RunStatus.CANCELLED, RunStatus.HELD: RunStatus.CANCELLED},
-        Event.RECLAIM: {RunStatus.RUNNING: RunStatus.PENDING},
-        Event.REFUSE: {RunStatus.PENDING: RunStatus.FAILED},
-        Event.SUPERSEDE: {RunStatus.HELD: RunStatus.FAILED},
-    }
-)
-"""For each event, the statuses that it may find, and where each one goes."""
-
 _HEX_DIGITS: Final = 6
 """16 million names for each kind and second; the ledger salts the rare second one."""
 
 _RFC_3339_UTC: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?Z")
-
-
-def apply(status: RunStatus, event: Event) -> RunStatus:
-    """
-    Return the status to which *event* moves a run.
-
-    Raises:
-        ValueError: No run moves so from *status*: a fault of the program, not of a person.
-    """
-    moves = MOVES[event]
-    if status not in moves:
-        raise ValueError(f"{event} moves a run that is {' or '.join(moves)}, and this one is {status}")
-    return moves[status]
 
 
 def identity(path: str, digest: str, predecessor: str | None) -> str:

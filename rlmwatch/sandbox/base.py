@@ -196,11 +196,6 @@ class Session(Protocol):
         """Whether another cell can run."""
         ...
 
-    @property
-    def names(self) -> tuple[Variable, ...]:
-        """What is known of the session's names, as after the last cell."""
-        ...
-
     async def run_cell(self, code: str, *, timeout_s: float, functions: Sequence[HostFunction] = ()) -> CellResult:
         """
         Run *code*; it may call *functions*.
@@ -214,16 +209,6 @@ class Session(Protocol):
         Raises:
             SessionDied: The session is gone.
             Exception: What a host function raised; the session is gone too.
-        """
-        ...
-
-    async def set_variable(self, name: str, value: JsonValue) -> None:
-        """
-        Give the session's name *name* the value; large ones are handed over once, by shared memory.
-
-        Raises:
-            ValueError: It does not fit the session's memory, is not JSON, or *name* is no name.
-            SessionDied: The session is gone.
         """
         ...
 
@@ -254,11 +239,6 @@ class Report:
     """Whether this machine can lock down a sandbox, layer by layer, as tried."""
 
     lines: tuple[ReportLine, ...]
-
-    @property
-    def usable(self) -> bool:
-        """Whether sessions can be opened."""
-        return bool(self.lines) and all(line.state != "refused" for line in self.lines)
 
 
 class Sandbox(Protocol):

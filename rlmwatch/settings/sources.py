@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -30,9 +29,9 @@ from rlmwatch.contract.text import decode
 from rlmwatch.errors import ConfigError, InputError
 from rlmwatch.settings.model import WORKSPACE_KEYS, Settings
 from rlmwatch.settings.providers import closed, names
+from rlmwatch.settings.workspace_file import WORKSPACE_FILE, parse, parse_toml, read_text
 
 USER_FILE = "config.toml"
-WORKSPACE_FILE = "rlmwatch.toml"
 ENV_PREFIX = "RLMWATCH_"
 ENV_OUTSIDE = frozenset({"RLMWATCH_WORKSPACE", "RLMWATCH_STATE_DIR"})
 """Variables that say where things are; no settings."""
@@ -70,7 +69,7 @@ def load(
     file, chosen = None, {}
     if workspace is not None:
         file = workspace / WORKSPACE_FILE
-        table = _only_workspace_keys(file, _toml(file))
+        table = _only_workspace_keys(file, parse(workspace, read_text(workspace)))
         chosen = _providers_named(table)
         layers.append((str(file), _for_each_kind(file, table)))
     merged: dict[str, Any] = {}
@@ -90,13 +89,12 @@ def load(
 
 def _toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(decode(file.read_bytes()))
+        text = decode(file.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, InputError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: no valid TOML: {error}") from None
+    return parse_toml(file, text)
 
 
 def _only_workspace_keys(file: Path, table: dict[str, Any]) -> dict[str, Any]:

@@ -137,10 +137,12 @@ def cancel_handled(root: Path, job_id: str) -> bool:
 def digest_of(root: Path, job_id: str) -> str | None:
     """Return `sha256:<hex>` of the whole file `jobs/<job_id>.json`, however large; None where it cannot be read."""
     try:
-        with safe_open.folder(root / JOBS, within=root) as jobs:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            with open(os.open(f"{job_id}.json", flags, dir_fd=jobs), "rb") as file:  # noqa: PTH123 (a descriptor)
-                return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        with (
+            safe_open.folder(root / JOBS, within=root) as jobs,
+            safe_open.regular(jobs, f"{job_id}.json") as fd,
+            open(fd, "rb", closefd=False) as file,
+        ):
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     except OSError:
         return None
 

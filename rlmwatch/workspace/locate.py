@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rlmwatch.errors import UsageError
-from rlmwatch.settings.sources import WORKSPACE_FILE
+from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 
 WORKSPACE_VARIABLE = "RLMWATCH_WORKSPACE"
 

@@ -12,26 +12,16 @@ import hashlib
 import json
 import os
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import structlog
 
-from rlmwatch.errors import ConfigError, WorkspaceBusy, WorkspaceError
+from rlmwatch.errors import ConfigError, WorkspaceBusy
+from rlmwatch.settings.workspace_file import WORKSPACE_FILE, parse, parse_toml, read_text
 from rlmwatch.workspace import atomic
 from rlmwatch.workspace.os_errors import cannot
-
-CONFIG_NAME = "rlmwatch.toml"
-
-_HOST_LINE = re.compile(
-    r"""^(?P<key>[ \t]*(?:host|"host"|'host')[ \t]*=[ \t]*)(?:"(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*')""", re.MULTILINE
-)
-"""A line that may set `host` to a string; whether it does, at the top level, the parser decides afterwards."""
-
-_PREAMBLE = re.compile(r"(?:[ \t]*#[^\n]*\n)+[ \t]*\r?\n")
-"""Comment lines at the very top that a blank line sets apart: a heading, not the comment of the first key."""
 
 log = structlog.get_logger()
 
@@ -145,7 +135,7 @@ def named_host(root: Path) -> str | None:
     Raises:
         ConfigError, WorkspaceError: As `host_rule`.
     """
-    return _parse(root, _text(root)).get("host") or None
+    return parse(root, read_text(root)).get("host") or None
 
 
 def workspace_id(root: Path) -> str:
@@ -187,7 +177,7 @@ def host_rule(root: Path, me: str, *, now: str) -> Mine | Theirs:
         ConfigError: `rlmwatch.toml` is not TOML, or its `host` is not text.
         WorkspaceError: It cannot be read or written.
     """
-    host = _parse(root, _text(root)).get("host")
+    host = parse(root, read_text(root)).get("host")
     if host:
         return Mine() if host == me else Theirs(host)
     _set_host(root, me, now=now)
@@ -201,73 +191,46 @@ def take_over(root: Path, me: str, *, now: str) -> str | None:
     Raises:
         ConfigError, WorkspaceError: As `host_rule`.
     """
-    before = _parse(root, _text(root)).get("host") or None
+    before = parse(root, read_text(root)).get("host") or None
     if before == me:
         return None
     _set_host(root, me, now=now)
     return before
 
 
-def _text(root: Path) -> str:
-    """Return the text of `rlmwatch.toml`, line ends as they are; empty where there is none."""
-    path = root / CONFIG_NAME
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        return ""
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: no UTF-8 at byte {error.start}. Save it as UTF-8.") from error
-    except OSError as error:
-        raise cannot("read", path, error) from error
-
-
-def _parse(root: Path, text: str) -> dict[str, Any]:
-    """Return the values of `rlmwatch.toml`; `host`, where there is one, is a str."""
-    try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{root / CONFIG_NAME}: no TOML: {error}.") from error
-    if not isinstance(values.get("host", ""), str):
-        raise ConfigError(f'{root / CONFIG_NAME}: `host`: write the machine\'s name as a text: host = "name".')
-    return values
-
-
 def _set_host(root: Path, me: str, *, now: str) -> None:
     """
-    Write `host` into `rlmwatch.toml` and leave every other byte as it is.
+    Write `host` into `rlmwatch.toml` and leave all else as it is: comments, order, line ends.
 
-    The text is edited and parsed again: it is written only if it says exactly what it said, and the new host.
+    What was edited is parsed again: it is written only if it says exactly what it said, and the new host.
     """
-    path = root / CONFIG_NAME
-    text = _text(root)
-    wanted = {**_parse(root, text), "host": me}
-    if path.is_symlink():
-        raise WorkspaceError(
-            f"{path} is a link, which is not written through. Write there yourself: host = {_toml(me)}"
-        )
-    for edited in _edits(text, me, now=now):
-        try:
-            says = tomllib.loads(edited)
-        except tomllib.TOMLDecodeError:
-            continue
-        if says == wanted:
-            atomic.write(path, edited.encode())
-            log.info("owner.host_written", host=me)
-            return
-    raise ConfigError(f"{path}: `host` cannot be changed safely. Write it yourself: host = {_toml(me)}")
+    path = root / WORKSPACE_FILE
+    text = read_text(root)
+    wanted = {**parse(root, text), "host": me}
+    edited = _with_host(path, text, me, now=now)
+    if parse_toml(path, edited) != wanted:
+        raise _unsafe(path, me)
+    atomic.write(path, edited.encode(), within=root)
+    log.info("owner.host_written", host=me)
 
 
-def _edits(text: str, me: str, *, now: str) -> list[str]:
-    """Return the texts that may be *text* with the host *me*, likeliest first."""
-    value = _toml(me)
-    replaced = [text[: m.end("key")] + value + text[m.end() :] for m in _HOST_LINE.finditer(text)]
-    end = "\r\n" if "\r\n" in text else "\n"
-    line = f"host = {value}  # answers here since {now}; `rlmwatch run --take-over` moves it{end}"
-    preamble = _PREAMBLE.match(text)
-    at = preamble.end() if preamble else 0
-    return [*replaced, text[:at] + line + text[at:]]
+def _with_host(path: Path, text: str, me: str, *, now: str) -> str:
+    """Return *text* with the host *me*: in its line where it has one, else in a new one behind the other keys."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(text)
+        if "host" in document:
+            document["host"] = me
+        else:
+            host = tomlkit.string(me).comment(f"answers here since {now}; `rlmwatch run --take-over` moves it")
+            host.trivia.trail = "\r\n" if "\r\n" in text else "\n"
+            document.add("host", host)
+        return document.as_string()
+    except TOMLKitError as error:
+        raise _unsafe(path, me) from error
 
 
-def _toml(text: str) -> str:
-    """Return *text* as a TOML basic string: JSON's escapes are a subset of TOML's."""
-    return json.dumps(text)
+def _unsafe(path: Path, me: str) -> ConfigError:
+    return ConfigError(f"{path}: `host` cannot be changed safely. Write it yourself: host = {json.dumps(me)}")

@@ -88,17 +88,31 @@ def read_in(parent: int, name: str, *, max_bytes: int) -> bytes:
     Raises:
         OSError: As `read`, and ENOENT.
     """
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-    with open(fd, "rb") as file:  # noqa: PTH123 (a descriptor)
+    with regular(parent, name) as fd, open(fd, "rb", closefd=False) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
+    return content
+
+
+@contextmanager
+def regular(parent: int, name: str) -> Iterator[int]:
+    """
+    Hold the regular file *name* in the open folder *parent* open for reading, as a descriptor.
+
+    Raises:
+        OSError: As `read_in`, but EFBIG.
+    """
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=parent)
+    try:
         found = os.fstat(fd)
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", name)
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
-    return content
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def names(fd: int) -> list[str]:

@@ -193,12 +193,15 @@ def test_reported_costs_of_failed_calls_keep_the_cap():
 @pytest.mark.parametrize("table", [(1e-7, 1e-7), (1e-9, 1e-9)])
 def test_costs_beyond_the_table_overshoot_by_no_more_than_one_call(table):
     """Sixteen sub-calls at once whose provider bills a thousand times its price pass a cap by one call at most."""
-    at_once, most = 0, 0
+    made, at_once, side_by_side = 0, 0, asyncio.Event()
 
     async def dear(request):
-        nonlocal at_once, most
-        at_once, most = at_once + 1, max(most, at_once + 1)
-        await asyncio.sleep(0)
+        nonlocal made, at_once
+        made, at_once = made + 1, at_once + 1
+        if at_once > 1:
+            side_by_side.set()
+        elif made == 2:
+            await side_by_side.wait()  # once its price is known, calls go side by side
         at_once -= 1
         return Reply("ok", "stop", Usage(10, 5, 0.001, 1), request.model)
 
@@ -206,10 +209,11 @@ def test_costs_beyond_the_table_overshoot_by_no_more_than_one_call(table):
         model = ScriptedModel(dear, usd_per_token=table)
         calls = calls_on(model, caps=Caps(max_cost_usd=0.0305))
         sub = tools.SubCalls(calls, "m", 10, None, "rules", asyncio.Semaphore(tools.AT_ONCE))
-        results = await sub.ask_all(tools.CallSite(), [f"p{n}" for n in range(60)])
+        async with asyncio.timeout(20):
+            results = await sub.ask_all(tools.CallSite(), [f"p{n}" for n in range(60)])
         assert calls.used.cost_usd <= 0.0305 + 0.001
         assert sum(isinstance(each, str) for each in results) >= 25
-        assert most > 1  # once its price is known, calls go side by side
+        assert side_by_side.is_set()
 
     asyncio.run(run())
 

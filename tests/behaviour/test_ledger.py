@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes.moves import MOVES, Event
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.errors import CeilingReached, Fenced
@@ -30,7 +31,6 @@ from rlmwatch.runs.model import (
 )
 from rlmwatch.runs.queue import Known, OnNewSave
 from rlmwatch.runs.trajectory import StepRecord
-from rlmwatch.runs.transitions import MOVES, Event
 
 NO_CEILING = Ceilings(per_day_usd=None)
 DONE = Result(RunStatus.COMPLETE, Outcome.SUCCESS, answer="42")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fakes.moves import Event, apply
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -11,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.schedule import startable
-from rlmwatch.runs.transitions import Event, apply
 
 
 class Scheduling(RuleBasedStateMachine):

@@ -202,8 +202,7 @@ def test_a_value_arrives_as_it_was(value):
     """Small ones by frame, large ones by shared memory, the same to the last character."""
 
     async def go():
-        async with session({"context": value}) as opened:
-            await opened.set_variable("again", value)
+        async with session({"context": value, "again": value}) as opened:
             return await opened.run_cell(
                 "import hashlib, json\n"
                 "for v in (context, again): print(hashlib.sha256(json.dumps(v).encode()).hexdigest())",
@@ -214,20 +213,24 @@ def test_a_value_arrives_as_it_was(value):
     assert asyncio.run(go()).stdout == f"{expected}\n" * 2
 
 
-def test_a_value_that_does_not_fit_is_told_and_the_session_goes_on():
-    """Too much for the session's memory is an error of the value."""
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"big": "x" * 300_000_000}, "does not fit"),
+        ({"no name": 1}, "no name"),
+        ({"x": float("nan")}, "not JSON"),
+    ],
+    ids=["large", "name", "nan"],
+)
+def test_a_value_that_does_not_fit_is_told(values, why):
+    """Too much for the session's memory, or what is no value of JSON, is an error of the value."""
 
     async def go():
-        async with session(policy=Policy(memory_bytes=256 << 20)) as opened:
-            with pytest.raises(ValueError, match="does not fit"):
-                await opened.set_variable("big", "x" * 300_000_000)
-            with pytest.raises(ValueError, match="no name"):
-                await opened.set_variable("no name", 1)
-            with pytest.raises(ValueError, match="not JSON"):
-                await opened.set_variable("x", float("nan"))
-            return await opened.run_cell("print(context, 'big' in globals())", timeout_s=5)
+        async with session(values, policy=Policy(memory_bytes=256 << 20)):
+            pass
 
-    assert asyncio.run(go()).stdout == "hello False\n"
+    with pytest.raises(ValueError, match=why):
+        asyncio.run(go())
 
 
 def test_a_large_value_is_held_once():

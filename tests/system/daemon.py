@@ -96,9 +96,9 @@ class Daemon:
             self._changed.wait_for(lambda: self._ended or len(self._lines) >= n, timeout)
 
     def until_up(self) -> None:
-        """Wait until it is ready, or idle for another host, or has ended."""
+        """Wait until it is ready, or idle (for another host, for better settings), or has ended."""
         with self._changed:
-            up = ("ready", "host.standby")
+            up = ("ready", "host.standby", "settings.wrong")
             ready = self._changed.wait_for(
                 lambda: self._ended or any(line.get("event") in up for line in self._lines), DEADLINE_S
             )

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-PROMPT_VERSION = 2
+PROMPT_VERSION = 3
 """Raised with every change of a text here; a golden test holds both together."""
 
 

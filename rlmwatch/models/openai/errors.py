@@ -85,10 +85,14 @@ class Caller:
 
     def text(self, words: str) -> str:
         """Return *words* on one line, cut, with the provider's name in front and without the key."""
-        said = " ".join(redact(words[:WORDS_READ], (self.key,), "[key]").split())
+        said = self.hidden(words)
         if len(said) > WORDS_LIMIT:
             said = said[:WORDS_LIMIT] + " …"
         return f"{self.provider}: {said}"
+
+    def hidden(self, words: str) -> str:
+        """Return *words* on one line and without the key, in whatever form it stands there."""
+        return " ".join(redact(words[:WORDS_READ], (self.key,), "[key]").split())
 
 
 def by_status(

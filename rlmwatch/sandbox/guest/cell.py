@@ -121,11 +121,9 @@ class Cells:
         self._reserve: mmap.mmap | None = None
         self._take = self._take_answer  # one object, so that it is known again
 
-    def set(self, name: str, value: Any, *, kept: bool) -> None:  # noqa: ANN401 (any JSON value)
-        """Give *name* the value; a *kept* one is put back when a cell overwrites it."""
-        self._names[name] = value
-        if kept or name in self._values:
-            self._values[name] = value
+    def set(self, name: str, value: Any) -> None:  # noqa: ANN401 (any JSON value)
+        """Give *name* the value, which is put back when a cell overwrites it."""
+        self._names[name] = self._values[name] = value
 
     def offer(self, functions: list[dict[str, Any]]) -> None:
         """Have the cells find the host's *functions* and their errors, and no others of before."""

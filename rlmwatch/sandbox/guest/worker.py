@@ -74,7 +74,7 @@ def _serve(channel: Channel) -> NoReturn:
 def _set(cells: Cells, channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
     try:
         value = request["value"] if "value" in request else _received(channel, request)
-        cells.set(request["name"], value, kept=request["kept"])
+        cells.set(request["name"], value)
         return {"names": cells.names()}
     except (MemoryError, OSError):  # `mmap` has its own
         return {"problem": f"{request['name']} does not fit the memory of the session"}

@@ -62,7 +62,7 @@ class ProcessSession:
         self._process = HostProcess(born.process)
         self._wire = wire
         self._shared = shared
-        self._names: tuple[Variable, ...] = ()
+        self._names: tuple[Variable, ...] = ()  # as after the last cell
         self._offered: list[dict[str, Any]] = []
         self._watch = watch
         self._watched: int | None = None
@@ -72,11 +72,6 @@ class ProcessSession:
     def alive(self) -> bool:
         """Whether another cell can run."""
         return self._process.alive
-
-    @property
-    def names(self) -> tuple[Variable, ...]:
-        """What is known of the session's names, as after the last cell."""
-        return self._names
 
     async def run_cell(self, code: str, *, timeout_s: float, functions: Sequence[HostFunction] = ()) -> CellResult:
         """Run *code*; see `Session.run_cell`."""
@@ -109,10 +104,6 @@ class ProcessSession:
         self._names = result.names
         return result
 
-    async def set_variable(self, name: str, value: JsonValue) -> None:
-        """Give *name* the value; see `Session.set_variable`."""
-        await self._set(name, value, kept=False)
-
     async def close(self) -> None:
         """End the session at once. Idempotent."""
         await self._bury()
@@ -143,14 +134,14 @@ class ProcessSession:
         """Give the session the *values* that are put back when overwritten, and seed `random`."""
         await self._told({"op": "seed", "seed": seed})
         for name, value in values.items():
-            await self._set(name, value, kept=True)
+            await self._set(name, value)
 
-    async def _set(self, name: str, value: JsonValue, *, kept: bool) -> None:
+    async def _set(self, name: str, value: JsonValue) -> None:
         if not name.isidentifier():
             raise ValueError(f"{name!r} is no name for a variable")
         plain = isinstance(value, str)
         text = value if plain else json.dumps(value, allow_nan=False)
-        request = {"op": "set", "name": name, "kept": kept, "plain": plain}
+        request = {"op": "set", "name": name, "plain": plain}
         if len(text) <= MIN_CHARS:
             frame = await self._told(request | {"value": value})
         else:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlmwatch.contract.documents import JobStatus, StatusFile, dump, read_status, read_submission, second, well_formed
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.memory import ChatState, Turn, last_digest, read_chat
+from rlmwatch.contract.memory import ChatState, Turn, last_digest, read_edited
 from rlmwatch.errors import InputError, WorkspaceError
 
 FIELDS_OF_THE_CONTRACT = [
@@ -127,13 +127,13 @@ def test_task_with_another_status_than_pending_is_an_error():
 
 def test_chat_state_needs_only_questions_and_answers():
     """A person may write a state file by hand, also with an editor that adds a BOM."""
-    state = read_chat(b'\xef\xbb\xbf{"turns": [{"input": "hi", "answer": "hello"}]}')
+    state = read_edited(b'\xef\xbb\xbf{"turns": [{"input": "hi", "answer": "hello"}]}', ChatState)
     assert [(turn.input, turn.answer) for turn in state.turns] == [("hi", "hello")]
 
 
 def test_keys_that_a_person_adds_survive():
     """What a person adds to a state file is still there after the next turn."""
-    state = read_chat(b'{"mine": [1], "turns": [{"input": "hi", "answer": "hello", "stars": 5}]}')
+    state = read_edited(b'{"mine": [1], "turns": [{"input": "hi", "answer": "hello", "stars": 5}]}', ChatState)
     grown = json.loads(dump(state.with_turn(Turn(run_id="r", input="q", answer="a")), nulls=False))
     assert grown["mine"] == [1]
     assert grown["turns"][0] == {"input": "hi", "answer": "hello", "stars": 5}
@@ -159,13 +159,13 @@ def test_keys_that_a_person_adds_survive():
 def test_damaged_chat_state_is_an_input_error(raw):
     """Whatever is wrong with a state file, it is found, and is never a crash."""
     with pytest.raises(InputError):
-        read_chat(raw)
+        read_edited(raw, ChatState)
 
 
 def test_chat_state_of_a_newer_rlmwatch_is_not_damage():
     """A state file with a newer schema is told apart from a damaged one, so that nobody moves it aside."""
     with pytest.raises(WorkspaceError, match="newer rlmwatch"):
-        read_chat(b'{"schema_version": 2, "turns": "elsewhere"}')
+        read_edited(b'{"schema_version": 2, "turns": "elsewhere"}', ChatState)
 
 
 def test_turn_of_a_run_is_added_once_and_an_edit_of_it_stands():

@@ -1,6 +1,7 @@
 """The environment, systemd's credentials, the keyring, then the user's `.env`; never the workspace."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -165,3 +166,51 @@ def test_a_header_that_sounds_like_a_secret_is_kept_out_of_the_log():
     """Values of headers such as X-Api-Key are known as secrets, those that say who asks are not."""
     table = ProviderSettings(base_url="https://x.example/v1", headers={"X-Api-Key": "h-1", "X-Title": "my title"})
     assert secrets(Settings(providers={"mine": table}), {}) == ["h-1"]
+
+
+def secret(name, environ=None):
+    key = find(name, environ or {}, Path("/u"))
+    return key and key.secret.get_secret_value()
+
+
+def test_each_place_is_asked_in_its_order(disk):
+    """Environment, systemd credential, the user's `.env`: the first that has the key gives it."""
+    environ = {"OPENAI_API_KEY": "from-env", "CREDENTIALS_DIRECTORY": "/run/credentials"}
+    disk.create_file("/run/credentials/OPENAI_API_KEY", contents="from-systemd\n")
+    disk.create_file("/u/.env", contents="OPENAI_API_KEY=from-file\n")
+    assert secret("OPENAI_API_KEY", environ) == "from-env"
+    del environ["OPENAI_API_KEY"]
+    assert secret("OPENAI_API_KEY", environ) == "from-systemd"
+    assert secret("OPENAI_API_KEY") == "from-file"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\xff", b" \n"], ids=["no text", "blank"])
+def test_a_credential_that_holds_no_key_leaves_the_next_place_to_be_asked(disk, content):
+    """A broken credential file hides no key that is elsewhere."""
+    disk.create_file("/run/credentials/OPENAI_API_KEY", contents=content)
+    disk.create_file("/u/.env", contents="OPENAI_API_KEY=from-file\n")
+    assert secret("OPENAI_API_KEY", {"CREDENTIALS_DIRECTORY": "/run/credentials"}) == "from-file"
+
+
+def test_a_credential_without_the_right_to_read_it_leaves_the_next_place_to_be_asked(disk):
+    """A credential of another service hides no key that is elsewhere."""
+    disk.create_file("/run/credentials/OPENAI_API_KEY", contents="theirs")
+    disk.chmod("/run/credentials/OPENAI_API_KEY", 0o000)
+    disk.create_file("/u/.env", contents="OPENAI_API_KEY=from-file\n")
+    assert secret("OPENAI_API_KEY", {"CREDENTIALS_DIRECTORY": "/run/credentials"}) == "from-file"
+
+
+def test_the_workspace_gives_no_key(disk):
+    """A `.env` in the folder that is answered is not read: it may come from anybody."""
+    disk.create_file("/w/.env", contents="OPENAI_API_KEY=theirs\n")
+    disk.cwd = "/w"
+    assert secret("OPENAI_API_KEY") is None
+
+
+@pytest.mark.parametrize(("rights", "content"), [(0o000, b"EXA_API_KEY=k\n"), (0o600, b"EXA_API_KEY=\xff\xff\n")])
+def test_an_env_file_that_cannot_be_read_is_named(disk, rights, content):
+    """Whoever keeps the key in a file that cannot be read is told which; it is no traceback, and no silence."""
+    disk.create_file("/u/.env", contents=content)
+    disk.chmod("/u/.env", rights)
+    with pytest.raises(NoProvider, match=r"/u/\.env: cannot be read"):
+        find_all({}, Path("/u"))

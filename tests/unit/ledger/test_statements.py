@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from fakes.moves import MOVES, Event
 from unit.ledger.verbs import ALL
 
 from rlmwatch.ledger.sqlite.connection import connect
 from rlmwatch.runs.model import CallState, RunStatus
-from rlmwatch.runs.transitions import MOVES, Event
 
 EVENTS = {
     "CLAIM": [Event.CLAIM],

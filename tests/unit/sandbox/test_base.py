@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlmwatch.sandbox.base import CellError, HostFunction, Parameter, Report, ReportLine
+from rlmwatch.sandbox.base import CellError, HostFunction, Parameter
 
 
 async def nothing():
@@ -62,11 +62,3 @@ def test_other_arguments_are_a_type_error_for_the_cell(arguments):
     with pytest.raises(CellError, match="f\\(\\)") as raised:
         FUNCTION.checked(arguments)
     assert raised.value.name == "TypeError"
-
-
-def test_a_report_is_usable_when_no_layer_is_refused():
-    """A missing layer is told, a refused one ends it; an empty report says nothing good."""
-    on, missing = ReportLine("seccomp", "on", ""), ReportLine("namespaces", "missing", "")
-    assert Report((on, missing)).usable
-    assert not Report((on, ReportLine("landlock", "refused", ""))).usable
-    assert not Report(()).usable

@@ -214,21 +214,21 @@ def test_file_that_cannot_be_understood_is_left_alone(tmp_path, text):
     assert (tmp_path / "rlmwatch.toml").read_bytes() == text
 
 
-@pytest.mark.parametrize("text", ['host = """den"""\n', "host = '''\nden'''\n"])
-def test_host_that_cannot_be_changed_safely_is_left_to_the_person(tmp_path, text):
-    """A host written in an unusual way is not guessed at: the person is told what to write."""
+@pytest.mark.parametrize("text", ['host = """den"""\n', "host = '''\nden'''\n", 'a.b = 1\nhost = "den"\na.c = 2\n'])
+def test_host_that_is_written_in_an_unusual_way_is_changed(tmp_path, text):
+    """However the old host is written, taking over changes it and nothing else that the file says."""
     (tmp_path / "rlmwatch.toml").write_text(text)
-    with pytest.raises(ConfigError, match='Write it yourself: host = "attic"'):
-        take_over(tmp_path, "attic", now=NOW)
-    assert (tmp_path / "rlmwatch.toml").read_text() == text
+    assert take_over(tmp_path, "attic", now=NOW) == "den"
+    assert tomllib.loads((tmp_path / "rlmwatch.toml").read_text()) == {**tomllib.loads(text), "host": "attic"}
 
 
-def test_linked_configuration_is_read_and_not_written_through(tmp_path):
-    """A configuration that is a link is the person's own affair: it is read, and not replaced."""
-    (tmp_path / "mine.toml").write_text("ready_marker = '//send'\n")
+def test_linked_configuration_is_neither_followed_nor_replaced(tmp_path):
+    """A link in the configuration's place is not followed, since it may lead anywhere; it is left, and told."""
+    (tmp_path / "mine.toml").write_text("host = 'attic'\n")
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "rlmwatch.toml").symlink_to("../mine.toml")
-    with pytest.raises(WorkspaceError, match='Write there yourself: host = "den"'):
-        host_rule(tmp_path / "w", "den", now=NOW)
-    (tmp_path / "mine.toml").write_text('host = "attic"\n')
-    assert host_rule(tmp_path / "w", "den", now=NOW) == Theirs("attic")
+    for ask in (host_rule, take_over):
+        with pytest.raises(ConfigError, match="is a link, which is not followed"):
+            ask(tmp_path / "w", "den", now=NOW)
+    assert (tmp_path / "w" / "rlmwatch.toml").is_symlink()
+    assert (tmp_path / "mine.toml").read_text() == "host = 'attic'\n"

@@ -76,3 +76,14 @@ def test_made_folder_may_exist(tmp_path):
     assert safe_open.read(tmp_path / "jobs" / "f", within=tmp_path, max_bytes=3) is None
     assert (tmp_path / "jobs").is_dir()
     assert len(names("/proc/self/fd")) == before
+
+
+def test_what_is_refused_is_closed_again(tmp_path):
+    """A folder or a pipe in a file's place costs no descriptor, however often it is looked at."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = len(names("/proc/self/fd"))
+    for name in ("folder", "pipe"):
+        with pytest.raises(OSError, match=name):
+            safe_open.read(tmp_path / name, within=tmp_path, max_bytes=9)
+    assert len(names("/proc/self/fd")) == before

@@ -1,0 +1,104 @@
+"""
+Whether this daemon answers in its workspace: `rlmwatch.toml` names this host, and can be understood.
+
+1. The file is read again only after it has changed, in a worker thread.
+2. Where it is wrong, what was last known holds: whoever answered goes on, with the last good settings. Where nothing
+   is known yet this daemon answers nothing, since neither `host` nor the caps are known.
+3. What is wrong stands in the log and in `rlmwatch_error.txt` beside the file until it is fixed. Then the settings are
+   read again, without being asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from rlmwatch import clock
+from rlmwatch.daemon.composition import App
+from rlmwatch.errors import ConfigError, WorkspaceError
+from rlmwatch.runs.model import Signature
+from rlmwatch.settings.workspace_file import WORKSPACE_FILE
+from rlmwatch.workspace import atomic, safe_open
+from rlmwatch.workspace.owner import Theirs, host_rule
+from rlmwatch.workspace.snapshot import look
+
+ERROR_FILE = "rlmwatch_error.txt"
+AFTERWARDS = "rlmwatch reads the file again by itself when it has changed."
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Turn:
+    """
+    Whose turn it is in the workspace of *app*.
+
+    Attributes:
+        other: The other host that answers here; None where it is this one.
+        problem: What is wrong with the workspace's settings; None where nothing is.
+    """
+
+    app: App
+    other: str | None = None
+    problem: str | None = None
+    _known: bool = False
+    _read: bool = False
+    _signature: Signature | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether nobody knows yet who answers here, and under which caps."""
+        return self.problem is not None and not self._known
+
+    async def look(self) -> None:
+        """Look whether the file has changed, and take over what it says. Costs some 0.2 ms where it has not."""
+        root = self.app.paths.root
+        signature = await asyncio.to_thread(look, root, WORKSPACE_FILE)
+        if self._read and signature == self._signature:
+            return
+        self._read, self._signature = True, signature
+        problem = await asyncio.to_thread(self.app.workspace_problem)
+        if problem is None:
+            try:
+                rule = await asyncio.to_thread(host_rule, root, self.app.host, now=clock.utc())
+                self.other = rule.host if isinstance(rule, Theirs) else None
+            except WorkspaceError as error:  # a folder that is missing or full changes nothing
+                log.warning("host.unknown", why=str(error))
+            except ConfigError as error:
+                problem = str(error)
+        if problem is not None:
+            await self._report(problem)
+            return
+        self._known = True
+        await asyncio.to_thread(_withdraw, root)
+        if self.problem is not None or self.app.lacks_workspace_settings:
+            self.problem = None
+            await self.app.reload()
+            log.info("reloaded", answers=self.app.describe())
+
+    async def _report(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem = problem
+            done = "answering nothing" if self.in_doubt else "the last good settings stay"
+            log.error("settings.wrong", why=problem, done=done)
+            await asyncio.to_thread(_tell, self.app.paths.root, f"{problem}\n{done}. {AFTERWARDS}\n")
+
+
+def _tell(root: Path, text: str) -> None:
+    try:
+        atomic.write(root / ERROR_FILE, text.encode("utf-8", "replace"), within=root)
+    except WorkspaceError as error:
+        log.warning("settings.not_told", why=str(error))
+
+
+def _withdraw(root: Path) -> None:
+    """Remove our error file; one of a conversation that is called `rlmwatch` stays."""
+    try:
+        raw = safe_open.read(root / ERROR_FILE, within=root, max_bytes=safe_open.MAX_BYTES)
+        if raw is not None and raw.rstrip().endswith(AFTERWARDS.encode()):
+            atomic.remove(root / ERROR_FILE, within=root)
+    except (OSError, WorkspaceError) as error:
+        log.warning("settings.not_told", why=str(error))
