@@ -40,7 +40,7 @@ class Caps:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class CostBound:
     """What a call may cost: for its input at most, and per output token. US dollars."""
 
     input_usd: float
@@ -96,7 +96,7 @@ class Budget:
     _held_usd: float = 0.0
     _held_searches: int = 0
 
-    def reserve(self, tokens: int, price: Price | None, *, least: int = 1) -> Reservation:
+    def reserve(self, tokens: int, price: CostBound | None, *, least: int = 1) -> Reservation:
         """
         Reserve one model call of up to *tokens* output tokens, here and above.
 
@@ -181,7 +181,7 @@ class Budget:
     def _usd_left(self) -> float:
         return (self.caps.max_cost_usd or 0.0) - self.usd - self._held_usd
 
-    def _fits(self, tokens: int, least: int, price: Price | None) -> int:
+    def _fits(self, tokens: int, least: int, price: CostBound | None) -> int:
         """Return how many of *tokens* fit under this node's own caps, at least *least*."""
         caps = self.caps
         if caps.max_tokens is not None:

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from rlmwatch.budget import Budget, Caps, Price
+from rlmwatch.budget import Budget, Caps, CostBound
 from rlmwatch.errors import BudgetExceeded, UnknownPrice
 
-CHEAP = Price(0.0, 0.001)
+CHEAP = CostBound(0.0, 0.001)
 
 
 def test_1_a_reservation_is_cut_to_what_is_left():
@@ -105,7 +105,7 @@ class Spending(RuleBasedStateMachine):
     def reserve(self, node, tokens, input_usd, per_token):
         budget = getattr(self, node)
         try:
-            return budget, budget.reserve(tokens, Price(input_usd, per_token)), per_token
+            return budget, budget.reserve(tokens, CostBound(input_usd, per_token)), per_token
         except BudgetExceeded:
             return None
 

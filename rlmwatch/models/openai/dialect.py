@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from rlmwatch.models.base import Message, Request
-from rlmwatch.models.openai.errors import Caller
+from rlmwatch.models.openai.errors import ProviderIdentity
 
 _BAD_REQUEST = (400, 422)
 
@@ -74,10 +74,10 @@ class Endpoint:
         return headers
 
     @property
-    def caller(self) -> Caller:
+    def caller(self) -> ProviderIdentity:
         """What error texts need to know."""
         key = self.api_key.get_secret_value() if self.api_key is not None else ""
-        return Caller(self.provider, self.base_url, self.key_name, key)
+        return ProviderIdentity(self.provider, self.base_url, self.key_name, key)
 
 
 @dataclass(frozen=True, slots=True)
