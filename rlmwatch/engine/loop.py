@@ -75,7 +75,7 @@ async def run_engine(task: Task, kit: EngineDeps) -> EngineResult:
 
     Raises:
         SessionBudgetExceeded: Nothing was left before the start. No call was made, nor for the next three.
-        UnknownPrice: A person set a cost cap, and a model's price is not known.
+        UnknownPrice: There is a cost cap, and a model's price is not known.
         SandboxUnavailable: This machine cannot lock down a sandbox.
         InputError: The context does not fit a session.
         BudgetExceeded, ProviderError, RunTimeout: It ended before anything was found; why.
@@ -395,7 +395,6 @@ def _refuse_unknown_price(kit: EngineDeps) -> None:
 def _notes(kit: EngineDeps) -> tuple[str, ...]:
     notes = {
         "replay_diverged": kit.calls.replay.diverged,
-        "price_unknown": kit.calls.budget.price_unknown,
         "usage_estimated": kit.calls.estimated,
     }
     return tuple(note for note, holds in notes.items() if holds)

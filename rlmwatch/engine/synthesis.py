@@ -60,7 +60,7 @@ class Synthesis:
         Raises:
             SessionBudgetExceeded: Nothing is left, and this run has spent nothing.
             BudgetExceeded: The same, for a sub-engine.
-            UnknownPrice: A person set a cost cap, and the model's price is not known.
+            UnknownPrice: There is a cost cap, and the model's price is not known.
         """
         calls = self.kit.calls
         try:

@@ -182,7 +182,7 @@ def test_reported_costs_of_failed_calls_keep_the_cap():
 
     async def run():
         model = ScriptedModel(failing, usd_per_token=(1e-7, 1e-7))
-        calls = calls_on(model, caps=Caps(max_cost_usd=0.002, cost_is_firm=True))
+        calls = calls_on(model, caps=Caps(max_cost_usd=0.002))
         with pytest.raises(Exception, match="max_cost_usd"):
             await calls.llm(REQUEST)
         assert calls.used.cost_usd <= 0.002 + 1e-9
@@ -207,7 +207,7 @@ def test_costs_beyond_the_table_overshoot_by_no_more_than_one_call(table):
 
     async def run():
         model = ScriptedModel(dear, usd_per_token=table)
-        calls = calls_on(model, caps=Caps(max_cost_usd=0.0305, cost_is_firm=True))
+        calls = calls_on(model, caps=Caps(max_cost_usd=0.0305))
         sub = tools.SubCalls(calls, "m", 10, None, "rules", asyncio.Semaphore(tools.AT_ONCE))
         async with asyncio.timeout(20):
             results = await sub.ask_all(tools.CallSite(), [f"p{n}" for n in range(60)])

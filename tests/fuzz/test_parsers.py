@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from rlmwatch import clock
 from rlmwatch.contract.documents import read_status, read_submission
 from rlmwatch.contract.front_matter import split
-from rlmwatch.contract.memory import last_digest, read_chat, read_edited
+from rlmwatch.contract.memory import ChatState, last_digest, read_edited
 from rlmwatch.contract.names import InputName, Submission, classify
 from rlmwatch.contract.session import SessionState
 from rlmwatch.contract.text import decode
@@ -148,7 +148,7 @@ TARGETS: dict[str, tuple[st.SearchStrategy[object], Callable[..., object], tuple
     "head": (heads, split, (InputError,)),
     "name": (names, named, ()),
     "toml": (as_bytes(tomls), toml, (ConfigError,)),
-    "chat state": (as_bytes(chat_states), read_chat, OWN),
+    "chat state": (as_bytes(chat_states), lambda raw: read_edited(raw, ChatState), OWN),
     "digest": (
         as_bytes(chat_states),
         lambda raw: last_digest(raw, file="a_input.txt"),
