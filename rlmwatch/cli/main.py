@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("rlmwatch.cli.show:show", "Show what a run asked, ran, saw and answered, step by step."),
     "again": ("rlmwatch.cli.again:again", "Ask an input file again without changing it."),
     "doctor": ("rlmwatch.cli.doctor:doctor", "Check keys, provider, workspace, limits; say what to do."),
+    "models": ("rlmwatch.cli.models:models", "List the models that a provider offers, with prices where known."),
     "model": ("rlmwatch.cli.model:app", "The small local model: fetch it, say where it is, remove it."),
 }
 

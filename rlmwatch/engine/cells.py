@@ -20,7 +20,7 @@ from rlmwatch.engine.reply import Cell
 from rlmwatch.engine.transcript import Seen
 from rlmwatch.errors import InputError, SandboxUnavailable
 from rlmwatch.runs.trajectory import Ended
-from rlmwatch.sandbox.base import CellResult, HostFunction, JsonValue, Sandbox, Session, SessionDied
+from rlmwatch.sandbox.base import CellResult, HostFunction, JsonValue, Sandbox, SandboxSession, SessionDied
 
 log = structlog.get_logger()
 
@@ -75,7 +75,7 @@ class Cells:
     functions: Sequence[HostFunction]
     run_id: str
     waits_s: Sequence[float] = SCARCE_WAITS_S
-    _session: Session | None = field(default=None)
+    _session: SandboxSession | None = field(default=None)
 
     async def open(self) -> None:
         """

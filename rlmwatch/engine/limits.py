@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rlmwatch.budget import Left, Price
+from rlmwatch.budget import CostBound, Left
 from rlmwatch.errors import BudgetExceeded
 from rlmwatch.runs.model import Outcome
 
@@ -93,9 +93,9 @@ class SynthesisReserve:
                 size = min(size, math.floor(share / 2 / per_input))
         return cls(max(LEAST_TOKENS, tokens), max(LEAST_BYTES, size))
 
-    def price(self, per_token: tuple[float, float] | None) -> Price | None:
+    def price(self, per_token: tuple[float, float] | None) -> CostBound | None:
         """Return the upper bound of what the synthesis may cost."""
-        return None if per_token is None else Price(self.request_bytes * per_token[0], per_token[1])
+        return None if per_token is None else CostBound(self.request_bytes * per_token[0], per_token[1])
 
 
 def less(left: Left, tokens: int, usd: float) -> Left:

@@ -75,7 +75,7 @@ async def run_engine(task: Task, kit: EngineDeps) -> EngineResult:
 
     Raises:
         SessionBudgetExceeded: Nothing was left before the start. No call was made, nor for the next three.
-        UnknownPrice: A person set a cost cap, and a model's price is not known.
+        UnknownPrice: There is a cost cap, and a model's price is not known.
         SandboxUnavailable: This machine cannot lock down a sandbox.
         InputError: The context does not fit a session.
         BudgetExceeded, ProviderError, RunTimeout: It ended before anything was found; why.
@@ -115,7 +115,7 @@ async def run_engine(task: Task, kit: EngineDeps) -> EngineResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class RunResources:
     """
     What all engines of a run share.
 
@@ -159,7 +159,7 @@ class Engine:
 
     task: Task
     kit: EngineDeps
-    shared: Shared
+    shared: RunResources
     path: str = ""
     depth: int = 0
     kept_above: tuple[int, float] = (0, 0.0)
@@ -373,7 +373,7 @@ class Engine:
             self.kit.progress(self.step, self.kit.steps, note)
 
 
-async def _shared(kit: EngineDeps) -> Shared:
+async def _shared(kit: EngineDeps) -> RunResources:
     frame = kit.calls.frame
     now = frame.monotonic()
     _refuse_unknown_price(kit)
@@ -382,7 +382,7 @@ async def _shared(kit: EngineDeps) -> Shared:
     steps = await kit.trajectory.steps(frame.run_id) if frame.attempt > 1 else []
     earlier = {(record.path, record.step): record for record in steps}
     hours = Deadlines.of(now, frame.deadline)
-    return Shared(hours, cell_limit_s(frame.deadline - now), sub, earlier, kit.sub_sessions.of_run())
+    return RunResources(hours, cell_limit_s(frame.deadline - now), sub, earlier, kit.sub_sessions.of_run())
 
 
 def _refuse_unknown_price(kit: EngineDeps) -> None:
@@ -395,7 +395,6 @@ def _refuse_unknown_price(kit: EngineDeps) -> None:
 def _notes(kit: EngineDeps) -> tuple[str, ...]:
     notes = {
         "replay_diverged": kit.calls.replay.diverged,
-        "price_unknown": kit.calls.budget.price_unknown,
         "usage_estimated": kit.calls.estimated,
     }
     return tuple(note for note, holds in notes.items() if holds)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from rlmwatch.budget import Left, Price, Reservation
+from rlmwatch.budget import CostBound, Left, Reservation
 from rlmwatch.engine.call_codec import TOKENS_PER_MESSAGE
 from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.limits import LEAST_TOKENS, SynthesisReserve
@@ -60,7 +60,7 @@ class Synthesis:
         Raises:
             SessionBudgetExceeded: Nothing is left, and this run has spent nothing.
             BudgetExceeded: The same, for a sub-engine.
-            UnknownPrice: A person set a cost cap, and the model's price is not known.
+            UnknownPrice: There is a cost cap, and the model's price is not known.
         """
         calls = self.kit.calls
         try:
@@ -96,7 +96,7 @@ class Synthesis:
             self.trouble = error
             return kit.calls.text_so_far.strip()
 
-    def _price(self) -> Price | None:
+    def _price(self) -> CostBound | None:
         return self.kept.price(self.kit.calls.model.price(self.kit.model))
 
     def _rules(self) -> str:

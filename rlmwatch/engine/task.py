@@ -117,7 +117,7 @@ class EngineResult:
         partial: The answer was cut short, or made though sub-calls were refused; `outcome` says by what.
         answered: The model gave the answer by `answer`; else a limit made one of what was found.
         steps: Steps that the run itself made.
-        notes: `replay_diverged`, `price_unknown`, `usage_estimated`, as far as they hold.
+        notes: `replay_diverged`, `usage_estimated`, as far as they hold.
         model: The model that wrote the code, as the provider says; None where it never replied.
     """
 

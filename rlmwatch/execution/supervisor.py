@@ -100,6 +100,7 @@ class Supervisor:
     _active: dict[str, ActiveRun] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _backing_off: dict[str, BackingOff] = field(default_factory=dict)
+    _cancelled: dict[str, str] = field(default_factory=dict)  # reasons, of runs that wait for the ledger
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _some_may_pass: bool = False
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -198,18 +199,17 @@ class Supervisor:
     async def until_idle(self) -> None:
         """Start what may start, until nothing is left that could."""
         while True:
-            self._start()
+            started_at = self._start()
             if self.idle:
                 return
-            await self._woken()
+            await self._woken(started_at)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until *stop*, then end cleanly."""
         stopped = asyncio.create_task(stop.wait())
         stopped.add_done_callback(lambda _task: self._wake.set())
         while not stop.is_set():
-            self._start()
-            await self._woken()
+            await self._woken(self._start())
         await self.close()
 
     async def close(self) -> None:
@@ -229,11 +229,11 @@ class Supervisor:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _woken(self) -> None:
-        """Wait until something happened, or a conversation that backs off is due."""
+    async def _woken(self, started_at: float) -> None:
+        """Wait until something happened, or a conversation is due that was not at *started_at*, the last `_start`."""
         taken = {active.run.conversation for active in self._active.values()}
-        waits = (each.retry_at for conversation, each in self._backing_off.items() if conversation not in taken)
-        due = min(waits, default=None)
+        waits = ((conversation, each.retry_at) for conversation, each in self._backing_off.items())
+        due = min((at for conversation, at in waits if conversation not in taken and at > started_at), default=None)
         timeout = None if due is None else max(0.0, due - self.monotonic())
         try:
             async with asyncio.timeout(timeout):
@@ -242,8 +242,8 @@ class Supervisor:
             pass
         self._wake.clear()
 
-    def _start(self) -> None:
-        """Start every run that may start now."""
+    def _start(self) -> float:
+        """Start every run that may start now, in monotonic seconds, and return that."""
         now = self.monotonic()
         for run in [each.run for each in self._backing_off.values() if each.retry_at <= now]:
             if run.status.ended:
@@ -252,8 +252,9 @@ class Supervisor:
         ready = [run for run in self._waiting.values() if run.conversation not in blocked]
         for run in startable(ready, [active.run for active in self._active.values()], self.workers):
             del self._waiting[run.run_id]
-            active = ActiveRun(run)
+            active = ActiveRun(run, cancelled_for=self._cancelled.pop(run.run_id, None))
             self._begin(active, self._carry_out(active))
+        return now
 
     def _begin(self, active: ActiveRun, work: Coroutine[None, None, None]) -> None:
         run_id = active.run.run_id
@@ -274,6 +275,7 @@ class Supervisor:
         try:
             async with self.executor.carry_out(active) as executed:
                 if executed is None:
+                    self._no_longer_backing_off(active.run)
                     await self._publish_if_ended(active)
                     return
                 active.run = executed.run
@@ -291,8 +293,10 @@ class Supervisor:
         except LedgerError as error:
             log.warning("ledger.unavailable", run=active.run.run_id, why=str(error), done="the run is tried again")
             self._wait_for_ledger(active.run)
-            if not active.run.status.ended:
+            if active.run.status is RunStatus.PENDING:
                 self._waiting[active.run.run_id] = active.run
+                if active.cancelled_for is not None:
+                    self._cancelled[active.run.run_id] = active.cancelled_for
 
     async def _publish_if_ended(self, active: ActiveRun) -> None:
         """Publish a run that was replaced or cancelled just before it could be claimed."""

@@ -238,7 +238,7 @@ class WorkspaceGateway:
         self.board.update(run, now=self.utc())  # nothing of it is to be flushed any more
         for warning in report.warnings:
             log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
-        if not report.superseded:  # that was said by the publisher
+        if not report.superseded:  # the publisher has logged that
             self._log_end(run)
 
     @contextmanager

@@ -37,6 +37,7 @@ class RunContext:
         progress: Says how far the run is.
         sub_sessions: Lets as many sub-engines have a session at once as this machine bears, over all runs.
         on_text: Is given each new piece of the answer; None where nobody listens.
+        price_note: What a poller should know of the model's price; None where that is known.
     """
 
     options: RunOptions
@@ -51,13 +52,11 @@ class RunContext:
     session: SessionState | None = None
     on_text: Callable[[str], None] | None = None
     sub_sessions: SubSessions = field(default_factory=SubSessions)
+    price_note: str | None = None
 
     def notes(self) -> tuple[str, ...]:
         """Return what a poller should know of the run's spending, and of its replies."""
-        unknown = (
-            f"the price of {self.options.model} is not known: its cost is not counted, default caps in USD are off"
-        )
-        return (*((unknown,) if self.calls.budget.price_unknown else ()), *self.calls.notes)
+        return (*(() if self.price_note is None else (self.price_note,)), *self.calls.notes)
 
 
 class Handler(Protocol):

@@ -93,9 +93,8 @@ class Model(Protocol):
         """
         Make one call, within its `turn`.
 
-        *on_text* is given each new piece of text as it comes, and `RESTART` where what came is void.
-
-        Cancelling the task closes the connection at once, which stops the generation. Nothing is retried here.
+        *on_text* is given each new piece of text as it comes, `RESTART` where what came is void. Cancelling the task
+        closes the connection at once, which stops the generation. Nothing is retried here.
 
         Raises:
             WrongKey, UnknownModel, ProviderUnreachable, ContextTooLong, ProviderRefused: It will not, however often it

@@ -20,7 +20,7 @@ import asyncio
 import importlib
 import math
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,8 +33,8 @@ from rlmwatch.connecting import lasting
 from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, ProviderUnreachable, WrongKey
 from rlmwatch.runs.model import Usage
 from rlmwatch.search.base import Page, SearchQuery, SearchReply
-from rlmwatch.search.exa_errors import ADDRESS_NAME, KEY_NAME, Answered, Caller
-from rlmwatch.search.pages import clean, tidy
+from rlmwatch.search.exa_errors import ADDRESS_NAME, KEY_NAME, Answered, ExaFailures
+from rlmwatch.search.pages import clean, tidy, without_unread
 from rlmwatch.search.urls import is_web
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class ExaSearch:
         self.provider = "exa"
         self._base_url = (base_url or BASE_URL).rstrip("/")
         self._timeout_s = timeout_s
-        self._caller = Caller(self._base_url, api_key.get_secret_value().strip())
+        self._caller = ExaFailures(self._base_url, api_key.get_secret_value().strip())
         self._exa: AsyncExa | None = None
 
     def max_usd(self, query: SearchQuery) -> float:
@@ -112,8 +112,7 @@ class ExaSearch:
         for warning in answer.warnings or ():
             log.warning("search.warned", provider=self.provider, code=warning.code, path=warning.path)
         try:
-            unread = {entry.id for entry in answer.statuses or () if entry.status == "error"}
-            pages = tidy([_page(result, unread) for result in answer.results], query)
+            pages = tidy([_page(result) for result in answer.results], query)
         except TypeError as error:
             raise self._not_exa(str(error)) from None
         usage = Usage(cost_usd=_reported(answer, otherwise=self.max_usd(query)), searches=1)
@@ -208,6 +207,9 @@ class ExaSearch:
                 def client(self) -> httpx.AsyncClient:
                     return http
 
+                async def async_request(self, *args: Any, **options: Any) -> object:  # noqa: ANN401 (the SDK's)
+                    return without_unread(await super().async_request(*args, **options))  # it drops `statuses`
+
                 async def aclose(self) -> None:
                     await http.aclose()
 
@@ -254,9 +256,9 @@ def _start(days: int | None) -> str | None:
         return None
 
 
-def _page(result: Result, unread: Collection[str]) -> Page:
+def _page(result: Result) -> Page:
     """
-    Return *result* as a page; without text where Exa says that it could not read it.
+    Return *result* as a page.
 
     Raises:
         TypeError: One of its values is of a type that Exa does not send.
@@ -271,8 +273,7 @@ def _page(result: Result, unread: Collection[str]) -> Page:
     for name, value in fields.items():
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name} of a result is a {type(value).__name__}")
-    text = "" if unread and {result.id, result.url} & set(unread) else result.text or ""
-    return Page(result.title or "", result.url or "", result.published_date, result.author, text)
+    return Page(result.title or "", result.url or "", result.published_date, result.author, result.text or "")
 
 
 def _reported(answer: SearchResponse[Result], *, otherwise: float) -> float:

@@ -41,6 +41,24 @@ def tidy(found: Iterable[Page], query: SearchQuery) -> tuple[Page, ...]:
     return tuple(pages.values())[: query.max_results]
 
 
+def without_unread(document: object) -> object:
+    """Return a search provider's answer with no text in the results that its `statuses` say it could not read."""
+    if not isinstance(document, dict) or not isinstance(document.get("statuses"), list):
+        return document
+    entries = [entry for entry in document["statuses"] if isinstance(entry, dict) and entry.get("status") == "error"]
+    unread = [entry["id"] for entry in entries if isinstance(entry.get("id"), str)]
+    results = document.get("results")
+    if not unread or not isinstance(results, list):
+        return document
+    return {**document, "results": [_unread(result, unread) for result in results]}
+
+
+def _unread(result: object, unread: list[str]) -> object:
+    if isinstance(result, dict) and (result.get("id") in unread or result.get("url") in unread):
+        return {**result, "text": ""}
+    return result
+
+
 def clean(text: str) -> str:
     """Return *text* without what is not seen, its lines ending in a line feed."""
     return _UNSEEN.sub("", _LINE_ENDS.sub("\n", text))

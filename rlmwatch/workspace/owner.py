@@ -175,7 +175,7 @@ def host_rule(root: Path, me: str, *, now: str) -> Mine | Theirs:
 
     Raises:
         ConfigError: `rlmwatch.toml` is not TOML, or its `host` is not text.
-        WorkspaceError: It cannot be written.
+        WorkspaceError: It cannot be read or written.
     """
     host = parse(root, read_text(root)).get("host")
     if host:

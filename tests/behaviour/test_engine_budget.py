@@ -101,9 +101,7 @@ def test_requests_are_clamped_to_what_is_left():
 
 def test_a_money_cap_is_never_exceeded():
     """With a cap in US dollars, what the calls may cost never adds up to more, and the answer is partial."""
-    bench = EngineHarness(
-        play([py(BATCH)], full, full), caps=Caps(max_cost_usd=0.05, cost_is_firm=True), usd_per_token=(1e-6, 1e-5)
-    )
+    bench = EngineHarness(play([py(BATCH)], full, full), caps=Caps(max_cost_usd=0.05), usd_per_token=(1e-6, 1e-5))
     result = bench.run()
     assert (result.outcome, result.partial) == (Outcome.COST_LIMIT, True)
     assert 0.02 < bench.budget.usd <= 0.05
@@ -175,21 +173,13 @@ def test_a_ceiling_that_is_reached_before_the_start_is_an_error():
 
 
 @pytest.mark.parametrize("prices", [{"m": None, "s": (0.0, 0.0)}, {"m": (0.0, 0.0), "s": None}])
-def test_a_firm_cost_cap_with_an_unknown_price_is_an_error_before_any_call(prices):
-    """Where a person set a cost cap and the price of the model, or of the sub-calls' one, is unknown: no call."""
-    bench = EngineHarness(
-        play([py("answer(1)")]), caps=Caps(max_cost_usd=1.0, cost_is_firm=True), options={"sub_model": "s"}
-    )
+def test_a_cost_cap_with_an_unknown_price_is_an_error_before_any_call(prices):
+    """Where there is a cost cap and the price of the model, or of the sub-calls' one, is unknown: no call."""
+    bench = EngineHarness(play([py("answer(1)")]), caps=Caps(max_cost_usd=1.0), options={"sub_model": "s"})
     bench.prices = prices
     with pytest.raises(UnknownPrice, match=r"\[prices\]"):
         bench.run()
     assert bench.model.requests == []
-
-
-def test_a_default_cost_cap_with_an_unknown_price_is_skipped_and_noted():
-    """Where the cap is only the default one, the run goes on and notes that no price was known."""
-    bench = EngineHarness(play([py("answer(1)")]), caps=Caps(max_cost_usd=1.0), usd_per_token=None)
-    assert bench.run().notes == ("price_unknown",)
 
 
 def test_a_nearly_spent_budget_is_announced():

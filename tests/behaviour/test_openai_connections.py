@@ -29,12 +29,14 @@ class Keeper:
     Attributes:
         extra: Headers of its answers.
         ends: Pieces in which the end of an answer is sent.
+        gap_s: Seconds before each of them.
         calls: How many calls each connection carried.
         heads: What came before the body of each request.
     """
 
     extra: str = ""
     ends: Iterable[bytes] = (b"0\r\n\r\n",)
+    gap_s: float = 0.0
     calls: list[int] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -55,6 +57,7 @@ class Keeper:
                 writer.write(said.encode() + b"\r\n%x\r\n%s\r\n" % (len(EVENTS), EVENTS))
                 for piece in self.ends:
                     await writer.drain()
+                    await asyncio.sleep(self.gap_s)
                     writer.write(piece)
         except asyncio.IncompleteReadError:
             pass
@@ -78,9 +81,10 @@ class Keeper:
 
 
 @pytest.mark.parametrize("ends", [(b"0\r\n\r\n",), (b"0\r\n", b"\r\n")], ids=["at once", "in pieces"])
-def test_calls_in_a_row_share_a_connection(ends):
-    """A run's calls do not connect anew each time."""
-    keeper = Keeper(ends=ends)
+@pytest.mark.parametrize("gap_s", [0.0, 0.01])
+def test_calls_in_a_row_share_a_connection(ends, gap_s):
+    """A run's calls do not connect anew each time, also where the end of an answer comes a moment after its text."""
+    keeper = Keeper(ends=ends, gap_s=gap_s)
     assert keeper.asked(5) == ["hi"] * 5
     assert keeper.calls == [5]
 

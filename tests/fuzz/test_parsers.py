@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from rlmwatch import clock
 from rlmwatch.contract.documents import read_status, read_submission
 from rlmwatch.contract.front_matter import split
-from rlmwatch.contract.memory import last_digest, read_chat, read_edited
+from rlmwatch.contract.memory import ChatState, last_digest, read_edited
 from rlmwatch.contract.names import InputName, Submission, classify
 from rlmwatch.contract.session import SessionState
 from rlmwatch.contract.text import decode
 from rlmwatch.engine.reply import read_reply
 from rlmwatch.errors import ConfigError, InputError, WorkspaceError
-from rlmwatch.models.openai.stream import Answer, Events
+from rlmwatch.models.openai.stream import Answer, Events, NotTheProtocol, value
 from rlmwatch.printable import printable
 from rlmwatch.runs.submitted import to_submission
 from rlmwatch.sandbox.guest.frames import BadFrame, Buffer
@@ -112,14 +112,14 @@ def toml(raw: bytes) -> None:
 
 def events(raw: bytes) -> None:
     stream, answer = Events(), Answer()
-    for at in range(0, len(raw), 7):
-        for data in stream.feed(raw[at : at + 7]):
-            try:
-                answer.take(json.loads(data))
-            except ValueError:
-                continue
-    answer.tokens()
+    found = [data for at in range(0, len(raw), 7) for data in stream.feed(raw[at : at + 7])]
+    for data in (*found, *stream.end()):
+        with suppress(NotTheProtocol):
+            answer.take(value(data))
+    answer.end()
+    answer.tokens([])
     answer.reported_cost()
+    answer.reported_input()
 
 
 def frames(raw: bytes) -> None:
@@ -148,7 +148,7 @@ TARGETS: dict[str, tuple[st.SearchStrategy[object], Callable[..., object], tuple
     "head": (heads, split, (InputError,)),
     "name": (names, named, ()),
     "toml": (as_bytes(tomls), toml, (ConfigError,)),
-    "chat state": (as_bytes(chat_states), read_chat, OWN),
+    "chat state": (as_bytes(chat_states), lambda raw: read_edited(raw, ChatState), OWN),
     "digest": (
         as_bytes(chat_states),
         lambda raw: last_digest(raw, file="a_input.txt"),
@@ -162,13 +162,13 @@ TARGETS: dict[str, tuple[st.SearchStrategy[object], Callable[..., object], tuple
     "status": (as_bytes(statuses), lambda raw: read_status(raw, job_id="a"), (InputError,)),
     "submission": (as_bytes(submissions), lambda raw: read_submission(raw, job_id="a"), (InputError,)),
     "job file": (as_bytes(submissions), submitted, ()),
-    "reply": (replies, lambda text: read_reply(text, cut=True), ()),
+    "reply": (replies, lambda text: read_reply(text, ended="length"), ()),
     "server-sent events": (
         as_bytes(
             lines_of("data: ", "data:", "event: x", ":", "id: 1", "[DONE]", '{"choices":[{"delta":{"content":"x"}}]}')
         ),
         events,
-        (),
+        (NotTheProtocol,),
     ),
     "frames": (
         st.builds(lambda size, data: size.to_bytes(4, "big") + data, st.integers(0, 2**32 - 1), as_bytes(json_texts))

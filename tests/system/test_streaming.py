@@ -99,6 +99,18 @@ def test_an_answer_that_broke_off_begins_anew(home: Home, brain: Brain):
     assert home.read("chat_output.txt") == f"{WORDS}\n"
 
 
+def test_thoughts_that_only_their_end_gives_away_are_not_the_answer(home: Home, brain: Brain):
+    """Where a model closes a thought that it never opened, what is shown begins anew, and the answer is without it."""
+    brain.on("thinks", Reply(f"A draft to begin with.\n</think>\n\n{WORDS}", gap_s=0.2))
+    with home.daemon() as daemon:
+        home.save("chat_input.txt", f"{STREAM}thinks")
+        shown = home.appears("chat_output.partial.txt", "word3")
+        assert "draft" not in shown
+        daemon.answered("chat_output.txt")
+    assert home.read("chat_output.txt") == f"{WORDS}\n"
+    assert "draft" not in home.read("chat_state.json")
+
+
 @pytest.fixture
 def coder() -> Coder:
     return Coder()

@@ -67,7 +67,7 @@ _MILLISECONDS_SINCE_1970 = 1e11  # seconds reach this number in the year 5138
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class ProviderIdentity:
     """
     Who is asked, for the person who reads the error.
 
@@ -85,14 +85,24 @@ class Caller:
 
     def text(self, words: str) -> str:
         """Return *words* on one line, cut, with the provider's name in front and without the key."""
-        said = " ".join(redact(words[:WORDS_READ], (self.key,), "[key]").split())
+        said = self.hidden(words)
         if len(said) > WORDS_LIMIT:
             said = said[:WORDS_LIMIT] + " …"
         return f"{self.provider}: {said}"
 
+    def hidden(self, words: str) -> str:
+        """Return *words* on one line and without the key, in whatever form it stands there."""
+        return " ".join(redact(words[:WORDS_READ], (self.key,), "[key]").split())
+
 
 def by_status(
-    caller: Caller, status: int | None, payload: object, *, headers: Mapping[str, str], model: str, now: datetime
+    caller: ProviderIdentity,
+    status: int | None,
+    payload: object,
+    *,
+    headers: Mapping[str, str],
+    model: str,
+    now: datetime,
 ) -> ProviderError:
     """
     Return the error that an answer with *status* and the body *payload* stands for.

@@ -240,7 +240,7 @@ class OpenAIModel:
     def _reply(self, request: Request, answer: Answer) -> Reply:
         """Return the finished answer, with what it used and cost."""
         usage, estimated = self._used(request, answer)
-        word = answer.finish_reason or "stop"
+        word = self._endpoint.caller.hidden(answer.finish_reason or "stop")
         reason = meaning(word)
         notes = (ending(self.provider, word), cut_prompt(request.messages, answer.reported_input()))
         return Reply(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from rlmwatch.contract.text import is_unseen
 from rlmwatch.models.base import RESTART, Message
 from rlmwatch.models.finish_reason import meaning, normalised
 from rlmwatch.models.openai.thoughts import Thoughts
@@ -33,7 +33,6 @@ DONE: Final = "[DONE]"
 
 _DONE = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"
-_BLANK_LOOKING = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufe0e\ufe0f\u034f")
 _INT_DIGITS = 18
 
 
@@ -79,7 +78,7 @@ class Answer:
     def text(self) -> str:
         """The text so far; nothing where it holds nothing that can be seen."""
         text = "".join(self.pieces)
-        return "" if is_blank(text) else text
+        return "" if is_unseen(text) else text
 
     @property
     def ended(self) -> bool:
@@ -329,13 +328,6 @@ def estimate(messages: Iterable[Message], received: int) -> Tokens:
     """Return the tokens of a call whose provider counted none: `CHARS_PER_TOKEN` characters each, rounded up."""
     sent = sum(len(message.content) for message in messages)
     return Tokens(math.ceil(sent / CHARS_PER_TOKEN), math.ceil(received / CHARS_PER_TOKEN))
-
-
-def is_blank(text: str) -> bool:
-    """Return whether *text* holds nothing that can be seen: blanks, line breaks, characters without width."""
-    return all(
-        char.isspace() or char in _BLANK_LOOKING or unicodedata.category(char) in ("Cc", "Cf", "Zs") for char in text
-    )
 
 
 def _integer(digits: str) -> int | float:

@@ -37,7 +37,7 @@ from rlmwatch.sandbox.host import fork_server
 from rlmwatch.sandbox.host.fork_server import Child, ForkServer
 from rlmwatch.sandbox.host.memory import MemoryLimits, MemoryWatch
 from rlmwatch.sandbox.host.results import cell_result, variables
-from rlmwatch.sandbox.host.shared import MIN_CHARS, PIECE_CHARS, Shared
+from rlmwatch.sandbox.host.shared import MIN_CHARS, PIECE_CHARS, SharedBytes
 from rlmwatch.sandbox.host.step import HostProcess, Overtime, Step
 from rlmwatch.sandbox.host.wire import Wire, WireClosed
 
@@ -57,7 +57,7 @@ class ProcessSession:
         pid: Its process id, for people and tests.
     """
 
-    def __init__(self, born: Child, wire: Wire, shared: Shared, watch: MemoryWatch) -> None:
+    def __init__(self, born: Child, wire: Wire, shared: SharedBytes, watch: MemoryWatch) -> None:
         self.pid = born.pid
         self._process = HostProcess(born.process)
         self._wire = wire
@@ -273,7 +273,7 @@ class ProcessSandbox:
         await asyncio.to_thread(self._nursery.close)
 
 
-def _channels() -> tuple[Wire, Shared, tuple[int, int, int]]:
+def _channels() -> tuple[Wire, SharedBytes, tuple[int, int, int]]:
     """
     Return what a session is reached by, and the three descriptors that are its own.
 
@@ -283,7 +283,7 @@ def _channels() -> tuple[Wire, Shared, tuple[int, int, int]]:
     with ExitStack() as made:
         theirs_in, requests = _closed_by(made, *os.pipe())
         replies, theirs_out = _closed_by(made, *os.pipe())
-        shared = Shared()
+        shared = SharedBytes()
         made.callback(shared.close)
         theirs = (theirs_in, theirs_out, shared.reader())
         for pipe in (requests, replies):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlmwatch.cluster.run_payload import RunPayload, live_from_json, live_to_json, pack, unpack
-from rlmwatch.contract.documents import Caps, Progress, UsageSoFar
+from rlmwatch.contract.documents import Progress, StatusCaps, UsageSoFar
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.memory import ChatState, Turn
 from rlmwatch.contract.options import RunOptions
@@ -64,7 +64,7 @@ def test_defaults_do_not_travel_as_what_a_person_set():
 @given(
     st.none() | st.builds(Progress, step=st.integers(0, 99), max_steps=st.integers(1, 99), note=TEXTS),
     st.builds(UsageSoFar, output_tokens=st.integers(0, 10**9), cost_usd=st.none() | st.floats(0, 1e3)),
-    st.builds(Caps, max_cost_usd=st.none() | st.floats(0, 1e3), max_tokens=st.none() | st.integers(1, 10**9)),
+    st.builds(StatusCaps, max_cost_usd=st.none() | st.floats(0, 1e3), max_tokens=st.none() | st.integers(1, 10**9)),
     st.none() | TEXTS,
 )
 def test_what_a_worker_reports_arrives_as_it_was(progress, usage, caps, model):

@@ -15,7 +15,8 @@ from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import LedgerError, WrongKey
 from rlmwatch.execution.attempt import AttemptDeps
 from rlmwatch.execution.executor import LocalExecutor
-from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
+from rlmwatch.execution.run_context import RunContextFactory
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.handlers.chat import chat
@@ -447,5 +448,94 @@ def test_7_a_run_waits_while_the_ledger_cannot_be_used(tmp_path):
             assert not (here.root / "a_error.txt").exists()
             assert len(here.model.requests) == 1
             assert await here.ledger.unpublished() == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("verb", ["claim", "finish"])
+def test_7_waiting_for_the_ledger_costs_nothing(tmp_path, verb):
+    """Once it was tried again, a run that the ledger failed leaves the loop at rest, whatever became of it."""
+
+    async def scenario():
+        async with program(tmp_path, ["an answer"]) as here:
+            await here.save("a", "q")
+            whole = getattr(here.ledger, verb)
+
+            async def once(*_args, **_kwargs):
+                setattr(here.ledger, verb, whole)
+                raise LedgerError("database is locked")
+
+            setattr(here.ledger, verb, once)
+            await here.supervisor.until_idle()
+            here.now += 1000
+            await here.supervisor.until_idle()
+            asked = []
+            here.supervisor.monotonic = lambda: asked.append(1) or here.now
+            stop = asyncio.Event()
+            working = asyncio.create_task(here.supervisor.run(stop))
+            for _ in range(100):
+                await asyncio.sleep(0)
+            stop.set()
+            await working
+            assert len(asked) < 10
+
+    asyncio.run(scenario())
+
+
+def test_a_conversation_that_is_due_while_all_workers_are_taken_waits_quietly(tmp_path):
+    """Its turn comes when a worker is free; until then nothing is asked over and over."""
+
+    async def scenario():
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def reply(_request):
+            asked.set()
+            await go_on.wait()
+            return "an answer"
+
+        async with program(tmp_path, reply) as here:
+            here.supervisor.workers = 1
+            (here.root / "a_output.txt").mkdir()
+            await here.save("a", "q")
+            await here.supervisor.until_idle()
+            (here.root / "a_output.txt").rmdir()
+            await here.save("b", "q")
+            looks = []
+            here.supervisor.monotonic = lambda: looks.append(1) or here.now
+            working = asyncio.create_task(here.supervisor.until_idle())
+            await asked.wait()
+            here.now += 1000
+            here.supervisor._wake.set()
+            looks.clear()
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert len(looks) < 10
+            go_on.set()
+            await working
+            assert here.output("a") == "an answer\n"
+
+    asyncio.run(scenario())
+
+
+def test_6_a_cancel_outlives_a_ledger_that_fails(tmp_path):
+    """Cancelled while the ledger cannot be used, a run ends once it can, and is never asked."""
+
+    async def scenario():
+        async with program(tmp_path, ["never"]) as here:
+            run = await here.save("a", "q")
+            claim = here.ledger.claim
+
+            async def once(run_id, **_):
+                here.ledger.claim = claim
+                assert here.supervisor.cancel(run_id, "enough")
+                raise LedgerError("database is locked")
+
+            here.ledger.claim = once
+            await here.supervisor.until_idle()
+            here.now += 1000
+            await here.supervisor.until_idle()
+            ended = await here.ledger.get(run.run_id)
+            assert (ended.status, ended.result.notes) == (RunStatus.CANCELLED, ("enough",))
+            assert here.model.requests == []
 
     asyncio.run(scenario())
