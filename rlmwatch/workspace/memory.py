@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import threading
 import time
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
-from rlmwatch.contract.documents import Document, JobStatus, dump, second, well_formed
+from rlmwatch.contract.documents import Document, JobStatus, dump, json_object, second, well_formed
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.memory import ChatState, Turn, last_digest, read_edited
 from rlmwatch.contract.names import JOBS, InputName
@@ -133,7 +132,7 @@ class AnsweredInputs:
     def _in_state(self, name: InputName) -> tuple[str, str] | None:
         """Return digest and time of the latest turn for *name*."""
         try:
-            raw = safe_open.read(self.root / name.state, within=self.root, max_bytes=safe_open.MAX_BYTES)
+            raw = safe_open.read(self.root / name.state, within=self.root, max_bytes=safe_open.MAX_STATE_BYTES)
         except OSError as error:
             if error.errno in (*_DAMAGE, errno.EISDIR):  # no state file of ours
                 return None
@@ -159,11 +158,10 @@ def _statuses(root: Path) -> Iterator[dict[str, object]]:
                 if not file.endswith(".json") or file.startswith("."):
                     continue
                 try:
-                    status = json.loads(safe_open.read_in(jobs, file, max_bytes=safe_open.MAX_BYTES))
-                except (OSError, ValueError, RecursionError):  # somebody's broken submission, or gone meanwhile
+                    status = json_object(safe_open.read_in(jobs, file, max_bytes=safe_open.MAX_BYTES))
+                except (OSError, InputError):  # somebody's broken submission, or gone meanwhile
                     continue
-                if isinstance(status, dict):
-                    yield status
+                yield status
     except FileNotFoundError:
         return
 
@@ -180,11 +178,13 @@ def settled(path: Path, root: Path, model: type[Document]) -> Document | str | N
     wrong = ""
     for _ in range(SETTLE_TRIES):
         try:
-            raw = safe_open.read(path, within=root, max_bytes=safe_open.MAX_BYTES)
+            raw = safe_open.read(path, within=root, max_bytes=safe_open.MAX_STATE_BYTES)
         except OSError as error:
             if error.errno not in _DAMAGE:
                 raise
-            return "it is not a plain file, or far too large"
+            if error.errno == errno.EFBIG:
+                return f"it is larger than {safe_open.MAX_STATE_BYTES // 1_000_000} MB"
+            return "it is not a plain file"
         if raw is None:
             return None
         try:
