@@ -40,7 +40,7 @@ READERS = {
     "the list for pollers": "print(list(polling.statuses(root)))",
     "a job file": (
         'raw = (root / "jobs/a.json").read_bytes()\n'
-        'print(to_submission(classify("jobs/a.json"), raw, size=len(raw), max_bytes=100_000_000).problem)'
+        'print(repr(to_submission(classify("jobs/a.json"), raw, size=len(raw), max_bytes=100_000_000))[:200])'
     ),
 }
 
