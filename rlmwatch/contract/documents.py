@@ -25,6 +25,9 @@ from rlmwatch.errors import InputError
 
 SCHEMA_VERSION: Final = 1
 
+MAX_FAULTS: Final = 100
+"""Of a document, that are named one by one: nobody reads more."""
+
 Document = TypeVar("Document", bound=BaseModel)
 
 
@@ -242,11 +245,13 @@ def validated(model: type[Document], values: dict[str, Any]) -> Document:
     Return *values* as a *model*.
 
     Raises:
-        InputError: They are none; every fault in words.
+        InputError: They are none; every fault in words, or of very many only the number.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
+        if (count := error.error_count()) > MAX_FAULTS:  # each takes pydantic 1 KB to tell
+            raise InputError(f"{count:,} values are missing or not as they should be") from None
         raise InputError("; ".join(_fault(model, dict(fault)) for fault in error.errors())) from error
 
 

@@ -14,6 +14,8 @@ FILE_MB = 12
 COSTLY_MB = 250
 CHEAP_MB = 120
 """Three times the file (bytes, text, text without strings), and slack; far below what its values take."""
+FAULTS_MB = 200
+"""pydantic takes 400 bytes for each value that is wrong, and took 1,300 to tell them all."""
 DAEMON_MB = 400
 """A daemon with all its libraries takes 100."""
 
@@ -72,6 +74,23 @@ def test_what_parsing_such_a_file_costs(hostile: Path):
 def test_structure_is_bounded_before_it_is_parsed(hostile: Path, read: str):
     """Whoever reads a file of the workspace spends little on one that is all structure."""
     assert cost_mb(hostile, read) < CHEAP_MB
+
+
+@pytest.mark.parametrize(
+    ("read", "content"),
+    [
+        ("the memory of a chat", '{"turns": [' + "{}," * 160_000 + "{}]}"),
+        ("a session", '{"turns": [' + "{}," * 160_000 + "{}]}"),
+        ("the list for pollers", '{"status": "pending", "notes": [' + "1," * 249_000 + "1]}"),
+        ("a job file", '{"status": "pending", "task": "x", "context": [' + "1," * 249_000 + "1]}"),
+    ],
+)
+def test_faults_without_number_cost_little(tmp_path: Path, read: str, content: str):
+    """Half a megabyte in which every value is wrong is refused in one sentence, not in one for each."""
+    (tmp_path / "jobs").mkdir()
+    for name in ("chat_state.json", "jobs/a.json"):
+        (tmp_path / name).write_text(content)
+    assert cost_mb(tmp_path, READERS[read]) < FAULTS_MB
 
 
 def peak_mb(pid: int) -> float:
