@@ -26,7 +26,7 @@ def again(file: Path, /) -> int:
     quiet()
     place, path = place_of(file)
     if input_name(path) is None:
-        raise UsageError(f"{path} is no input file: its name must end in _input.txt, _input.md or the like")
+        raise UsageError(f"{path} is not an input file: its name must end in _input.txt, _input.md or the like")
     asyncio.run(_forget(place, path))
     # Opened for writing and closed, with nothing written: the event of a save, and the file stays as it is.
     os.close(os.open(place.root / path, os.O_WRONLY | os.O_NOFOLLOW))

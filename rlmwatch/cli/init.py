@@ -46,7 +46,7 @@ def init(workspace: Path = Path(), /, *, sample: Annotated[bool, Parameter(negat
     root = workspace.expanduser().resolve()
     _make(root)
     if not root.is_dir():
-        raise UsageError(f"{root} is no folder")
+        raise UsageError(f"{root} is not a folder")
     for name, text in {WORKSPACE_FILE: SETTINGS.encode(), "chat_input.txt": EXAMPLE.encode(), **shipped}.items():
         if not (root / name).exists():
             _make((root / name).parent)

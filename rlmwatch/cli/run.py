@@ -54,7 +54,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
         dry_run: Show what would be sent, and its price, and send nothing.
         yes: It is the right folder, however many unanswered inputs it has.
         take_over: This machine answers here from now on, in place of another.
-        workers: Runs at once, over all conversations.
+        workers: Runs at once, across all conversations.
         log_format: text for people, json for programs; auto is json under a service manager.
         as_json: With --dry-run, print JSON.
     """

@@ -31,7 +31,7 @@ from rlmwatch.workspace import safe_open
 MAX_CONTEXT_BYTES = 200_000_000
 """Of all files together: twice the largest context that the sandbox was measured with."""
 DOCUMENTS = frozenset({".pdf"})
-"""Endings of files that are no text, and are turned into text by a confined process (`documents/`)."""
+"""Endings of files that are not text, and are turned into text by a confined process (`documents/`)."""
 SHOWN_NAMES = 5
 """Names of passed-over files in a note; the rest is counted."""
 
@@ -93,7 +93,7 @@ class FoundMaterial:
         if passed:
             names = ", ".join(passed[:SHOWN_NAMES])
             more = f" and {len(passed) - SHOWN_NAMES} more" if len(passed) > SHOWN_NAMES else ""
-            notes = (f"passed over in the context, no text or like a secret: {names}{more}",)
+            notes = (f"passed over in the context, not text or like a secret: {names}{more}",)
         if not texts and not self.is_mapping:
             return Context(None, notes)
         if len(texts) == 1 and not self.is_mapping:

@@ -40,7 +40,7 @@ def test_answer_in_executed_code_ends_the_run():
 
 
 def test_an_answer_may_be_anything_json_able():
-    """An answer that is no text is delivered as JSON."""
+    """An answer that is not text is delivered as JSON."""
     result = EngineHarness(play([py("answer({'n': [1, 2]})")])).run()
     assert json.loads(result.answer) == result.value == {"n": [1, 2]}
 

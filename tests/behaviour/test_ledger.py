@@ -321,7 +321,7 @@ class LedgerSuite:
 
     @story
     async def test_a_held_run_says_why_until_it_is_released(self, ledger):
-        """A run without a key is kept, says what it waits for, and is pending again once the cause may be mended."""
+        """A run without a key is kept, says what it waits for, and is pending again once the cause may be fixed."""
         run = await in_status(ledger, RunStatus.HELD, "chat_input.txt")
         assert (run.status, run.held_for) == (RunStatus.HELD, "no key")
         assert await ledger.pending() == []
@@ -331,7 +331,7 @@ class LedgerSuite:
 
     @story
     async def test_what_was_pinned_goes_with_the_release_unless_something_was_paid(self, ledger):
-        """A model that a person mends is asked in place of the frozen one, but where replies of that were paid for."""
+        """A model that a person fixes is asked in place of the frozen one, but where replies of that were paid for."""
         for number, (paid, kept) in enumerate(((False, None), (True, {"model": "gone"}))):
             run = await running(ledger, "1", f"{number}_input.txt")
             await ledger.freeze(run.run_id, 1, {"model": "gone"})
