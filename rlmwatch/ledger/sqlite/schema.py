@@ -170,6 +170,14 @@ MIGRATIONS = (
             """,
         ),
     ),
+    Migration(
+        2,
+        (
+            # Of the save in its conversation, across machines; a ledger's own order is `seq`.
+            "ALTER TABLE runs ADD COLUMN number INTEGER NOT NULL DEFAULT 0",
+            "CREATE INDEX runs_by_content ON runs (digest)",
+        ),
+    ),
 )
 
 NEWEST = MIGRATIONS[-1].number
