@@ -69,7 +69,7 @@ class MemoryQueue:
 
     async def precedent(self, save: Save) -> Precedent:
         waits = any(run.conversation == save.conversation for run in await self.pending())
-        return Precedent(waits, any(run.digest == save.digest for run in self.runs))
+        return Precedent(int(waits), any(run.digest == save.digest for run in self.runs))
 
     async def pending(self) -> list[Run]:
         return [run for run in self.runs if run.status is RunStatus.PENDING]

@@ -121,7 +121,7 @@ async def _admit(app: App, save: Save) -> Admission:
         shown = await app.history.shows(name, save.digest, known=known is not None)
         save = replace(save, after=shown.number)
         asks_again = known is not None and known.digest == ""
-        if shown.answered and not asks_again and not (await app.ledger.precedent(save)).open:
+        if shown.answered and not asks_again and (await app.ledger.precedent(save)).open <= shown.number:
             await app.ledger.note(save.path, Known(save.digest, save.signature))
             return Admission(None)
     return await app.ledger.admit(save, on_new_save=app.watcher.config.on_new_save, now=clock.utc())

@@ -164,19 +164,22 @@ class QueueVerbs(Transactions[D], Queue):
         )
 
     _ASKED_BEFORE = Statement("SELECT run_id FROM runs WHERE {mine}digest = :digest LIMIT 1")
-    _UNPUBLISHED_IN = Statement("""
-        SELECT run_id FROM runs INDEXED BY runs_unpublished
+    _HIGHEST_OPEN = Statement("""
+        SELECT COALESCE(MAX(number), 0) AS number FROM runs INDEXED BY runs_open_in
+        WHERE {mine}completed_at IS NULL AND conversation = :conversation
+    """)
+    _HIGHEST_UNPUBLISHED = Statement("""
+        SELECT COALESCE(MAX(number), 0) AS number FROM runs INDEXED BY runs_unpublished
         WHERE {mine}published = 0 AND completed_at >= '' AND conversation = :conversation
-        LIMIT 1
     """)
 
     @override
     async def precedent(self, save: Save) -> Precedent:
         def precedent(db: Db) -> Precedent:
             here = {"conversation": save.conversation}
-            changing = first(db, self._OPEN_IN, here) or first(db, self._UNPUBLISHED_IN, here)
+            found = [first(db, statement, here) for statement in (self._HIGHEST_OPEN, self._HIGHEST_UNPUBLISHED)]
             asked_before = first(db, self._ASKED_BEFORE, {"digest": save.digest})
-            return Precedent(changing is not None, asked_before is not None)
+            return Precedent(max(row["number"] for row in found if row is not None), asked_before is not None)
 
         return await self._read(precedent)
 

@@ -59,12 +59,12 @@ class Precedent:
     What the ledger knows that bears on whether a save was answered elsewhere.
 
     Attributes:
-        open: A run of its conversation has not ended, or its files are not written yet: what lies beside the input may
-            be about to change.
+        open: The highest number of a run of its conversation that has not ended, or whose files are not written yet: it
+            will change what lies beside the input, if that is older. 0 where there is none.
         asked_before: Some run had the same bytes, on this path or another.
     """
 
-    open: bool
+    open: int
     asked_before: bool
 
 

@@ -162,7 +162,7 @@ class SaveFilter:
             log.info("save.unsupported", path=name.path, kind=str(save.kind), done="left for a version that has one")
             return None
         shown = await self._ports.shows(name, save.digest, known=path in self._digests)
-        if shown.answered and self._is_another(save) and not await self._changes_soon(save):
+        if shown.answered and self._is_another(save) and not await self._changes_soon(save, shown.number):
             await self._note(path, Known(save.digest, content.signature))
             self._brought.pop(path, None)
             log.info("save.already_answered", path=path, digest=save.digest)
@@ -193,13 +193,13 @@ class SaveFilter:
         """Whether *save* differs from the last one on its path, and nobody asked for that `again`."""
         return self._digests.get(save.path) not in ("", save.digest)
 
-    async def _changes_soon(self, save: Save) -> bool:
-        """Whether an answer is under way that will change what lies beside *save*."""
-        return save.path in self._digests and (await self._ports.queue.precedent(save)).open
+    async def _changes_soon(self, save: Save, number: int) -> bool:
+        """Whether an answer is under way that will change what lies beside *save*, which is of the save *number*."""
+        return save.path in self._digests and (await self._ports.queue.precedent(save)).open > number
 
     async def _asked_before(self, save: Save) -> bool:
         precedent = await self._ports.queue.precedent(save)
-        return precedent.asked_before and not precedent.open
+        return precedent.asked_before and precedent.open == 0
 
     async def admit(self, save: Save) -> Admission:
         """

@@ -164,15 +164,15 @@ class LedgerSuite:
     async def test_what_bears_on_a_save_is_known_before_it_is_admitted(self, ledger):
         """Bytes that were asked before, on any path, are known as such, and so is a conversation that changes soon."""
         asked = saved("q", "new_input.txt")
-        assert await ledger.precedent(asked) == Precedent(open=False, asked_before=False)
+        assert await ledger.precedent(asked) == Precedent(open=0, asked_before=False)
         run = await running(ledger, "q")
-        assert await ledger.precedent(asked) == Precedent(open=False, asked_before=True)
+        assert await ledger.precedent(asked) == Precedent(open=0, asked_before=True)
         here = saved("another")
-        assert await ledger.precedent(here) == Precedent(open=True, asked_before=False)
+        assert await ledger.precedent(here) == Precedent(open=run.number, asked_before=False)
         await ledger.finish(run.run_id, run.attempt, DONE, now=at(5))
-        assert (await ledger.precedent(here)).open
+        assert (await ledger.precedent(here)).open == run.number
         await ledger.published(run.run_id)
-        assert not (await ledger.precedent(here)).open
+        assert (await ledger.precedent(here)).open == 0
 
     # The trajectory
 
