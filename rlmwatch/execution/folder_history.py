@@ -6,9 +6,8 @@ No clock decides; machines' clocks differ, jump, and begin in 1970.
 1. Inside one ledger the order of admission counts. It knows what came after a run without a look at the folder.
 2. A run that was admitted since this program began to answer here is later than every run that its ledger does not
    know: nobody else admits meanwhile.
-3. For a run that an earlier program left, a save that the ledger does not know is later where its number is not below
-   the run's. Numbers rise: a new one is above all that its ledger and the folder show. One that was admitted before
-   shows there; one that was not has the same at least.
+3. For a run that an earlier program left, a save that the ledger does not know is later where its number is above all
+   that the folder showed when the run was admitted. Each new number is above all that its ledger and the folder show.
 4. Of the status files only those are read whose runs the ledger does not know: once, in the background, from the start.
 """
 
@@ -141,10 +140,10 @@ class FolderHistory:
         turns = {
             turn.run_id
             for turn in await asyncio.to_thread(beside, self.root, name)
-            if turn.run_id is not None and turn.number >= run.number
+            if turn.run_id is not None and turn.number > run.after
         }
         strangers = [
-            each for each in (await self._strangers()).by_output.get(name.output, []) if each.number >= run.number
+            each for each in (await self._strangers()).by_output.get(name.output, []) if each.number > run.after
         ]
         turns = await self.ledger.unknown(turns - {run.run_id}) if turns else turns
         return Later(

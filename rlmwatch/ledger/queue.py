@@ -99,9 +99,9 @@ class QueueVerbs(Transactions[D], Queue):
     _NEWEST_IN = Statement("SELECT number FROM runs WHERE {mine}conversation = :conversation ORDER BY seq DESC LIMIT 1")
     _ADMIT = Statement("""
         INSERT INTO runs ({whose}run_id, path, kind, conversation, digest, predecessor, status,
-                          created_at, completed_at, result, options, prompt, enclosed, number)
+                          created_at, completed_at, result, options, prompt, enclosed, number, number_before)
         VALUES ({me}:run_id, :path, :kind, :conversation, :digest, :predecessor, :status,
-                :now, :completed_at, :result, :options, :prompt, :enclosed, :number)
+                :now, :completed_at, :result, :options, :prompt, :enclosed, :number, :number_before)
         ON CONFLICT ({whose}path, digest, predecessor) DO NOTHING
         RETURNING *
     """)
@@ -126,6 +126,7 @@ class QueueVerbs(Transactions[D], Queue):
             "options": to_json(save.options),
             "prompt": save.prompt,
             "enclosed": to_json(save.enclosed) if save.enclosed else None,
+            "number_before": save.after,
             "number": max(save.after, 0 if newest is None else newest["number"]) + 1,
         }
         run = one_run(db, self._ADMIT, values)

@@ -98,6 +98,7 @@ def run_of(row: Row) -> Run:
         published=bool(row["published"]),
         enclosed={} if row["enclosed"] is None else json_value(row["enclosed"]),
         number=row["number"],
+        after=row["number_before"],
     )
 
 

@@ -107,7 +107,8 @@ class Run:
         published: Whether answer, memory and status lie in the workspace.
         enclosed: As in `Save`.
         number: Of the save in its conversation: above every number that its ledger and the folder showed when it was
-            admitted. What was admitted later has a higher one, on whatever machine and whatever the clocks say.
+            admitted.
+        after: As in `Save`: what was admitted later on another machine has a higher number, whatever the clocks say.
     """
 
     run_id: str
@@ -129,6 +130,7 @@ class Run:
     published: bool = False
     enclosed: Mapping[str, Any] = field(default_factory=dict)
     number: int = 0
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)

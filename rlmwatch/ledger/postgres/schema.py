@@ -185,6 +185,7 @@ MIGRATIONS: Final = (
         2,
         (
             "ALTER TABLE runs ADD COLUMN number BIGINT NOT NULL DEFAULT 0",
+            "ALTER TABLE runs ADD COLUMN number_before BIGINT NOT NULL DEFAULT 0",
             "CREATE INDEX runs_by_content ON runs (workspace, digest)",
         ),
     ),

@@ -173,8 +173,10 @@ MIGRATIONS = (
     Migration(
         2,
         (
-            # Of the save in its conversation, across machines; a ledger's own order is `seq`.
+            # Of the save in its conversation, and the highest one that the folder showed before: the order across
+            # machines. That of one ledger is `seq`.
             "ALTER TABLE runs ADD COLUMN number INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE runs ADD COLUMN number_before INTEGER NOT NULL DEFAULT 0",
             "CREATE INDEX runs_by_content ON runs (digest)",
         ),
     ),
