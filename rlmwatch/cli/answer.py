@@ -21,8 +21,10 @@ from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.errors import UsageError, WorkspaceBusy
 from rlmwatch.execution.run_context import Listeners
 from rlmwatch.runs.model import Run, RunStatus
+from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.owner import holder, is_served
 from rlmwatch.workspace.polling import statuses
+from rlmwatch.workspace.publish import restore
 
 POLL_S = 0.25
 """How often the status files are looked at while a daemon answers: as a person would not notice."""
@@ -109,6 +111,8 @@ async def _by_another(place: WorkspacePaths, path: str) -> int | None:
             if found is None and clock.monotonic() > give_up and is_served(place.state):
                 raise UsageError(f"the daemon did not take up {path}; its log says why")
     if found.answer is not None:
+        if (name := input_name(path)) is not None:
+            restore(Root.open(place.root), name, wanted, or_else=found.answer)
         put_answer(found.answer)
         return 0
     say(f"rlmwatch: {found.error or found.outcome}")

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import structlog
 
 from rlmwatch import clock
-from rlmwatch.contract.names import InputName
 from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
 from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers, load_client
 from rlmwatch.daemon.logging import Redactor
@@ -36,6 +35,7 @@ from rlmwatch.errors import ConfigError, NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
+from rlmwatch.execution.folder_history import FolderHistory
 from rlmwatch.execution.run_context import Listeners, PreparedRun, PrepareRun, RunContextFactory, RunStorage
 from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
@@ -56,7 +56,6 @@ from rlmwatch.submissions.inbox import Inbox
 from rlmwatch.watch.save_filter import Ports, WatchConfig
 from rlmwatch.watch.watcher import Watcher
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.memory import AnsweredInputs
 from rlmwatch.workspace.owner import Lock
 from rlmwatch.workspace.status import DaemonProcess, StatusBoard
 
@@ -293,6 +292,7 @@ class App:
 
     root: Root
     gateway: WorkspaceGateway
+    history: FolderHistory
     watcher: Watcher
     inbox: Inbox
     supervisor: Supervisor
@@ -384,11 +384,16 @@ class App:
         board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()))
         documents = build_documents(self.config.loaded)
         self.gateway = WorkspaceGateway(self.root, self.paths.state.parent, board, clock.utc, redact, documents)
+        self.history = FolderHistory(self.root.path, self.ledger)
+        self._builder.stack.callback(self.history.close)
+        if self._role is Role.DAEMON:
+            self.history.begin()
         executor, workers = self._executor()
         kinds = handlers().keys()
         self.supervisor = Supervisor(
             ledger=self.ledger,
             workspace=self.gateway,
+            history=self.history,
             executor=executor,
             kinds=kinds,
             workers=workers,
@@ -399,14 +404,9 @@ class App:
         )
         self.inbox = Inbox(self.root, self.ledger, self.supervisor, lambda: rules(self._settings(), kinds, self.host))
         self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, redact)
-        answered = AnsweredInputs(self.root.path)
-
-        async def answered_before(name: InputName) -> str | None:
-            return await asyncio.to_thread(answered.digest, name)
-
         ports = Ports(
             queue=self.ledger,
-            answered=answered_before,
+            shows=self.history.shows,
             on_admitted=self.supervisor.admitted,
             accepts=kinds.__contains__,
             on_change=self.inbox.changed,

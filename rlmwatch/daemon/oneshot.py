@@ -22,11 +22,13 @@ from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.run_context import searches_the_web
 from rlmwatch.handlers import chat, job
 from rlmwatch.models.base import Message, Model, Request
-from rlmwatch.runs.model import Run, RunStatus, Save
+from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
+from rlmwatch.runs.queue import Admission, Known
 from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.context import read_context
 from rlmwatch.workspace.memory import load_chat
+from rlmwatch.workspace.publish import restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,10 @@ async def _at_rest(app: App) -> None:
 
 
 async def _summary(app: App) -> OnceSummary:
-    ended = app.supervisor.ended
-    answered = sum(run.status is RunStatus.COMPLETE for run in ended)
     counts = await app.ledger.count()
     waiting = counts.get(RunStatus.HELD, 0) + counts.get(RunStatus.PENDING, 0)
-    return OnceSummary(answered, len(ended) - answered, waiting + len(await app.ledger.unpublished()))
+    done = app.supervisor
+    return OnceSummary(done.answered, done.unanswered, waiting + len(await app.ledger.unpublished()))
 
 
 async def answer(app: App, path: str) -> Run:
@@ -100,7 +101,7 @@ async def answer(app: App, path: str) -> Run:
     save = await read_one(app.paths.root, path, app.watcher.config)
     if save.kind not in app.supervisor.kinds:
         raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
-    admission = await app.ledger.admit(save, on_new_save=app.watcher.config.on_new_save, now=clock.utc())
+    admission = await _admit(app, save)
     if admission.run is None:
         return await _answered_before(app, save)
     app.supervisor.admitted(admission)
@@ -110,6 +111,20 @@ async def answer(app: App, path: str) -> Run:
     if run is None:
         raise AssertionError(admission.run.run_id)
     return run
+
+
+async def _admit(app: App, save: Save) -> Admission:
+    """Admit *save*, unless the folder shows its answer and nobody asked for it again."""
+    name = input_name(save.path)
+    known = (await app.ledger.known()).get(save.path)
+    if name is not None:
+        shown = await app.history.shows(name, save.digest, known=known is not None)
+        save = replace(save, after=shown.number)
+        asks_again = known is not None and known.digest == ""
+        if shown.answered and not asks_again and (await app.ledger.precedent(save)).open <= shown.number:
+            await app.ledger.note(save.path, Known(save.digest, save.signature))
+            return Admission(None)
+    return await app.ledger.admit(save, on_new_save=app.watcher.config.on_new_save, now=clock.utc())
 
 
 async def answer_job(app: App, job_id: str) -> None:
@@ -129,22 +144,52 @@ async def answer_job(app: App, job_id: str) -> None:
 
 
 async def _answered_before(app: App, save: Save) -> Run:
-    """Return the run that answered these bytes; finish it first, where an earlier process could not."""
+    """
+    Return the run that answered these bytes; finish it first, where an earlier process could not.
+
+    An output that was deleted is written anew, from the conversation's own file, or else from the ledger.
+    """
     run = await _run_of(app, save)
-    if not run.published:
+    if run is not None and not run.published:
         await app.supervisor.recover()
         await app.supervisor.until_idle()
         await app.supervisor.close()
         run = await _run_of(app, save)
+    name, result = input_name(save.path), None if run is None else run.result
+    if name is not None and (run is None or (result is not None and result.answer is not None)):
+        text = await asyncio.to_thread(
+            restore, app.gateway.root, name, save.digest, or_else=None if result is None else result.answer
+        )
+        if run is None and text is not None:
+            return _answered_elsewhere(save, text)
+    if run is None:
+        raise UsageError(
+            f"{save.path} was answered before, and its run is no longer known here; `rlmwatch again {save.path}` asks "
+            "again"
+        )
     return run
 
 
-async def _run_of(app: App, save: Save) -> Run:
-    for run in await app.ledger.recent(100, save.conversation):
-        if run.path == save.path and run.digest == save.digest:
-            return run
-    raise UsageError(
-        f"{save.path} was answered before, and its run is no longer known here; `rlmwatch again {save.path}` asks again"
+async def _run_of(app: App, save: Save) -> Run | None:
+    runs = await app.ledger.recent(100, save.conversation)
+    return next((run for run in runs if run.path == save.path and run.digest == save.digest), None)
+
+
+def _answered_elsewhere(save: Save, answer: str) -> Run:
+    """Return the run of *save*, which this ledger does not know, as the folder shows it."""
+    return Run(
+        run_id="",
+        seq=0,
+        path=save.path,
+        kind=save.kind,
+        conversation=save.conversation,
+        prompt=save.prompt,
+        options=save.options,
+        digest=save.digest,
+        status=RunStatus.COMPLETE,
+        created_at="",
+        result=Result(RunStatus.COMPLETE, Outcome.SUCCESS, answer),
+        published=True,
     )
 
 

@@ -5,18 +5,21 @@ A content becomes a run unless it is
 
 1. not a save: blank, or without the ready marker;
 2. of a kind that this version has no handler for;
-3. answered already, where the ledger knows nothing of the path: the digests in
-   the conversation's own files are asked (an empty or lost ledger, a folder
-   that came from another machine);
+3. answered already, as the conversation's own files show (a branch that was
+   switched, a backup that was restored, a folder that came from another machine),
+   unless it was asked for `again`, or an answer is under way that will change them;
 4. the bytes that were admitted last on this path: the ledger's word.
 
-Every refusal is logged with its reason.
+Every refusal is logged with its reason. A content that may be about to show as
+answered waits for `MOMENT_S`: a sync tool, or who renames a folder file by file,
+may bring the state file after the input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import structlog
 
@@ -24,13 +27,23 @@ from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import InputName, input_name
 from rlmwatch.contract.text import is_blank
-from rlmwatch.runs.model import Save
+from rlmwatch.runs.model import Save, Signature
 from rlmwatch.runs.queue import Admission, Known, OnNewSave, Queue
 from rlmwatch.runs.saved import NotASave, to_save
 from rlmwatch.watch.observer import PathEvent
 from rlmwatch.workspace.snapshot import Content
 
 log = structlog.get_logger()
+
+MOMENT_S = 3.0
+"""How long the state file of a content that was answered before may come after it; sync tools take a second or two."""
+
+BROUGHT_NS = 2_000_000_000
+"""
+A file whose content is this much older than its last change of any kind was renamed, restored, or copied with
+its times. What a person saves has both times at once. Both are the file system's: no clock is compared with another.
+FAT keeps times to 2 s.
+"""
 
 MAX_INPUT_BYTES = 10_000_000
 """`max_input_mb` of the file contract: long material belongs in the data file."""
@@ -59,6 +72,29 @@ class WatchConfig:
     poll_s: float = 5.0
 
 
+class Shown(Protocol):
+    """What the folder shows of an input: whether these bytes were answered last, and the highest number of a save."""
+
+    @property
+    def answered(self) -> bool: ...  # noqa: D102
+
+    @property
+    def number(self) -> int: ...  # noqa: D102
+
+
+class Shows(Protocol):
+    """Asks the conversation's own files about the bytes *digest* of an input, whose path the ledger knows or not."""
+
+    async def __call__(self, name: InputName, digest: str, *, known: bool) -> Shown:
+        """
+        Return what they show.
+
+        Raises:
+            WorkspaceError, LedgerError: They cannot be read now.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """
@@ -66,8 +102,7 @@ class Ports:
 
     Attributes:
         queue: The ledger's runs.
-        answered: Digest of the input that the conversation's files say was answered last, or None. Asked only for
-            paths that the ledger does not know. Must not raise.
+        shows: What the conversation's own files show of a content.
         on_admitted: Called with every new run, at once, on the loop.
         accepts: Whether this version has a handler for a kind.
         on_change: Called with what is for others to judge: submissions and cancel requests that change below `jobs/`
@@ -76,7 +111,7 @@ class Ports:
     """
 
     queue: Queue
-    answered: Callable[[InputName], Awaitable[str | None]]
+    shows: Shows
     on_admitted: Callable[[Admission], None]
     accepts: Callable[[Kind], bool]
     on_change: Callable[[str, PathEvent], None]
@@ -94,6 +129,7 @@ class SaveFilter:
     config: WatchConfig
     _ports: Ports
     _digests: dict[str, str] = field(default_factory=dict)
+    _brought: dict[str, tuple[str, float]] = field(default_factory=dict)  # what waits: its digest, and since when
 
     def knows(self, known: Mapping[str, Known]) -> None:
         """Take over what the ledger knows."""
@@ -111,7 +147,7 @@ class SaveFilter:
 
         Raises:
             ValueError: *path* is not an input's.
-            LedgerError: A refusal could not be noted.
+            WorkspaceError, LedgerError: It cannot be known now, or a refusal not be noted.
         """
         name, config = input_name(path), self.config
         if name is None:
@@ -125,11 +161,45 @@ class SaveFilter:
         if not self._ports.accepts(save.kind):
             log.info("save.unsupported", path=name.path, kind=str(save.kind), done="left for a version that has one")
             return None
-        if name.path not in self._digests and await self._ports.answered(name) == save.digest:
-            await self._note(name.path, Known(save.digest, content.signature))
-            log.info("save.already_answered", path=name.path, digest=save.digest)
+        shown = await self._ports.shows(name, save.digest, known=path in self._digests)
+        if shown.answered and self._is_another(save) and not await self._changes_soon(save, shown.number):
+            await self._note(path, Known(save.digest, content.signature))
+            self._brought.pop(path, None)
+            log.info("save.already_answered", path=path, digest=save.digest)
             return None
-        return save
+        return replace(save, after=shown.number)
+
+    async def may_show_soon(self, save: Save, *, now: float) -> bool:
+        """
+        Whether *save* is to wait, and be opened again a little later: its answer may be on its way into the folder.
+
+        Never for what a person writes new: only for bytes that were asked before, and for a file that was brought.
+
+        Raises:
+            LedgerError: It cannot be known now.
+        """
+        digest, since = self._brought.get(save.path, ("", now))
+        if digest != save.digest:
+            if not self._is_another(save) or not (_brought(save.signature) or await self._asked_before(save)):
+                return False
+            since = now
+            self._brought[save.path] = (save.digest, since)
+        if now - since < MOMENT_S:
+            return True
+        del self._brought[save.path]
+        return False
+
+    def _is_another(self, save: Save) -> bool:
+        """Whether *save* differs from the last one on its path, and nobody asked for that `again`."""
+        return self._digests.get(save.path) not in ("", save.digest)
+
+    async def _changes_soon(self, save: Save, number: int) -> bool:
+        """Whether an answer is under way that will change what lies beside *save*, which is of the save *number*."""
+        return save.path in self._digests and (await self._ports.queue.precedent(save)).open > number
+
+    async def _asked_before(self, save: Save) -> bool:
+        precedent = await self._ports.queue.precedent(save)
+        return precedent.asked_before and precedent.open == 0
 
     async def admit(self, save: Save) -> Admission:
         """
@@ -164,3 +234,8 @@ class SaveFilter:
     async def _note(self, path: str, known: Known) -> None:
         await self._ports.queue.note(path, known)
         self._digests[path] = known.digest
+
+
+def _brought(signature: Signature | None) -> bool:
+    """Whether the file of *signature* came with a content that was written elsewhere or earlier."""
+    return signature is not None and signature.ctime_ns - signature.mtime_ns >= BROUGHT_NS

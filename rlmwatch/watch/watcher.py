@@ -33,6 +33,9 @@ from rlmwatch.workspace.snapshot import Absent, Content, NotAFile, Unreadable
 
 log = structlog.get_logger()
 
+BROUGHT_AGAIN_S = 0.25
+"""How often it is looked whether the answer of an input that was brought here has come too."""
+
 RETRY_EVENTS_S = 60.0
 """How often watching is tried again where the kernel refused it; each try is a warning in the log."""
 
@@ -271,6 +274,9 @@ class Watcher:
     async def _offer(self, path: str, content: Content) -> None:
         try:
             save = await self._filter.open(path, content)
+            if save and await self._filter.may_show_soon(save, now=clock.monotonic()):
+                self._reader.look_again(path, at=clock.monotonic() + BROUGHT_AGAIN_S)
+                return
             admission = await self._filter.admit(save) if save else None
         except (LedgerError, WorkspaceError) as error:
             log.error("save.not_admitted", path=path, reason=str(error), done="will be tried again")  # noqa: TRY400

@@ -29,7 +29,7 @@ from rlmwatch.runs.model import (
     Signature,
     Usage,
 )
-from rlmwatch.runs.queue import Known, OnNewSave
+from rlmwatch.runs.queue import Known, OnNewSave, Precedent
 from rlmwatch.runs.trajectory import StepRecord
 
 NO_CEILING = Ceilings(per_day_usd=None)
@@ -138,12 +138,41 @@ class LedgerSuite:
         raise NotImplementedError
 
     @story
-    async def test_a_clock_that_is_set_back_does_not_make_a_later_save_older(self, ledger):
-        """Within a conversation times rise, so that the newer answer is known as such."""
-        await admitted(ledger, "q1", second=50)
-        later = await admitted(ledger, "q2", second=10)
-        assert later.created_at == at(50)
-        assert (await admitted(ledger, "q", path="other_input.txt", second=10)).created_at == at(10)
+    async def test_a_later_save_has_a_higher_number_whatever_the_clock_says(self, ledger):
+        """Within a conversation numbers rise, above all that the folder shows; the times are what the clock said."""
+        first = await admitted(ledger, "q1", second=50)
+        second = await admitted(ledger, "q2", second=10)
+        assert (second.created_at, second.number) == (at(10), first.number + 1)
+        brought = replace(saved("q3"), after=40)
+        third = (await ledger.admit(brought, on_new_save=OnNewSave.QUEUE, now=at(0))).run
+        assert third.number == 41
+        assert (await admitted(ledger, "q", path="other_input.txt")).number == 1
+        assert await ledger.get(third.run_id) == third
+
+    @story
+    async def test_what_ended_after_a_run_is_known_by_admission(self, ledger):
+        """Which ended runs of a conversation came after another is the order of admission, by no clock."""
+        runs = [await in_status(ledger, status, "chat_input.txt") for status in (RunStatus.COMPLETE, RunStatus.FAILED)]
+        waits = await admitted(ledger, "waits", second=59)
+        await in_status(ledger, RunStatus.COMPLETE, "other_input.txt")
+        first, second = runs
+        assert [run.run_id for run in await ledger.ended_after(first)] == [second.run_id]
+        assert await ledger.ended_after(second) == []
+        assert await ledger.ended_after(waits) == []
+
+    @story
+    async def test_what_bears_on_a_save_is_known_before_it_is_admitted(self, ledger):
+        """Bytes that were asked before, on any path, are known as such, and so is a conversation that changes soon."""
+        asked = saved("q", "new_input.txt")
+        assert await ledger.precedent(asked) == Precedent(open=0, asked_before=False)
+        run = await running(ledger, "q")
+        assert await ledger.precedent(asked) == Precedent(open=0, asked_before=True)
+        here = saved("another")
+        assert await ledger.precedent(here) == Precedent(open=run.number, asked_before=False)
+        await ledger.finish(run.run_id, run.attempt, DONE, now=at(5))
+        assert (await ledger.precedent(here)).open == run.number
+        await ledger.published(run.run_id)
+        assert (await ledger.precedent(here)).open == 0
 
     # The trajectory
 

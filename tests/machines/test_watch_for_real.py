@@ -47,7 +47,7 @@ class Daemon:
         self.ledger = SqliteLedger.open(self.file)
         around = Surroundings().ports()
         told = around.accepts, around.on_change
-        ports = Ports(self.ledger, around.answered, lambda _admission: self.changed.set(), *told)
+        ports = Ports(self.ledger, around.shows, lambda _admission: self.changed.set(), *told)
         self.watcher = Watcher(self.root, WatchConfig(), ports)
         await self.watcher.first_scan()
         self._running = asyncio.create_task(self.watcher.run(asyncio.Event()))

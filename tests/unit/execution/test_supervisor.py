@@ -15,6 +15,7 @@ from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import LedgerError, WrongKey
 from rlmwatch.execution.attempt import AttemptDeps
 from rlmwatch.execution.executor import LocalExecutor
+from rlmwatch.execution.folder_history import FolderHistory
 from rlmwatch.execution.run_context import RunContextFactory
 from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
@@ -64,6 +65,7 @@ class Program:
         self.supervisor = Supervisor(
             ledger=ledger,
             workspace=gateway,
+            history=FolderHistory(root, ledger),
             executor=LocalExecutor(ledger=ledger, workspace=gateway, attempts=attempts, utc=clock.utc),
             kinds={Kind.CHAT},
             workers=4,

@@ -12,7 +12,7 @@ from rlmwatch.contract.text import digest
 from rlmwatch.errors import LedgerError
 from rlmwatch.runs.model import Signature
 from rlmwatch.runs.queue import Known
-from rlmwatch.watch.save_filter import SaveFilter, WatchConfig
+from rlmwatch.watch.save_filter import MOMENT_S, SaveFilter, WatchConfig
 from rlmwatch.workspace.snapshot import Content
 
 
@@ -65,12 +65,69 @@ def test_blank_leaves_an_unknown_path_unknown(gate: SaveFilter, around: Surround
     assert around.queue.inputs["note_input.txt"] == Known(digest(b"hello\n"), content(b"hello\n").signature)
 
 
-def test_answered_is_asked_only_where_the_ledger_knows_nothing(gate: SaveFilter, around: Surroundings):
-    """The ledger's word goes before that of files."""
-    gate.knows({"note_input.txt": Known("sha256:other", None)})
+def test_what_the_folder_answers_is_not_asked_on_a_known_path(gate: SaveFilter, around: Surroundings):
+    """A branch that was switched, or a backup that was restored, brings question and answer: nothing is asked."""
+    offer(gate, b"hello\n")
+    around.queue.runs.clear()
+    around.answered.digests["note_input.txt"] = digest(b"before\n")
+    assert not offer(gate, b"before\n")
+    assert offer(gate, b"another\n")
+
+
+def test_an_answer_under_way_will_change_what_the_folder_shows(gate: SaveFilter, around: Surroundings):
+    """Who goes back to the question before while the next is answered, is answered: its answer would be covered."""
+    offer(gate, b"before\n")
+    around.queue.runs.clear()
+    around.answered.digests["note_input.txt"] = digest(b"before\n")
+    assert offer(gate, b"next\n")
+    assert offer(gate, b"before\n")
+
+
+def test_again_goes_before_what_the_folder_shows(gate: SaveFilter, around: Surroundings):
+    """Who asks again has seen the answer: also after a restart, and when the state file shows it."""
+    gate.knows({"note_input.txt": Known("", None)})
     around.answered.digests["note_input.txt"] = digest(b"hello\n")
     assert offer(gate, b"hello\n")
-    assert around.answered.asked == []
+
+
+def waits(gate: SaveFilter, raw: bytes, *, now: float, aged_s: float = 0.0, path: str = "note_input.txt") -> bool:
+    """Return whether a content waits whose times are *aged_s* apart."""
+
+    async def go() -> bool:
+        signature = Signature(len(raw), 10**18, 10**18 + int(aged_s * 1e9), 1)
+        save = await gate.open(path, Content(raw, signature))
+        return save is not None and await gate.may_show_soon(save, now=now)
+
+    return asyncio.run(go())
+
+
+def test_what_a_person_saves_new_waits_for_nothing(gate: SaveFilter):
+    """No ordinary save becomes later because others bring their state files after their inputs."""
+    assert not waits(gate, b"hello\n", now=0.0)
+    assert not waits(gate, b"hello\n", now=0.0, aged_s=1.9)
+
+
+@pytest.mark.parametrize("brought", ["by its times", "by its content"])
+def test_what_was_brought_waits_a_moment_for_its_answer(gate: SaveFilter, around: Surroundings, brought: str):
+    """An input that was moved, restored or copied waits `MOMENT_S` for the state file that may follow, not longer."""
+    aged_s = 60.0 if brought == "by its times" else 0.0
+    if brought == "by its content":
+        offer(gate, b"hello\n", "old/note_input.txt")
+    for now in (10.0, 10.0 + MOMENT_S / 2):
+        assert waits(gate, b"hello\n", now=now, aged_s=aged_s)
+    assert not waits(gate, b"hello\n", now=10.0 + MOMENT_S, aged_s=aged_s)
+    assert waits(gate, b"hello\n", now=20.0, aged_s=aged_s)
+    around.answered.digests["note_input.txt"] = digest(b"hello\n")
+    assert not offer(gate, b"hello\n")
+    assert around.queue.inputs["note_input.txt"].digest == digest(b"hello\n")
+
+
+def test_same_bytes_and_again_do_not_wait(gate: SaveFilter):
+    """What the ledger decides alone is decided at once, however old the file is."""
+    offer(gate, b"hello\n")
+    assert not waits(gate, b"hello\n", now=0.0, aged_s=60.0)
+    gate.knows({"note_input.txt": Known("", None)})
+    assert not waits(gate, b"hello\n", now=0.0, aged_s=60.0)
 
 
 def test_another_content_than_the_answered_one_runs(gate: SaveFilter, around: Surroundings):
