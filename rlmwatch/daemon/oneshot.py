@@ -83,11 +83,13 @@ async def _summary(app: App) -> OnceSummary:
     return OnceSummary(answered, len(ended) - answered, waiting + len(await app.ledger.unpublished()))
 
 
-async def answer(app: App, path: str) -> Run:
+async def answer(app: App, path: str, leave: asyncio.Event) -> Run:
     """
-    Answer the input *path* (POSIX, inside the workspace) and return its ended or held run.
+    Answer the input *path* (POSIX, inside the workspace) and nothing else; return its run, ended or held.
 
-    Where these bytes were answered before, no call is made, and that run is returned.
+    Where these bytes were answered before, no call is made, and that run is returned. What an earlier process left of
+    the same conversation goes first. When *leave* is set, or a daemon asks for the folder, the run is returned as it
+    is, and goes on at the next start.
 
     Raises:
         UsageError: There is no such file, it is not an input, or its kind cannot be answered here.
@@ -100,20 +102,40 @@ async def answer(app: App, path: str) -> Run:
     if save.kind not in app.supervisor.kinds:
         raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
     admission = await app.ledger.admit(save, on_new_save=app.watcher.config.on_new_save, now=clock.utc())
-    if admission.run is None:
-        return await _answered_before(app, save)
-    app.supervisor.admitted(admission)
-    await app.supervisor.until_idle()
-    await app.supervisor.close()
-    run = await app.ledger.get(admission.run.run_id)
-    if run is None:
-        raise AssertionError(admission.run.run_id)
-    return run
+    known = None if admission.run is not None else await _run_of(app, save)
+    if known is None or not known.published:
+        app.supervisor.only = save.conversation
+        await app.supervisor.recover()
+        app.supervisor.admitted(admission)
+        await _until_done(app, leave)
+    return await _run_of(app, save)
 
 
-async def answer_job(app: App, job_id: str) -> None:
+async def _until_done(app: App, leave: asyncio.Event) -> None:
+    """
+    Work until nothing is left that could be done, *leave* is set, or a daemon asks for the folder.
+
+    Then what still runs ends here: at once for *leave*, else within its grace. It goes on at the next start.
+    """
+    working = asyncio.create_task(app.supervisor.until_idle())
+    waiting = [asyncio.create_task(event.wait()) for event in (leave, app.wanted)]
+    try:
+        await asyncio.wait({working, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for task in (working, *waiting):
+            task.cancel()
+        if leave.is_set():
+            app.supervisor.grace_s = 0.0
+        await app.supervisor.close()
+
+
+async def answer_job(app: App, job_id: str, leave: asyncio.Event) -> None:
     """
     Answer the job file of *job_id*, which is whole, and nothing else; its status says how that went.
+
+    It ends as `answer` does when *leave* is set, or a daemon asks for the folder.
 
     Raises:
         UsageError: There is nothing to answer with, or another host answers here.
@@ -122,23 +144,12 @@ async def answer_job(app: App, job_id: str) -> None:
         raise UsageError(app.config.no_model_reason)
     only_here(app)
     await app.inbox.admit_now(job_id)
-    await app.supervisor.until_idle()
-    await app.supervisor.close()
+    await _until_done(app, leave)
     await app.webhooks.deliver_now()
 
 
-async def _answered_before(app: App, save: Save) -> Run:
-    """Return the run that answered these bytes; finish it first, where an earlier process could not."""
-    run = await _run_of(app, save)
-    if not run.published:
-        await app.supervisor.recover()
-        await app.supervisor.until_idle()
-        await app.supervisor.close()
-        run = await _run_of(app, save)
-    return run
-
-
 async def _run_of(app: App, save: Save) -> Run:
+    """Return the newest run of these bytes."""
     for run in await app.ledger.recent(100, save.conversation):
         if run.path == save.path and run.digest == save.digest:
             return run

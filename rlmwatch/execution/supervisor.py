@@ -83,6 +83,7 @@ class Supervisor:
         on_published: Is given each ended run whose files are written.
         grace_s: Seconds that running calls get to end on a stop.
         ended: The runs that ended and were published since the start.
+        only: The one conversation that is worked on, for a command that answers one file; None for all.
     """
 
     ledger: Queue
@@ -96,6 +97,7 @@ class Supervisor:
     on_published: Callable[[Run], None] = field(default=lambda _run: None)
     grace_s: float = GRACE_S
     ended: list[Run] = field(default_factory=list)
+    only: str | None = None
     _waiting: dict[str, Run] = field(default_factory=dict)
     _active: dict[str, ActiveRun] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -112,16 +114,19 @@ class Supervisor:
             self._begin(active, self._carry_out(active))
         await self.release_held()
         for run in await self.ledger.pending():
-            if run.run_id not in self._active:
+            if run.run_id not in self._active and self._is_ours(run):
                 self._waiting[run.run_id] = run
-        for run in await self.ledger.unpublished():
+        for run in filter(self._is_ours, await self.ledger.unpublished()):
             log.info("run.publishing_again", run=run.run_id, path=run.path)
             self.publish(run)
         self._wake.set()
 
+    def _is_ours(self, run: Run) -> bool:
+        return self.only in (None, run.conversation)
+
     async def release_held(self) -> None:
         """Let runs go on that waited for a person to fix something."""
-        for run in await self.ledger.release_held(now=self.utc()):
+        for run in await self.ledger.release_held(now=self.utc(), conversation=self.only):
             log.info("run.released", run=run.run_id, path=run.path)
             self._waiting[run.run_id] = run
         self._wake.set()
