@@ -70,7 +70,7 @@ async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager
     with _signals(app, stop, manager):
         stale = False  # whether another host may have answered since the folder was read
         while not stop.is_set():
-            stale |= await _until_ours(turn, stop, manager, first=not stale)
+            stale |= await _until_ours(turn, stop, manager, first=not stale and not options.take_over)
             if stop.is_set():
                 break
             if stale:

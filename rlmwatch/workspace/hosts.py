@@ -79,21 +79,28 @@ def this_host(name: str, states: Path) -> Host:
     path = states / ID_FILE
     try:
         states.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            # Whole at once: two programs that start together must not have two ids.
-            made = states / f".{ID_FILE}.{secrets.token_hex(4)}.tmp"
-            if not path.exists():
-                made.write_text(secrets.token_hex(4) + "\n", encoding="ascii")
-                try:
-                    os.link(made, path)
-                finally:
-                    made.unlink()
+        if not path.exists():
+            _make_id(path)
         found = path.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
         raise cannot("use the private state file", path, error) from error
     if not _ID.match(found):
         raise WorkspaceError(f"{path}: is not the id of a host: eight of 0-9 a-f. Remove the file: it is made anew.")
     return Host(name, found)
+
+
+def _make_id(path: Path) -> None:
+    """Store a new id at *path*, whole at once and only once: two programs that start together have one."""
+    host_id = secrets.token_hex(4)
+    made = path.with_name(f".{path.name}.{host_id}.tmp")
+    fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "w", encoding="ascii") as file:  # noqa: PTH123 (a descriptor)
+            file.write(f"{host_id}\n")
+        with suppress(FileExistsError):
+            path.hardlink_to(made)
+    finally:
+        made.unlink()
 
 
 def named_host(root: Path) -> Host | None:

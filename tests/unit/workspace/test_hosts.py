@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tomllib
 
 import pytest
 
-from rlmwatch.errors import ConfigError
-from rlmwatch.workspace.hosts import Host, Mine, Theirs, host_rule, take_over
+from rlmwatch.errors import ConfigError, UsageError, WorkspaceError
+from rlmwatch.workspace.hosts import Host, Mine, Theirs, host_rule, named_host, refuse_nested, take_over, this_host
+from rlmwatch.workspace.owner import Lock
 
 NOW = "2026-11-23T09:15:02.000Z"
 DEN, ATTIC = Host("den", "0de0de0d"), Host("attic", "a77ca77c")
@@ -125,3 +128,109 @@ def test_linked_configuration_is_neither_followed_nor_replaced(tmp_path):
             ask(tmp_path / "w", DEN, now=NOW)
     assert (tmp_path / "w" / "rlmwatch.toml").is_symlink()
     assert (tmp_path / "mine.toml").read_text() == "host = 'attic'\n"
+
+
+def test_a_host_has_one_id_for_good(tmp_path):
+    """The id is made once, for this user alone, and stays, also under another name; another state has another."""
+    first = this_host("den", tmp_path / "states")
+    assert this_host("attic", tmp_path / "states") == Host("attic", first.id)
+    assert (tmp_path / "states" / "host_id").stat().st_mode & 0o777 == 0o600
+    assert this_host("den", tmp_path / "other").id != first.id
+    assert Host.of(str(first)) == first
+    assert [file.name for file in (tmp_path / "states").iterdir()] == ["host_id"]
+
+
+def test_a_damaged_id_is_told(tmp_path):
+    """What is no id is neither used nor replaced in silence."""
+    (tmp_path / "host_id").write_text("not an id\n")
+    with pytest.raises(WorkspaceError, match="host_id"):
+        this_host("den", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["den", "den#", "#0de0de0d", "den#0DE0DE0D", "den#0de0de0", "a#b", "den#0de0de0d "])
+def test_a_name_that_is_no_name_with_an_id_is_a_name(text):
+    """Only `name#` and eight hexadecimal digits hold an id."""
+    assert Host.of(text) == Host(text)
+
+
+def test_an_old_name_gets_its_id(tmp_path):
+    """A file that names a host as older versions did keeps working: the machine of that name adds its id."""
+    (tmp_path / "rlmwatch.toml").write_text('host = "den"  # mine\n[chat]\ntokens = 5\n')
+    assert host_rule(tmp_path, ATTIC, now=NOW) == Theirs(Host("den"))
+    assert host_rule(tmp_path, DEN, now=NOW) == Mine()
+    assert (tmp_path / "rlmwatch.toml").read_text() == f'host = "{DEN}"  # mine\n[chat]\ntokens = 5\n'
+
+
+def test_an_old_name_in_a_file_that_cannot_be_written_is_enough(tmp_path):
+    """Where the id cannot be added, the machine of that name answers all the same."""
+    (tmp_path / "rlmwatch.toml").write_text('host = "den"\n')
+    (tmp_path / ".syncthing.rlmwatch-x").mkdir()
+    odd = Host("den", None)
+    assert host_rule(tmp_path, odd, now=NOW) == Mine()
+
+
+def _copied(tmp_path):
+    """Return a workspace that *den* answers in, and what a sync tool makes of it elsewhere, attributes and all."""
+    (tmp_path / "w").mkdir()
+    assert host_rule(tmp_path / "w", DEN, now=NOW) == Mine()
+    shutil.copytree(tmp_path / "w", tmp_path / "copy")
+    return tmp_path / "w", tmp_path / "copy"
+
+
+def test_of_two_machines_of_one_name_one_answers(tmp_path):
+    """A machine of the same name that gets the folder by sync stands by, until it takes over; then the first does."""
+    first, second = _copied(tmp_path)
+    assert host_rule(second, OTHER_DEN, now=NOW) == Theirs(DEN)
+    assert DEN.described(OTHER_DEN) == "another machine named den (id 0de0de0d)"
+    assert take_over(second, OTHER_DEN, now=NOW) == DEN
+    shutil.copy2(second / "rlmwatch.toml", first / "rlmwatch.toml")
+    assert host_rule(first, DEN, now=NOW) == Theirs(OTHER_DEN)
+    assert host_rule(second, OTHER_DEN, now=NOW) == Mine()
+
+
+def test_a_new_container_of_the_same_state_is_the_same_host(tmp_path):
+    """With the same private state but another hostname it is the same host; the file stays as it is."""
+    assert host_rule(tmp_path, DEN, now=NOW) == Mine()
+    before = (tmp_path / "rlmwatch.toml").read_bytes()
+    assert host_rule(tmp_path, Host("f3a9c51d2e07", DEN.id), now=NOW) == Mine()
+    assert (tmp_path / "rlmwatch.toml").read_bytes() == before
+
+
+def test_a_machine_that_lost_its_private_state_knows_its_own_folder(tmp_path):
+    """With a new id but the same name, it answers in the very folder that it had named itself in, not in a copy."""
+    first, second = _copied(tmp_path)
+    try:
+        os.getxattr(first, "user.rlmwatch.host")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    assert host_rule(first, OTHER_DEN, now=NOW) == Mine()
+    assert host_rule(second, OTHER_DEN, now=NOW) == Theirs(DEN)
+    assert host_rule(first, ATTIC, now=NOW) == Theirs(DEN)
+
+
+@pytest.mark.parametrize("deep", ["inner", "a/b/inner"])
+def test_a_workspace_inside_another_is_refused_by_name(tmp_path, deep):
+    """Neither the inner one starts below the outer, nor the outer above the inner; each names the other."""
+    outer, inner = tmp_path / "outer", tmp_path / "outer" / deep
+    inner.mkdir(parents=True)
+    host_rule(outer, DEN, now=NOW)
+    with pytest.raises(UsageError, match=rf"lies in the workspace {outer},"):
+        refuse_nested(inner, tmp_path / "states")
+    (outer / "rlmwatch.toml").unlink()
+    refuse_nested(inner, tmp_path / "states")
+    host_rule(inner, DEN, now=NOW)
+    Lock.acquire(tmp_path / "states" / "inner-1", host="den", pid=1, now=NOW, root=inner).release()
+    with pytest.raises(UsageError, match=rf"the workspace {inner} lies in"):
+        refuse_nested(outer, tmp_path / "states")
+    refuse_nested(inner, tmp_path / "states")
+    (inner / "rlmwatch.toml").write_text("")  # a person has given it up
+    refuse_nested(outer, tmp_path / "states")
+
+
+def test_what_names_no_host_is_no_workspace_around(tmp_path):
+    """A folder above with other settings, a broken file, or none in its place keeps nothing from starting."""
+    (tmp_path / "w").mkdir()
+    for text in ("", "[chat]\ntokens = 5\n", "host = [\n"):
+        (tmp_path / "rlmwatch.toml").write_text(text)
+        refuse_nested(tmp_path / "w", tmp_path / "states")
+    assert named_host(tmp_path / "w") is None

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from rlmwatch.errors import WorkspaceBusy, WorkspaceError
 from rlmwatch.workspace.owner import (
+    FolderLock,
     Lock,
+    ask_back,
     holder,
+    holder_of_folder,
     is_served,
+    known_workspaces,
     workspace_id,
 )
 
@@ -123,3 +131,111 @@ def test_workspace_id_is_a_file_name(tmp_path, name):
     assert made == "".join(c for c in made if c.isascii() and (c.isalnum() or c in "._-"))
     assert len(made) < 60
     assert made[0] not in ".-"
+
+
+HOLDS_THE_FOLDER = """
+import pathlib, sys
+from rlmwatch.workspace.owner import FolderLock
+lock = FolderLock(pathlib.Path(sys.argv[1]), "den", "2026-11-23T09:15:02.000Z", sys.argv[2] == "serves")
+lock.take()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_elsewhere(root, how="serves"):
+    """Have another process hold the folder *root*."""
+    command = [sys.executable, "-c", HOLDS_THE_FOLDER, str(root), how]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _folder(root, *, serves=True, on_wanted=lambda: None):
+    return FolderLock(root, "here", NOW, serves, on_wanted)
+
+
+def test_a_folder_is_held_against_every_other_process_of_the_machine(tmp_path):
+    """Whatever link leads to the folder, a second process is told which one has it, since when, and what it does."""
+    (tmp_path / "w").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "w")
+    for how in ("serves", "one thing"):
+        with held_elsewhere(tmp_path / "w", how) as process:
+            with pytest.raises(WorkspaceBusy, match=rf"process {process.pid} on den, since 2026-11-23T09:15:02"):
+                _folder(tmp_path / "link").take()
+            who = holder(tmp_path / "state", tmp_path / "w")
+            assert (who.pid, who.serves) == (process.pid, how == "serves")
+    assert holder_of_folder(tmp_path / "w") is None
+    lock = _folder(tmp_path / "link")
+    lock.take()  # a process that was killed holds nothing
+    lock.release()
+    lock.release()
+
+
+def test_the_folders_lock_leaves_nothing_and_keeps_no_disk_mounted(tmp_path):
+    """Holding a folder makes no file in it, and opens none of it: the disk can be unmounted."""
+    lock = _folder(tmp_path)
+    lock.take()
+    assert list(tmp_path.iterdir()) == []
+    opened = [fd.resolve() for fd in Path("/proc/self/fd").iterdir()]
+    assert not any(path.is_relative_to(tmp_path) for path in opened)
+    lock.release()
+
+
+def test_the_folders_lock_follows_what_is_in_its_place(tmp_path):
+    """Where the folder was replaced the new one is held, and no longer the old; a missing one is held by nobody."""
+    root, aside = tmp_path / "w", tmp_path / "aside"
+    root.mkdir()
+    lock = _folder(root)
+    assert lock.follow() is None
+    root.rename(aside)
+    assert lock.follow() is None
+    assert holder_of_folder(aside) is None
+    root.mkdir()
+    with held_elsewhere(root) as process:
+        assert f"process {process.pid}" in lock.follow()
+        process.kill()
+        process.wait()
+    assert lock.follow() is None
+    assert holder_of_folder(root).host == "here"
+    lock.release()
+
+
+def test_who_holds_a_folder_is_asked_for_it(tmp_path):
+    """A command learns that a daemon wants the folder; asking who holds it asks for nothing."""
+    wanted = threading.Event()
+    lock = _folder(tmp_path, serves=False, on_wanted=wanted.set)
+    lock.take()
+    for _ in range(300):  # more than wait in a queue of connections
+        assert holder_of_folder(tmp_path).pid == os.getpid()
+    assert not wanted.is_set()
+    ask_back(tmp_path)
+    assert wanted.wait(30)
+    lock.release()
+    ask_back(tmp_path)
+
+
+def test_something_else_under_the_locks_name_is_busy_too(tmp_path):
+    """A program that has the name and says nothing, or nonsense, is respected, and named by the kernel's word."""
+    found = tmp_path.stat()
+    name = f"\0rlmwatch/{os.major(found.st_dev)}:{os.minor(found.st_dev)}:{found.st_ino}"
+    with socket.socket(socket.AF_UNIX) as strange:
+        strange.bind(name)
+        strange.listen()
+        with pytest.raises(WorkspaceBusy, match=rf"process {os.getpid()}"):
+            _folder(tmp_path).take()
+
+
+def test_the_state_folders_know_their_workspaces(tmp_path):
+    """The private state of each workspace says where that is, whatever its name; other files are passed over."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9\n")
+    Lock.acquire(tmp_path / "states" / "a", host="here", pid=1, now=NOW, root=odd).release()
+    for name, text in {"b": "", "c": '{"workspace": 5}', "d": '{"workspace": "zz"}', "e": "[]"}.items():
+        (tmp_path / "states" / name).mkdir()
+        (tmp_path / "states" / name / "lock").write_text(text)
+    assert known_workspaces(tmp_path / "states") == [odd]
+    assert known_workspaces(tmp_path / "nowhere") == []
