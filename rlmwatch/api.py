@@ -17,12 +17,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
 import structlog
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
@@ -36,12 +36,16 @@ from rlmwatch.execution.run_context import SESSION_POLL_S
 from rlmwatch.runs.model import Outcome, Usage
 from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.settings.model import DEFAULTS
+from rlmwatch.settings.providers import OPENAI_KEY
 from rlmwatch.settings.sources import state_dir
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.session import SessionFile, SessionLock
 
 BUSY_S = 30.0
 """How long a change of the caps waits for a run that uses the session: a short one ends, a long one is worth saying."""
+
+CALLERS_KEY = "api_key"
+"""The name of the key that a caller hands over, where it is said whose it is."""
 
 T = TypeVar("T")
 
@@ -56,13 +60,12 @@ class CallOptions(Keywords, total=False):
     What a caller may set; each has the meaning of the front matter's key, see `RunOptions`.
 
     Attributes:
-        provider: `openrouter`, `openai`, `local` or `embedded`, in place of the one that is found.
+        provider: A provider's name, in place of the one that is found.
         base_url: Address of any server that speaks the OpenAI protocol.
         api_key: Its key, in place of the one that is found.
         on_step: Is given each step of the engine.
     """
 
-    provider: str | None
     base_url: str | None
     api_key: str | None
     on_step: OnStep | None
@@ -264,10 +267,13 @@ class _Call:
             faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong.errors())
             raise UsageError(f"run(): {faults}") from None
         keys = {}
-        if api_key:
-            name = "OPENROUTER_API_KEY" if flags["provider"] == "openrouter" else "OPENAI_API_KEY"
-            keys[name] = Key(name, SecretStr(api_key), "the call")
-        return cls(DirectRunner(os.environ, flags=flags, parts=Parts(keys=keys)), chosen, on_step)
+        key = Key.of(CALLERS_KEY, api_key, "the call") if api_key else None
+        if key is not None and (flags["provider"] or flags["base_url"]):
+            flags["key"] = CALLERS_KEY
+            keys[CALLERS_KEY] = key
+        elif key is not None:
+            keys[OPENAI_KEY] = replace(key, name=OPENAI_KEY)
+        return cls(DirectRunner(os.environ, flags=flags, parts=Parts(keys=keys, users_options=True)), chosen, on_step)
 
     async def answer(self, kind: Kind, task: str, options: RunOptions, storage: CallerStorage) -> RunResult:
         """Answer *task*; see `run` and `Session.run`."""

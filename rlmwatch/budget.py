@@ -10,8 +10,8 @@ under its session. A call is allowed when it fits under every cap on its way up:
 2. `settle` gives the reservation back and books what was really used.
 3. What is reserved counts as used until it is settled, so calls side by side
    cannot overshoot together.
-4. Where a model's price is unknown, a cost cap that a person set refuses the
-   call (`UnknownPrice`); a default cap is skipped, and `price_unknown` says so.
+4. Where a model's price is unknown, a cost cap refuses the call (`UnknownPrice`):
+   who lets such a model answer assumes a price for it.
 """
 
 from __future__ import annotations
@@ -32,17 +32,15 @@ class Caps:
         max_tokens: Output tokens, reasoning included.
         max_cost_usd: US dollars.
         max_searches: Searches.
-        cost_is_firm: A person set `max_cost_usd`, so it must not be skipped where the price is unknown.
     """
 
     max_tokens: int | None = None
     max_cost_usd: float | None = None
     max_searches: int | None = None
-    cost_is_firm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class CostBound:
     """What a call may cost: for its input at most, and per output token. US dollars."""
 
     input_usd: float
@@ -86,7 +84,6 @@ class Budget:
         tokens: Output tokens used.
         usd: US dollars used.
         searches: Searches used.
-        price_unknown: Whether a call was made whose price is unknown.
     """
 
     name: str
@@ -95,12 +92,11 @@ class Budget:
     tokens: int = 0
     usd: float = 0.0
     searches: int = 0
-    price_unknown: bool = False
     _held_tokens: int = 0
     _held_usd: float = 0.0
     _held_searches: int = 0
 
-    def reserve(self, tokens: int, price: Price | None, *, least: int = 1) -> Reservation:
+    def reserve(self, tokens: int, price: CostBound | None, *, least: int = 1) -> Reservation:
         """
         Reserve one model call of up to *tokens* output tokens, here and above.
 
@@ -114,7 +110,7 @@ class Budget:
 
         Raises:
             BudgetExceeded: Not even *least* tokens fit; names the cap. Nothing is reserved.
-            UnknownPrice: The price is unknown and a person set a cost cap.
+            UnknownPrice: The price is unknown and there is a cost cap.
         """
         least = min(least, tokens)
         granted = tokens
@@ -151,7 +147,6 @@ class Budget:
             node.tokens += tokens
             node.usd += usd or 0.0
             node.searches += searches
-            node.price_unknown = node.price_unknown or (usd is None and tokens > 0)
 
     def release(self, held: Reservation) -> None:
         """Give *held* back: nothing was used."""
@@ -186,7 +181,7 @@ class Budget:
     def _usd_left(self) -> float:
         return (self.caps.max_cost_usd or 0.0) - self.usd - self._held_usd
 
-    def _fits(self, tokens: int, least: int, price: Price | None) -> int:
+    def _fits(self, tokens: int, least: int, price: CostBound | None) -> int:
         """Return how many of *tokens* fit under this node's own caps, at least *least*."""
         caps = self.caps
         if caps.max_tokens is not None:
@@ -196,12 +191,10 @@ class Budget:
         if caps.max_cost_usd is None:
             return tokens
         if price is None:
-            if caps.cost_is_firm:
-                raise UnknownPrice(
-                    f"max_cost_usd = {caps.max_cost_usd:g} is set, but the model's price is not known; "
-                    "add it to [prices] in your config.toml, or remove the cap"
-                )
-            return tokens
+            raise UnknownPrice(
+                f"max_cost_usd = {caps.max_cost_usd:g} is set, but the model's price is not known; "
+                "add it to [prices] in your config.toml, or remove the cap"
+            )
         left = self._usd_left() - price.input_usd
         if left < 0:
             tokens = 0

@@ -15,7 +15,7 @@ The errors of rlmwatch.
     │   ├── BudgetExceeded         one reservation does not fit: which cap, used, asked
     │   │   ├── CeilingReached     the day's or month's ceiling of the user
     │   │   └── SessionBudgetExceeded   a session with nothing left before it starts
-    │   └── UnknownPrice           a cost cap was set for a model without a known price
+    │   └── UnknownPrice           a model without a known price, which the workspace chose
     ├── ProviderError              the provider's own words
     │   ├── ProviderRefused        it will not, however often it is asked (400 and the like)
     │   │   ├── WrongKey           the key or the account may not: 401, 403
@@ -127,7 +127,7 @@ class SessionBudgetExceeded(BudgetExceeded):
 
 
 class UnknownPrice(BudgetError):
-    """A cost cap was set by a person, and the model's price is not known."""
+    """The price of a model is not known, so that no cap or ceiling could hold; the text has the line to write."""
 
 
 class ProviderError(RlmwatchError):

@@ -10,6 +10,8 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from rlmwatch.settings.providers import MODEL_KEYS
+
 # Machines are noisy: a slow example is no failure. The same examples each time, so that a change is judged by itself;
 # `HYPOTHESIS_PROFILE=explore make test` looks for new ones.
 settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -50,7 +52,7 @@ def pytest_collection_finish() -> None:
 def no_real_keys(monkeypatch):
     """No test sees a key, an address or a setting of the person who runs it."""
     for name in [*os.environ]:
-        if name.startswith(("RLMWATCH_", "OPENAI_", "OPENROUTER_", "EXA_")):
+        if name.startswith(("RLMWATCH_", "OPENAI_", "OPENROUTER_", "EXA_", "AZURE_OPENAI_")) or name in MODEL_KEYS:
             monkeypatch.delenv(name)
 
 

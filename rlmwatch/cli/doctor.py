@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,15 +15,20 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from rlmwatch import clock
+from rlmwatch.addresses import shown
 from rlmwatch.cli.output import print_json, put, quiet
-from rlmwatch.daemon.credentials import KEYS, Key, find_all
-from rlmwatch.daemon.factories import build_sandbox, find_model
+from rlmwatch.daemon.credentials import KEYS, Key, find_all, wanted
+from rlmwatch.daemon.factories import build_sandbox, endpoint_of, find_model, gather
 from rlmwatch.daemon.paths import WorkspacePaths, locate
-from rlmwatch.errors import NoProvider, ProviderError, RlmwatchError, UsageError
+from rlmwatch.errors import NoProvider, ProviderError, RlmwatchError, UsageError, WrongKey
+from rlmwatch.execution.model_choice import assumed_words
 from rlmwatch.models.base import Message, Model, Request
+from rlmwatch.models.listing import offered
 from rlmwatch.models.llamacpp import weights
-from rlmwatch.models.select import Choice
+from rlmwatch.models.published import PublishingModel
+from rlmwatch.models.select import Choice, Facts, address_of, choose, key_of
 from rlmwatch.sandbox.base import Report
+from rlmwatch.settings.providers import EMBEDDED, SEARCH_KEY, names
 from rlmwatch.settings.sources import USER_FILE, Loaded, load
 from rlmwatch.version import __version__
 from rlmwatch.watch.scan import Scan, UnlistedFolder
@@ -100,15 +107,19 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
     from rlmwatch.settings.sources import user_config_dir
 
     user_dir = place.user_dir if place else user_config_dir()
-    keys = find_all(os.environ, user_dir)
-    for line in _keys(keys):
-        yield line
     try:
         loaded = load(user_dir=user_dir, workspace=place.root if place else None, environ=os.environ)
     except RlmwatchError as error:
-        yield Line("wrong", "settings", str(error), "mend the named file; until then the last good settings hold")
+        yield Line("wrong", "settings", str(error), "fix the named file; until then the last good settings hold")
         return
     yield Line("ok", "settings", _origins(loaded, user_dir))
+    keys: dict[str, Key] = {}
+    try:
+        keys = await asyncio.to_thread(find_all, os.environ, user_dir, named=wanted(loaded.settings))
+    except RlmwatchError as error:
+        yield Line("wrong", "keys", str(error), "save the file as UTF-8")
+    for line in key_lines(keys, await gather(loaded, keys, os.environ, EMBEDDED)):
+        yield line
     for line in sandbox_lines(await build_sandbox(loaded).probe()):
         yield line
     yield _weights()
@@ -154,10 +165,34 @@ def _inotify(place: WorkspacePaths) -> Line:
     return Line("ok", "inotify", found)
 
 
-def _keys(keys: dict[str, Key]) -> list[Line]:
-    return [
-        Line("ok", name, f"set ({keys[name].origin})") if name in keys else Line("ok", name, "not set") for name in KEYS
-    ]
+def key_lines(keys: Mapping[str, Key], facts: Facts) -> list[Line]:
+    """Return which keys there are, where each was found, and to which address each would go; never a key."""
+    lines = []
+    for name in dict.fromkeys((*KEYS, *keys)):
+        key = keys.get(name)
+        if key is None:
+            lines.append(Line("ok", name, "not set"))
+        elif key.problem is not None:
+            lines.append(Line("wrong", name, key.problem, "write it again, on one line"))
+        else:
+            lines.append(Line("ok", name, f"set ({key.origin}); {_goes_to(name, facts)}"))
+    return lines
+
+
+def _goes_to(name: str, facts: Facts) -> str:
+    """Return to which addresses the key *name* would go."""
+    if name == SEARCH_KEY:
+        return f"would go to {shown(os.environ.get('EXA_BASE_URL') or 'https://api.exa.ai')} (search)"
+    places = {
+        f"{shown(address)} ({provider})": None
+        for provider in names(facts.providers)
+        if key_of(facts, provider) == name and (address := address_of(facts, provider)) is not None
+    }
+    with suppress(RlmwatchError):
+        chosen = choose(facts)
+        if chosen.key_name == name and chosen.base_url is not None:
+            places[f"{shown(chosen.base_url)} ({chosen.provider})"] = None
+    return f"would go to {', '.join(places)}" if places else "goes nowhere: no provider has this key and an address"
 
 
 def _origins(loaded: Loaded, user_dir: Path) -> str:
@@ -202,30 +237,50 @@ async def _provider(loaded: Loaded, keys: dict[str, Key], *, ask: bool) -> Async
         return
     try:
         yield Line("ok", "provider", f"{choice.model} ({choice.provider}); {choice.why}")
-        price = model.price(choice.model)
-        if price is None:
-            todo = f'add it: [prices."{choice.model}"] input = …, output = … (US dollars per million tokens)'
-            yield Line("warning", "price", f"of {choice.model}: not known, so caps in US dollars do not hold", todo)
-        yield await (_asked(model, choice) if ask else _reached(choice))
+        if isinstance(model, PublishingModel):
+            await model.learn_prices()
+        if model.price(choice.model) is None:
+            yield _unknown_price(choice.model, loaded)
+        async for line in _listed(choice, keys):
+            yield line
+        if ask:
+            yield await _asked(model, choice)
     finally:
         await model.aclose()
 
 
-async def _reached(choice: Choice) -> Line:
-    """Open a connection to the provider's address, and send nothing."""
-    from urllib.parse import urlsplit
+def _unknown_price(model: str, loaded: Loaded) -> Line:
+    todo = f"write its own: [prices] {json.dumps(model, ensure_ascii=False)} = {{ input = …, output = … }}"
+    if loaded.settings.unknown_prices.refuse:
+        return Line("wrong", "price", f"of {model}: not known, and unknown_prices.refuse is set: no call is made", todo)
+    return Line("warning", "price", assumed_words(model, loaded.settings), todo)
 
+
+async def _listed(choice: Choice, keys: Mapping[str, Key]) -> AsyncIterator[Line]:
+    """Ask the provider's address for its models, which proves the way to it and, with most, the key."""
     if choice.base_url is None:
-        return Line("ok", "reachable", "it is on this machine")
-    parts = urlsplit(choice.base_url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+        yield Line("ok", "reachable", "it is on this machine")
+        return
+    place = shown(choice.base_url)
     try:
-        async with asyncio.timeout(REACH_TIMEOUT_S):
-            _, writer = await asyncio.open_connection(parts.hostname, port)
-    except (OSError, TimeoutError) as error:
-        return Line("wrong", "reachable", f"{parts.hostname}:{port}: {error or 'no answer'}", "check the network")
-    writer.close()
-    return Line("ok", "reachable", f"{parts.hostname}:{port}; `rlmwatch doctor --ask` proves the key as well")
+        offers = await offered(endpoint_of(choice, keys), timeout_s=REACH_TIMEOUT_S)
+    except WrongKey as error:
+        yield Line("ok", "reachable", place)
+        yield Line("wrong", "models", str(error), "check the key")
+    except ProviderError as error:
+        if error.status is None:
+            yield Line("wrong", "reachable", str(error), "check the network and the address")
+        else:
+            yield Line("ok", "reachable", place)
+            yield Line(
+                "warning", "models", f"{error}", "not every server lists its models; `--ask` proves that it answers"
+            )
+    else:
+        yield Line("ok", "reachable", place)
+        there = any(offer.model == choice.model for offer in offers)
+        found = f"{len(offers)} listed, {choice.model} {'is' if there else 'is not'} among them"
+        todo = "" if there else "`rlmwatch models` shows what there is; set `model` in your config.toml"
+        yield Line("ok" if there else "warning", "models", found, todo)
 
 
 async def _asked(model: Model, choice: Choice) -> Line:
@@ -235,7 +290,7 @@ async def _asked(model: Model, choice: Choice) -> Line:
         async with asyncio.timeout(REACH_TIMEOUT_S):
             await model.complete(Request(choice.model, (Message("user", "Say yes."),), max_tokens=1))
     except ProviderError as error:
-        return Line("wrong", "answers", str(error), "mend the key, the model's name or the address")
+        return Line("wrong", "answers", str(error), "check the key, the model's name and the address")
     except TimeoutError:
         return Line("wrong", "answers", f"not within {REACH_TIMEOUT_S:g} s", "ask again later, or another model")
     return Line("ok", "answers", f"in {clock.monotonic() - began:.1f} s")

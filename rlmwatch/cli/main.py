@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "reload": ("rlmwatch.cli.reload:reload", "Have the daemon read its settings and keys again."),
     "again": ("rlmwatch.cli.again:again", "Ask an input file again without changing it."),
     "doctor": ("rlmwatch.cli.doctor:doctor", "Check keys, provider, workspace, limits; say what to do."),
+    "models": ("rlmwatch.cli.models:models", "List the models that a provider offers, with prices where known."),
     "model": ("rlmwatch.cli.model:app", "The small local model: fetch it, say where it is, remove it."),
 }
 

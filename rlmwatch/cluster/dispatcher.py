@@ -25,7 +25,8 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import LedgerError, RlmwatchError, WorkspaceBusy
 from rlmwatch.execution.executor import ActiveRun, Executed
-from rlmwatch.execution.run_context import SESSION_POLL_S, RuntimeConfig
+from rlmwatch.execution.run_context import SESSION_POLL_S
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.ledger.postgres.ledger import PostgresLedger
 from rlmwatch.runs.model import Run, RunStatus, Usage

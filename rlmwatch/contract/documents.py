@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
+from rlmwatch.contract.text import decode
 from rlmwatch.errors import InputError
 
 SCHEMA_VERSION: Final = 1
@@ -216,17 +217,15 @@ def read_submission(raw: bytes, *, job_id: str) -> SubmissionFile | None:
 
 def json_object(raw: bytes) -> dict[str, Any]:
     """
-    Return the JSON object in *raw*, which may begin with a BOM.
+    Return the JSON object in *raw*, in UTF-8 or with a byte order mark.
 
     Raises:
         InputError: There is none; line and column where known.
     """
     try:
-        values = json.loads(raw.decode("utf-8-sig"))
+        values = json.loads(decode(raw))
     except json.JSONDecodeError as error:
         raise InputError(f"no JSON: {error.msg}", line=error.lineno, column=error.colno) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"no UTF-8 at byte {error.start}") from error
     except (ValueError, RecursionError) as error:  # an integer of 5,000 digits; 100,000 brackets
         raise InputError(f"no JSON that can be read: {error}") from error
     if not isinstance(values, dict):

@@ -49,6 +49,7 @@ _HOW: Final = (
 )
 
 EXPECTED: Final[Mapping[str, str]] = {
+    "provider": "the name of a provider that your config.toml opens to workspaces, such as groq",
     "model": "the name of a model, such as gpt-5",
     "sub_model": "the name of a model, such as gpt-5-mini",
     "tokens": "a whole number above 0, such as 400",
@@ -67,7 +68,7 @@ EXPECTED: Final[Mapping[str, str]] = {
 }
 """What each key takes, in a person's words; a test holds it against `RunOptions`."""
 
-_TEXT_KEYS: Final = frozenset({"model", "sub_model", "system", "context"})
+_TEXT_KEYS: Final = frozenset({"provider", "model", "sub_model", "system", "context"})
 _PLAIN_NUMBER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)?(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?\Z")
 _MAX_NUMBER_CHARS: Final = 15
 """Below what a 64-bit column and a float hold exactly."""

@@ -17,6 +17,8 @@ from rlmwatch.contract.kinds import Kind
 PositiveInt = Annotated[int, Field(gt=0)]
 Money = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+ProviderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
 ToolName = Literal["research"]
 
 
@@ -27,6 +29,7 @@ class RunOptions(BaseModel):
     Attributes:
         model: Model name as the provider spells it.
         sub_model: Model for sub-calls of an RLM run; default is `model`.
+        provider: Who answers, among the providers that the user opened to workspaces.
         tokens: Output tokens of one call, at most.
         max_steps: Steps of an RLM run, at most.
         max_tokens: Output tokens (reasoning included) of the whole run or session, at most.
@@ -46,6 +49,7 @@ class RunOptions(BaseModel):
 
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     sub_model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    provider: ProviderName | None = None
     tokens: PositiveInt | None = None
     max_steps: PositiveInt | None = None
     max_tokens: PositiveInt | None = None
@@ -69,7 +73,13 @@ class RunOptions(BaseModel):
         return given
 
     def over(self, below: RunOptions) -> Self:
-        """Return these options laid over *below*: what is said here wins, the rest is taken from below."""
+        """
+        Return these options laid over *below*: what is said here wins, the rest is taken from below.
+
+        Whoever names another provider is not asked for the models of the one below.
+        """
+        if self.provider is not None and self.provider != below.provider:
+            below = below.model_copy(update={"model": None, "sub_model": None})
         said = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
         return self.model_copy(update={**dict(below), **said})
 
@@ -77,6 +87,7 @@ class RunOptions(BaseModel):
 class Keywords(TypedDict, total=False):
     """What Python callers may set of `RunOptions` as keyword arguments, whatever they ask for; None says nothing."""
 
+    provider: str | None
     model: str | None
     sub_model: str | None
     tokens: int | None

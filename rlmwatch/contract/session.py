@@ -32,7 +32,7 @@ class Used(Edited):
     """Output tokens, reasoning included, and US dollars."""
 
     output_tokens: Annotated[int, Field(ge=0)] = 0
-    cost_usd: Annotated[float, Field(ge=0)] = 0.0
+    cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class SessionState(Edited):
@@ -53,7 +53,7 @@ class SessionState(Edited):
     spent: Used = Used()
     runs: dict[str, Used] = Field(default_factory=dict)
     max_tokens: Annotated[int, Field(gt=0)] | None = None
-    max_cost_usd: Annotated[float, Field(gt=0)] | None = None
+    max_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     def spent_before(self, run_id: str) -> Used:
         """Return what all runs but *run_id* used: its own is counted by its journal."""

@@ -26,24 +26,19 @@ import structlog
 
 from rlmwatch import clock
 from rlmwatch.contract.names import InputName
-from rlmwatch.daemon.credentials import Key, find_all
-from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, find_search, handlers, load_client
+from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
+from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers, load_client
 from rlmwatch.daemon.handover import patiently
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
+from rlmwatch.daemon.providers import runtime_config
 from rlmwatch.daemon.stores import open_shared_of, workspace_name
 from rlmwatch.errors import ConfigError, NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
-from rlmwatch.execution.run_context import (
-    Listeners,
-    PreparedRun,
-    PrepareRun,
-    RunContextFactory,
-    RunStorage,
-    RuntimeConfig,
-)
+from rlmwatch.execution.run_context import Listeners, PreparedRun, PrepareRun, RunContextFactory, RunStorage
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
 from rlmwatch.execution.webhooks import Webhooks
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
@@ -89,6 +84,7 @@ class Parts:
     Attributes:
         find_model: Chooses and makes the provider.
         keys: Keys of the caller, over those that are found.
+        users_options: Whether what a run itself says is the user's own word, and no file's.
         listeners: What hears of a run that goes on.
         crash_at: Is told the named points at which a crash must lose nothing.
         host: The name by which this machine answers; None for its own (see `config.own_name`).
@@ -96,6 +92,7 @@ class Parts:
 
     find_model: Callable[[Loaded, Mapping[str, Key], Mapping[str, str]], Awaitable[tuple[Model, Choice]]] = find_model
     keys: Mapping[str, Key] = field(default_factory=dict)
+    users_options: bool = False
     listeners: Listeners = field(default_factory=Listeners)
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
     host: str | None = None
@@ -176,26 +173,27 @@ class Builder:
             NoProvider: There is none.
             ConfigError: The settings ask for one that cannot be.
         """
-        keys = {**find_all(self.environ, self._user_dir), **self.parts.keys}
-        signing = loaded.settings.webhooks.secret
-        secrets = [key.secret for key in keys.values()] + ([signing] if signing else [])
-        self.redactor.know(secret.get_secret_value() for secret in secrets)
+        keys = self.parts.keys
         try:
+            found = await asyncio.to_thread(find_all, self.environ, self._user_dir, named=wanted(loaded.settings))
+            keys = {**found, **keys}
+            self.redactor.know(secrets(loaded.settings, keys))
             model, choice = await self.parts.find_model(loaded, keys, self.environ)
         except NoProvider as error:
             if needs_provider:
                 raise
             log.error("model.none", why=str(error))  # noqa: TRY400 (a person's matter, not a fault)
-            self.choice = None
-            self.config = RuntimeConfig(loaded=loaded, model=None, default_model=None, no_model_reason=str(error))
-            return
-        self.stack.push_async_callback(model.aclose)
-        search = find_search(keys, self.environ)
-        if search is not None:
-            self.stack.push_async_callback(search.aclose)
-        log.info("model.chosen", provider=model.provider, model=choice.model, why=choice.why)
-        self.choice = choice
-        self.config = RuntimeConfig(loaded=loaded, model=model, default_model=choice.model, search=search)
+            made, self.choice, reason = None, None, str(error)
+        else:
+            self.stack.push_async_callback(model.aclose)
+            log.info("model.chosen", provider=model.provider, model=choice.model, why=choice.why)
+            made, self.choice, reason = (model, choice), choice, ""
+        self.config = runtime_config(
+            loaded, keys, self.environ, made, no_model_reason=reason, users_options=self.parts.users_options
+        )
+        for part in (self.config.search, self.config.providers):
+            if part is not None:
+                self.stack.push_async_callback(part.aclose)
 
     def load_client(self) -> None:
         """Begin to load what the first call needs, in a thread; runs wait for it, before their time limit starts."""

@@ -18,9 +18,10 @@ from rlmwatch.daemon.service import StartOptions, begin, only_here
 from rlmwatch.engine.call_codec import price_of
 from rlmwatch.engine.task import DEFAULT_STEPS
 from rlmwatch.errors import RlmwatchError, UsageError
-from rlmwatch.execution.run_context import NO_SEARCH, searches_the_web
+from rlmwatch.execution.model_choice import choose_model
+from rlmwatch.execution.run_context import searches_the_web
 from rlmwatch.handlers import chat, job
-from rlmwatch.models.base import Message, Request
+from rlmwatch.models.base import Message, Model, Request
 from rlmwatch.runs.model import Run, RunStatus, Save
 from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.atomic import sweep
@@ -188,7 +189,8 @@ async def sketches(app: App) -> list[Sketch]:
 
 
 async def _sketch(app: App, save: Save) -> Sketch:
-    options = app.config.options(save.kind, RunOptions.model_validate(dict(save.options)))
+    given = RunOptions.model_validate(dict(save.options))
+    options = app.config.loaded.settings.options_for(save.kind, given)
     nothing = Sketch(
         path=save.path,
         kind=save.kind,
@@ -200,19 +202,26 @@ async def _sketch(app: App, save: Save) -> Sketch:
     )
     if save.problem:
         return nothing
+    model: Model | None = None
     try:
+        if app.config.model is not None or options.provider is not None:
+            chosen = await choose_model(app.config, save.kind, given, learn=False)
+            model, options = chosen.model, chosen.options
+            nothing = replace(nothing, model=options.model)
         request = await _first_request(app, save, options)
     except RlmwatchError as error:
         return replace(nothing, problem=str(error))
     if request is None:
         message = Message("user", save.prompt)
-        no_search = NO_SEARCH if searches_the_web(save.kind, options) and app.config.search is None else None
+        cannot_search = searches_the_web(save.kind, options) and app.config.search is None
+        no_search = app.config.no_search_reason if cannot_search else None
         steps = options.max_steps or DEFAULT_STEPS
-        problem = app.config.no_model_reason or no_search
+        problem = (app.config.no_model_reason if model is None else "") or no_search
         return replace(nothing, messages=(message,), steps=steps, usd=options.max_cost_usd, problem=problem)
-    price = price_of(app.config.model.price(request.model), request) if app.config.model else None
+    price = price_of(model.price(request.model), request) if model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
-    return replace(nothing, messages=request.messages, usd=usd, problem=app.config.no_model_reason or None)
+    problem = None if model else app.config.no_model_reason or None
+    return replace(nothing, messages=request.messages, usd=usd, problem=problem)
 
 
 async def _first_request(app: App, save: Save, options: RunOptions) -> Request | None:

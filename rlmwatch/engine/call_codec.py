@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, get_args
 
-from rlmwatch.budget import Price
+from rlmwatch.budget import CostBound
 from rlmwatch.models.base import FinishReason, Reply, Request
 from rlmwatch.models.finish_reason import meaning
 from rlmwatch.runs.model import JournalEntry, Usage
@@ -38,7 +38,7 @@ def plain_reply(reply: Reply) -> dict[str, Any]:
     }
 
 
-def price_of(per_token: tuple[float, float] | None, request: Request) -> Price | None:
+def price_of(per_token: tuple[float, float] | None, request: Request) -> CostBound | None:
     """
     Return the upper bound of what *request* may cost at US dollars *per_token* (input, output); None where unknown.
 
@@ -47,7 +47,7 @@ def price_of(per_token: tuple[float, float] | None, request: Request) -> Price |
     if per_token is None:
         return None
     size = sum(len(m.content.encode()) + TOKENS_PER_MESSAGE for m in request.messages)
-    return Price(size * per_token[0], per_token[1])
+    return CostBound(size * per_token[0], per_token[1])
 
 
 def reply_of(entry: JournalEntry) -> Reply:

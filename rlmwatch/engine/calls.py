@@ -43,7 +43,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from rlmwatch.budget import Budget, Left, Price, Reservation
+from rlmwatch.budget import Budget, CostBound, Left, Reservation
 from rlmwatch.engine.call_codec import plain, plain_reply, reply_of
 from rlmwatch.engine.call_site import ROOT, AttemptScope, CallSite
 from rlmwatch.engine.costs import NEAR_CALLS, Costs
@@ -236,7 +236,7 @@ class Calls:
             self._settled.clear()
             await self._settled.wait()
 
-    async def _goes_alone(self, model: str, price: Price | None) -> bool:
+    async def _goes_alone(self, model: str, price: CostBound | None) -> bool:
         """Whether a call to *model* waits for those in flight: it is not known what it bills, or little is left."""
         left, ceilings = self.budget.left().usd, self.frame.ceilings
         limits = (left, ceilings.per_day_usd, ceilings.per_month_usd)

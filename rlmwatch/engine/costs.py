@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rlmwatch.budget import Price
+from rlmwatch.budget import CostBound
 from rlmwatch.engine.call_codec import price_of
 from rlmwatch.models.base import Model, Request
 from rlmwatch.runs.model import Usage
@@ -70,10 +70,10 @@ class Costs:
         """Whether the model *name* was seen to bill more than its price."""
         return self._seen.get((model.provider, name)) is not None
 
-    def price(self, model: Model, request: Request) -> Price | None:
+    def price(self, model: Model, request: Request) -> CostBound | None:
         """Return the upper bound of what *request* may cost; None where nothing is known."""
         beyond = self._seen.get((model.provider, request.model))
         if beyond is None:
             return price_of(model.price(request.model), request)
         price = price_of(beyond.per_token, request)
-        return price and Price(max(price.input_usd, beyond.least_usd), price.usd_per_output_token)
+        return price and CostBound(max(price.input_usd, beyond.least_usd), price.usd_per_output_token)

@@ -25,28 +25,22 @@ from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.costs import Costs
 from rlmwatch.engine.searches import Searches
 from rlmwatch.engine.sub_sessions import SubSessions
-from rlmwatch.errors import NoProvider, UnknownPrice, WorkspaceBusy
+from rlmwatch.errors import NoProvider, WorkspaceBusy
+from rlmwatch.execution.model_choice import choose_model
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.handlers.base import RunContext
-from rlmwatch.models.base import Model
-from rlmwatch.runs.journal import Ceilings, Journal
+from rlmwatch.runs.journal import Journal
 from rlmwatch.runs.model import Run, Usage
 from rlmwatch.runs.queue import Queue
 from rlmwatch.runs.trajectory import StepRecord, Trajectory
 from rlmwatch.sandbox.base import Sandbox
-from rlmwatch.search.base import Search
-from rlmwatch.settings.sources import Loaded
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
 from rlmwatch.workspace.status import Live
 
 SESSION_POLL_S = 0.5
 """How often a session that a script uses is asked for again."""
-NO_SEARCH = (
-    "searching the web needs EXA_API_KEY: get a key at dashboard.exa.ai, and put it into the environment, "
-    "or into the file .env in rlmwatch's folder of your configuration (never into the workspace)"
-)
-CEILING_KEYS = ("ceilings.max_cost_usd_per_day", "ceilings.max_cost_usd_per_month")
 
 
 class RunLedger(Queue, Journal, Trajectory, Protocol):
@@ -114,41 +108,6 @@ class RunStorage(Protocol):
     def stream(self, run: Run) -> Stream | None:
         """Return what shows the answer of *run* so far; None where nothing can."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeConfig:
-    """
-    What holds for new runs.
-
-    Attributes:
-        model: The provider; None where there is none.
-        default_model: Model of runs that name none.
-        no_model_reason: Why there is no provider, for the person; `""` where there is one.
-        search: Searches the web; None where there is no key for it.
-    """
-
-    loaded: Loaded
-    model: Model | None
-    default_model: str | None
-    no_model_reason: str = ""
-    search: Search | None = None
-
-    def options(self, kind: Kind, front_matter: RunOptions) -> RunOptions:
-        """Return what holds for one run, the model's name included."""
-        options = self.loaded.settings.options_for(kind, front_matter)
-        return options if options.model else options.model_copy(update={"model": self.default_model})
-
-    @property
-    def ceilings(self) -> Ceilings:
-        """The user's ceilings across all runs."""
-        found = self.loaded.settings.ceilings
-        return Ceilings(found.max_cost_usd_per_day, found.max_cost_usd_per_month)
-
-    @property
-    def ceiling_is_firm(self) -> bool:
-        """Whether a person set a ceiling, so that a model without a known price must not get past it."""
-        return any(key in self.loaded.origins for key in CEILING_KEYS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,31 +189,24 @@ class RunContextFactory:
 
         Raises:
             NoProvider: There is nothing to answer with.
-            UnknownPrice: A person set a cap in US dollars, and the model's price is not known.
+            InputError: It names a provider that the user did not open to workspaces.
+            UnknownPrice: The model's price is not known, and the workspace chose it (see `model_choice`).
             WorkspaceBusy: Another run has used the session until the time limit was up.
         """
         config = self.config()
-        if config.model is None:
-            raise NoProvider(config.no_model_reason)
         front_matter = RunOptions.model_validate(dict(run.options))
-        options = config.options(run.kind, front_matter)
-        if options.model and config.ceiling_is_firm and config.model.price(options.model) is None:
-            raise UnknownPrice(
-                f"you set a ceiling in US dollars, but the price of {options.model} is not known: "
-                "add it to [prices] in your config.toml"
-            )
-        firm = config.loaded.settings.cost_cap_was_set(run.kind, front_matter)
+        chosen = await choose_model(config, run.kind, front_matter)
+        options = chosen.options
         async with AsyncExitStack() as closing:
             with ExitStack() as until_published:
                 session = await self._session(run, options, until_published) if run.kind is Kind.RESEARCH else None
                 if session is None:
-                    caps = Caps(options.max_tokens, options.max_cost_usd, options.max_searches, cost_is_firm=firm)
-                    budget = Budget("run", caps)
+                    budget = Budget("run", Caps(options.max_tokens, options.max_cost_usd, options.max_searches))
                 else:
                     options = _with_raised_caps(options, session, config, front_matter)
-                    budget = _session_budget(options, session.spent_before(run.run_id), firm=firm)
+                    budget = _session_budget(options, session.spent_before(run.run_id))
                 scope = self._scope(run, options, config)
-                calls = Calls(scope, self.ledger, config.model, budget, costs=self._costs, crash_at=self.crash_at)
+                calls = Calls(scope, self.ledger, chosen.model, budget, costs=self._costs, crash_at=self.crash_at)
                 searches = _searches(run, options, config, calls)
                 await calls.resume()
                 report = _ProgressReport(run, options, calls, self.storage, self.listeners.on_live)
@@ -268,13 +220,14 @@ class RunContextFactory:
                     options=options,
                     calls=calls,
                     memory=partial(self.storage.memory, run),
-                    pin=partial(self._freeze, run),
+                    freeze=partial(self._freeze, run),
                     progress=report,
                     context=partial(self.storage.context, run, options.context, outside_roots),
                     sandbox=self.sandbox,
                     trajectory=_observed(self.ledger, self.listeners.on_step),
                     session=session,
                     searches=searches,
+                    price_note=chosen.note,
                     on_text=self._text_listener(run, options, calls, closing),
                     sub_sessions=self._sub_sessions,
                 )
@@ -398,28 +351,32 @@ def _searches(run: Run, options: RunOptions, config: RuntimeConfig, calls: Calls
     if not searches_the_web(run.kind, options):
         return None
     if config.search is None:
-        raise NoProvider(NO_SEARCH)
+        raise NoProvider(config.no_search_reason)
     return Searches(calls, config.search)
 
 
 def _with_raised_caps(
     options: RunOptions, session: SessionState, config: RuntimeConfig, front_matter: RunOptions
 ) -> RunOptions:
-    """Return *options* with the caps that were raised in Python, where no front matter or setting says otherwise."""
+    """
+    Return *options* with the caps that were raised in Python, where no front matter or setting says otherwise.
+
+    The session's file lies in the workspace: whatever stands in it, the user's ceilings stay above.
+    """
     table: RunOptions = config.loaded.settings.research
     raised = {
         cap: getattr(session, cap)
         for cap in ("max_tokens", "max_cost_usd")
         if getattr(session, cap) is not None and getattr(front_matter, cap) is None and getattr(table, cap) is None
     }
-    return options.model_copy(update=raised)
+    return config.loaded.settings.under_ceilings(options.model_copy(update=raised))
 
 
-def _session_budget(options: RunOptions, spent: Used, *, firm: bool) -> Budget:
+def _session_budget(options: RunOptions, spent: Used) -> Budget:
     """Return the run's budget under its session's."""
     session = Budget(
         "session",
-        Caps(options.max_tokens, options.max_cost_usd, cost_is_firm=firm),
+        Caps(options.max_tokens, options.max_cost_usd),
         tokens=spent.output_tokens,
         usd=spent.cost_usd,
     )

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Mapping
+from urllib.parse import urlsplit
 
+from rlmwatch.addresses import is_loopback
 from rlmwatch.models.select import LocalServer
 
 OLLAMA_PORT = 11434
@@ -35,6 +37,24 @@ async def find(
         _within(_ollama(ollama_port), timeout_s), _within(_llama_cpp(llama_cpp_port), timeout_s)
     )
     return tuple(server for server in asked if server is not None)
+
+
+async def at(name: str, base_url: str, *, timeout_s: float = TIMEOUT_S) -> LocalServer | None:
+    """
+    Return the server at *base_url* with what it lists; None where it is not on loopback, is silent or lists nothing.
+
+    Sends no key and raises nothing.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme != "http" or not is_loopback(base_url):
+        return None
+    return await _within(_plain(name, base_url, parts.port or 80, f"{parts.path.rstrip('/')}/models"), timeout_s)
+
+
+async def _plain(name: str, base_url: str, port: int, path: str) -> LocalServer | None:
+    listed = json.loads(await _get(port, path))
+    models = _names(listed.get("data") if isinstance(listed, Mapping) else None, "id")
+    return LocalServer(name, base_url, models) if models else None
 
 
 async def _within(asking: Awaitable[LocalServer | None], timeout_s: float) -> LocalServer | None:

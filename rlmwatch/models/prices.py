@@ -4,9 +4,10 @@ What a model costs, in US dollars.
 In this order:
 
 1. `[prices]` of the user's configuration;
-2. a provider on loopback costs nothing;
-3. the price table that genai-prices brings along (never updated over the network);
-4. otherwise the price is unknown: None, never 0.
+2. what the provider publishes in its own list of models (`published.py`);
+3. a provider on loopback costs nothing;
+4. the price table that genai-prices brings along (never updated over the network);
+5. otherwise the price is unknown: None, never 0.
 
 A cost that the provider reports wins over all of these; that is the model's business, not this table's.
 """
@@ -59,11 +60,13 @@ class Prices:
         provider: Short name of the provider (`openrouter`, `openai`, a host).
         base_url: Where it is.
         overrides: `[prices]`: model → (US dollars per million input tokens, per million output tokens).
+        published: The provider's own list: model → US dollars per (input token, output token); it may grow meanwhile.
     """
 
     provider: str
     base_url: str
     overrides: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    published: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def price(self, model: str) -> tuple[float, float] | None:
         """
@@ -97,10 +100,12 @@ class Prices:
         return _exact(prices, tokens)
 
     def _fixed(self, model: str) -> tuple[float, float] | None:
-        """Return the price that needs no table: the user's own, or nothing on loopback."""
+        """Return the price that needs no table: the user's own, the provider's own, or nothing on loopback."""
         if model in self.overrides:
             into, out = self.overrides[model]
             return into * PER_MILLION, out * PER_MILLION
+        if model in self.published:
+            return self.published[model]
         return (0.0, 0.0) if is_loopback(self.base_url) else None
 
     def _find(self, model: str) -> ModelInfo | None:

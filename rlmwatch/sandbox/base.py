@@ -188,7 +188,7 @@ class CellResult:
     threads: int = 0
 
 
-class Session(Protocol):
+class SandboxSession(Protocol):
     """One Python session. Not for two tasks at once. Cancelling a call ends the session."""
 
     @property
@@ -257,7 +257,7 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def open(self, values: Mapping[str, JsonValue], *, seed: int | None = None, run: str = "") -> Session:
+    async def open(self, values: Mapping[str, JsonValue], *, seed: int | None = None, run: str = "") -> SandboxSession:
         """
         Open a session that has *values* as names, which are put back when overwritten.
 

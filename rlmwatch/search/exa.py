@@ -33,7 +33,7 @@ from rlmwatch.connecting import lasting
 from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, ProviderUnreachable, WrongKey
 from rlmwatch.runs.model import Usage
 from rlmwatch.search.base import Page, SearchQuery, SearchReply
-from rlmwatch.search.exa_errors import ADDRESS_NAME, KEY_NAME, Answered, Caller
+from rlmwatch.search.exa_errors import ADDRESS_NAME, KEY_NAME, Answered, ExaFailures
 from rlmwatch.search.pages import clean, tidy, without_unread
 from rlmwatch.search.urls import is_web
 
@@ -93,7 +93,7 @@ class ExaSearch:
         self.provider = "exa"
         self._base_url = (base_url or BASE_URL).rstrip("/")
         self._timeout_s = timeout_s
-        self._caller = Caller(self._base_url, api_key.get_secret_value().strip())
+        self._caller = ExaFailures(self._base_url, api_key.get_secret_value().strip())
         self._exa: AsyncExa | None = None
 
     def max_usd(self, query: SearchQuery) -> float:

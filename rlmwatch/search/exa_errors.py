@@ -55,7 +55,7 @@ class Answered(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class ExaFailures:
     """
     Who asked, for the person who reads the error.
 

@@ -8,16 +8,18 @@ comes over all of them, per run (`options_for`), under the ceilings.
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.options import Money, PositiveInt, RunOptions
+from rlmwatch.contract.options import Money, PositiveInt, ProviderName, RunOptions
+from rlmwatch.settings.providers import EMBEDDED, LOCAL, NAME, SHIPPED, is_variable_name, names, no_such
 
 WORKSPACE_KEYS = frozenset({"host", "ready_marker", "on_new_save", "keep_jobs_days", *Kind})
-"""What the workspace's own file may set (file contract, section 6)."""
+"""What the workspace's own file may set (file contract, section 6); `provider` beside, see `sources.py`."""
 DEFAULTS: dict[Kind, RunOptions] = {
     Kind.CHAT: RunOptions(tokens=300, max_seconds=300),
     Kind.RESEARCH: RunOptions(
@@ -48,6 +50,87 @@ class Price(_Table):
 
     input: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     output: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class UnknownPrices(_Table):
+    """
+    What holds for a model whose price nobody knows, where the user's own configuration chose it.
+
+    Attributes:
+        input: US dollars per million input tokens that are reserved and booked.
+        output: The same for output tokens. Both are above the price of 98 in 100 models that genai-prices lists.
+        refuse: Make no call instead.
+    """
+
+    input: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 25
+    output: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 115
+    refuse: bool = False
+
+
+Address = Annotated[str, Field(pattern=r"^https?://[^\s/]+\S*$")]
+
+
+def _key_name(text: str) -> str:
+    if not is_variable_name(text):
+        raise ValueError(
+            "write the name of the variable, credential or keyring entry that holds the key, such as MY_API_KEY, and "
+            "never the key itself (what stands here looks like one, and is not shown)"
+        )
+    return text
+
+
+KeyName = Annotated[str, AfterValidator(_key_name)]
+"""The name under which a key is found, see `credentials.py`."""
+
+
+def _headers(given: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    for name, value in given.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise ValueError(f"{name!r} is not the name of a header")
+        if name.lower() in OUR_HEADERS:
+            raise ValueError(f"{name} is set by rlmwatch; a key's name belongs into `key`")
+        if not re.fullmatch(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?", value.get_secret_value()):
+            raise ValueError(f"the value of {name} must be plain ASCII on one line (it is not shown)")
+    return given
+
+
+OUR_HEADERS = frozenset(
+    {"authorization", "connection", "content-length", "content-type", "cookie", "host", "proxy-authorization"}
+    | {"transfer-encoding"}
+)
+"""Headers that nobody else may set: what they say is what is sent, and to whom."""
+
+
+class ProviderSettings(_Table):
+    """
+    `[providers.NAME]`: a provider of the user's own, or what is different about a shipped one.
+
+    Attributes:
+        base_url: Where it is.
+        key: The name of the variable, credential or keyring entry that holds its key, never the key.
+        model: Model of runs that name none.
+        headers: Sent with every call to it. Their values are never shown.
+        workspaces: Whether a workspace's files may choose it.
+        deployment: Azure: the deployment's name.
+        api_version: Azure: the version of its API, where the deployment is asked by its own address.
+        replies: A file of replies in place of a server, see the guide.
+    """
+
+    base_url: Address | None = None
+    key: KeyName | None = None
+    model: str | None = None
+    headers: Annotated[dict[str, SecretStr], AfterValidator(_headers)] = {}
+    workspaces: bool = False
+    deployment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    api_version: Annotated[str, Field(pattern=r"^[0-9A-Za-z.-]+$")] | None = None
+    replies: Path | None = None
+
+    @model_validator(mode="after")
+    def _relations(self) -> ProviderSettings:
+        """Check what holds between them."""
+        if self.replies is not None and (self.base_url or self.key):
+            raise ValueError("`replies` is in place of a server: take `base_url` and `key` out")
+        return self
 
 
 class ModelsSettings(_Table):
@@ -128,8 +211,9 @@ class Settings(BaseModel):
     keep_jobs_days: PositiveInt = 30
     max_input_mb: Money = 10
 
-    provider: Literal["openrouter", "openai", "local", "embedded"] | None = None
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None = None
+    provider: ProviderName | None = None
+    base_url: Address | None = None
+    key: KeyName | None = None
     model: str | None = None
     sub_model: str | None = None
     workers: Annotated[int, Field(ge=0, le=256)] = 4
@@ -137,6 +221,8 @@ class Settings(BaseModel):
 
     ceilings: CeilingSettings = CeilingSettings()
     prices: dict[str, Price] = {}
+    unknown_prices: UnknownPrices = UnknownPrices()
+    providers: dict[Annotated[str, Field(pattern=NAME)], ProviderSettings] = {}
     models: ModelsSettings = ModelsSettings()
     webhooks: WebhookSettings = WebhookSettings()
     context: ContextSettings = ContextSettings()
@@ -156,7 +242,28 @@ class Settings(BaseModel):
             raise ValueError(msg)
         if self.workers == 0 and self.ledger is None:
             raise ValueError("workers: with 0, nothing is answered here; that needs a shared `ledger` and its workers")
+        for name, table in self.providers.items():
+            found = name in (LOCAL, EMBEDDED)
+            if found and table != ProviderSettings(workspaces=table.workspaces):
+                raise ValueError(f"providers.{name}: only `workspaces` can be said of it; take another name")
+            if not found and name not in SHIPPED and table.base_url is None and table.replies is None:
+                raise ValueError(
+                    f"providers.{name}: write its `base_url`; without one only the shipped names are known"
+                )
+        for where in ("", *(f"{kind}." for kind in Kind)):
+            named = self.provider if not where else getattr(self, where[:-1]).provider
+            if named is not None and named not in self.provider_names:
+                raise ValueError(f"{where}provider: {no_such(named, self.provider_names)}")
         return self
+
+    @property
+    def provider_names(self) -> tuple[str, ...]:
+        """What `provider` may say."""
+        return names(self.providers)
+
+    def opens(self, provider: str) -> bool:
+        """Whether the user lets a workspace's files choose *provider*."""
+        return provider in self.providers and self.providers[provider].workspaces
 
     def said_for(self, kind: Kind, front_matter: RunOptions) -> RunOptions:
         """
@@ -165,10 +272,7 @@ class Settings(BaseModel):
         Where this user's ceiling lowers what would hold, the ceiling is in it.
         """
         table: RunOptions = getattr(self, kind)
-        said = front_matter.over(table)
-        said = said.model_copy(
-            update={"model": said.model or self.model, "sub_model": said.sub_model or self.sub_model}
-        )
+        said = self._with_models(front_matter.over(table))
         cap = self.options_for(kind, front_matter).max_cost_usd
         lowered = cap != said.over(DEFAULTS[kind]).max_cost_usd
         return said.model_copy(update={"max_cost_usd": cap}) if lowered else said
@@ -176,21 +280,19 @@ class Settings(BaseModel):
     def options_for(self, kind: Kind, front_matter: RunOptions) -> RunOptions:
         """Return what holds for one run: front matter over settings over defaults, under the ceilings."""
         table: RunOptions = getattr(self, kind)
-        merged = front_matter.over(table.over(DEFAULTS[kind]))
-        if merged.model is None:
-            merged = merged.model_copy(update={"model": self.model})
-        if merged.sub_model is None:
-            merged = merged.model_copy(update={"sub_model": self.sub_model})
-        ceiling = self.ceilings.max_cost_usd_per_run
-        if ceiling is not None and (merged.max_cost_usd is None or merged.max_cost_usd > ceiling):
-            merged = merged.model_copy(update={"max_cost_usd": ceiling})
-        return merged
+        return self.under_ceilings(self._with_models(front_matter.over(table.over(DEFAULTS[kind]))))
 
-    def cost_cap_was_set(self, kind: Kind, front_matter: RunOptions) -> bool:
-        """Whether a person set the cost cap of such a run, so that an unknown price must stop it."""
-        table: RunOptions = getattr(self, kind)
-        return (
-            front_matter.max_cost_usd is not None
-            or table.max_cost_usd is not None
-            or self.ceilings.max_cost_usd_per_run is not None
+    def under_ceilings(self, options: RunOptions) -> RunOptions:
+        """Return *options* with no more than the user's ceilings allow, wherever they came from."""
+        ceiling = self.ceilings.max_cost_usd_per_run
+        if ceiling is not None and (options.max_cost_usd is None or options.max_cost_usd > ceiling):
+            return options.model_copy(update={"max_cost_usd": ceiling})
+        return options
+
+    def _with_models(self, options: RunOptions) -> RunOptions:
+        """Return *options* with `model` and `sub_model` of these settings, which are of their `provider` alone."""
+        if options.provider not in (None, self.provider):
+            return options
+        return options.model_copy(
+            update={"model": options.model or self.model, "sub_model": options.sub_model or self.sub_model}
         )

@@ -6,7 +6,8 @@ Laid over each other, the later wins:
 1. the defaults (`config.py`)
 2. `config.toml` in the user's configuration folder
 3. `rlmwatch.toml` in the workspace: it may arrive by sync, so it may set only
-   what `WORKSPACE_KEYS` lists, and caps only up to the user's ceilings
+   what `WORKSPACE_KEYS` lists, caps only up to the user's ceilings, and
+   `provider` only among those that the user opened to workspaces
 4. the environment, `RLMWATCH_…`, nested by `__` (`RLMWATCH_CHAT__TOKENS=500`)
 5. flags of the command line
 """
@@ -23,9 +24,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.text import decode
 from rlmwatch.errors import ConfigError, InputError
 from rlmwatch.settings.model import WORKSPACE_KEYS, Settings
+from rlmwatch.settings.providers import closed, names
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE, parse, parse_toml, read_text
 
 USER_FILE = "config.toml"
@@ -41,10 +44,16 @@ class Loaded:
 
     Attributes:
         origins: Dotted key → the file, variable or flag that set it; defaults are not listed.
+        workspace_file: The workspace's own file; None where there is no workspace.
     """
 
     settings: Settings
     origins: Mapping[str, str]
+    workspace_file: str | None = None
+
+    def workspace_set(self, dotted: str) -> bool:
+        """Whether it is the workspace's file that set *dotted*."""
+        return self.workspace_file is not None and self.origins.get(dotted) == self.workspace_file
 
 
 def load(
@@ -57,9 +66,12 @@ def load(
         ConfigError: A file cannot be read or a value is wrong; names the file (or variable) and the key.
     """
     layers = [(str(user_dir / USER_FILE), _toml(user_dir / USER_FILE))]
+    file, chosen = None, {}
     if workspace is not None:
         file = workspace / WORKSPACE_FILE
-        layers.append((str(file), _only_workspace_keys(file, parse(workspace, read_text(workspace)))))
+        table = _only_workspace_keys(file, parse(workspace, read_text(workspace)))
+        chosen = _providers_named(table)
+        layers.append((str(file), _for_each_kind(file, table)))
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for name, table in layers:
@@ -67,8 +79,10 @@ def load(
     for variable, keys, value in _environment(environ):
         _lay_over(merged, _nested(keys, value), origins, variable)
     _lay_over(merged, {k: v for k, v in (flags or {}).items() if v is not None}, origins, "the command line")
+    for key, provider in chosen.items():
+        _refuse_closed(f"{file}: {key}", provider, merged.get("providers"))
     try:
-        return Loaded(Settings.model_validate(merged), origins)
+        return Loaded(Settings.model_validate(merged), origins, str(file) if file else None)
     except ValidationError as wrong:
         raise ConfigError(_in_words(wrong, origins)) from None
 
@@ -85,7 +99,7 @@ def _toml(file: Path) -> dict[str, Any]:
 
 def _only_workspace_keys(file: Path, table: dict[str, Any]) -> dict[str, Any]:
     for key in table:
-        if key in WORKSPACE_KEYS:
+        if key in WORKSPACE_KEYS or key == "provider":
             continue
         if key in Settings.model_fields:
             raise ConfigError(
@@ -94,6 +108,39 @@ def _only_workspace_keys(file: Path, table: dict[str, Any]) -> dict[str, Any]:
             )
         raise ConfigError(f"{file}: {key}: no such setting{_did_you_mean(key, WORKSPACE_KEYS)}")
     return table
+
+
+def _providers_named(table: Mapping[str, Any]) -> dict[str, str]:
+    """Return the providers that the workspace's *table* chooses, by the key that does."""
+    found = {"provider": table.get("provider")}
+    for kind in Kind:
+        of_kind = table.get(kind)
+        if isinstance(of_kind, dict):
+            found[f"{kind}.provider"] = of_kind.get("provider")
+    return {key: name for key, name in found.items() if isinstance(name, str)}
+
+
+def _refuse_closed(where: str, provider: str, tables: object) -> None:
+    """Raise where the user's *tables* `[providers]` do not open *provider* to workspaces."""
+    known = tables if isinstance(tables, dict) else {}
+    table = known.get(provider)
+    if not (isinstance(table, dict) and table.get("workspaces") is True):
+        raise ConfigError(f"{where}: {closed(provider, names(known))}")
+
+
+def _for_each_kind(file: Path, table: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return the workspace's *table* with its `provider` in the table of each kind that names none.
+
+    There it is laid over what the user chose for a kind with its model, and is never taken for the user's own choice.
+    """
+    if "provider" not in table:
+        return table
+    kinds = {kind.value: table.get(kind, {}) for kind in Kind}
+    if not all(isinstance(each, dict) for each in kinds.values()):
+        raise ConfigError(f"{file}: chat, research, job and exa are tables: [chat]")
+    rest = {key: value for key, value in table.items() if key != "provider"}
+    return {**rest, **{kind: {"provider": table["provider"], **each} for kind, each in kinds.items()}}
 
 
 def _environment(environ: Mapping[str, str]) -> list[tuple[str, list[str], Any]]:

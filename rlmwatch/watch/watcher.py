@@ -21,7 +21,7 @@ import structlog
 
 from rlmwatch import clock
 from rlmwatch.contract.names import CancelRequest, InputName, Submission, classify
-from rlmwatch.errors import LedgerError
+from rlmwatch.errors import LedgerError, WorkspaceError
 from rlmwatch.runs.model import Save, Signature
 from rlmwatch.watch.mounts import remote
 from rlmwatch.watch.observer import Fault, Observer, PathEvent
@@ -249,9 +249,13 @@ class Watcher:
             save: Save | None = None
             match found:
                 case Content() as content:
-                    save = await self._filter.open(path, content)
-                    if save is None:
-                        self._rests(path, content.signature)
+                    try:
+                        save = await self._filter.open(path, content)
+                    except WorkspaceError as error:  # `run` offers it again
+                        log.error("save.not_admitted", path=path, reason=str(error), done="will be tried again")  # noqa: TRY400
+                    else:
+                        if save is None:
+                            self._rests(path, content.signature)
                 case NotAFile() | Unreadable() as refused:
                     self._refuse(path, refused)
                 case Absent():
@@ -268,7 +272,7 @@ class Watcher:
         try:
             save = await self._filter.open(path, content)
             admission = await self._filter.admit(save) if save else None
-        except LedgerError as error:
+        except (LedgerError, WorkspaceError) as error:
             log.error("save.not_admitted", path=path, reason=str(error), done="will be tried again")  # noqa: TRY400
             self._reader.look_later(path)
             return

@@ -27,11 +27,12 @@ SUFFIX = ".tmp"
 log = structlog.get_logger()
 
 
-def write(path: Path, data: bytes, *, within: Path | None = None) -> bool:
+def write(path: Path, data: bytes, *, within: Path | None = None, question: Path | None = None) -> bool:
     """
     Make *data* the content of *path*, atomically and durably; False where it already was.
 
-    1. An existing file keeps its mode; a new one gets what the umask leaves of 0666.
+    1. An existing file keeps its mode; a new one gets what the umask leaves of 0666. Either is at least as closed to
+       group and others as *question*.
     2. A link at *path* is replaced, never followed.
     3. The same bytes again leave the file alone (same mtime and inode): a sync tool has nothing to carry. They are
        still made to last, since the write before may have ended in a crash.
@@ -42,6 +43,7 @@ def write(path: Path, data: bytes, *, within: Path | None = None) -> bool:
         path: The file.
         data: All of its content.
         within: Folder below which no link on the way is followed either; a link there is an error.
+        question: The file that this one answers.
 
     Raises:
         WorkspaceError: It could not be stored (disk full, read-only, no permission, a folder has this name); the
@@ -49,12 +51,13 @@ def write(path: Path, data: bytes, *, within: Path | None = None) -> bool:
     """
     try:
         with safe_open.folder(path.parent, within=within) as folder:
-            unchanged = _holds(folder, path.name, data)
+            allowed = _allowed_by(question)
+            unchanged = _holds(folder, path.name, data, allowed)
             if not unchanged:
                 try:
-                    _replace(folder, path.name, data)
+                    _replace(folder, path.name, data, allowed)
                 except FileNotFoundError:  # a daemon that starts has swept the temporary file; it sweeps once
-                    _replace(folder, path.name, data)
+                    _replace(folder, path.name, data, allowed)
             safe_open.sync(folder)
     except OSError as error:
         raise cannot("store", path, error) from error
@@ -115,13 +118,21 @@ def _sweep_one(entry: os.DirEntry[str], limit: float | None) -> int:
     return 0
 
 
-def _holds(folder: int, name: str, data: bytes) -> bool:
-    """Return whether *name* is a regular file with exactly *data*; make it last if so."""
+def _allowed_by(question: Path | None) -> int:
+    """Return the permissions that an answer to *question* may have: all where it is gone, or nobody asked."""
+    try:
+        return 0o777 if question is None else 0o700 | stat.S_IMODE(question.lstat().st_mode)
+    except OSError:
+        return 0o777
+
+
+def _holds(folder: int, name: str, data: bytes, allowed: int) -> bool:
+    """Return whether *name* is a regular file with exactly *data* and *allowed* permissions; make it last if so."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
-        if not stat.S_ISREG(found.st_mode) or found.st_size != len(data):
+        if not stat.S_ISREG(found.st_mode) or found.st_size != len(data) or stat.S_IMODE(found.st_mode) & ~allowed:
             return False
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except (FileNotFoundError, PermissionError):  # nothing there, or it cannot be compared
@@ -133,14 +144,14 @@ def _holds(folder: int, name: str, data: bytes) -> bool:
     return True
 
 
-def _replace(folder: int, name: str, data: bytes) -> None:
+def _replace(folder: int, name: str, data: bytes, allowed: int) -> None:
     """Write *data* beside *name* and rename it there."""
     temporary = f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o666, dir_fd=folder)
+    fd = os.open(temporary, flags, 0o666 & allowed, dir_fd=folder)
     try:
         with open(fd, "wb") as file:  # noqa: PTH123 (a descriptor)
-            _take_mode(folder, name, fd)
+            _take_mode(folder, name, fd, allowed)
             file.write(data)
             file.flush()
             os.fsync(fd)
@@ -151,9 +162,10 @@ def _replace(folder: int, name: str, data: bytes) -> None:
         raise
 
 
-def _take_mode(folder: int, name: str, fd: int) -> None:
-    """Give the open file *fd* the permissions of *name*, where that is a regular file."""
+def _take_mode(folder: int, name: str, fd: int, allowed: int) -> None:
+    """Give the open file *fd* those permissions of *name* that are *allowed*, where that is a regular file."""
     with suppress(FileNotFoundError, PermissionError):  # a mount without modes keeps its own
         old = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISREG(old.st_mode) and (stat.S_IMODE(old.st_mode) ^ stat.S_IMODE(os.fstat(fd).st_mode)) & 0o777:
-            os.fchmod(fd, stat.S_IMODE(old.st_mode) & 0o777)
+        mode = stat.S_IMODE(old.st_mode) & allowed & 0o777
+        if stat.S_ISREG(old.st_mode) and mode != stat.S_IMODE(os.fstat(fd).st_mode) & 0o777:
+            os.fchmod(fd, mode)

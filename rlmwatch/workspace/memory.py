@@ -94,7 +94,7 @@ def append_turn(root: Path, name: InputName, turn: Turn, *, now: str) -> str | N
     remembered = load_chat(root, name, now=now)
     grown = remembered.state.with_turn(turn)
     if grown is not remembered.state:
-        atomic.write(root / name.state, dump(grown, nulls=False), within=root)
+        atomic.write(root / name.state, dump(grown, nulls=False), within=root, question=root / name.path)
     return remembered.warning
 
 

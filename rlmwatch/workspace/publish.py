@@ -103,7 +103,7 @@ def explain(root: Root, run: Run, text: str) -> bool:
     """
     root.check()
     name = input_name(run.path)
-    return name is not None and not _gone(root, name) and _write(root, name.error, text)
+    return name is not None and not _gone(root, name) and _write(root, name, name.error, text)
 
 
 def show(root: Root, run: Run, text: str) -> bool:
@@ -117,7 +117,7 @@ def show(root: Root, run: Run, text: str) -> bool:
     """
     root.check()
     name = input_name(run.path)
-    return name is not None and not _gone(root, name) and _write(root, name.partial_output, text)
+    return name is not None and not _gone(root, name) and _write(root, name, name.partial_output, text)
 
 
 def _beside(root: Root, run: Run, result: Result, name: InputName, *, now: str) -> PublishReport:
@@ -174,23 +174,23 @@ def _answer(root: Root, name: InputName, answer: str, sources: str | None) -> li
     if sources is None:
         beside = atomic.remove(root.path / name.sources, within=root.path)
     else:
-        beside = _write(root, name.sources, sources)
-    return [name.sources] * beside + [name.output] * _write(root, name.output, answer)
+        beside = _write(root, name, name.sources, sources)
+    return [name.sources] * beside + [name.output] * _write(root, name, name.output, answer)
 
 
 def _tell_error(root: Root, name: InputName, error: str | None) -> list[str]:
     """Write the error file, or remove it; return its path where it changed."""
     if error is not None:
-        did = _write(root, name.error, error)
+        did = _write(root, name, name.error, error)
     else:
         did = atomic.remove(root.path / name.error, within=root.path)
     return [name.error] if did else []
 
 
-def _write(root: Root, path: str, text: str) -> bool:
-    """Write exactly *text*, with a final newline."""
+def _write(root: Root, name: InputName, path: str, text: str) -> bool:
+    """Write exactly *text*, with a final newline, for the people who may read the input *name*."""
     ended = text if text.endswith("\n") else text + "\n"
-    return atomic.write(root.path / path, well_formed(ended).encode(), within=root.path)
+    return atomic.write(root.path / path, well_formed(ended).encode(), within=root.path, question=root.path / name.path)
 
 
 def _gone(root: Root, name: InputName) -> bool:

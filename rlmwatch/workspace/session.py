@@ -46,11 +46,13 @@ class SessionFile:
 
     Attributes:
         conversation: Its name, for the file.
+        question: The input; None for a session of Python.
     """
 
     root: Path
     path: Path
     conversation: str
+    question: Path | None = None
 
     def load(self, *, now: str) -> tuple[SessionState, str | None]:
         """
@@ -87,7 +89,7 @@ class SessionFile:
             before, _ = self.load(now=now)
             after = change(before)
             if after != before:
-                atomic.write(self.path, dump(after, nulls=False), within=self.root)
+                atomic.write(self.path, dump(after, nulls=False), within=self.root, question=self.question)
             return after
 
     def book(self, run_id: str, used: Used, turn: Turn | None, *, now: str) -> None:
@@ -107,7 +109,9 @@ class SessionFile:
 
 def session_of(root: Root, name: InputName) -> SessionFile:
     """Return the session file of the conversation of *name*."""
-    return SessionFile(root.path, root.path / f"{name.conversation}_session.json", name.conversation)
+    return SessionFile(
+        root.path, root.path / f"{name.conversation}_session.json", name.conversation, root.path / name.path
+    )
 
 
 class SessionLock:

@@ -350,4 +350,6 @@ def _store(root: Root, status: StatusFile) -> bool:
         safe_open.make_folder(jobs, within=root.path)
     except OSError as error:
         raise cannot("make", jobs, error) from error
-    return atomic.write(jobs / f"{status.job_id}.json", dump(status), within=root.path)
+    return atomic.write(
+        jobs / f"{status.job_id}.json", dump(status), within=root.path, question=root.path / status.input
+    )

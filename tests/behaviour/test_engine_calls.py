@@ -182,7 +182,7 @@ def test_reported_costs_of_failed_calls_keep_the_cap():
 
     async def run():
         model = ScriptedModel(failing, usd_per_token=(1e-7, 1e-7))
-        calls = calls_on(model, caps=Caps(max_cost_usd=0.002, cost_is_firm=True))
+        calls = calls_on(model, caps=Caps(max_cost_usd=0.002))
         with pytest.raises(Exception, match="max_cost_usd"):
             await calls.llm(REQUEST)
         assert calls.used.cost_usd <= 0.002 + 1e-9
@@ -207,7 +207,7 @@ def test_costs_beyond_the_table_overshoot_by_no_more_than_one_call(table):
 
     async def run():
         model = ScriptedModel(dear, usd_per_token=table)
-        calls = calls_on(model, caps=Caps(max_cost_usd=0.0305, cost_is_firm=True))
+        calls = calls_on(model, caps=Caps(max_cost_usd=0.0305))
         sub = tools.SubCalls(calls, "m", 10, None, "rules", asyncio.Semaphore(tools.AT_ONCE))
         async with asyncio.timeout(20):
             results = await sub.ask_all(tools.CallSite(), [f"p{n}" for n in range(60)])
@@ -419,10 +419,10 @@ class Counting:
     def __init__(self):
         self.open_now = self.most = 0
 
-    async def open(self, values, *, seed=None):
+    async def open(self, values, **given):
         self.open_now += 1
         self.most = max(self.most, self.open_now)
-        session = await shared_sandbox().open(values, seed=seed)
+        session = await shared_sandbox().open(values, **given)
         close = session.close
         closed = False
 
@@ -485,11 +485,11 @@ class Scarce:
         self.error = OSError(number, "none left")
         self.times = times
 
-    async def open(self, values, *, seed=None):
+    async def open(self, values, **given):
         if self.times:
             self.times -= 1
             raise self.error
-        return await shared_sandbox().open(values, seed=seed)
+        return await shared_sandbox().open(values, **given)
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN])
@@ -497,10 +497,10 @@ def test_a_machine_that_has_run_out_is_waited_for_and_then_named(number):
     """A session that finds no descriptor or memory is opened a little later; where none comes, the error says so."""
 
     async def run():
-        cells = Cells(Scarce(number, 2), {}, 0, 5.0, (), waits_s=(0.0, 0.0))
+        cells = Cells(Scarce(number, 2), {}, 0, 5.0, (), run_id="r", waits_s=(0.0, 0.0))
         await cells.open()
         await cells.close()
-        cells = Cells(Scarce(number, 9), {}, 0, 5.0, (), waits_s=(0.0, 0.0))
+        cells = Cells(Scarce(number, 9), {}, 0, 5.0, (), run_id="r", waits_s=(0.0, 0.0))
         with pytest.raises(SandboxUnavailable, match="LimitNOFILE"):
             await cells.open()
 

@@ -21,7 +21,8 @@ from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.credentials import KEYS
 from rlmwatch.daemon.factories import handlers
 from rlmwatch.runs.model import Outcome
-from rlmwatch.settings.model import DEFAULTS, WORKSPACE_KEYS, Price, Settings
+from rlmwatch.settings.model import DEFAULTS, WORKSPACE_KEYS, Price, ProviderSettings, Settings
+from rlmwatch.settings.providers import SHIPPED
 from rlmwatch.settings.sources import ENV_OUTSIDE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,6 +128,10 @@ def settings(table_of: type[BaseModel] = Settings, at: str = "") -> Iterator[tup
     for name, field in table_of.model_fields.items():
         if name == "prices":
             yield from ((f"prices.<model>.{price}", None) for price in Price.model_fields)
+        elif name == "providers":
+            yield from (
+                (f"providers.<name>.{key}", each.default) for key, each in ProviderSettings.model_fields.items()
+            )
         elif name in list(Kind):
             yield name, "table"
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -137,7 +142,7 @@ def settings(table_of: type[BaseModel] = Settings, at: str = "") -> Iterator[tup
 
 def written(value: Any) -> str:
     """Return *value* as a table of the documents writes it."""
-    if value is None or value == "table":
+    if value in (None, "table", {}):
         return NONE
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
@@ -155,6 +160,16 @@ def test_every_setting_is_documented_with_its_place_and_default():
     places = {key: "workspace" if key in WORKSPACE_KEYS else "user" for key in there}
     assert {key: row["where"] for key, row in rows.items()} == places
     assert [key for key, row in rows.items() if not (row["type"] and row["meaning"])] == []
+
+
+def test_every_shipped_provider_is_documented_with_its_address_and_variable():
+    """The table of providers has each one that is known by name, with its true address, variable and model."""
+    rows = table(section(read("configuration.md"), "Providers"), "provider")
+    assert rows.keys() == SHIPPED.keys()
+    for name, known in SHIPPED.items():
+        assert rows[name]["address"].strip("`") == (known.base_url or "AZURE_OPENAI_ENDPOINT")
+        assert rows[name]["its variable"].strip("`") == (known.key or NONE)
+        assert known.model is None or rows[name]["model of runs that name none"].strip("`") == known.model
 
 
 def test_every_key_of_the_front_matter_is_documented():

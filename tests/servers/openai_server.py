@@ -173,10 +173,10 @@ class OpenAIServer:
 
     Args:
         script: Answers in the order of the calls (the last one is repeated), or a function of the request.
-        models: What `GET /v1/models` lists.
+        models: What `GET /v1/models` lists: names, or whole entries.
     """
 
-    def __init__(self, script: Script = ("ok",), *, models: Iterable[str] = MODELS) -> None:
+    def __init__(self, script: Script = ("ok",), *, models: Iterable[str | dict[str, Any]] = MODELS) -> None:
         self._answer = script if callable(script) else _in_order(list(script))
         self._models = tuple(models)
         self._changed = threading.Condition()
@@ -264,7 +264,10 @@ class OpenAIServer:
         raw = await reader.readexactly(int(headers.get("content-length", 0)))
         wire = Wire(writer)
         if method == "GET":
-            listed = [{"id": name, "object": "model", "owned_by": "test"} for name in self._models]
+            listed = [
+                {"id": each, "object": "model", "owned_by": "test"} if isinstance(each, str) else each
+                for each in self._models
+            ]
             await wire.document(200, {"object": "list", "data": listed})
             return
         call = Call(path, headers, json.loads(raw), clock.monotonic())

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from rlmwatch.budget import Budget, Caps, Price
+from rlmwatch.budget import Budget, Caps, CostBound
 from rlmwatch.errors import BudgetExceeded, UnknownPrice
 
-CHEAP = Price(0.0, 0.001)
+CHEAP = CostBound(0.0, 0.001)
 
 
 def test_1_a_reservation_is_cut_to_what_is_left():
@@ -59,17 +59,10 @@ def test_3_a_hundred_calls_side_by_side_cannot_overshoot():
     assert granted == 5000
 
 
-def test_4_an_unknown_price_stops_a_run_whose_cost_cap_a_person_set():
-    """A cap that somebody set is never passed over in silence."""
+def test_4_an_unknown_price_stops_a_run_that_has_a_cost_cap():
+    """A cap is never passed over in silence, whoever set it."""
     with pytest.raises(UnknownPrice, match=r"\[prices\]"):
-        Budget("run", Caps(max_cost_usd=1.0, cost_is_firm=True)).reserve(10, None)
-
-
-def test_4_an_unknown_price_skips_a_default_cap_and_says_so():
-    """A default cap does not stop a model whose price nobody knows; the budget says that it was skipped."""
-    budget = Budget("run", Caps(max_cost_usd=1.0))
-    budget.settle(budget.reserve(10, None), tokens=5, usd=None)
-    assert budget.price_unknown
+        Budget("run", Caps(max_cost_usd=1.0)).reserve(10, None)
 
 
 def test_fewer_tokens_than_are_of_use_are_refused():
@@ -112,7 +105,7 @@ class Spending(RuleBasedStateMachine):
     def reserve(self, node, tokens, input_usd, per_token):
         budget = getattr(self, node)
         try:
-            return budget, budget.reserve(tokens, Price(input_usd, per_token)), per_token
+            return budget, budget.reserve(tokens, CostBound(input_usd, per_token)), per_token
         except BudgetExceeded:
             return None
 

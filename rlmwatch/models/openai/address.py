@@ -11,12 +11,16 @@ import re
 from urllib.parse import urlsplit, urlunsplit
 
 from rlmwatch.addresses import shown
-from rlmwatch.models.select import OPENAI_URL, OPENROUTER_URL
+from rlmwatch.settings.providers import SHIPPED
 
 _CHAT = "/chat/completions"
 _OTHER_CALLS = re.compile(r"/(models|responses|completions|embeddings|messages|generate|api/chat)$")
 _VERSIONED = re.compile(r"/v\d+\w*(/|$)|/openai(/|$)")
-_KNOWN = {urlsplit(url).hostname: urlsplit(url).path for url in (OPENAI_URL, OPENROUTER_URL)}
+_KNOWN = {
+    urlsplit(known.base_url).hostname: urlsplit(known.base_url).path
+    for known in SHIPPED.values()
+    if known.base_url is not None and known.needs_key
+}
 
 
 def chat_address(base_url: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from rlmwatch.models.base import Message, Request
-from rlmwatch.models.openai.errors import Caller
+from rlmwatch.models.openai.errors import ProviderIdentity
 
 _BAD_REQUEST = (400, 422)
 
@@ -53,18 +53,31 @@ class Endpoint:
         base_url: Up to and with `/v1`.
         api_key: None where none is needed.
         key_name: The variable that the key came from, for error texts.
+        key_header: The header that carries the key; in `Authorization` it stands after `Bearer`.
+        extra_headers: What the user's own configuration sends to this address beside.
     """
 
     provider: str
     base_url: str
     api_key: SecretStr | None = None
     key_name: str | None = None
+    key_header: str = "Authorization"
+    extra_headers: Mapping[str, SecretStr] = field(default_factory=dict)
 
     @property
-    def caller(self) -> Caller:
+    def own_headers(self) -> dict[str, str]:
+        """The headers that are for this address alone: the key, and what the user adds."""
+        headers = {name: value.get_secret_value() for name, value in self.extra_headers.items()}
+        if self.api_key is not None:
+            key = self.api_key.get_secret_value()
+            headers[self.key_header] = f"Bearer {key}" if self.key_header == "Authorization" else key
+        return headers
+
+    @property
+    def caller(self) -> ProviderIdentity:
         """What error texts need to know."""
         key = self.api_key.get_secret_value() if self.api_key is not None else ""
-        return Caller(self.provider, self.base_url, self.key_name, key)
+        return ProviderIdentity(self.provider, self.base_url, self.key_name, key)
 
 
 @dataclass(frozen=True, slots=True)

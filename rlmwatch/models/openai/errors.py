@@ -67,7 +67,7 @@ _MILLISECONDS_SINCE_1970 = 1e11  # seconds reach this number in the year 5138
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class ProviderIdentity:
     """
     Who is asked, for the person who reads the error.
 
@@ -96,7 +96,13 @@ class Caller:
 
 
 def by_status(
-    caller: Caller, status: int | None, payload: object, *, headers: Mapping[str, str], model: str, now: datetime
+    caller: ProviderIdentity,
+    status: int | None,
+    payload: object,
+    *,
+    headers: Mapping[str, str],
+    model: str,
+    now: datetime,
 ) -> ProviderError:
     """
     Return the error that an answer with *status* and the body *payload* stands for.

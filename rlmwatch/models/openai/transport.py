@@ -392,7 +392,7 @@ def _headers(endpoint: Endpoint, login: str | None) -> dict[str, Any]:
             raise _never(f"base_url holds a login, and {name} is set: only one of them can be sent. Remove one")
         if not (key.isascii() and key.isprintable()):
             raise _never(f"{name} holds characters that no key has: check it")
-        headers["Authorization"] = f"Bearer {key}"
+    headers |= endpoint.own_headers
     if endpoint.provider == "openai":
         headers |= {name: os.environ[key] for name, key in _WHOSE.items() if os.environ.get(key)}
     return headers

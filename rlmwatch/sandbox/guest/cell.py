@@ -101,7 +101,7 @@ class _Bytes(io.RawIOBase):
         return len(data)
 
 
-class Cells:
+class CellRunner:
     """
     The names of a session, and the cells that have run on them.
 

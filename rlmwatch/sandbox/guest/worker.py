@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from rlmwatch.sandbox.guest.cell import Cells
+from rlmwatch.sandbox.guest.cell import CellRunner
 from rlmwatch.sandbox.guest.channel import Channel, Interrupts
 from rlmwatch.sandbox.guest.frames import encode
 from rlmwatch.sandbox.guest.lockdown import Policy, as_refused, lock
@@ -56,7 +56,7 @@ def _forget_the_disk() -> None:
 
 
 def _serve(channel: Channel) -> NoReturn:
-    cells = Cells(channel)
+    cells = CellRunner(channel)
     signal.signal(signal.SIGINT, channel.interrupts.handle)
     while True:
         request = channel.request()
@@ -71,7 +71,7 @@ def _serve(channel: Channel) -> NoReturn:
             channel.finish({"names": cells.names()})
 
 
-def _set(cells: Cells, channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
+def _set(cells: CellRunner, channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
     try:
         value = request["value"] if "value" in request else _received(channel, request)
         cells.set(request["name"], value)

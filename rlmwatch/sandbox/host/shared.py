@@ -16,7 +16,7 @@ MIN_CHARS = 64 * 1024
 """Shorter values go in a frame, which is quicker then."""
 
 
-class Shared:
+class SharedBytes:
     """The shared bytes of one session. Owns its descriptor."""
 
     def __init__(self) -> None:

@@ -15,7 +15,8 @@ from rlmwatch.errors import CeilingReached, LedgerError, RunTimeout, WrongKey
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.outcomes import Hold
-from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
+from rlmwatch.execution.run_context import RunContextFactory
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.handlers.chat import chat
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.models.scripted import ScriptedModel

@@ -15,7 +15,8 @@ from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import LedgerError, WrongKey
 from rlmwatch.execution.attempt import AttemptDeps
 from rlmwatch.execution.executor import LocalExecutor
-from rlmwatch.execution.run_context import RunContextFactory, RuntimeConfig
+from rlmwatch.execution.run_context import RunContextFactory
+from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.handlers.chat import chat

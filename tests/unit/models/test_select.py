@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from rlmwatch.errors import ConfigError, NoProvider
-from rlmwatch.models.select import EMBEDDED_FILE, Facts, LocalServer, choose
+from rlmwatch.models.select import EMBEDDED_FILE, Facts, LocalServer, address_of, choose, named
+from rlmwatch.settings.model import ProviderSettings
+from rlmwatch.settings.providers import SHIPPED
 
 WEIGHTS = f"/cache/{EMBEDDED_FILE}"
 BOTH = frozenset({"OPENROUTER_API_KEY", "OPENAI_API_KEY"})
@@ -175,3 +177,117 @@ def test_why_tells_what_was_taken_and_the_order():
     why = choose(replace(ALL, keys=frozenset())).why
     assert why.startswith("ollama at http://127.0.0.1:11434/v1")
     assert "OPENROUTER_API_KEY, OPENAI_API_KEY, a local Ollama or llama.cpp server, the embedded model" in why
+
+
+@pytest.mark.parametrize("name", [name for name, known in SHIPPED.items() if known.needs_key and known.base_url])
+def test_5_a_set_variable_is_enough_for_every_shipped_provider(name):
+    """With nothing but a provider's usual variable it answers, at its own address, with a model of its own."""
+    known = SHIPPED[name]
+    choice = choose(Facts(keys=frozenset({known.key, "EXA_API_KEY"}), embedded_installed=True, embedded_path=WEIGHTS))
+    assert (choice.provider, choice.base_url, choice.key_name) == (name, known.base_url, known.key)
+    assert choice.model == known.model
+
+
+def test_5_other_providers_come_after_the_order_of_before():
+    """Whoever has one of OpenRouter, OpenAI or a local server is answered by it, whatever other variables are set."""
+    others = frozenset(known.key for known in SHIPPED.values() if known.key)
+    assert choose(replace(ALL, keys=others)).provider == "openrouter"
+    assert choose(replace(ALL, keys=others - {"OPENROUTER_API_KEY"})).provider == "openai"
+    assert choose(replace(ALL, keys=others - BOTH)).provider == "local"
+    assert choose(replace(ALL, keys=others - BOTH, local=())).provider == "anthropic"
+
+
+def test_a_provider_of_ones_own_has_its_address_key_and_model():
+    """`[providers.NAME]` is chosen by `provider`, and by nothing else."""
+    mine = ProviderSettings(base_url="https://x.example/v1", key="MINE", model="m", headers={"X-Team": "t"})
+    facts = Facts(providers={"mine": mine}, keys=frozenset({"MINE"}))
+    choice = choose(replace(facts, provider="mine"))
+    assert (choice.provider, choice.base_url, choice.key_name, choice.model) == ("mine", mine.base_url, "MINE", "m")
+    assert choice.headers["X-Team"].get_secret_value() == "t"
+    with pytest.raises(NoProvider):
+        choose(facts)
+    with pytest.raises(NoProvider, match="MINE has no value"):
+        choose(replace(facts, provider="mine", keys=BOTH))
+
+
+def test_a_table_lies_over_what_is_shipped():
+    """Another key, address or model of a shipped provider is taken, the rest stays."""
+    table = ProviderSettings(key="WORK_KEY", model="other")
+    choice = choose(Facts(provider="groq", providers={"groq": table}, keys=frozenset({"WORK_KEY", "GROQ_API_KEY"})))
+    assert (choice.base_url, choice.key_name, choice.model) == (SHIPPED["groq"].base_url, "WORK_KEY", "other")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://llm.example.com/v1", "http://127.0.0.1:9/v1", "https://api.groq.com/openai/v1"]
+)
+def test_a_base_url_takes_the_key_that_is_named_beside_it(url):
+    """`base_url` and `key` are all that is needed, on this machine as well."""
+    facts = replace(ALL, base_url=url, key="GATE_KEY", keys=BOTH | {"GATE_KEY", "GROQ_API_KEY"})
+    assert choose(facts).key_name == "GATE_KEY"
+    with pytest.raises(NoProvider, match="GATE_KEY has no value"):
+        choose(replace(facts, keys=BOTH))
+
+
+@pytest.mark.parametrize("name", [name for name, known in SHIPPED.items() if known.needs_key and known.base_url])
+def test_no_key_goes_to_the_address_of_another_provider(name):
+    """A base_url at a provider that is known gets that provider's key or none, whatever else is set."""
+    others = frozenset(known.key for known in SHIPPED.values() if known.key) - {SHIPPED[name].key}
+    assert choose(Facts(base_url=SHIPPED[name].base_url, keys=others)).key_name is None
+
+
+@pytest.mark.parametrize("name", ["ollama", "llama.cpp", "vllm", "lmstudio"])
+def test_a_server_on_this_machine_answers_under_its_name_without_a_key(name):
+    """It takes the model that it lists first; without one it says what to write."""
+    url = SHIPPED[name].base_url
+    facts = Facts(provider=name, keys=BOTH, local=(LocalServer(name, url, ("first", "second")),))
+    choice = choose(facts)
+    assert (choice.base_url, choice.model, choice.key_name) == (url, "first", None)
+    with pytest.raises(NoProvider, match=r"no model is named"):
+        choose(replace(facts, local=()))
+    assert choose(replace(facts, base_url="http://127.0.0.1:7/v1")).key_name is None
+
+
+def test_azure_is_asked_by_deployment_and_version_or_at_its_v1():
+    """An Azure resource is asked at its deployment's own address where a version is named, else at `/openai/v1`."""
+    facts = Facts(
+        provider="azure",
+        model="gpt-4.1",
+        keys=frozenset({"AZURE_OPENAI_API_KEY"}),
+        azure_base_url="https://me.openai.azure.com/",
+    )
+    plain = choose(facts)
+    assert (plain.base_url, plain.key_header, plain.one_model) == (
+        "https://me.openai.azure.com/openai/v1",
+        "api-key",
+        False,
+    )
+    table = ProviderSettings(deployment="chat-1", api_version="2024-10-21")
+    versioned = choose(replace(facts, providers={"azure": table}))
+    at = "https://me.openai.azure.com/openai/deployments/chat-1?api-version=2024-10-21"
+    assert (versioned.base_url, versioned.one_model, versioned.model) == (at, True, "gpt-4.1")
+    with pytest.raises(NoProvider, match="AZURE_OPENAI_ENDPOINT"):
+        choose(replace(facts, azure_base_url=None))
+    with pytest.raises(NoProvider, match=r"\[providers\.azure\]"):
+        choose(replace(facts, model=None))
+
+
+def test_a_run_may_name_another_provider_than_the_default():
+    """It gets that provider's own address, key and model, and nothing of the default one."""
+    facts = replace(ALL, provider="openai", model="gpt-9", keys=BOTH | {"GROQ_API_KEY"})
+    other = named(facts, "groq")
+    assert (other.base_url, other.key_name, other.model) == (
+        SHIPPED["groq"].base_url,
+        "GROQ_API_KEY",
+        SHIPPED["groq"].model,
+    )
+    assert named(facts, "openai") == choose(facts)
+    with pytest.raises(NoProvider, match="XAI_API_KEY has no value"):
+        named(facts, "xai")
+    with pytest.raises(ConfigError, match="did you mean groq"):
+        named(facts, "grok")
+
+
+def test_moved_addresses_hold_for_named_providers():
+    """`OPENAI_BASE_URL` moves the provider `openai` wherever it is named."""
+    assert address_of(Facts(openai_base_url="http://127.0.0.1:2/v1"), "openai") == "http://127.0.0.1:2/v1"
+    assert address_of(Facts(), "azure") is None

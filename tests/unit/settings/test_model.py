@@ -5,7 +5,6 @@ import pytest
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import ConfigError
-from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load
 
 
@@ -81,10 +80,3 @@ def test_a_wrong_setting_is_named_with_its_file_and_key(places, mine, theirs, en
     """Whoever made a mistake reads where it is and what is meant."""
     with pytest.raises(ConfigError, match=words):
         load(**places(mine=mine, theirs=theirs), environ=environ)
-
-
-def test_a_cost_cap_is_firm_only_where_a_person_set_it():
-    """The default cap of a kind does not stop a model without a price; one that a person wrote does."""
-    assert not Settings().cost_cap_was_set(Kind.RESEARCH, RunOptions())
-    assert Settings().cost_cap_was_set(Kind.RESEARCH, RunOptions(max_cost_usd=0.01))
-    assert Settings(research=RunOptions(max_cost_usd=0.01)).cost_cap_was_set(Kind.RESEARCH, RunOptions())

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, UnknownModel, WrongKey
 from rlmwatch.models.openai.error_bodies import error_in, status_of, words_of
-from rlmwatch.models.openai.errors import WORDS_LIMIT, Caller, by_status, wait_asked
+from rlmwatch.models.openai.errors import WORDS_LIMIT, ProviderIdentity, by_status, wait_asked
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 KEY = "sk-secret-123"
-CALLER = Caller("openrouter", "http://127.0.0.1:1/v1", "OPENROUTER_API_KEY", KEY)
+CALLER = ProviderIdentity("openrouter", "http://127.0.0.1:1/v1", "OPENROUTER_API_KEY", KEY)
 
 
 def said(status: int, payload: object = None, headers: dict[str, str] | None = None) -> ProviderError:
