@@ -2,8 +2,8 @@
 Who has the folder, between programs of one machine: a daemon that starts waits for a command that ends soon.
 
 1. Where another daemon has it, the one that starts says so and ends.
-2. A command (`answer`, `submit --wait`) is asked for it, and gives it back within its grace; what it did goes on in
-   the daemon.
+2. A command (`answer`, `submit --wait`, `run --once`) is asked for it, and gives it back within its grace; what it
+   did goes on in the daemon.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def patiently(take: Callable[[], T], who_holds: Callable[[], Holder | None
         WorkspaceBusy: A daemon has it, or the command did not give it back.
     """
     give_up = clock.monotonic() + PATIENCE_S
-    asked = None
+    asked = False
     while True:
         try:
             return await asyncio.to_thread(take)
@@ -52,10 +52,10 @@ async def patiently(take: Callable[[], T], who_holds: Callable[[], Holder | None
             who = await asyncio.to_thread(who_holds)
             if (who is not None and who.serves) or clock.monotonic() > give_up:
                 raise
-            if who is not None and who != asked:
-                log.info("folder.asked_back", holder=str(busy))
-                await asyncio.to_thread(ask_back, root)
-                asked = who
+            # One that has just begun hears nothing yet.
+            if not asked and await asyncio.to_thread(ask_back, root):
+                log.info("folder.asked_back", why=str(busy))
+                asked = True
         await asyncio.sleep(LOOK_S)
 
 

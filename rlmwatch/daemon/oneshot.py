@@ -38,9 +38,11 @@ class OnceSummary:
     waiting: int
 
 
-async def once(app: App, options: StartOptions) -> OnceSummary:
+async def once(app: App, options: StartOptions, leave: asyncio.Event) -> OnceSummary:
     """
     Answer every unanswered input, also those of an earlier daemon, and return how that went.
+
+    When *leave* is set, or a daemon asks for the folder, what is left goes on at the next start.
 
     Raises:
         UsageError: Another host answers here, or it may be the wrong folder.
@@ -52,18 +54,19 @@ async def once(app: App, options: StartOptions) -> OnceSummary:
     await asyncio.to_thread(sweep, app.paths.root, before=clock.utc())
     await app.supervisor.recover()
     await app.inbox.begin()
-    leave = asyncio.Event()
-    working = [asyncio.create_task(part.run(leave)) for part in (app.watcher, app.inbox)]
+    end = asyncio.Event()
+    working = [asyncio.create_task(part.run(end)) for part in (app.watcher, app.inbox)]
+    others = [asyncio.create_task(waits) for waits in (_at_rest(app), leave.wait(), app.wanted.wait())]
     try:
-        resting = asyncio.create_task(_at_rest(app))
-        await asyncio.wait({*working, resting}, return_when=asyncio.FIRST_COMPLETED)
-        resting.cancel()
+        await asyncio.wait({*working, *others}, return_when=asyncio.FIRST_COMPLETED)
         for task in working:
             if task.done():
                 task.result()
-        await app.supervisor.until_idle()
+        await _until_done(app, leave)
     finally:
-        leave.set()
+        for waits_no_more in others:
+            waits_no_more.cancel()
+        end.set()
         await asyncio.gather(*working)
         await app.supervisor.close()
     await app.webhooks.deliver_now()
@@ -80,7 +83,7 @@ async def _summary(app: App) -> OnceSummary:
     ended = app.supervisor.ended
     answered = sum(run.status is RunStatus.COMPLETE for run in ended)
     counts = await app.ledger.count()
-    waiting = counts.get(RunStatus.HELD, 0) + counts.get(RunStatus.PENDING, 0)
+    waiting = sum(counts.get(status, 0) for status in (RunStatus.HELD, RunStatus.PENDING, RunStatus.RUNNING))
     return OnceSummary(answered, len(ended) - answered, waiting + len(await app.ledger.unpublished()))
 
 

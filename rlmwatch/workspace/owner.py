@@ -243,9 +243,9 @@ def _peer(line: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
-def ask_back(root: Path) -> None:
-    """Ask the command that holds the folder *root* to give it back: it ends what it does, or hands it over."""
-    _of_folder(root, _HAND_BACK)
+def ask_back(root: Path) -> bool:
+    """Ask the command that holds the folder *root* to give it back; False where nobody holds it."""
+    return _of_folder(root, _HAND_BACK) is not None
 
 
 def holder_of_folder(root: Path) -> Holder | None:

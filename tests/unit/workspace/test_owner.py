@@ -213,10 +213,10 @@ def test_who_holds_a_folder_is_asked_for_it(tmp_path):
     for _ in range(300):  # more than wait in a queue of connections
         assert holder_of_folder(tmp_path).pid == os.getpid()
     assert not wanted.is_set()
-    ask_back(tmp_path)
+    assert ask_back(tmp_path)
     assert wanted.wait(30)
     lock.release()
-    ask_back(tmp_path)
+    assert not ask_back(tmp_path)
 
 
 def test_something_else_under_the_locks_name_is_busy_too(tmp_path):
