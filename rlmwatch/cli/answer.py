@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ from rlmwatch.daemon.handover import handed_over
 from rlmwatch.daemon.logging import Redactor, configure
 from rlmwatch.daemon.oneshot import answer as answer_one
 from rlmwatch.daemon.paths import WorkspacePaths
+from rlmwatch.daemon.service import elsewhere
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import ConfigError, UsageError, WorkspaceBusy
 from rlmwatch.execution.run_context import Listeners
 from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.runs.model import Run, RunStatus
-from rlmwatch.settings.sources import load
+from rlmwatch.settings.sources import load, own_name
 from rlmwatch.watch.one import read_one
 from rlmwatch.watch.save_filter import WatchConfig
+from rlmwatch.workspace.hosts import Theirs, look_up, this_host
 from rlmwatch.workspace.owner import holder, is_served
 from rlmwatch.workspace.polling import statuses
 
@@ -126,9 +129,13 @@ async def _by_another(place: WorkspacePaths, path: str) -> int | None:
     Wait for the answer of who holds the workspace, and print it; None once nobody holds it any more.
 
     Raises:
-        UsageError: There is no such file any more, or the daemon does not take it up.
+        UsageError: There is no such file any more, another machine answers here, or the daemon does not take it up.
         InputError: It holds nothing to answer.
     """
+    with suppress(ConfigError):
+        me = this_host(own_name(place.user_dir, os.environ, socket.gethostname()), place.state.parent)
+        if isinstance(rule := look_up(place.root, me), Theirs):
+            raise elsewhere(place.root, me, rule.host)
     wanted = (await read_one(place.root, path, _watch_config(place))).digest
     give_up = clock.monotonic() + SEEN_WITHIN_S
     async with AsyncExitStack() as stack:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -119,11 +120,16 @@ def only_here(app: App) -> None:
     """
     rule = host_rule(app.paths.root, app.me, now=clock.utc())
     if isinstance(rule, Theirs):
-        raise UsageError(
-            f"{rule.host.described(app.me)} answers in {app.paths.root}, as its {WORKSPACE_FILE} says; "
-            f"`rlmwatch run --take-over {app.paths.root}` moves it to {app.host}"
-        )
+        raise elsewhere(app.paths.root, app.me, rule.host)
     app.folder_lock.take()
+
+
+def elsewhere(root: Path, me: Host, other: Host) -> UsageError:
+    """Return the error that says that *other* answers in *root*, and not this machine, *me*."""
+    return UsageError(
+        f"{other.described(me)} answers in {root}, as its {WORKSPACE_FILE} says; "
+        f"`rlmwatch run --take-over {root}` moves it to {me.name}"
+    )
 
 
 def _nobody_here(app: App) -> None:

@@ -249,6 +249,45 @@ def test_answer_takes_its_own_file_over_and_gives_the_folder_back(home: Home, pr
     never.set()
 
 
+COMMANDS = {
+    "answer": ("answer", "slow_input.txt"),
+    "submit": ("submit", "--wait", "slow", "--workspace", "."),
+    "once": ("run", "--once", "."),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_whatever_command_answers_gives_the_folder_to_a_daemon(
+    home: Home, provider: OpenAIServer, brain: Brain, command: str
+):
+    """A daemon that starts beside a command gets the folder and goes on with the run; the command tells its answer."""
+    never = threading.Event()
+    brain.on("slow", Reply("cut short", until=never), Reply("by the daemon"))
+    if command != "submit":
+        home.save("slow_input.txt", "slow")
+    places = {".": str(home.workspace), "slow_input.txt": str(home.workspace / "slow_input.txt")}
+    process = home.start("-m", "rlmwatch", *(places.get(word, word) for word in COMMANDS[command]))
+    provider.wait_for_calls(1)
+    with home.daemon() as daemon:
+        daemon.wait("answer.written" if command != "submit" else "run.started")
+        said, errors = process.communicate(timeout=60)
+    if command == "once":
+        assert (process.wait(), "1 waiting" in errors) == (1, True), errors
+    else:
+        assert (process.wait(), said) == (0, "by the daemon\n"), errors
+    assert provider.count == 2
+    never.set()
+
+
+def test_answer_where_another_machine_answers_says_so(home: Home):
+    """Beside a daemon that stands by, `answer` says who answers, and does not wait."""
+    home.save("rlmwatch.toml", 'host = "laptop#0badf00d"\n')
+    home.save("a_input.txt", "hello")
+    with home.daemon():
+        done = home.cli("answer", str(home.workspace / "a_input.txt"))
+    assert (done.returncode, "laptop answers in" in done.stderr) == (2, True), done.stderr
+
+
 # Row 16: Ctrl+C
 
 
