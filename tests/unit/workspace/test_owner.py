@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,9 +136,11 @@ def test_workspace_id_is_a_file_name(tmp_path, name):
 
 
 HOLDS_THE_FOLDER = """
-import pathlib, sys
+import os, pathlib, sys
 from rlmwatch.workspace.owner import FolderLock
-lock = FolderLock(pathlib.Path(sys.argv[1]), "den", "2026-11-23T09:15:02.000Z", sys.argv[2] == "serves")
+root, how, user = sys.argv[1:]
+os.setresuid(int(user), int(user), int(user))
+lock = FolderLock(pathlib.Path(root), "den", "2026-11-23T09:15:02.000Z", how == "serves")
 lock.take()
 print("held", flush=True)
 sys.stdin.read()
@@ -144,9 +148,9 @@ sys.stdin.read()
 
 
 @contextmanager
-def held_elsewhere(root, how="serves"):
+def held_elsewhere(root, how="serves", user=None):
     """Have another process hold the folder *root*."""
-    command = [sys.executable, "-c", HOLDS_THE_FOLDER, str(root), how]
+    command = [sys.executable, "-c", HOLDS_THE_FOLDER, str(root), how, str(os.getuid() if user is None else user)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
         try:
@@ -174,6 +178,17 @@ def test_a_folder_is_held_against_every_other_process_of_the_machine(tmp_path):
     lock.take()  # a process that was killed holds nothing
     lock.release()
     lock.release()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_a_folder_is_held_against_other_users():
+    """A process of another user holds the folder too, and the one that is turned away learns whose it is."""
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        with held_elsewhere(folder, user=nobody.pw_uid) as process, pytest.raises(WorkspaceBusy) as told:
+            _folder(Path(folder)).take()
+    assert f"process {process.pid} of the user nobody on den" in str(told.value)
 
 
 def test_the_folders_lock_leaves_nothing_and_keeps_no_disk_mounted(tmp_path):
