@@ -30,7 +30,7 @@ def again(file: Path, /) -> int:
     asyncio.run(_forget(place, path))
     # Opened for writing and closed, with nothing written: the event of a save, and the file stays as it is.
     os.close(os.open(place.root / path, os.O_WRONLY | os.O_NOFOLLOW))
-    if holder(place.state):
+    if holder(place.state, place.root):
         say(f"{path}: asked again")
     else:
         say(f"{path}: will be asked again when rlmwatch runs here next")

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from rlmwatch.cli.output import print_json, put, say
+from rlmwatch.cli.waiting import interruptible
 from rlmwatch.daemon.composition import App, Role
 from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.oneshot import Sketch, once, sketches
@@ -79,9 +80,12 @@ async def _serve(flags: _Flags) -> int:
 
 
 async def _once(flags: _Flags) -> int:
-    async with _app(flags, Role.ONE_SHOT) as app:
-        tally = await once(app, flags.options)
+    with interruptible() as leave:
+        async with _app(flags, Role.ONE_SHOT) as app:
+            tally = await once(app, flags.options, leave)
     say(f"{tally.answered} answered, {tally.failed} failed, {tally.waiting} waiting")
+    if leave.is_set():
+        raise KeyboardInterrupt
     return 1 if tally.failed or tally.waiting else 0
 
 

@@ -225,13 +225,14 @@ class QueueVerbs(Transactions[D], Queue):
         UPDATE runs SET status = 'pending', held_for = NULL,
             pinned = CASE WHEN EXISTS (SELECT 1 FROM calls WHERE calls.run_id = runs.run_id AND calls.state = 'done')
                           THEN pinned END
-        WHERE {mine}completed_at IS NULL AND status = 'held'
+        WHERE {mine}completed_at IS NULL AND status = 'held' AND conversation = COALESCE(:conversation, conversation)
         RETURNING *
     """)
 
     @override
-    async def release_held(self, *, now: str) -> list[Run]:
-        return await self._write(lambda db: _by_admission(all_runs(db, self._RELEASE_HELD)))
+    async def release_held(self, *, now: str, conversation: str | None = None) -> list[Run]:
+        of = {"conversation": conversation}
+        return await self._write(lambda db: _by_admission(all_runs(db, self._RELEASE_HELD, of)))
 
     _RECLAIM = Statement("""
         UPDATE runs SET status = 'pending'

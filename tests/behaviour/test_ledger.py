@@ -359,6 +359,16 @@ class LedgerSuite:
         assert await ledger.pending() == [released]
 
     @story
+    async def test_the_held_runs_of_one_conversation_are_released_alone(self, ledger):
+        """Who answers one file lets the runs of its conversation go on, and leaves all others held."""
+        mine = await in_status(ledger, RunStatus.HELD, "mine_input.txt")
+        other = await in_status(ledger, RunStatus.HELD, "other_input.txt")
+        released = await ledger.release_held(now=at(3), conversation="mine")
+        assert [run.run_id for run in released] == [mine.run_id]
+        assert (await ledger.get(other.run_id)).status is RunStatus.HELD
+        assert [run.run_id for run in await ledger.release_held(now=at(4))] == [other.run_id]
+
+    @story
     async def test_what_was_pinned_goes_with_the_release_unless_something_was_paid(self, ledger):
         """A model that a person fixes is asked in place of the frozen one, but where replies of that were paid for."""
         for number, (paid, kept) in enumerate(((False, None), (True, {"model": "gone"}))):
