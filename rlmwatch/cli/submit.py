@@ -176,9 +176,11 @@ def _material(place: WorkspacePaths, data: str | None) -> dict[str, str]:
     if data == STDIN:
         return {"data": _decoded(sys.stdin.buffer.read(), "standard input")}
     path = Path(data).expanduser()
-    if not path.exists():
-        raise UsageError(f"--data {data}: no such file")
-    resolved = path.resolve()
+    try:
+        resolved = path.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a NUL character
+        why = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or error
+        raise UsageError(f"--data {data}: {why}") from None
     if resolved != place.root and resolved.is_relative_to(place.root):
         return {"data_path": resolved.relative_to(place.root).as_posix()}
     if path.is_dir():

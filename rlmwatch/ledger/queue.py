@@ -363,6 +363,27 @@ class QueueVerbs(Transactions[D], Queue):
         asked = {"job_ids": json.dumps(list(job_ids)), "before": _JOB_FILE_BEFORE, "after": _JOB_FILE_AFTER}
         return await self._read(lambda db: {row["job_id"] for row in db.execute(self._UNKNOWN, asked)})
 
+    _STANDING = Statement(
+        """
+        SELECT asked.value AS job_id, runs.run_id, runs.status
+        FROM json_each(:job_ids) AS asked JOIN runs ON runs.seq = COALESCE(
+            (SELECT seq FROM runs WHERE run_id = asked.value),
+            (SELECT MAX(seq) FROM runs WHERE path = :before || asked.value || :after))
+        """,
+        postgres="""
+        SELECT asked.value AS job_id, runs.run_id, runs.status
+        FROM json_array_elements_text(:job_ids) AS asked (value) JOIN runs ON runs.seq = COALESCE(
+            (SELECT seq FROM runs WHERE {mine}run_id = asked.value),
+            (SELECT MAX(seq) FROM runs WHERE {mine}path = :before || asked.value || :after))
+        """,
+    )
+
+    @override
+    async def standing(self, job_ids: Collection[str]) -> dict[str, tuple[str, RunStatus]]:
+        asked = {"job_ids": json.dumps(list(job_ids)), "before": _JOB_FILE_BEFORE, "after": _JOB_FILE_AFTER}
+        rows = await self._read(lambda db: db.execute(self._STANDING, asked).fetchall())
+        return {row["job_id"]: (row["run_id"], RunStatus(row["status"])) for row in rows}
+
     _OPEN_IN = Statement("""
         SELECT * FROM runs INDEXED BY runs_open_in
         WHERE {mine}completed_at IS NULL AND conversation = :conversation

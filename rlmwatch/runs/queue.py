@@ -179,6 +179,10 @@ class Queue(Protocol):
         """Return those of *job_ids* that no run goes by (see `find`), in one look at the ledger."""
         ...
 
+    async def standing(self, job_ids: Collection[str]) -> dict[str, tuple[str, RunStatus]]:
+        """Return id and status of the runs that go by *job_ids* (see `find`), in one look at the ledger."""
+        ...
+
     async def open_in(self, conversation: str) -> list[Run]:
         """Return the runs of *conversation* that have not ended, in order of admission."""
         ...

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import math
 import warnings
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -41,6 +40,9 @@ if TYPE_CHECKING:
     import httpx
     from exa_py import AsyncExa
     from exa_py.api import Result, SearchResponse
+
+MOST_USD = 1e6
+"""A report of more for one search is not a sound one."""
 
 log = structlog.get_logger()
 
@@ -279,6 +281,6 @@ def _page(result: Result) -> Page:
 def _reported(answer: SearchResponse[Result], *, otherwise: float) -> float:
     """Return what Exa says that it cost, in US dollars; *otherwise* where it says nothing that can be believed."""
     total: object = answer.cost_dollars.total if answer.cost_dollars is not None else None
-    if isinstance(total, (int, float)) and not isinstance(total, bool) and math.isfinite(total) and total >= 0:
+    if isinstance(total, (int, float)) and not isinstance(total, bool) and 0 <= total <= MOST_USD:
         return float(total)
     return otherwise

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.options import Money, PositiveInt, ProviderName, RunOptions
+from rlmwatch.contract.options import Duration, Money, PositiveInt, ProviderName, RunOptions
 from rlmwatch.settings.providers import EMBEDDED, LOCAL, NAME, SHIPPED, is_variable_name, names, no_such
 
 WORKSPACE_KEYS = frozenset({"host", "ready_marker", "on_new_save", "keep_jobs_days", *Kind})
@@ -148,8 +148,8 @@ class ModelsSettings(_Table):
 
     path: Path | None = None
     detect_local: bool = True
-    idle_minutes: Money = 10
-    idle_timeout_s: Money = 120
+    idle_minutes: Duration = 10
+    idle_timeout_s: Duration = 120
     requests_per_minute: PositiveInt | None = None
     tokens_per_minute: PositiveInt | None = None
 
@@ -208,7 +208,7 @@ class Settings(BaseModel):
     host: str | None = None
     ready_marker: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     on_new_save: Literal["queue", "replace", "cancel"] = "queue"
-    keep_jobs_days: PositiveInt = 30
+    keep_jobs_days: Annotated[int, Field(gt=0, le=36_500)] = 30
     max_input_mb: Money = 10
 
     provider: ProviderName | None = None

@@ -707,6 +707,20 @@ class LedgerSuite:
         assert await ledger.unknown([]) == set()
 
     @story
+    async def test_how_many_runs_stand_is_told_in_one_go(self, ledger):
+        """Of many ids the ledger says which run goes by each, as `find` does, and how it stands."""
+        run = await admit(ledger, saved("chat"), now=at(0))
+        one = await admit(ledger, job("one"), now=at(1))
+        assert await ledger.standing([run.run_id, "a-job", "x", 'o"dd']) == {
+            run.run_id: (run.run_id, RunStatus.PENDING),
+            "a-job": (one.run_id, RunStatus.PENDING),
+        }
+        two = await admit(ledger, job("two"), now=at(2))  # other bytes under the same id: the newest counts
+        await ledger.cancel(one.run_id, "no", now=at(3))
+        assert await ledger.standing(["a-job"]) == {"a-job": (two.run_id, RunStatus.PENDING)}
+        assert await ledger.standing([]) == {}
+
+    @story
     async def test_the_open_runs_of_a_conversation_are_named_in_order(self, ledger):
         """What has not ended in a conversation is named, oldest first, whatever it waits for."""
         ended = await running(ledger, "first")
