@@ -24,6 +24,7 @@ from rlmwatch.contract.names import CancelRequest, InputName, Submission, classi
 from rlmwatch.errors import LedgerError, WorkspaceError
 from rlmwatch.runs.model import Save, Signature
 from rlmwatch.watch.mounts import remote
+from rlmwatch.watch.namesakes import Namesakes
 from rlmwatch.watch.observer import Fault, Observer, PathEvent
 from rlmwatch.watch.save_filter import Ports, SaveFilter, WatchConfig
 from rlmwatch.watch.scan import skipped
@@ -52,7 +53,7 @@ class Watcher:
         self.paused: str | None = None
         self._root = root
         self._ports = ports
-        self._filter = SaveFilter(config, ports)
+        self._filter = SaveFilter(config, ports, Namesakes(root))
         self._reader = SettledReader(root)
         self._signatures: dict[str, Signature] = {}  # of every input as it was read last; a walk compares with it
         self._wake = asyncio.Event()
@@ -103,6 +104,16 @@ class Watcher:
         """
         await self._begin()
         return [save async for save in self._unanswered() if save is not None]
+
+    async def under_its_name(self, save: Save) -> Save | None:
+        """
+        Return *save*, which somebody asked for, as other inputs of its name let it be (`SaveFilter.under_its_name`).
+
+        Raises:
+            LedgerError: What is known cannot be read, or a rename not be noted.
+        """
+        self._filter.knows(await self._ports.queue.known())
+        return await self._filter.under_its_name(save)
 
     async def until_at_rest(self) -> None:
         """Return as soon as `run` has answered for everything that was seen (see `at_rest`)."""
