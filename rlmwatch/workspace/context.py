@@ -16,7 +16,6 @@ turns them into text is `documents/reader.py`.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 
 from rlmwatch.contract.ignored import ignored
 from rlmwatch.contract.names import InputName, Ours, classify
+from rlmwatch.contract.secrets import secret_content, secret_name
 from rlmwatch.contract.text import decode
 from rlmwatch.errors import InputError
 from rlmwatch.workspace import safe_open
@@ -35,13 +35,7 @@ DOCUMENTS = frozenset({".pdf"})
 SHOWN_NAMES = 5
 """Names of passed-over files in a note; the rest is counted."""
 
-_SECRET_NAME = re.compile(
-    r"^(\.env(\..*)?|\.netrc|\.pgpass|\.npmrc|\.pypirc|\.git-credentials|id_(rsa|dsa|ecdsa|ed25519)|.*\.(pem|key|p12|pfx|"
-    r"keystore|jks|kdbx|ovpn|gpg|asc)|credentials(\.json|\.toml|\.ini)?|secrets?\.(json|toml|ya?ml|txt|env))$",
-    re.IGNORECASE,
-)
 _SECRET_FOLDER = frozenset({".ssh", ".gnupg", ".aws", ".git", ".kube", ".docker", ".config"})
-_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +196,10 @@ class _Reader:
             text = decode(raw)
         except InputError as error:
             raise InputError(f"context: {shown}: {error}") from None
-        if _PRIVATE_KEY.search(text):
-            raise InputError(f"context: {shown} holds a private key, and would be sent to a model; it is refused")
+        if secret_content(text):
+            raise InputError(
+                f"context: {shown} holds a private key or a password, and would be sent to a model; it is refused"
+            )
         self._texts[shown] = text
 
     def material(self, *, is_mapping: bool) -> FoundMaterial:
@@ -227,7 +223,7 @@ def _files(folder: Path) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
-        if entry.is_symlink() or entry.name in _SECRET_FOLDER or ignored(entry.name) is not None:
+        if entry.is_symlink() or entry.name.lower() in _SECRET_FOLDER or ignored(entry.name) is not None:
             continue
         if entry.is_dir():
             yield from _files(Path(entry.path))
@@ -237,7 +233,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _is_secret(path: Path, within: Path) -> bool:
     """Whether the name of *path*, or of a folder between it and *within*, is one that secrets have."""
-    return bool(_SECRET_NAME.match(path.name)) or bool(_SECRET_FOLDER & set(path.relative_to(within).parts))
+    return secret_name(path.name) or bool(_SECRET_FOLDER & {part.lower() for part in path.relative_to(within).parts})
 
 
 def by_path(context: Context, paths: Sequence[str]) -> Mapping[str, Any]:

@@ -200,7 +200,7 @@ def test_prices_are_read_once_a_day_and_kept(tmp_path):
             await asyncio.gather(second.refreshed(), second.refreshed(), first.refreshed())
             assert len(lists.heads) == 1
             kept = json.loads(file.read_text())
-            kept["asked_at"] = (datetime.fromisoformat(clock.utc()) - timedelta(hours=25)).isoformat()
+            kept["asked_at"] = (datetime.fromisoformat(clock.utc()) - timedelta(deadlines=25)).isoformat()
             file.write_text(json.dumps(kept))
             third = Published(endpoint(lists), file)
             await asyncio.gather(third.refreshed(), third.refreshed())
