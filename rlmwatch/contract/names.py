@@ -35,6 +35,9 @@ A file name holds 255 on nearly every file system; the longest that we add is
 `_session.json.corrupt-<time>`, some 40. A longer one would be answered, paid for, and then not stored.
 """
 
+STATUS_TEXT: Final = "rlmwatch_status.txt"
+"""At the workspace's root: who answers there, where several machines share it."""
+
 _IN_JOBS: Final = f"{JOBS}/"
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
@@ -160,7 +163,7 @@ def classify(path: str) -> Name:
         return _of_a_job(path)
     if path.endswith(_INPUT_ENDINGS):
         return _input(path)
-    if path.endswith(_OUR_ENDINGS) or (".corrupt-" in path and _MOVED_ASIDE.search(path)):
+    if path.endswith(_OUR_ENDINGS) or path == STATUS_TEXT or (".corrupt-" in path and _MOVED_ASIDE.search(path)):
         return Ours(path)
     return Other(path)
 

@@ -86,6 +86,7 @@ class Supervisor:
         on_published: Is given each ended run whose files are written.
         grace_s: Seconds that running calls get to end on a stop.
         answered, unanswered: How many runs were published since the start, with an answer and without.
+        only: The one conversation that is worked on, for a command that answers one file; None for all.
     """
 
     ledger: Queue
@@ -101,6 +102,7 @@ class Supervisor:
     grace_s: float = GRACE_S
     answered: int = 0
     unanswered: int = 0
+    only: str | None = None
     _waiting: dict[str, Run] = field(default_factory=dict)
     _active: dict[str, ActiveRun] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -121,17 +123,20 @@ class Supervisor:
         await self.release_held()
         for run in await self.ledger.pending():
             self._left_over.add(run.run_id)
-            if run.run_id not in self._active:
+            if run.run_id not in self._active and self._is_ours(run):
                 self._waiting[run.run_id] = run
-        for run in await self.ledger.unpublished():
+        for run in filter(self._is_ours, await self.ledger.unpublished()):
             log.info("run.publishing_again", run=run.run_id, path=run.path)
             self._left_over.add(run.run_id)
             self.publish(run)
         self._wake.set()
 
+    def _is_ours(self, run: Run) -> bool:
+        return self.only in (None, run.conversation)
+
     async def release_held(self) -> None:
         """Let runs go on that waited for a person to fix something."""
-        for run in await self.ledger.release_held(now=self.utc()):
+        for run in await self.ledger.release_held(now=self.utc(), conversation=self.only):
             log.info("run.released", run=run.run_id, path=run.path)
             self._waiting[run.run_id] = run
         self._wake.set()
@@ -153,6 +158,7 @@ class Supervisor:
         new = admission.run
         if new is None:
             return
+        self._left_over.discard(new.run_id)  # where `recover` found it pending
         self.crash_at("run.admitted")
         if new.status.ended:
             self.publish(new)

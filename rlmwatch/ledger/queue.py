@@ -225,13 +225,14 @@ class QueueVerbs(Transactions[D], Queue):
         UPDATE runs SET status = 'pending', held_for = NULL,
             pinned = CASE WHEN EXISTS (SELECT 1 FROM calls WHERE calls.run_id = runs.run_id AND calls.state = 'done')
                           THEN pinned END
-        WHERE {mine}completed_at IS NULL AND status = 'held'
+        WHERE {mine}completed_at IS NULL AND status = 'held' AND conversation = COALESCE(:conversation, conversation)
         RETURNING *
     """)
 
     @override
-    async def release_held(self, *, now: str) -> list[Run]:
-        return await self._write(lambda db: _by_admission(all_runs(db, self._RELEASE_HELD)))
+    async def release_held(self, *, now: str, conversation: str | None = None) -> list[Run]:
+        of = {"conversation": conversation}
+        return await self._write(lambda db: _by_admission(all_runs(db, self._RELEASE_HELD, of)))
 
     _RECLAIM = Statement("""
         UPDATE runs SET status = 'pending'
@@ -361,6 +362,27 @@ class QueueVerbs(Transactions[D], Queue):
     async def unknown(self, job_ids: Collection[str]) -> set[str]:
         asked = {"job_ids": json.dumps(list(job_ids)), "before": _JOB_FILE_BEFORE, "after": _JOB_FILE_AFTER}
         return await self._read(lambda db: {row["job_id"] for row in db.execute(self._UNKNOWN, asked)})
+
+    _STANDING = Statement(
+        """
+        SELECT asked.value AS job_id, runs.run_id, runs.status
+        FROM json_each(:job_ids) AS asked JOIN runs ON runs.seq = COALESCE(
+            (SELECT seq FROM runs WHERE run_id = asked.value),
+            (SELECT MAX(seq) FROM runs WHERE path = :before || asked.value || :after))
+        """,
+        postgres="""
+        SELECT asked.value AS job_id, runs.run_id, runs.status
+        FROM json_array_elements_text(:job_ids) AS asked (value) JOIN runs ON runs.seq = COALESCE(
+            (SELECT seq FROM runs WHERE {mine}run_id = asked.value),
+            (SELECT MAX(seq) FROM runs WHERE {mine}path = :before || asked.value || :after))
+        """,
+    )
+
+    @override
+    async def standing(self, job_ids: Collection[str]) -> dict[str, tuple[str, RunStatus]]:
+        asked = {"job_ids": json.dumps(list(job_ids)), "before": _JOB_FILE_BEFORE, "after": _JOB_FILE_AFTER}
+        rows = await self._read(lambda db: db.execute(self._STANDING, asked).fetchall())
+        return {row["job_id"]: (row["run_id"], RunStatus(row["status"])) for row in rows}
 
     _OPEN_IN = Statement("""
         SELECT * FROM runs INDEXED BY runs_open_in

@@ -125,10 +125,11 @@ class Queue(Protocol):
         """Put the RUNNING run aside until `release_held`; None if this attempt no longer owns it."""
         ...
 
-    async def release_held(self, *, now: str) -> list[Run]:
+    async def release_held(self, *, now: str, conversation: str | None = None) -> list[Run]:
         """
         Make every HELD run pending again (a restart or a reload may have removed the cause), in order of admission.
 
+        Where a *conversation* is given, only its runs.
         The frozen values go where no reply is in its journal: they may name the very model that was wrong.
         """
         ...
@@ -176,6 +177,10 @@ class Queue(Protocol):
 
     async def unknown(self, job_ids: Collection[str]) -> set[str]:
         """Return those of *job_ids* that no run goes by (see `find`), in one look at the ledger."""
+        ...
+
+    async def standing(self, job_ids: Collection[str]) -> dict[str, tuple[str, RunStatus]]:
+        """Return id and status of the runs that go by *job_ids* (see `find`), in one look at the ledger."""
         ...
 
     async def open_in(self, conversation: str) -> list[Run]:

@@ -350,7 +350,7 @@ class LedgerSuite:
 
     @story
     async def test_a_held_run_says_why_until_it_is_released(self, ledger):
-        """A run without a key is kept, says what it waits for, and is pending again once the cause may be mended."""
+        """A run without a key is kept, says what it waits for, and is pending again once the cause may be fixed."""
         run = await in_status(ledger, RunStatus.HELD, "chat_input.txt")
         assert (run.status, run.held_for) == (RunStatus.HELD, "no key")
         assert await ledger.pending() == []
@@ -359,8 +359,18 @@ class LedgerSuite:
         assert await ledger.pending() == [released]
 
     @story
+    async def test_the_held_runs_of_one_conversation_are_released_alone(self, ledger):
+        """Who answers one file lets the runs of its conversation go on, and leaves all others held."""
+        mine = await in_status(ledger, RunStatus.HELD, "mine_input.txt")
+        other = await in_status(ledger, RunStatus.HELD, "other_input.txt")
+        released = await ledger.release_held(now=at(3), conversation="mine")
+        assert [run.run_id for run in released] == [mine.run_id]
+        assert (await ledger.get(other.run_id)).status is RunStatus.HELD
+        assert [run.run_id for run in await ledger.release_held(now=at(4))] == [other.run_id]
+
+    @story
     async def test_what_was_pinned_goes_with_the_release_unless_something_was_paid(self, ledger):
-        """A model that a person mends is asked in place of the frozen one, but where replies of that were paid for."""
+        """A model that a person fixes is asked in place of the frozen one, but where replies of that were paid for."""
         for number, (paid, kept) in enumerate(((False, None), (True, {"model": "gone"}))):
             run = await running(ledger, "1", f"{number}_input.txt")
             await ledger.freeze(run.run_id, 1, {"model": "gone"})
@@ -695,6 +705,20 @@ class LedgerSuite:
         await admit(ledger, job("one"), now=at(1))
         assert await ledger.unknown([run.run_id, "a-job", "x", "a-jo", 'o"dd']) == {"x", "a-jo", 'o"dd'}
         assert await ledger.unknown([]) == set()
+
+    @story
+    async def test_how_many_runs_stand_is_told_in_one_go(self, ledger):
+        """Of many ids the ledger says which run goes by each, as `find` does, and how it stands."""
+        run = await admit(ledger, saved("chat"), now=at(0))
+        one = await admit(ledger, job("one"), now=at(1))
+        assert await ledger.standing([run.run_id, "a-job", "x", 'o"dd']) == {
+            run.run_id: (run.run_id, RunStatus.PENDING),
+            "a-job": (one.run_id, RunStatus.PENDING),
+        }
+        two = await admit(ledger, job("two"), now=at(2))  # other bytes under the same id: the newest counts
+        await ledger.cancel(one.run_id, "no", now=at(3))
+        assert await ledger.standing(["a-job"]) == {"a-job": (two.run_id, RunStatus.PENDING)}
+        assert await ledger.standing([]) == {}
 
     @story
     async def test_the_open_runs_of_a_conversation_are_named_in_order(self, ledger):

@@ -194,6 +194,24 @@ def test_4_a_held_run_goes_on_when_its_cause_is_mended(tmp_path):
     asyncio.run(scenario())
 
 
+def test_of_one_conversation_alone_what_an_earlier_process_left_goes_on(tmp_path):
+    """Who answers one file takes over its conversation, in the order of its saves, and nothing of any other."""
+
+    async def scenario():
+        async with program(tmp_path, ["first", "second"]) as here:
+            await here.save("a", "one")
+            await here.save("b", "another's")
+            await here.save("a", "two")
+            here.supervisor._waiting.clear()  # admitted by a process that is gone
+            here.supervisor.only = "a"
+            await here.supervisor.recover()
+            await here.supervisor.until_idle()
+            assert [request.messages[-1].content for request in here.model.requests] == ["one", "two"]
+            assert [run.conversation for run in await here.ledger.pending()] == ["b"]
+
+    asyncio.run(scenario())
+
+
 def test_4_what_others_had_reserved_holds_a_run_no_longer_than_they_last(tmp_path):
     """A ceiling that only reservations reach stops a run until one of them is settled; nobody needs to do anything."""
 

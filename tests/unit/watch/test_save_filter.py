@@ -163,7 +163,7 @@ def test_a_missing_marker_is_not_noted(gate: SaveFilter, around: Surroundings):
 
 
 def test_what_a_person_must_mend_is_a_run_too(gate: SaveFilter, around: Surroundings):
-    """A file that is no text makes one run that has failed, so that the person is told once."""
+    """A file that is not text makes one run that has failed, so that the person is told once."""
     assert offer(gate, b"\xe9t\xe9\n")
     assert not offer(gate, b"\xe9t\xe9\n")
     assert around.queue.runs[0].result is not None
