@@ -273,7 +273,7 @@ class Watcher:
             match found:
                 case Content() as content:
                     try:
-                        save = await self._filter.open(path, content)
+                        save = await self._filter.open(path, content, at_start=True)
                     except WorkspaceError as error:  # `run` offers it again
                         log.error("save.not_admitted", path=path, reason=str(error), done="will be tried again")  # noqa: TRY400
                     else:
