@@ -31,9 +31,11 @@ from rlmwatch.workspace import safe_open
 MAX_CONTEXT_BYTES = 200_000_000
 """Of all files together: twice the largest context that the sandbox was measured with."""
 DOCUMENTS = frozenset({".pdf"})
-"""Endings of files that are no text, and are turned into text by a confined process (`documents/`)."""
+"""Endings of files that are not text, and are turned into text by a confined process (`documents/`)."""
 SHOWN_NAMES = 5
 """Names of passed-over files in a note; the rest is counted."""
+SHOWN_CHARS = 200
+"""Of a path in an error: longer ones are mistakes, and would hide what is wrong with them."""
 
 _SECRET_FOLDER = frozenset({".ssh", ".gnupg", ".aws", ".git", ".kube", ".docker", ".config"})
 
@@ -93,7 +95,7 @@ class FoundMaterial:
         if passed:
             names = ", ".join(passed[:SHOWN_NAMES])
             more = f" and {len(passed) - SHOWN_NAMES} more" if len(passed) > SHOWN_NAMES else ""
-            notes = (f"passed over in the context, no text or like a secret: {names}{more}",)
+            notes = (f"passed over in the context, not text or like a secret: {names}{more}",)
         if not texts and not self.is_mapping:
             return Context(None, notes)
         if len(texts) == 1 and not self.is_mapping:
@@ -117,18 +119,34 @@ def read_context(
     else:
         wanted = [_named(root, name, path) for path in paths]
     for path in wanted:
-        reader.add(path, path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
+        shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+        try:
+            reader.add(path, shown)
+        except (OSError, RuntimeError) as error:  # before Python 3.13 a loop of links is a RuntimeError
+            raise InputError(f"context: {_short(shown)}: {getattr(error, 'strerror', None) or error}") from None
     return reader.material(is_mapping=len(wanted) > 1)
 
 
 def _named(root: Path, name: InputName | None, path: str) -> Path:
     """Return where *path* of the front matter is: beside the input, else from the root."""
-    beside = (root / name.path).parent / path if name else root / path
-    found = beside if beside.exists() else root / path
-    if not found.exists():
-        raise InputError(f"context: {path}: no such file or folder, neither beside the input nor in the workspace")
+    if "\0" in path:
+        raise InputError(f"context: {_short(path)}: no path holds a NUL character")
+    try:
+        beside = (root / name.path).parent / path if name else root / path
+        found = beside if beside.exists() else root / path
+        there = found.exists()
+    except OSError as error:
+        raise InputError(f"context: {_short(path)}: {error.strerror or error}") from None
+    if not there:
+        raise InputError(
+            f"context: {_short(path)}: no such file or folder, neither beside the input nor in the workspace"
+        )
     # Cleaned by text: links are resolved, and judged, later.
     return Path(os.path.normpath(found))
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= SHOWN_CHARS else f"{path[:SHOWN_CHARS]}… ({len(path)} characters)"
 
 
 class _Reader:

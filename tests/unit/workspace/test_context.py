@@ -1,5 +1,7 @@
 """workspace/context.py: the rules at its top."""
 
+import os
+
 import pytest
 
 from rlmwatch.contract.names import input_name
@@ -81,7 +83,7 @@ def test_3_a_private_key_is_refused_by_its_content(root):
 
 
 def test_4_a_folder_is_a_mapping_without_hidden_files_links_and_our_own(root):
-    """The data folder's texts by their path; what is no text is named in the notes."""
+    """The data folder's texts by their path; what is not text is named in the notes."""
     put(
         root,
         {
@@ -133,3 +135,23 @@ def test_a_named_document_that_cannot_be_read_is_an_error(root):
     assert found.context({"notes/a.pdf": "its text"}).value == "its text"
     with pytest.raises(InputError, match="broken"):
         found.context({"notes/a.pdf": InputError("broken")})
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("x" * 5_000, "File name too long"),
+        ("a/" * 3_000, "File name too long"),
+        ("a\0b", "NUL"),
+        ("loop/x", "no such file or folder"),
+        ("file.txt/below", "no such file or folder"),
+    ],
+)
+def test_1_a_path_that_cannot_be_one_is_the_persons_matter(root, path, says):
+    """What no file can be called is an error in short words, in `context:` and `data_path` alike."""
+    put(root, {"file.txt": "x"})
+    (root / "loop").symlink_to("loop")
+    for name in (NAME, None):
+        with pytest.raises(InputError, match=says) as refused:
+            read_context(root, name, [path])
+        assert len(str(refused.value)) < 400
