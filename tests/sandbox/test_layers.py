@@ -172,6 +172,8 @@ def test_what_runs_in_the_sandbox_is_the_standard_library_alone():
     halves = {"zygote", "worker", "lockdown", "frames", "seccomp", "cell", "channel", "names", "kernel"}
     assert set(told[0].split()) == {
         "rlmwatch",
+        "rlmwatch.contract",
+        "rlmwatch.contract.structure",  # pure, and standard library only
         "rlmwatch.sandbox",
         "rlmwatch.sandbox.guest",
         *(f"rlmwatch.sandbox.guest.{name}" for name in halves),
