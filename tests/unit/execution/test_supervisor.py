@@ -568,12 +568,12 @@ def test_nothing_is_kept_of_an_ended_run(tmp_path):
     async def scenario():
         async with program(tmp_path, lambda request: f"re: {request.messages[-1].content}") as here:
             for number in range(5):
-                await here.save(f"c{number % 2}", f"q{number}")
+                await here.save(f"c{number % 2}", f"of ended run {number}")
             await here.supervisor.until_idle()
             await here.supervisor.close()
             assert (here.supervisor.answered, here.supervisor.unanswered) == (5, 0)
             gc.collect()
-            kept = [each for each in gc.get_objects() if isinstance(each, Run) and each.prompt.startswith("q")]
+            kept = [each for each in gc.get_objects() if isinstance(each, Run) and each.prompt.startswith("of ended run")]
             assert kept == []
 
     asyncio.run(scenario())
