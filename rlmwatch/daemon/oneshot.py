@@ -104,6 +104,7 @@ async def answer(app: App, path: str, leave: asyncio.Event) -> Run:
         raise UsageError(app.config.no_model_reason)
     only_here(app)
     save = await read_one(app.paths.root, path, app.watcher.config)
+    save = await app.watcher.under_its_name(save) or save
     if save.kind not in app.supervisor.kinds:
         raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
     admission = await _admit(app, save)

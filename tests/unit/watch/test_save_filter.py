@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from memory_queue import Surroundings
 
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.names import input_name
 from rlmwatch.contract.text import digest
 from rlmwatch.errors import LedgerError
 from rlmwatch.runs.model import Signature
 from rlmwatch.runs.queue import Known
+from rlmwatch.watch.namesakes import Namesakes
 from rlmwatch.watch.save_filter import MOMENT_S, SaveFilter, WatchConfig
 from rlmwatch.workspace.snapshot import Content
 
@@ -36,8 +39,8 @@ def around() -> Surroundings:
 
 
 @pytest.fixture
-def gate(around: Surroundings) -> SaveFilter:
-    return SaveFilter(WatchConfig(), around.ports())
+def gate(around: Surroundings, tmp_path: Path) -> SaveFilter:
+    return SaveFilter(WatchConfig(), around.ports(), Namesakes(tmp_path))
 
 
 def test_a_save_becomes_a_run_and_is_told(gate: SaveFilter, around: Surroundings):
@@ -182,3 +185,63 @@ def test_only_inputs_are_offered(gate: SaveFilter):
     """A name that is no input's is a fault of ours, not a save."""
     with pytest.raises(ValueError, match="not an input"):
         offer(gate, b"hello\n", "notes.txt")
+
+
+NFD, NFC = "cafe\u0301_input.txt", "caf\u00e9_input.txt"
+
+
+def save(gate: SaveFilter, root: Path, path: str, raw: bytes) -> bool:
+    """Write *path*; return whether a run came of it."""
+    (root / path).write_bytes(raw)
+    return offer(gate, raw, path)
+
+
+@pytest.mark.parametrize(("before", "after"), [(NFD, NFC), (NFC, NFD), ("Exa_input.txt", "exa_input.TXT")])
+def test_a_name_that_is_written_otherwise_is_not_asked_again(
+    gate: SaveFilter, around: Surroundings, tmp_path: Path, before: str, after: str
+):
+    """A rename that changes only letter case or normal form asks nothing again, there and back; a new text is asked."""
+    assert save(gate, tmp_path, before, b"one\n")
+    (tmp_path / before).rename(tmp_path / after)
+    assert not offer(gate, b"one\n", after)
+    assert save(gate, tmp_path, after, b"two\n")
+    (tmp_path / after).rename(tmp_path / before)
+    assert not offer(gate, b"two\n", before)
+    assert save(gate, tmp_path, before, b"one\n")
+    assert around.queue.prompts() == ["one\n", "two\n", "one\n"]
+
+
+def test_a_rename_while_no_daemon_ran_is_not_asked_again(gate: SaveFilter, around: Surroundings, tmp_path: Path):
+    """What the ledger knows under the old spelling is known under the new one, also after a restart."""
+    (tmp_path / NFC).write_bytes(b"one\n")
+    gate.knows({NFD: Known(digest(b"one\n"), None)})
+    assert not offer(gate, b"one\n", NFC)
+    assert around.queue.inputs[NFC].digest == digest(b"one\n")
+    restarted = SaveFilter(WatchConfig(), around.ports(), Namesakes(tmp_path))
+    restarted.knows(around.queue.inputs)
+    assert not offer(restarted, b"one\n", NFC)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"), [(NFD, NFC), ("Exa_input.txt", "exa_input.txt"), ("A_job_input.txt", "a_Job_input.TXT")]
+)
+def test_of_two_that_differ_only_in_spelling_the_older_keeps_the_name(
+    gate: SaveFilter, around: Surroundings, tmp_path: Path, older: str, newer: str
+):
+    """The newer of two is told, and never asked, also after a restart; the older goes on as before."""
+    assert save(gate, tmp_path, older, b"old\n")
+    name = input_name(older)
+    assert name is not None
+    (tmp_path / name.output).write_text("answer")
+    for gate_now in (gate, SaveFilter(WatchConfig(), around.ports(), Namesakes(tmp_path))):
+        gate_now.knows(dict(sorted(around.queue.inputs.items(), reverse=newer > older)))
+        assert save(gate_now, tmp_path, newer, f"new {gate_now is gate}\n".encode())
+        refused = around.queue.runs[-1]
+        assert refused.result is not None
+        assert older in (refused.result.error or "")
+        assert refused.prompt == ""
+        assert save(gate_now, tmp_path, older, f"old {gate_now is gate}\n".encode())
+        assert around.queue.runs[-1].result is None
+    (tmp_path / older).unlink()
+    assert save(gate, tmp_path, newer, b"new, alone\n")
+    assert around.queue.runs[-1].result is None
