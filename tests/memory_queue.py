@@ -92,7 +92,7 @@ class Answered:
     digests: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    async def __call__(self, name: InputName, digest: str, *, known: bool) -> Shown:
+    async def __call__(self, name: InputName, digest: str, *, known: bool, wait: bool) -> Shown:
         self.asked.append(name.path)
         return Shown(self.digests.get(name.path) == digest, 0)
 

@@ -82,16 +82,18 @@ class FolderHistory:
         if self._reading is not None:
             self._reading.cancel()
 
-    async def shows(self, name: InputName, digest: str, *, known: bool) -> Shown:
+    async def shows(self, name: InputName, digest: str, *, known: bool, wait: bool = True) -> Shown:
         """
         Return what the folder shows of the bytes *digest* of *name*.
 
-        Waits for the status files only where the ledger does not know the path and nothing beside it says enough.
+        The status files are asked too, once they are read; waited for only where the ledger does not know the path and
+        nothing beside it says enough.
 
         Args:
             name: The input.
             digest: Of its bytes.
             known: Whether the ledger knows the path.
+            wait: Whether to wait for the status files at all.
 
         Raises:
             WorkspaceError, LedgerError: It cannot be known now.
@@ -101,7 +103,7 @@ class FolderHistory:
         answered = last is not None and last.digest == digest
         number = max((turn.number for turn in turns), default=0)
         newest = None
-        if self._has_read() or not (known or answered):
+        if self._has_read() or (wait and not (known or answered)):
             newest = (await self._strangers()).newest.get(well_formed(name.path))
         if newest is not None:
             number = max(number, newest.number)

@@ -91,9 +91,9 @@ class Shown(Protocol):
 class Shows(Protocol):
     """Asks the conversation's own files about the bytes *digest* of an input, whose path the ledger knows or not."""
 
-    async def __call__(self, name: InputName, digest: str, *, known: bool) -> Shown:
+    async def __call__(self, name: InputName, digest: str, *, known: bool, wait: bool) -> Shown:
         """
-        Return what they show.
+        Return what they show. Without *wait*, what takes long to read is left out while it is not read yet.
 
         Raises:
             WorkspaceError, LedgerError: They cannot be read now.
@@ -147,11 +147,16 @@ class SaveFilter:
         """Whether *save* is, as far as is known here, not the one admitted last on its path."""
         return self._digests.get(save.path) != save.digest
 
-    async def open(self, path: str, content: Content) -> Save | None:
+    async def open(self, path: str, content: Content, *, at_start: bool = False) -> Save | None:
         """
         Return *content* of the input *path* as a save; None where rules 1 to 3 are against it. Admits nothing.
 
         A refusal is logged, and noted in the ledger where it holds for good.
+
+        Args:
+            path: The input.
+            content: All of it.
+            at_start: Whether it may have been there long before this program.
 
         Raises:
             ValueError: *path* is not an input's.
@@ -171,7 +176,9 @@ class SaveFilter:
             return None
         if (save := await self.under_its_name(read)) is None:
             return None
-        shown = await self._ports.shows(name, save.digest, known=path in self._digests)
+        # A file that was written just now is no old question: it need not wait until all status files are read.
+        wait = at_start or _brought(content.signature)
+        shown = await self._ports.shows(name, save.digest, known=path in self._digests, wait=wait)
         if shown.answered and self._is_another(save) and not await self._changes_soon(save, shown.number):
             await self._note(path, Known(save.digest, content.signature))
             self._brought.pop(path, None)

@@ -29,7 +29,7 @@ from rlmwatch.watch.observer import Fault, Observer, PathEvent
 from rlmwatch.watch.save_filter import Ports, SaveFilter, WatchConfig
 from rlmwatch.watch.scan import skipped
 from rlmwatch.watch.settled_reader import SettledReader
-from rlmwatch.watch.walk import WHILE_UP, Walk, report, report_unwatched, walk
+from rlmwatch.watch.walk import WHILE_UP, Walk, report, report_too_deep, report_unwatched, walk
 from rlmwatch.workspace.snapshot import Absent, Content, NotAFile, Unreadable
 
 log = structlog.get_logger()
@@ -65,6 +65,7 @@ class Watcher:
         self._folders: set[str] = set()
         self._unlisted: set[str] = set()
         self._mounts = Mounts(root)
+        self._too_deep = False  # some folders are, and that was said
         self._remote: str | None = None
         self._unwatched = 0
         self._begun_anew = False  # since watches were found missing
@@ -218,6 +219,9 @@ class Watcher:
             if found.name.path not in self._reader:
                 self._reader.changed(found.name.path, PathEvent.WRITING, now=clock.monotonic())
         report(result, self._reason if whole else "folder", known=self._unlisted)
+        if result.too_deep and not self._too_deep:
+            report_too_deep(result)
+        self._too_deep = bool(result.too_deep or (self._too_deep and not whole))
         if whole:
             self._unlisted = {folder.path for folder in result.unlisted}
             await self._after_whole_walk(result)
@@ -269,7 +273,7 @@ class Watcher:
             match found:
                 case Content() as content:
                     try:
-                        save = await self._filter.open(path, content)
+                        save = await self._filter.open(path, content, at_start=True)
                     except WorkspaceError as error:  # `run` offers it again
                         log.error("save.not_admitted", path=path, reason=str(error), done="will be tried again")  # noqa: TRY400
                     else:

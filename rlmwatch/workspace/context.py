@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlmwatch.contract.ignored import ignored
+from rlmwatch.contract.ignored import ignored, too_deep
 from rlmwatch.contract.names import InputName, Ours, classify
 from rlmwatch.contract.secrets import secret_content, secret_name
 from rlmwatch.contract.text import decode
@@ -173,7 +173,7 @@ class _Reader:
             )
         if resolved.is_dir():
             self._folder = True
-            for file in _files(resolved):
+            for file in _files(resolved, shown.rstrip("/")):
                 inner = f"{shown.rstrip('/')}/{file.relative_to(resolved).as_posix()}"
                 self._add_found(file, inner, within)
         elif _is_secret(resolved, within):
@@ -236,21 +236,22 @@ class _TooMuch(InputError):
     """The material is larger than a run may have: an error also where the file was only found in a folder."""
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the plain files below *folder* in order of their names: no links, nothing hidden, nothing of ours."""
-    to_do = [folder]  # no recursion: folders may be nested more deeply than Python's calls
-    while to_do:
-        path = to_do.pop()
-        if path is not folder and not path.is_dir():
-            yield path
+def _files(folder: Path, shown: str) -> Iterator[Path]:
+    """
+    Yield the plain files below *folder* in order of their names: no links, nothing hidden, nothing of ours.
+
+    A folder that is too deep (its path as *shown*) is yielded itself: it cannot be read, so it is passed over.
+    """
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        if entry.is_symlink() or entry.name.lower() in _SECRET_FOLDER or ignored(entry.name) is not None:
             continue
-        with os.scandir(path) as entries:
-            found = sorted(entries, key=lambda entry: entry.name, reverse=True)
-        for entry in found:
-            if entry.is_symlink() or entry.name.lower() in _SECRET_FOLDER or ignored(entry.name) is not None:
-                continue
-            if entry.is_dir() or (entry.is_file() and not isinstance(classify(entry.name), Ours)):
-                to_do.append(Path(entry.path))
+        if entry.is_dir():
+            inner = f"{shown}/{entry.name}"
+            yield from [Path(entry.path)] if too_deep(inner) else _files(Path(entry.path), inner)
+        elif entry.is_file() and not isinstance(classify(entry.name), Ours):
+            yield Path(entry.path)
 
 
 def _is_secret(path: Path, within: Path) -> bool:

@@ -1,5 +1,5 @@
 """
-Saves of one conversation on several machines, whose clocks jump, beside a list in the order in which they were made.
+Saves of one conversation on two machines, whose clocks jump, beside a list in the order in which they were made.
 
 The folder, its files, each machine's ledger and the rule of what came later are real; whoever is at work admits, ends
 and publishes in any order that a daemon may, late ones included.
@@ -29,7 +29,7 @@ from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.publish import publish
 from rlmwatch.workspace.status import DaemonProcess
 
-HOSTS = ("desk", "laptop", "pi")
+HOSTS = ("desk", "pi")
 NAME = input_name("a_input.txt")
 
 
@@ -85,11 +85,11 @@ class SaveOrder(RuleBasedStateMachine):
         self.host.left_over = {run.run_id for run in (*self.host.waiting, *self.host.unpublished)}
         self.loop.run(self.history.shows(input_name("b_input.txt"), "", known=False))  # until it has read
 
-    @rule(name=st.sampled_from(HOSTS), days=st.sampled_from([-20_000, -400, -1, 1, 400, 20_000]))
+    @rule(name=st.sampled_from(HOSTS), days=st.sampled_from([-20_000, -1, 400]))
     def jump(self, name: str, days: int) -> None:
         """The clock of a machine is set."""
         year = (self.hosts[name].clock + timedelta(days=days)).year
-        if 1970 <= year <= 2100:
+        if year >= 1970:
             self.hosts[name].clock += timedelta(days=days)
 
     @rule()
@@ -115,6 +115,23 @@ class SaveOrder(RuleBasedStateMachine):
             result = Result(RunStatus.FAILED, Outcome.PROVIDER_ERROR, error=f"no: {run.prompt}")
         host.unpublished.append(self.loop.run(host.ledger.finish(run.run_id, run.attempt, result, now=host.now())))
         self.ended[run.run_id] = result
+
+    @rule(answered=st.booleans())
+    def answer(self, *, answered: bool) -> None:
+        """A person saves, and all that waits here ends and is written, as is usual."""
+        self.save()
+        while self.host.waiting:
+            self.end(answered=answered)
+        while self.host.unpublished:
+            self.write(0)
+
+    @rule(ends=st.booleans(), answered=st.booleans())
+    def is_cut_off(self, *, ends: bool, answered: bool) -> None:
+        """A machine goes down with a save that waits, or has ended and is not written; the other one takes over."""
+        self.save()
+        if ends:
+            self.end(answered=answered)
+        self.take_over(next(name for name in HOSTS if name != self.host.name))
 
     @rule(n=st.integers(0, 3))
     def write(self, n: int) -> None:

@@ -192,6 +192,18 @@ def test_only_what_the_ledger_does_not_know_is_read_and_once(tell, monkeypatch):
     tell(story)
 
 
+def test_a_file_that_was_written_now_waits_for_no_status_file(tell):
+    """The first new conversation after a start does not wait until thousands of status files are read."""
+
+    async def story(here):
+        here.status("theirs")
+        assert await here.history.shows(CHAT, "sha256:s", known=False, wait=False) == NEVER
+        assert (await here.shows("sha256:s")).answered
+        assert (await here.history.shows(CHAT, "sha256:s", known=False, wait=False)).answered, "they are read now"
+
+    tell(story)
+
+
 def test_workspace_that_does_not_answer_is_told(tell, monkeypatch):
     """A mount that went away is not taken for a workspace that answered nothing, and is asked again later."""
 
