@@ -104,8 +104,8 @@ async def solve(
     steps = Steps()
     calls = Calls(frame, ledger, model, budget)
     begun = perf_counter()
-    kit = EngineDeps(options, calls, sandbox, steps, current_prompts())
-    result = await run_engine(Task(problem.question, problem.context), kit)
+    deps = EngineDeps(options, calls, sandbox, steps, current_prompts())
+    result = await run_engine(Task(problem.question, problem.context), deps)
     seconds = perf_counter() - begun
     done = [entry for entry in await ledger.entries(run.run_id) if entry.state is CallState.DONE]
     sent = sum(len(json.dumps(entry.call.request, ensure_ascii=False).encode()) for entry in done)

@@ -22,7 +22,7 @@ from rlmwatch.runs.model import JournalEntry, Run, Usage
 from rlmwatch.runs.trajectory import StepRecord
 
 PIPE_WIDTH = 120
-"""Columns where the output is no terminal."""
+"""Columns where the output is not a terminal."""
 
 
 @dataclass(frozen=True, slots=True)

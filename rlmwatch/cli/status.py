@@ -14,7 +14,8 @@ from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import CeilingUnknown, ConfigError, UsageError
 from rlmwatch.settings.sources import load
-from rlmwatch.workspace.owner import holder, named_host
+from rlmwatch.workspace.hosts import named_host
+from rlmwatch.workspace.owner import holder
 from rlmwatch.workspace.polling import status as read_one
 
 
@@ -65,8 +66,8 @@ async def _whole(place: WorkspacePaths) -> dict[str, Any]:
         problem = str(error)
     facts: dict[str, Any] = {
         "workspace": str(place.root),
-        "daemon": holder(place.state) or "not running here",
-        "host": host,
+        "daemon": str(holder(place.state, place.root) or "not running here"),
+        "host": host and host.name,
         "problem": problem,
     }
     of_user: float | None = None

@@ -14,12 +14,13 @@ once:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 from pydantic import Field
 
 from rlmwatch.contract.documents import SCHEMA_VERSION
-from rlmwatch.contract.memory import Edited, Turn
+from rlmwatch.contract.memory import Edited, Turn, placed
 from rlmwatch.contract.options import Money, PositiveInt
 
 KNOWN_RUNS = 20
@@ -77,11 +78,10 @@ class SessionState(Edited):
         total = Used(output_tokens=before.output_tokens + used.output_tokens, cost_usd=before.cost_usd + used.cost_usd)
         return self.model_copy(update={"spent": total, "runs": {**kept, run_id: used}})
 
-    def with_turn(self, turn: Turn) -> SessionState:
-        """Return this session with *turn*; unchanged where its run has one."""
-        if any(had.run_id == turn.run_id for had in self.turns if had.run_id is not None):
-            return self
-        return self.model_copy(update={"turns": (*self.turns, turn)})
+    def with_turn(self, turn: Turn, *, later: Collection[str] = ()) -> SessionState:
+        """Return this session with *turn* in its place before those of *later* runs (see `placed`)."""
+        turns = placed(self.turns, turn, later)
+        return self if turns is self.turns else self.model_copy(update={"turns": turns})
 
     def history(self) -> str | None:
         """Return all exchanges as one text, for the variable `history`; None where there are none."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from rlmwatch.engine.reply import Cell
-from rlmwatch.engine.transcript import Seen
+from rlmwatch.engine.transcript import StepOutcome
 from rlmwatch.errors import InputError, SandboxUnavailable
 from rlmwatch.runs.trajectory import Ended
 from rlmwatch.sandbox.base import CellResult, HostFunction, JsonValue, Sandbox, SandboxSession, SessionDied
@@ -41,14 +41,14 @@ class Ran:
     What became of a cell.
 
     Attributes:
-        seen: For the transcript.
+        outcome: For the transcript.
         ended: For the trajectory.
         answer: What it gave to `answer`; None where it gave nothing that counts.
         cell_s: Seconds that it ran, without waiting for calls.
         calls_s: Seconds that it waited for calls.
     """
 
-    seen: Seen
+    outcome: StepOutcome
     ended: Ended
     answer: JsonValue = None
     cell_s: float = 0.0
@@ -118,7 +118,7 @@ class Cells:
             Exception: What a host function raised that ends the run.
         """
         if cell.code is None:
-            return Ran(Seen(cell), "cut" if cell.cut else "no_code")
+            return Ran(StepOutcome(cell), "cut" if cell.cut else "no_code")
         if self._session is None:
             await self.open()
         assert self._session is not None  # noqa: S101 (says what `open` has done)
@@ -126,7 +126,7 @@ class Cells:
             result = await self._session.run_cell(cell.code, timeout_s=self.timeout_s, functions=self.functions)
         except SessionDied as died:
             await self._forget()
-            return Ran(Seen(cell, ended_by=died.reason, lost=died.lost), "killed")
+            return Ran(StepOutcome(cell, ended_by=died.reason, lost=died.lost), "killed")
         if result.killed or not self._session.alive:
             await self._forget()
         return _ran(cell, result, self.timeout_s)
@@ -146,7 +146,7 @@ def _ran(cell: Cell, result: CellResult, timeout_s: float) -> Ran:
     failed = result.error is not None or result.interrupted or result.killed
     answer = None if failed else result.answer
     stopped = result.interrupted or result.killed
-    seen = Seen(
+    outcome = StepOutcome(
         cell,
         output=result.stdout,
         output_chars=result.stdout_length,
@@ -157,7 +157,7 @@ def _ran(cell: Cell, result: CellResult, timeout_s: float) -> Ran:
         lost=result.lost,
         answer_failed=failed and MEANT_TO_ANSWER in (cell.code or ""),
     )
-    return Ran(seen, _ended(result, answered=answer is not None), answer, result.seconds, result.host_seconds)
+    return Ran(outcome, _ended(result, answered=answer is not None), answer, result.seconds, result.host_seconds)
 
 
 def _ended(result: CellResult, *, answered: bool) -> Ended:

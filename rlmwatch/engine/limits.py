@@ -16,14 +16,14 @@ from rlmwatch.runs.model import Outcome
 
 LEAST_TOKENS = 16
 """Fewer output tokens than this hold no answer."""
-KEPT_SHARE = 0.25
+RESERVED_SHARE = 0.25
 """Of what is left, kept for the synthesis: the founding examples' 1,200 tokens then leave 900 for work."""
-KEPT_BYTES = 8_000
+RESERVED_BYTES = 8_000
 """Of a synthesis' request, at most: about 2,000 tokens, the question and five or more findings."""
 LEAST_BYTES = 1_200
 """Of a synthesis' request: the rules, and something of the question and of what was found."""
-KEPT_SECONDS = 30.0
-"""For the synthesis, and at most `KEPT_SHARE` of the run's time: as long as a slow provider writes a page."""
+RESERVED_SECONDS = 30.0
+"""For the synthesis, and at most `RESERVED_SHARE` of the run's time: as long as a slow provider writes a page."""
 LATE_SHARE = 0.2
 """Of the time for work: when only this much of it is left, the model is told."""
 MARGIN_SHARE = 0.02
@@ -54,7 +54,7 @@ class Deadlines:
         """Return the times of a run that begins *now* and must have ended at *deadline*."""
         whole = max(0.0, deadline - now)
         until = deadline - min(1.0, MARGIN_SHARE * whole)
-        work_until = until - min(KEPT_SECONDS, KEPT_SHARE * whole)
+        work_until = until - min(RESERVED_SECONDS, RESERVED_SHARE * whole)
         return cls(work_until - LATE_SHARE * max(0.0, work_until - now), work_until, until)
 
 
@@ -82,11 +82,11 @@ class SynthesisReserve:
             per_token: US dollars per input and output token; None where unknown.
         """
         if left.tokens is not None:
-            tokens = min(tokens, int(left.tokens * KEPT_SHARE))
-        size = KEPT_BYTES
+            tokens = min(tokens, int(left.tokens * RESERVED_SHARE))
+        size = RESERVED_BYTES
         if left.usd is not None and per_token is not None:
             per_input, per_output = per_token
-            share = left.usd * KEPT_SHARE
+            share = left.usd * RESERVED_SHARE
             if per_output > 0:
                 tokens = min(tokens, math.floor(share / 2 / per_output))
             if per_input > 0:

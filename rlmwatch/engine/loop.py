@@ -40,7 +40,7 @@ from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.engine.synthesis import Synthesis
 from rlmwatch.engine.task import End, EngineDeps, EngineResult, Task
 from rlmwatch.engine.tools import SubCalls
-from rlmwatch.engine.transcript import OUTPUT_CHARS, Seen, Status, Transcript, cut_middle, observation
+from rlmwatch.engine.transcript import OUTPUT_CHARS, Status, StepOutcome, Transcript, cut_middle, observation
 from rlmwatch.engine.window import room_chars, too_long
 from rlmwatch.errors import (
     BudgetExceeded,
@@ -66,7 +66,7 @@ CODELESS_REPLIES = 2
 """Running, after which the text is taken as the answer."""
 
 
-async def run_engine(task: Task, kit: EngineDeps) -> EngineResult:
+async def run_engine(task: Task, deps: EngineDeps) -> EngineResult:
     """
     Answer *task*. The run's deadline bounds everything.
 
@@ -82,22 +82,22 @@ async def run_engine(task: Task, kit: EngineDeps) -> EngineResult:
         WrongKey, UnknownModel, ProviderUnreachable: The provider will not; also in the middle of a run.
         Fenced: Another attempt owns the run.
     """
-    shared = await _shared(kit)
-    engine = Engine(task, kit, shared)
+    shared = await _shared(deps)
+    engine = Engine(task, deps, shared)
     engine.last_call.hold()
     try:
         try:
-            async with asyncio.timeout(shared.hours.work_until - kit.calls.frame.monotonic()) as limit:
+            async with asyncio.timeout(shared.deadlines.work_until - deps.calls.frame.monotonic()) as limit:
                 end = await engine.work()
         except TimeoutError:
             if not limit.expired():
                 raise
             end = End(Outcome.TIMEOUT)
         value = await engine.value_of(end)
-        await kit.calls.kept()
+        await deps.calls.kept()
     finally:
         engine.last_call.let_go()
-    log.info("engine.ended", run=kit.calls.frame.run_id, outcome=end.outcome, steps=engine.step)
+    log.info("engine.ended", run=deps.calls.frame.run_id, outcome=end.outcome, steps=engine.step)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
     tally = shared.sub.tally
     answered = end.outcome is Outcome.SUCCESS
@@ -108,7 +108,7 @@ async def run_engine(task: Task, kit: EngineDeps) -> EngineResult:
         outcome=outcome,
         partial=outcome is not Outcome.SUCCESS,
         steps=engine.step,
-        notes=(*_notes(kit), *tally.notes()),
+        notes=(*_notes(deps), *tally.notes()),
         model=engine.model,
         answered=answered,
     )
@@ -126,7 +126,7 @@ class RunResources:
         earlier: Steps of earlier attempts, by path and number.
     """
 
-    hours: Deadlines
+    deadlines: Deadlines
     cell_s: float
     sub: SubCalls
     earlier: Mapping[tuple[str, int], StepRecord]
@@ -152,17 +152,17 @@ class Engine:
 
     Attributes:
         path: Its name in the journal: `""`, or `.<step>-<digest>-<n>` behind the path of the engine above.
-        kept_above: Tokens and money that the engines above keep for their last calls.
+        reserved_above: Tokens and money that the engines above keep for their last calls.
         step: The step that it is at.
         model: The model that replied, as the provider says.
     """
 
     task: Task
-    kit: EngineDeps
+    deps: EngineDeps
     shared: RunResources
     path: str = ""
     depth: int = 0
-    kept_above: tuple[int, float] = (0, 0.0)
+    reserved_above: tuple[int, float] = (0, 0.0)
     step: int = 0
     model: str | None = None
     last_call: Synthesis = field(init=False)
@@ -175,25 +175,25 @@ class Engine:
     _printed: str = ""
 
     def __post_init__(self) -> None:
-        kit = self.kit
-        above = less(kit.calls.shown_left(), *self.kept_above)
-        self.last_call = Synthesis.of(kit, self.path, above)
+        deps = self.deps
+        above = less(deps.calls.shown_left(), *self.reserved_above)
+        self.last_call = Synthesis.of(deps, self.path, above)
         self._start = self._left()
-        self._transcript = Transcript(kit.prompts.notices)
-        self._offered = tuple(tool(self._place) for tool in kit.tools.values())
-        functions = tools.functions(self.shared.sub, self._place, self._recurse, self._budget, self._offered)
-        seed = int(hashlib.sha256(f"{kit.calls.frame.run_id}{self.path}".encode()).hexdigest()[:8], 16)
-        run_id = kit.calls.frame.run_id
-        self._cells = Cells(kit.sandbox, self.task.variables(), seed, self.shared.cell_s, functions, run_id)
+        self._transcript = Transcript(deps.prompts.notices)
+        self._offered = tuple(tool(self._call_site) for tool in deps.tools.values())
+        functions = tools.functions(self.shared.sub, self._call_site, self._recurse, self._budget, self._offered)
+        seed = int(hashlib.sha256(f"{deps.calls.frame.run_id}{self.path}".encode()).hexdigest()[:8], 16)
+        run_id = deps.calls.frame.run_id
+        self._cells = Cells(deps.sandbox, self.task.variables(), seed, self.shared.cell_s, functions, run_id)
 
     async def work(self) -> End:
         """Make steps until an answer, or a limit of steps, tokens or money."""
         try:
             await self._cells.open()
             self._transcript.open(self._rules(), self.task.question, self.task.variables(), self._status())
-            while self.step < self.kit.steps:
+            while self.step < self.deps.steps:
                 self.step += 1
-                began = _Began.now(self.kit.calls)
+                began = _Began.now(self.deps.calls)
                 reply = await self._ask()
                 cell = read_reply(reply.text, ended=reply.finish_reason)
                 ran, shown = await self._run(cell)
@@ -222,7 +222,7 @@ class Engine:
         """
         if end.value is not None:
             return end.value
-        within_s = self.shared.hours.until - self.kit.calls.frame.monotonic()
+        within_s = self.shared.deadlines.until - self.deps.calls.frame.monotonic()
         made = await self.last_call.make(self._transcript, self.task.question, within_s=within_s)
         if made or self._printed:
             return made or self._printed
@@ -232,13 +232,13 @@ class Engine:
     async def _ask(self) -> Reply:
         """Ask for the next cell."""
         self._tell("asking the model")
-        kit, transcript = self.kit, self._transcript
-        least = min(kit.tokens, LEAST_REPLY_TOKENS)
+        deps, transcript = self.deps, self._transcript
+        least = min(deps.tokens, LEAST_REPLY_TOKENS)
         for nth in count(1):
-            request = Request(kit.model, transcript.messages(), kit.tokens, kit.options.temperature)
+            request = Request(deps.model, transcript.messages(), deps.tokens, deps.options.temperature)
             naming = replace(request, messages=transcript.messages(naming=True))
             try:
-                reply = await kit.calls.llm(request, CallSite(self.path, self.step, least, naming, early=True))
+                reply = await deps.calls.llm(request, CallSite(self.path, self.step, least, naming, early=True))
                 break
             except ContextTooLong as error:
                 self._leave_out(request, error, room_chars(request, error) if nth == 1 else 0)
@@ -255,7 +255,7 @@ class Engine:
         """
         if not self._transcript.leave_out(room):
             raise too_long(request, error) from error
-        self.kit.calls.note(
+        self.deps.calls.note(
             "steps were left out of the engine's requests: with all of them they are longer than the model's window"
         )
 
@@ -266,19 +266,19 @@ class Engine:
             known = None
         if known is not None and known.ended == "killed":
             # It would end this session too, after its time limit.
-            self.kit.calls.replay.pass_over(self.path, self.step)
+            self.deps.calls.replay.pass_over(self.path, self.step)
             await self._cells.open()
-            return Ran(Seen(cell), "killed"), known.shown
+            return Ran(StepOutcome(cell), "killed"), known.shown
         self._tell("running its code")
         ran = await self._cells.run(cell)
-        if not is_unseen(printed := ran.seen.output.strip()):
-            self._printed = cut_middle(printed, OUTPUT_CHARS, phrases=self.kit.prompts.notices)
+        if not is_unseen(printed := ran.outcome.output.strip()):
+            self._printed = cut_middle(printed, OUTPUT_CHARS, phrases=self.deps.prompts.notices)
         if known is not None and known.ended == ran.ended == "interrupted":
             return ran, known.shown  # where the limit strikes is chance
-        return ran, observation(ran.seen, self.kit.prompts.notices)
+        return ran, observation(ran.outcome, self.deps.prompts.notices)
 
     def _record(self, cell: Cell, ran: Ran, shown: str, began: _Began) -> None:
-        calls, known = self.kit.calls, self.shared.earlier.get((self.path, self.step))
+        calls, known = self.deps.calls, self.shared.earlier.get((self.path, self.step))
         if known is not None and (known.code, known.shown) == (cell.code, shown):
             return
         record = StepRecord(
@@ -294,7 +294,7 @@ class Engine:
             cell_s=ran.cell_s,
             calls_s=ran.calls_s,
         )
-        calls.keep(self.kit.trajectory.step(calls.frame.run_id, record))
+        calls.keep(self.deps.trajectory.step(calls.frame.run_id, record))
 
     def _has_stopped_coding(self, cell: Cell) -> bool:
         self._codeless = self._codeless + 1 if cell.code is None and not cell.cut else 0
@@ -302,8 +302,8 @@ class Engine:
 
     async def _recurse(self, prompt: str, context: JsonValue) -> JsonValue:
         """Answer `rlm_query`: by a sub-engine, or at the lowest level by a plain sub-call."""
-        if self.depth >= self.kit.max_depth:
-            return await self.shared.sub.ask(self._place(), prompt, context)
+        if self.depth >= self.deps.max_depth:
+            return await self.shared.sub.ask(self._call_site(), prompt, context)
         name = f"{self.path}.{self.step}-{tools.digest(json.dumps([prompt, context]))}"
         self._children[name] += 1
         path = f"{name}-{self._children[name]}"
@@ -312,14 +312,14 @@ class Engine:
 
     async def _sub_engine(self, task: Task, path: str) -> JsonValue:
         """Answer *task* by a whole engine one level down, whose name in the journal is *path*."""
-        tokens, usd = self.kept_above
+        tokens, usd = self.reserved_above
         engine = Engine(
             task,
-            self.kit,
+            self.deps,
             self.shared,
             path=path,
             depth=self.depth + 1,
-            kept_above=(tokens + self.last_call.kept.tokens, usd + self.last_call.usd),
+            reserved_above=(tokens + self.last_call.reserve.tokens, usd + self.last_call.usd),
         )
         try:
             engine.last_call.hold()
@@ -336,65 +336,65 @@ class Engine:
         finally:
             engine.last_call.let_go()
 
-    def _place(self) -> CallSite:
+    def _call_site(self) -> CallSite:
         return CallSite(self.path, self.step, tools.LEAST_SUB_TOKENS, early=True)
 
     def _left(self) -> Left:
         """Return what is left for work, as it is shown."""
-        tokens, usd = self.kept_above
-        kept = self.last_call.kept.tokens
-        left = less(self.kit.calls.shown_left(), tokens + kept, usd + self.last_call.usd)
-        return left if self.kit.calls.model.price(self.kit.model) else replace(left, usd=None)
+        tokens, usd = self.reserved_above
+        reserve = self.last_call.reserve.tokens
+        left = less(self.deps.calls.shown_left(), tokens + reserve, usd + self.last_call.usd)
+        return left if self.deps.calls.model.price(self.deps.model) else replace(left, usd=None)
 
     def _status(self) -> Status:
         """Return what the model is told before its next step."""
         left = self._left()
-        late = self.kit.calls.frame.monotonic() >= self.shared.hours.late_at
-        short = is_short(left, self._start, self.kit.tokens)
-        return Status(self.step + 1, self.kit.steps, left.tokens, left.usd, short, late)
+        late = self.deps.calls.frame.monotonic() >= self.shared.deadlines.late_at
+        short = is_short(left, self._start, self.deps.tokens)
+        return Status(self.step + 1, self.deps.steps, left.tokens, left.usd, short, late)
 
     def _budget(self) -> JsonValue:
         """Answer `budget()`: what is left of what is limited."""
         left = self._left()
         numbers = {
-            "steps": self.kit.steps - self.step,
+            "steps": self.deps.steps - self.step,
             "tokens": left.tokens,
             "usd": None if left.usd is None else round(left.usd, 6),
-            "searches": left.searches if self.kit.tools else None,
+            "searches": left.searches if self.deps.tools else None,
         }
         return {name: number for name, number in numbers.items() if number is not None}
 
     def _rules(self) -> str:
-        rules = self.kit.prompts.root.replace("{tools}", tools.listing(self._offered, self.kit.prompts.functions))
-        return f"{rules}\n\n{self.kit.options.system}" if self.kit.options.system else rules
+        rules = self.deps.prompts.root.replace("{tools}", tools.listing(self._offered, self.deps.prompts.functions))
+        return f"{rules}\n\n{self.deps.options.system}" if self.deps.options.system else rules
 
     def _tell(self, note: str) -> None:
         if not self.path:
-            self.kit.progress(self.step, self.kit.steps, note)
+            self.deps.progress(self.step, self.deps.steps, note)
 
 
-async def _shared(kit: EngineDeps) -> RunResources:
-    frame = kit.calls.frame
+async def _shared(deps: EngineDeps) -> RunResources:
+    frame = deps.calls.frame
     now = frame.monotonic()
-    _refuse_unknown_price(kit)
-    rules, slots = kit.prompts.sub, asyncio.Semaphore(tools.AT_ONCE)
-    sub = SubCalls(kit.calls, kit.sub_model, kit.tokens, kit.options.temperature, rules, slots)
-    steps = await kit.trajectory.steps(frame.run_id) if frame.attempt > 1 else []
+    _refuse_unknown_price(deps)
+    rules, slots = deps.prompts.sub, asyncio.Semaphore(tools.AT_ONCE)
+    sub = SubCalls(deps.calls, deps.sub_model, deps.tokens, deps.options.temperature, rules, slots)
+    steps = await deps.trajectory.steps(frame.run_id) if frame.attempt > 1 else []
     earlier = {(record.path, record.step): record for record in steps}
-    hours = Deadlines.of(now, frame.deadline)
-    return RunResources(hours, cell_limit_s(frame.deadline - now), sub, earlier, kit.sub_sessions.of_run())
+    deadlines = Deadlines.of(now, frame.deadline)
+    return RunResources(deadlines, cell_limit_s(frame.deadline - now), sub, earlier, deps.sub_sessions.of_run())
 
 
-def _refuse_unknown_price(kit: EngineDeps) -> None:
+def _refuse_unknown_price(deps: EngineDeps) -> None:
     """Raise `UnknownPrice` now, where the sub-calls' model would do so in the middle of a paid run."""
-    if kit.calls.model.price(kit.sub_model) is None:
+    if deps.calls.model.price(deps.sub_model) is None:
         with suppress(BudgetExceeded):
-            kit.calls.budget.release(kit.calls.budget.reserve(1, None))
+            deps.calls.budget.release(deps.calls.budget.reserve(1, None))
 
 
-def _notes(kit: EngineDeps) -> tuple[str, ...]:
+def _notes(deps: EngineDeps) -> tuple[str, ...]:
     notes = {
-        "replay_diverged": kit.calls.replay.diverged,
-        "usage_estimated": kit.calls.estimated,
+        "replay_diverged": deps.calls.replay.diverged,
+        "usage_estimated": deps.calls.estimated,
     }
     return tuple(note for note, holds in notes.items() if holds)

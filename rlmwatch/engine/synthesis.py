@@ -30,26 +30,26 @@ class Synthesis:
 
     Attributes:
         path: The engine's.
-        kept: Its size.
+        reserve: Its size.
         trouble: Why it could not be made.
     """
 
-    kit: EngineDeps
+    deps: EngineDeps
     path: str
-    kept: SynthesisReserve
+    reserve: SynthesisReserve
     trouble: Exception | None = None
     _held: Reservation | None = None
 
     @classmethod
-    def of(cls, kit: EngineDeps, path: str, left: Left) -> Synthesis:
+    def of(cls, deps: EngineDeps, path: str, left: Left) -> Synthesis:
         """Return the synthesis of an engine that begins with *left*, by the share that is kept."""
-        return cls(kit, path, SynthesisReserve.of(left, kit.tokens, kit.calls.model.price(kit.model)))
+        return cls(deps, path, SynthesisReserve.of(left, deps.tokens, deps.calls.model.price(deps.model)))
 
     @property
     def usd(self) -> float:
         """US dollars that it may cost; 0 where the price is unknown."""
         price = self._price()
-        return 0.0 if price is None else price.input_usd + self.kept.tokens * price.usd_per_output_token
+        return 0.0 if price is None else price.input_usd + self.reserve.tokens * price.usd_per_output_token
 
     def hold(self) -> None:
         """
@@ -62,9 +62,9 @@ class Synthesis:
             BudgetExceeded: The same, for a sub-engine.
             UnknownPrice: There is a cost cap, and the model's price is not known.
         """
-        calls = self.kit.calls
+        calls = self.deps.calls
         try:
-            self._held = calls.budget.reserve(self.kept.tokens, self._price(), least=LEAST_TOKENS)
+            self._held = calls.budget.reserve(self.reserve.tokens, self._price(), least=LEAST_TOKENS)
         except BudgetExceeded as spent:
             if self.path and not calls.replay.waits_for(self.path):
                 raise
@@ -74,31 +74,31 @@ class Synthesis:
     def let_go(self) -> None:
         """Give back what was reserved and not used. Idempotent."""
         if self._held is not None:
-            self.kit.calls.budget.release(self._held)
+            self.deps.calls.budget.release(self._held)
             self._held = None
 
     async def make(self, transcript: Transcript, question: str, *, within_s: float) -> str:
         """Return the answer from what was found; `""` where it could not be made, and `trouble` says why."""
-        kit, held = self.kit, self._held
-        room = self.kept.request_bytes - 2 * TOKENS_PER_MESSAGE
+        deps, held = self.deps, self._held
+        room = self.reserve.request_bytes - 2 * TOKENS_PER_MESSAGE
         messages = transcript.synthesis(self._rules(), question, max_bytes=room)
-        request = Request(kit.model, messages, self.kept.tokens, kit.options.temperature)
+        request = Request(deps.model, messages, self.reserve.tokens, deps.options.temperature)
         self._held = None
-        kit.calls.text_so_far = ""
+        deps.calls.text_so_far = ""
         try:
             async with asyncio.timeout(within_s):
-                reply = await kit.calls.llm(request, CallSite(self.path, SYNTHESIS_STEP, LEAST_TOKENS, held=held))
+                reply = await deps.calls.llm(request, CallSite(self.path, SYNTHESIS_STEP, LEAST_TOKENS, held=held))
                 return reply.text.strip()
         except TimeoutError:
-            self.trouble = kit.calls.trouble
-            return kit.calls.text_so_far.strip()
+            self.trouble = deps.calls.trouble
+            return deps.calls.text_so_far.strip()
         except (BudgetExceeded, ProviderError) as error:
             self.trouble = error
-            return kit.calls.text_so_far.strip()
+            return deps.calls.text_so_far.strip()
 
     def _price(self) -> CostBound | None:
-        return self.kept.price(self.kit.calls.model.price(self.kit.model))
+        return self.reserve.price(self.deps.calls.model.price(self.deps.model))
 
     def _rules(self) -> str:
-        system = self.kit.options.system
-        return f"{self.kit.prompts.synthesis}\n\n{system}" if system else self.kit.prompts.synthesis
+        system = self.deps.options.system
+        return f"{self.deps.prompts.synthesis}\n\n{system}" if system else self.deps.prompts.synthesis

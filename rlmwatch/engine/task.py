@@ -49,7 +49,7 @@ class EngineDeps:
         options: `model` and `tokens` are needed; `sub_model`, `max_steps`, `temperature` and `system` (said after the
             rules) are used. Caps, and the deadline, are those of *calls*.
         calls: Resumed, where an earlier attempt may have paid for something.
-        prompts: The texts that the run has pinned.
+        prompts: The texts that the run has frozen.
         tools: Offered beside the engine's own functions, by name.
         progress: Is told (step, steps, what is being done) of the run itself, not of sub-engines.
         sub_sessions: Lets so many sub-engines have a session at once.

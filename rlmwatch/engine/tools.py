@@ -4,7 +4,7 @@ What a cell may call.
 `answer` belongs to the session itself; the rest is here. A function that fails
 tells the cell by an exception that code can catch, and only with what is the
 model's business: a spent budget, a provider that refuses a prompt. What a person
-must mend (a wrong key, an unknown model, a missing price), and another attempt
+must fix (a wrong key, an unknown model, a missing price), and another attempt
 that has taken over, ends the run.
 """
 
@@ -211,7 +211,7 @@ def listing(offered: Sequence[HostFunction], lines: Mapping[str, str]) -> str:
 
     Args:
         offered: The functions that are offered beside the engine's own.
-        lines: How each is told, by name (`prompts/functions.md`, pinned).
+        lines: How each is told, by name (`prompts/functions.md`, frozen).
     """
     return "\n".join([*(lines[name] for name in OWN), *(lines.get(tool.name, tool.doc) for tool in offered)])
 
@@ -254,7 +254,7 @@ def functions(
         HostFunction("rlm_query", _by_keyword(recurse), (prompt, context)),
         HostFunction("budget", left),
     )
-    return tuple(_told(function) for function in (*own, *offered))
+    return tuple(_reporting_to_cell(function) for function in (*own, *offered))
 
 
 def sub_prompt(prompt: str, context: JsonValue) -> str:
@@ -297,17 +297,17 @@ def _reason(error: Exception) -> str:
     return f"the budget is spent ({error.cap})" if isinstance(error, BudgetExceeded) else str(error)
 
 
-def _told(function: HostFunction) -> HostFunction:
+def _reporting_to_cell(function: HostFunction) -> HostFunction:
     """Return *function* with its failures told to the cell."""
 
     async def call(**arguments: Any) -> JsonValue:  # noqa: ANN401 (JSON)
         try:
             return await function.call(**arguments)
         except Exception as error:
-            told = for_the_cell(error)
-            if told is None:
+            cell_error = for_the_cell(error)
+            if cell_error is None:
                 raise
-            raise told from error
+            raise cell_error from error
 
     errors = tuple(dict.fromkeys((SPENT, REFUSED, *function.errors)))
     return replace(function, call=call, errors=errors)

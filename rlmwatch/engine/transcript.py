@@ -51,8 +51,8 @@ class Status:
     Attributes:
         step: The step that the next reply will be, 1-based.
         steps: Steps of this engine, at most.
-        tokens: Output tokens left; None where there is no cap.
-        usd: US dollars left; None where there is no cap.
+        tokens: Output tokens left; None where there means no cap.
+        usd: US dollars left; None where there means no cap.
         short: Tokens or money are nearly spent.
         late: The deadline is near. Differs from attempt to attempt.
     """
@@ -66,7 +66,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class StepOutcome:
     """
     What came of one reply.
 
@@ -107,7 +107,7 @@ class Transcript:
     The messages of one engine, growing.
 
     Attributes:
-        phrases: How things are said (`prompts/notices.md`, pinned).
+        phrases: How things are said (`prompts/notices.md`, frozen).
     """
 
     phrases: Phrases
@@ -118,7 +118,7 @@ class Transcript:
         """Begin: the rules, then the question with the metadata of the variables."""
         parts = [self.phrases["question"] + "\n" + question]
         parts += [describe(name, value, self.phrases) for name, value in variables.items() if value is not None]
-        self._turns = [_Turn("system", rules), self._said("\n\n".join(parts), status)]
+        self._turns = [_Turn("system", rules), self._message("\n\n".join(parts), status)]
 
     def replied(self, text: str) -> None:
         """Add the model's reply."""
@@ -126,7 +126,7 @@ class Transcript:
 
     def observed(self, shown: str, code: str | None, status: Status) -> None:
         """Add what came of the reply, as `observation` tells it."""
-        self._turns.append(self._said(shown, status))
+        self._turns.append(self._message(shown, status))
         self._findings.append(_finding(code, shown))
 
     def leave_out(self, room_chars: int) -> bool:
@@ -167,7 +167,7 @@ class Transcript:
             found.insert(0, piece)
         return (Message("system", rules), Message("user", asked + "".join(found)))
 
-    def _said(self, text: str, status: Status) -> _Turn:
+    def _message(self, text: str, status: Status) -> _Turn:
         """Put what is left before *text*, and how late it is behind it."""
         late = "\n" + self.phrases["late"] if status.late else ""
         return _Turn("user", text, _status_line(status, self.phrases) + "\n", late)
@@ -194,25 +194,25 @@ def describe(name: str, value: object, phrases: Phrases) -> str:
     return f"{head}\n{start}\n{whole[:PREVIEW_CHARS]}\n{end}\n{whole[-PREVIEW_CHARS:]}"
 
 
-def observation(seen: Seen, phrases: Phrases) -> str:
+def observation(outcome: StepOutcome, phrases: Phrases) -> str:
     """Return what the model is told of its last reply."""
-    if seen.cell.cut:
-        return phrases["cut_reply" if seen.cell.cut == "length" else "stopped_reply"]
-    if seen.cell.code is None:
+    if outcome.cell.cut:
+        return phrases["cut_reply" if outcome.cell.cut == "length" else "stopped_reply"]
+    if outcome.cell.code is None:
         return phrases["no_code"]
-    printed = cut_middle(seen.output, OUTPUT_CHARS, length=seen.output_chars, phrases=phrases).rstrip("\n")
-    error = None if seen.error is None else cut_middle(seen.error, OUTPUT_CHARS, phrases=phrases).rstrip("\n")
+    printed = cut_middle(outcome.output, OUTPUT_CHARS, length=outcome.output_chars, phrases=phrases).rstrip("\n")
+    error = None if outcome.error is None else cut_middle(outcome.error, OUTPUT_CHARS, phrases=phrases).rstrip("\n")
     lines = [part for part in (printed, error) if part]
-    if seen.interrupted_s is not None:
-        lines.append(phrases["interrupted"].format(seconds=f"{seen.interrupted_s:g}"))
-    if seen.ended_by is not None:
-        lines.append(phrases["killed"].format(reason=phrases[f"by_{seen.ended_by}"], names=_listed(seen.lost)))
-    if seen.answer_failed:
+    if outcome.interrupted_s is not None:
+        lines.append(phrases["interrupted"].format(seconds=f"{outcome.interrupted_s:g}"))
+    if outcome.ended_by is not None:
+        lines.append(phrases["killed"].format(reason=phrases[f"by_{outcome.ended_by}"], names=_listed(outcome.lost)))
+    if outcome.answer_failed:
         lines.append(phrases["failed_answer"])
-    if seen.restored:
-        lines.append(phrases["restored"].format(names=_listed(seen.restored)))
-    if seen.cell.more:
-        lines.append(phrases["more_code"].format(more=seen.cell.more))
+    if outcome.restored:
+        lines.append(phrases["restored"].format(names=_listed(outcome.restored)))
+    if outcome.cell.more:
+        lines.append(phrases["more_code"].format(more=outcome.cell.more))
     return "\n".join(lines) or phrases["nothing"]
 
 
@@ -231,8 +231,8 @@ def cut_middle(text: str, limit: int, *, phrases: Phrases, length: int | None = 
         return text
     head = min(len(text), limit * 2 // 3)
     tail = min(len(text) - head, limit - limit * 2 // 3)
-    said = phrases["cut"].format(cut=f"{length - head - tail:,}", length=f"{length:,}")
-    return f"{text[:head]}\n{said}\n{text[len(text) - tail :]}"
+    notice = phrases["cut"].format(cut=f"{length - head - tail:,}", length=f"{length:,}")
+    return f"{text[:head]}\n{notice}\n{text[len(text) - tail :]}"
 
 
 def cut_bytes(text: str, limit: int) -> str:

@@ -220,7 +220,7 @@ class RunContextFactory:
                     options=options,
                     calls=calls,
                     memory=partial(self.storage.memory, run),
-                    pin=partial(self._freeze, run),
+                    freeze=partial(self._freeze, run),
                     progress=report,
                     context=partial(self.storage.context, run, options.context, outside_roots),
                     sandbox=self.sandbox,

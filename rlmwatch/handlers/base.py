@@ -28,14 +28,14 @@ class RunContext:
         options: What holds for this run, the model's name included.
         calls: Makes paid calls.
         memory: Reads the conversation's memory from the workspace.
-        pin: Fixes what must not change between attempts; returns what was fixed first.
+        freeze: Fixes what must not change between attempts; returns what was fixed first.
         context: Reads the material that the input names or that lies beside it.
         sandbox: Where a model's code runs.
         trajectory: Keeps the steps of the engine.
         searches: Searches the web, where the kind or `tools` allows it; None elsewhere.
         session: The research session as it was before this run; None for other kinds.
         progress: Says how far the run is.
-        sub_sessions: Lets as many sub-engines have a session at once as this machine bears, over all runs.
+        sub_sessions: Lets as many sub-engines have a session at once as this machine bears, across all runs.
         on_text: Is given each new piece of the answer; None where nobody listens.
         price_note: What a poller should know of the model's price; None where that is known.
     """
@@ -43,7 +43,7 @@ class RunContext:
     options: RunOptions
     calls: Calls
     memory: Callable[[], Awaitable[Remembered]]
-    pin: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+    freeze: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
     progress: Callable[[Progress], None]
     context: Callable[[], Awaitable[Context]]
     sandbox: Sandbox
@@ -62,12 +62,12 @@ class RunContext:
 class Handler(Protocol):
     """Answers the runs of one kind."""
 
-    async def __call__(self, run: Run, bench: RunContext) -> Result:
+    async def __call__(self, run: Run, run_context: RunContext) -> Result:
         """
         Answer *run*.
 
         May be called again for the same run after a crash: what it paid for comes from the journal, and what it
-        pinned is the same.
+        frozen is the same.
 
         Raises:
             RlmwatchError: The supervisor decides by the class what becomes of the run.

@@ -2,7 +2,7 @@
 Chat: one plain call with the conversation's memory.
 
 The request is the system prompt, as much of the history as fits (newest turns
-first), and the input as the last user message, alone. It is pinned before the
+first), and the input as the last user message, alone. It is frozen before the
 call, so that an edit of the state file between two attempts changes nothing.
 """
 
@@ -20,13 +20,13 @@ from rlmwatch.models.base import Message, Request
 from rlmwatch.runs.model import Result, Run
 
 
-async def chat(run: Run, bench: RunContext) -> Result:
+async def chat(run: Run, run_context: RunContext) -> Result:
     """Answer one chat turn."""
     if run.frozen is not None:
-        return await plain.ask(run.frozen, bench)
-    remembered = await bench.memory()
-    pinned = await bench.pin(plain.pinned(compose(run.prompt, bench.options, remembered.state)))
-    result = await plain.ask(pinned, bench)
+        return await plain.ask(run.frozen, run_context)
+    remembered = await run_context.memory()
+    frozen = await run_context.freeze(plain.frozen(compose(run.prompt, run_context.options, remembered.state)))
+    result = await plain.ask(frozen, run_context)
     return replace(result, notes=(*result.notes, remembered.warning)) if remembered.warning else result
 
 

@@ -13,7 +13,7 @@ from rlmwatch.handlers.rlm import Material, rlm
 from rlmwatch.runs.model import Result, Run
 
 
-async def exa(run: Run, bench: RunContext) -> Result:
+async def exa(run: Run, run_context: RunContext) -> Result:
     """Answer one question from the web."""
-    context = await bench.context()
-    return await rlm(run, f"{run.prompt}\n\n{plain.prompt('exa')}", Material(context), bench)
+    context = await run_context.context()
+    return await rlm(run, f"{run.prompt}\n\n{plain.prompt('exa')}", Material(context), run_context)

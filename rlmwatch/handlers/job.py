@@ -17,15 +17,15 @@ from rlmwatch.runs.model import Result, Run
 from rlmwatch.workspace.context import Context
 
 
-async def job(run: Run, bench: RunContext) -> Result:
+async def job(run: Run, run_context: RunContext) -> Result:
     """Answer one job."""
     if run.frozen is not None and "messages" in run.frozen:
-        return await plain.ask(run.frozen, bench)
-    context = await bench.context()
-    if is_plain(bench.options, context):
-        pinned = await bench.pin(plain.pinned(compose(run.prompt, bench.options)))
-        return await plain.ask(pinned, bench)
-    return await rlm(run, run.prompt, Material(context), bench)
+        return await plain.ask(run.frozen, run_context)
+    context = await run_context.context()
+    if is_plain(run_context.options, context):
+        frozen = await run_context.freeze(plain.frozen(compose(run.prompt, run_context.options)))
+        return await plain.ask(frozen, run_context)
+    return await rlm(run, run.prompt, Material(context), run_context)
 
 
 def is_plain(options: RunOptions, context: Context) -> bool:

@@ -1,4 +1,4 @@
-"""A plain call: one request, pinned before it is sent, and what its reply means."""
+"""A plain call: one request, frozen before it is sent, and what its reply means."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def request(prompt: str, options: RunOptions, *, system: str, before: tuple[Mess
     return Request(options.model, (*first, *before, Message("user", prompt)), options.tokens, options.temperature)
 
 
-async def ask(pinned: Mapping[str, Any], bench: RunContext) -> Result:
+async def ask(frozen: Mapping[str, Any], run_context: RunContext) -> Result:
     """
-    Make the call that was *pinned* (a `Request` as JSON values) and return how the run ends.
+    Make the call that was *frozen* (a `Request` as JSON values) and return how the run ends.
 
     Where it is longer than the model's window, it is made again without the older turns.
 
     Raises:
         ContextTooLong: The question alone is too long; by how much, and what to do.
     """
-    bench.progress(Progress(note="asking the model"))
-    messages = tuple(Message(**message) for message in pinned["messages"])
-    whole = asked = Request(**{**pinned, "messages": messages})
+    run_context.progress(Progress(note="asking the model"))
+    messages = tuple(Message(**message) for message in frozen["messages"])
+    whole = asked = Request(**{**frozen, "messages": messages})
     while True:
         try:
-            reply = await bench.calls.llm(asked, on_text=bench.on_text)
+            reply = await run_context.calls.llm(asked, on_text=run_context.on_text)
             break
         except ContextTooLong as error:
             shorter = without_older(asked, 0 if asked is not whole else room_chars(asked, error))
@@ -66,7 +66,7 @@ async def ask(pinned: Mapping[str, Any], bench: RunContext) -> Result:
                 raise too_long(asked, error) from error
             asked = shorter
     left_out = len(whole.messages) - len(asked.messages)
-    return _result(reply, bench, _left_out(left_out // 2) if left_out else ())
+    return _result(reply, run_context, _left_out(left_out // 2) if left_out else ())
 
 
 def without_older(asked: Request, room: int) -> Request | None:
@@ -87,7 +87,7 @@ def without_older(asked: Request, room: int) -> Request | None:
     return replace(asked, messages=(*asked.messages[:first], *kept, last))
 
 
-def pinned(made: Request) -> dict[str, Any]:
+def frozen(made: Request) -> dict[str, Any]:
     """Return *made* as JSON values."""
     return asdict(made)
 
@@ -103,15 +103,15 @@ def _left_out(turns: int) -> tuple[str, ...]:
     return (f"{what} left out of the request: with all of them it is longer than the model's window",)
 
 
-def _result(reply: Reply, bench: RunContext, notes: tuple[str, ...]) -> Result:
+def _result(reply: Reply, run_context: RunContext, notes: tuple[str, ...]) -> Result:
     why = _WHY_EMPTY.get(reply.finish_reason, "").format(word=reply.provider_reason or reply.finish_reason)
     if is_unseen(reply.text):
         return Result(
             RunStatus.FAILED,
             Outcome.PROVIDER_ERROR,
             error=f"{reply.model} gave an empty answer: {why or 'ask again, or another model'}",
-            usage=bench.calls.used,
-            notes=(*bench.notes(), *notes),
+            usage=run_context.calls.used,
+            notes=(*run_context.notes(), *notes),
             model=reply.model,
         )
     early = f"the provider ended the answer early: {reply.provider_reason or reply.finish_reason}"
@@ -121,7 +121,7 @@ def _result(reply: Reply, bench: RunContext, notes: tuple[str, ...]) -> Result:
         _OUTCOMES[reply.finish_reason],
         answer=reply.text.strip(),
         partial=reply.cut,
-        usage=bench.calls.used,
-        notes=(*bench.notes(), *notes, *((early,) if ended_early else ())),
+        usage=run_context.calls.used,
+        notes=(*run_context.notes(), *notes, *((early,) if ended_early else ())),
         model=reply.model,
     )

@@ -15,12 +15,12 @@ from rlmwatch.handlers.rlm import Material, rlm
 from rlmwatch.runs.model import Result, Run
 
 
-async def research(run: Run, bench: RunContext) -> Result:
+async def research(run: Run, run_context: RunContext) -> Result:
     """Answer one question of a research session."""
-    session = bench.session or SessionState()
-    context = await bench.context()
+    session = run_context.session or SessionState()
+    context = await run_context.context()
     try:
-        return await rlm(run, question(run.prompt, session), Material(context, session.history()), bench)
+        return await rlm(run, question(run.prompt, session), Material(context, session.history()), run_context)
     except SessionBudgetExceeded as spent:
         said = f"{spent}\n{how_to_raise(spent)}"
         raise SessionBudgetExceeded(said, cap=spent.cap, limit=spent.limit, used=spent.used) from spent

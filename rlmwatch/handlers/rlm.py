@@ -39,35 +39,35 @@ class Material:
     history: str | None = None
 
 
-async def rlm(run: Run, question: str, material: Material, bench: RunContext) -> Result:
+async def rlm(run: Run, question: str, material: Material, run_context: RunContext) -> Result:
     """
     Answer *question* with the engine.
 
-    Question, history, options and prompts are pinned: an edit of the session or the settings, or an upgrade, in the
+    Question, history, options and prompts are frozen: an edit of the session or the settings, or an upgrade, in the
     middle of a run changes nothing of what the model is asked. Caps are those of the moment.
     """
-    if bench.calls.model.provider == SMALL:
-        _tell_once(bench.options.model or SMALL)
-    pinned = run.frozen or await bench.pin(
+    if run_context.calls.model.provider == SMALL:
+        _tell_once(run_context.options.model or SMALL)
+    frozen = run.frozen or await run_context.freeze(
         {
-            "model": bench.options.model,
-            "options": bench.options.model_dump(mode="json", exclude_none=True),
-            "prompts": current_prompts().pinned(),
+            "model": run_context.options.model,
+            "options": run_context.options.model_dump(mode="json", exclude_none=True),
+            "prompts": current_prompts().frozen(),
             "question": question,
             "history": material.history,
         }
     )
     ended = await run_engine(
-        Task(pinned["question"], material.context.value, pinned["history"]),
+        Task(frozen["question"], material.context.value, frozen["history"]),
         EngineDeps(
-            options=RunOptions.model_validate(dict(pinned["options"])),
-            calls=bench.calls,
-            sandbox=bench.sandbox,
-            trajectory=bench.trajectory,
-            prompts=Prompts.of(pinned["prompts"]),
-            tools={} if bench.searches is None else {"research": bench.searches.tool()},
-            sub_sessions=bench.sub_sessions,
-            progress=lambda step, steps, note: bench.progress(Progress(step=step, max_steps=steps, note=note)),
+            options=RunOptions.model_validate(dict(frozen["options"])),
+            calls=run_context.calls,
+            sandbox=run_context.sandbox,
+            trajectory=run_context.trajectory,
+            prompts=Prompts.of(frozen["prompts"]),
+            tools={} if run_context.searches is None else {"research": run_context.searches.tool()},
+            sub_sessions=run_context.sub_sessions,
+            progress=lambda step, steps, note: run_context.progress(Progress(step=step, max_steps=steps, note=note)),
         ),
     )
     result = Result(
@@ -75,17 +75,17 @@ async def rlm(run: Run, question: str, material: Material, bench: RunContext) ->
         ended.outcome,
         answer=ended.answer,
         partial=ended.partial,
-        usage=bench.calls.used,
-        notes=(*bench.notes(), *ended.notes, *material.context.notes, *_said_before(bench)),
-        model=ended.model or bench.options.model,
+        usage=run_context.calls.used,
+        notes=(*run_context.notes(), *ended.notes, *material.context.notes, *_said_before(run_context)),
+        model=ended.model or run_context.options.model,
     )
-    return _with_sources(result, bench.searches, material.context, answered=ended.answered)
+    return _with_sources(result, run_context.searches, material.context, answered=ended.answered)
 
 
-def _said_before(bench: RunContext) -> tuple[str, ...]:
+def _said_before(run_context: RunContext) -> tuple[str, ...]:
     """Return what a person should know of any such run under these options."""
-    notes = [IN_ONE_PIECE] if bench.options.stream else []
-    if bench.calls.model.provider == SMALL:
+    notes = [IN_ONE_PIECE] if run_context.options.stream else []
+    if run_context.calls.model.provider == SMALL:
         notes.append(TOO_SMALL)
     return tuple(notes)
 

@@ -148,7 +148,7 @@ class ModelsSettings(_Table):
         detect_local: Whether an Ollama or llama.cpp server on its default loopback port is looked for.
         idle_minutes: After this long without a question the embedded model gives its memory back.
         idle_timeout_s: Seconds without a byte from a provider after which a call counts as dead.
-        requests_per_minute: Calls to the provider, at most, over all runs of this machine; default is what it tells.
+        requests_per_minute: Calls to the provider, at most, across all runs of this machine; default is what it tells.
         tokens_per_minute: Tokens sent and asked for, likewise.
     """
 

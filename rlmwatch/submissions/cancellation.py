@@ -11,16 +11,18 @@ What ends a run before its time: a request in `jobs/`, or that its question was 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from rlmwatch import clock
-from rlmwatch.contract.names import CancelRequest, InputName, Submission, classify
+from rlmwatch.contract.names import CancelRequest, InputName, Submission, classify, key
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import Admission, Queue
@@ -192,7 +194,7 @@ class Cancellations:
 
     def _is_gone(self, path: str) -> bool:
         """
-        Whether *path* is not there, in a workspace that is. Blocks.
+        Whether *path* is not there, nor under the same name written otherwise, in a workspace that is. Blocks.
 
         Raises:
             WorkspaceError: The workspace is not there.
@@ -202,10 +204,23 @@ class Cancellations:
         except WorkspaceError:
             self.root = self.root.reopened()
             return False  # the whole folder was replaced: that deletes no question
+        file = self.root.path / path
         try:
-            (self.root.path / path).lstat()
-        except (FileNotFoundError, NotADirectoryError):
+            file.lstat()
+        except FileNotFoundError:
+            return not _renamed(file)
+        except NotADirectoryError:
             return True
         except OSError:
             return False
+        return False
+
+
+def _renamed(file: Path) -> bool:
+    """Whether the folder of *file* holds the same name in another letter case or normal form (`names.key`)."""
+    wanted = key(file.name)
+    try:
+        with os.scandir(file.parent) as entries:
+            return any(key(entry.name) == wanted for entry in entries)
+    except OSError:
         return False

@@ -16,14 +16,14 @@ turns them into text is `documents/reader.py`.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlmwatch.contract.ignored import ignored
+from rlmwatch.contract.ignored import ignored, too_deep
 from rlmwatch.contract.names import InputName, Ours, classify
+from rlmwatch.contract.secrets import secret_content, secret_name
 from rlmwatch.contract.text import decode
 from rlmwatch.errors import InputError
 from rlmwatch.workspace import safe_open
@@ -31,19 +31,13 @@ from rlmwatch.workspace import safe_open
 MAX_CONTEXT_BYTES = 200_000_000
 """Of all files together: twice the largest context that the sandbox was measured with."""
 DOCUMENTS = frozenset({".pdf"})
-"""Endings of files that are no text, and are turned into text by a confined process (`documents/`)."""
+"""Endings of files that are not text, and are turned into text by a confined process (`documents/`)."""
 SHOWN_NAMES = 5
 """Names of passed-over files in a note; the rest is counted."""
 SHOWN_CHARS = 200
 """Of a path in an error: longer ones are mistakes, and would hide what is wrong with them."""
 
-_SECRET_NAME = re.compile(
-    r"^(\.env(\..*)?|\.netrc|\.pgpass|\.npmrc|\.pypirc|\.git-credentials|id_(rsa|dsa|ecdsa|ed25519)|.*\.(pem|key|p12|pfx|"
-    r"keystore|jks|kdbx|ovpn|gpg|asc)|credentials(\.json|\.toml|\.ini)?|secrets?\.(json|toml|ya?ml|txt|env))$",
-    re.IGNORECASE,
-)
 _SECRET_FOLDER = frozenset({".ssh", ".gnupg", ".aws", ".git", ".kube", ".docker", ".config"})
-_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +95,7 @@ class FoundMaterial:
         if passed:
             names = ", ".join(passed[:SHOWN_NAMES])
             more = f" and {len(passed) - SHOWN_NAMES} more" if len(passed) > SHOWN_NAMES else ""
-            notes = (f"passed over in the context, no text or like a secret: {names}{more}",)
+            notes = (f"passed over in the context, not text or like a secret: {names}{more}",)
         if not texts and not self.is_mapping:
             return Context(None, notes)
         if len(texts) == 1 and not self.is_mapping:
@@ -179,7 +173,7 @@ class _Reader:
             )
         if resolved.is_dir():
             self._folder = True
-            for file in _files(resolved):
+            for file in _files(resolved, shown.rstrip("/")):
                 inner = f"{shown.rstrip('/')}/{file.relative_to(resolved).as_posix()}"
                 self._add_found(file, inner, within)
         elif _is_secret(resolved, within):
@@ -220,8 +214,10 @@ class _Reader:
             text = decode(raw)
         except InputError as error:
             raise InputError(f"context: {shown}: {error}") from None
-        if _PRIVATE_KEY.search(text):
-            raise InputError(f"context: {shown} holds a private key, and would be sent to a model; it is refused")
+        if secret_content(text):
+            raise InputError(
+                f"context: {shown} holds a private key or a password, and would be sent to a model; it is refused"
+            )
         self._texts[shown] = text
 
     def material(self, *, is_mapping: bool) -> FoundMaterial:
@@ -240,26 +236,27 @@ class _TooMuch(InputError):
     """The material is larger than a run may have: an error also where the file was only found in a folder."""
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the plain files below *folder* in order of their names: no links, nothing hidden, nothing of ours."""
-    to_do = [folder]  # no recursion: folders may be nested more deeply than Python's calls
-    while to_do:
-        path = to_do.pop()
-        if path is not folder and not path.is_dir():
-            yield path
+def _files(folder: Path, shown: str) -> Iterator[Path]:
+    """
+    Yield the plain files below *folder* in order of their names: no links, nothing hidden, nothing of ours.
+
+    A folder that is too deep (its path as *shown*) is yielded itself: it cannot be read, so it is passed over.
+    """
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        if entry.is_symlink() or entry.name.lower() in _SECRET_FOLDER or ignored(entry.name) is not None:
             continue
-        with os.scandir(path) as entries:
-            found = sorted(entries, key=lambda entry: entry.name, reverse=True)
-        for entry in found:
-            if entry.is_symlink() or entry.name in _SECRET_FOLDER or ignored(entry.name) is not None:
-                continue
-            if entry.is_dir() or (entry.is_file() and not isinstance(classify(entry.name), Ours)):
-                to_do.append(Path(entry.path))
+        if entry.is_dir():
+            inner = f"{shown}/{entry.name}"
+            yield from [Path(entry.path)] if too_deep(inner) else _files(Path(entry.path), inner)
+        elif entry.is_file() and not isinstance(classify(entry.name), Ours):
+            yield Path(entry.path)
 
 
 def _is_secret(path: Path, within: Path) -> bool:
     """Whether the name of *path*, or of a folder between it and *within*, is one that secrets have."""
-    return bool(_SECRET_NAME.match(path.name)) or bool(_SECRET_FOLDER & set(path.relative_to(within).parts))
+    return secret_name(path.name) or bool(_SECRET_FOLDER & {part.lower() for part in path.relative_to(within).parts})
 
 
 def by_path(context: Context, paths: Sequence[str]) -> Mapping[str, Any]:

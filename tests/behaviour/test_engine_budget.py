@@ -40,12 +40,12 @@ def full(_request):
     return FULL
 
 
-def within(bench):
+def within(harness):
     """What was used stays under the cap, in the budget, in the journal and in what is reported."""
-    assert bench.journal.tokens() <= CAP
-    assert bench.budget.tokens <= CAP
-    assert bench.calls.used.output_tokens == bench.budget.tokens
-    assert bench.budget.left().tokens == CAP - bench.budget.tokens  # nothing is left reserved
+    assert harness.journal.tokens() <= CAP
+    assert harness.budget.tokens <= CAP
+    assert harness.calls.used.output_tokens == harness.budget.tokens
+    assert harness.budget.left().tokens == CAP - harness.budget.tokens  # nothing is left reserved
 
 
 @pytest.mark.parametrize("code", [BATCH, ONE_BY_ONE, SUB_ENGINES], ids=["batch", "sequential", "sub-engines"])
@@ -58,23 +58,23 @@ def test_a_hundred_sub_calls_never_exceed_the_cap(code):
             return py(BATCH)
         return cells(request)
 
-    bench = EngineHarness(script, caps=Caps(max_tokens=CAP))
-    result = bench.run()
-    within(bench)
+    harness = EngineHarness(script, caps=Caps(max_tokens=CAP))
+    result = harness.run()
+    within(harness)
     assert (result.outcome, result.partial) == (Outcome.TOKEN_LIMIT, True)
     assert result.answer.startswith("word word")
-    assert bench.budget.tokens > CAP - 1_000  # and it is not refused early either
+    assert harness.budget.tokens > CAP - 1_000  # and it is not refused early either
 
 
 @pytest.mark.parametrize("point", [2, 7, 12, 20])
 @pytest.mark.parametrize("code", [BATCH, ONE_BY_ONE], ids=["batch", "sequential"])
 def test_the_cap_holds_across_a_kill(code, point):
     """The same when the run is killed in the middle and goes on: both attempts together stay under the cap."""
-    bench = EngineHarness(play([py(code), py("print('more')")], full, full), caps=Caps(max_tokens=CAP))
-    if bench.killed_at(point):
-        result = bench.run()
+    harness = EngineHarness(play([py(code), py("print('more')")], full, full), caps=Caps(max_tokens=CAP))
+    if harness.killed_at(point):
+        result = harness.run()
         assert result.partial
-    within(bench)
+    within(harness)
 
 
 def test_calls_that_use_less_leave_the_rest_to_others():
@@ -84,109 +84,109 @@ def test_calls_that_use_less_leave_the_rest_to_others():
         await asyncio.sleep(0)
         return "ok"
 
-    bench = EngineHarness(play([py(BATCH), py("answer('done')")], short), caps=Caps(max_tokens=CAP))
-    assert bench.run().outcome is Outcome.SUCCESS
-    assert bench.trajectory.shown[0] == "100"
-    assert {r.max_tokens for r in bench.model.requests if not is_root(r)} == {1000}  # and each gets all that it wants
+    harness = EngineHarness(play([py(BATCH), py("answer('done')")], short), caps=Caps(max_tokens=CAP))
+    assert harness.run().outcome is Outcome.SUCCESS
+    assert harness.trajectory.shown[0] == "100"
+    assert {r.max_tokens for r in harness.model.requests if not is_root(r)} == {1000}  # and each gets all that it wants
 
 
 def test_requests_are_clamped_to_what_is_left():
     """The last sub-call that is affordable asks the provider for no more than what is left."""
-    bench = EngineHarness(play([py(ONE_BY_ONE)], full), caps=Caps(max_tokens=CAP))
-    bench.run()
-    subs = [r.max_tokens for r in bench.model.requests if not is_root(r) and not is_synthesis(r)]
+    harness = EngineHarness(play([py(ONE_BY_ONE)], full), caps=Caps(max_tokens=CAP))
+    harness.run()
+    subs = [r.max_tokens for r in harness.model.requests if not is_root(r) and not is_synthesis(r)]
     assert subs[0] == 1000
     assert subs[-1] < 1000
 
 
 def test_a_money_cap_is_never_exceeded():
     """With a cap in US dollars, what the calls may cost never adds up to more, and the answer is partial."""
-    bench = EngineHarness(play([py(BATCH)], full, full), caps=Caps(max_cost_usd=0.05), usd_per_token=(1e-6, 1e-5))
-    result = bench.run()
+    harness = EngineHarness(play([py(BATCH)], full, full), caps=Caps(max_cost_usd=0.05), usd_per_token=(1e-6, 1e-5))
+    result = harness.run()
     assert (result.outcome, result.partial) == (Outcome.COST_LIMIT, True)
-    assert 0.02 < bench.budget.usd <= 0.05
+    assert 0.02 < harness.budget.usd <= 0.05
 
 
 def test_the_last_call_is_always_affordable():
     """However a run spends its tokens, the synthesis can be paid: its share is held back from the start."""
     for tokens in (200, 1_000, CAP):
-        bench = EngineHarness(play([py(BATCH)], full, full), caps=Caps(max_tokens=CAP), options={"tokens": tokens})
-        bench.run()
-        asked = bench.model.requests[-1]
+        harness = EngineHarness(play([py(BATCH)], full, full), caps=Caps(max_tokens=CAP), options={"tokens": tokens})
+        harness.run()
+        asked = harness.model.requests[-1]
         assert is_synthesis(asked)
         assert asked.max_tokens == min(tokens, CAP // 4)
 
 
 def test_a_spent_budget_gives_a_partial_answer_and_no_exception():
     """A run that may afford one call only spends it on an answer."""
-    bench = EngineHarness(play([]), caps=Caps(max_tokens=40))
-    result = bench.run()
+    harness = EngineHarness(play([]), caps=Caps(max_tokens=40))
+    result = harness.run()
     assert (result.answer, result.outcome, result.steps) == ("synthesis", Outcome.TOKEN_LIMIT, 1)
-    assert len(bench.model.requests) == 1
+    assert len(harness.model.requests) == 1
 
 
 def test_a_session_with_nothing_left_makes_no_call():
     """A session whose budget is spent before the run starts is an error that names used and cap; no call is made."""
     session = Budget("session", Caps(max_tokens=1_200), tokens=1_195)
-    bench = EngineHarness(play([]), session=session)
+    harness = EngineHarness(play([]), session=session)
     with pytest.raises(SessionBudgetExceeded, match=r"max_tokens is 1200, 1195 used"):
-        bench.run()
-    assert bench.model.requests == []
+        harness.run()
+    assert harness.model.requests == []
 
 
 def test_a_run_stays_under_what_its_session_has_left():
     """A run in a session that has used some of its tokens gets the rest, and no more."""
     session = Budget("session", Caps(max_tokens=1_200), tokens=700)
-    bench = EngineHarness(play([py(BATCH)], full, full), session=session, options={"tokens": 400})
-    assert bench.run().partial
+    harness = EngineHarness(play([py(BATCH)], full, full), session=session, options={"tokens": 400})
+    assert harness.run().partial
     assert session.tokens <= 1_200
 
 
 def test_a_session_whose_money_is_spent_makes_no_call():
     """The same for money."""
     session = Budget("session", Caps(max_cost_usd=0.05), usd=0.0499)
-    bench = EngineHarness(play([]), session=session, usd_per_token=(1e-5, 1e-4))
+    harness = EngineHarness(play([]), session=session, usd_per_token=(1e-5, 1e-4))
     with pytest.raises(SessionBudgetExceeded, match="max_cost_usd"):
-        bench.run()
-    assert bench.model.requests == []
+        harness.run()
+    assert harness.model.requests == []
 
 
 def test_a_ceiling_per_day_ends_the_run_with_what_was_found():
     """When the user's ceiling per day is reached in the middle, what was printed is the answer: `cost_limit`."""
-    bench = EngineHarness(
+    harness = EngineHarness(
         play([py("print('clue')"), py(BATCH)], full, full),
         ceilings=Ceilings(per_day_usd=0.03),
         usd_per_token=(1e-6, 1e-5),
     )
-    result = bench.run()
+    result = harness.run()
     assert (result.outcome, result.partial) == (Outcome.COST_LIMIT, True)
-    assert result.answer == bench.trajectory.shown[-1]
-    assert bench.budget.usd <= 0.03
+    assert result.answer == harness.trajectory.shown[-1]
+    assert harness.budget.usd <= 0.03
 
 
 def test_a_ceiling_that_is_reached_before_the_start_is_an_error():
     """When the ceiling is reached before anything was found, the error says so."""
-    bench = EngineHarness(play([py("x = 1")]), ceilings=Ceilings(per_day_usd=1e-9), usd_per_token=(1e-6, 1e-5))
+    harness = EngineHarness(play([py("x = 1")]), ceilings=Ceilings(per_day_usd=1e-9), usd_per_token=(1e-6, 1e-5))
     with pytest.raises(CeilingReached):
-        bench.run()
-    assert bench.model.requests == []
+        harness.run()
+    assert harness.model.requests == []
 
 
 @pytest.mark.parametrize("prices", [{"m": None, "s": (0.0, 0.0)}, {"m": (0.0, 0.0), "s": None}])
 def test_a_cost_cap_with_an_unknown_price_is_an_error_before_any_call(prices):
     """Where there is a cost cap and the price of the model, or of the sub-calls' one, is unknown: no call."""
-    bench = EngineHarness(play([py("answer(1)")]), caps=Caps(max_cost_usd=1.0), options={"sub_model": "s"})
-    bench.prices = prices
+    harness = EngineHarness(play([py("answer(1)")]), caps=Caps(max_cost_usd=1.0), options={"sub_model": "s"})
+    harness.prices = prices
     with pytest.raises(UnknownPrice, match=r"\[prices\]"):
-        bench.run()
-    assert bench.model.requests == []
+        harness.run()
+    assert harness.model.requests == []
 
 
 def test_a_nearly_spent_budget_is_announced():
     """When less than two calls' tokens are left the model is told to answer now."""
-    bench = EngineHarness(play([py("llm_query('q')"), py("answer(1)")], full), caps=Caps(max_tokens=3_500))
-    bench.run()
-    first, second = (request.messages[-1].content for request in bench.roots())
+    harness = EngineHarness(play([py("llm_query('q')"), py("answer(1)")], full), caps=Caps(max_tokens=3_500))
+    harness.run()
+    first, second = (request.messages[-1].content for request in harness.roots())
     assert "nearly spent" not in first
     assert "nearly spent" in second
 
@@ -211,9 +211,9 @@ def test_calls_side_by_side_cannot_overshoot_together():
             await asyncio.sleep(0)
         return FULL
 
-    bench = EngineHarness(play([py(BATCH)], sub, full), caps=Caps(max_tokens=CAP))
-    bench.run()
-    within(bench)
+    harness = EngineHarness(play([py(BATCH)], sub, full), caps=Caps(max_tokens=CAP))
+    harness.run()
+    within(harness)
 
 
 def test_a_sub_engine_that_runs_dry_gives_back_what_it_found():

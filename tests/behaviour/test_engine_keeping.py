@@ -41,13 +41,13 @@ class Watched:
         self.journal = journal
         self.asked: list[list[CallState]] = []
         self.began = asyncio.Event()
-        self.bench = EngineHarness(self._answer, journal=journal, tools={"began": self._tool})
+        self.harness = EngineHarness(self._answer, journal=journal, tools={"began": self._tool})
 
     def _answer(self, request):
         self.asked.append(self.journal.states())
         return play(ASKS_TWICE)(request)
 
-    def _tool(self, _place) -> HostFunction:
+    def _tool(self, _call_site) -> HostFunction:
         async def began() -> None:
             self.began.set()
 
@@ -59,7 +59,7 @@ def test_a_cell_runs_while_its_reply_is_kept_and_asks_nobody_before_that():
 
     async def run() -> None:
         watched = Watched(Slow())
-        running = asyncio.create_task(watched.bench.attempt())
+        running = asyncio.create_task(watched.harness.attempt())
         await watched.began.wait()
         for _ in range(20):
             await asyncio.sleep(0)
@@ -79,8 +79,8 @@ def test_a_step_is_durable_before_the_next_request():
     async def run() -> None:
         watched = Watched(Slow())
         watched.journal.go_on.set()
-        bench, shown = watched.bench, []
-        keep, answer = bench.trajectory.step, watched.bench.script
+        harness, shown = watched.harness, []
+        keep, answer = harness.trajectory.step, watched.harness.script
 
         async def slow_step(*args: Any) -> None:
             for _ in range(20):
@@ -88,13 +88,13 @@ def test_a_step_is_durable_before_the_next_request():
             await keep(*args)
 
         def count(request):
-            shown.append((is_root(request), len(bench.trajectory.rows)))
+            shown.append((is_root(request), len(harness.trajectory.rows)))
             return answer(request)
 
-        bench.trajectory.step, bench.script = slow_step, count
-        assert (await bench.attempt()).answer == "sub reply"
+        harness.trajectory.step, harness.script = slow_step, count
+        assert (await harness.attempt()).answer == "sub reply"
         assert [rows for root, rows in shown if root] == [0, 1]
-        assert len(bench.trajectory.rows) == 2
+        assert len(harness.trajectory.rows) == 2
 
     asyncio.run(run())
 
@@ -106,7 +106,7 @@ def test_a_reply_that_cannot_be_kept_ends_the_run_before_anything_more_is_paid()
         watched = Watched(Slow(full=True))
         watched.journal.go_on.set()
         with pytest.raises(LedgerError, match="no room"):
-            await watched.bench.attempt()
+            await watched.harness.attempt()
         assert watched.asked == [[CallState.INTENT]]
         assert watched.journal.states() == [CallState.INTENT]
 

@@ -53,22 +53,22 @@ CONTEXT = "alpha beta gamma delta"
 @pytest.fixture(scope="module")
 def reference():
     """The run without a kill."""
-    bench = make()
-    return bench, bench.run(context=CONTEXT)
+    harness = make()
+    return harness, harness.run(context=CONTEXT)
 
 
 def points(reference):
     return 3 * len(reference[0].journal.done())  # each call passes three named points
 
 
-def agrees(bench, result, reference):
+def agrees(harness, result, reference):
     """The run ended as if it had never been killed, and what was shown never changed."""
     assert result.answer == reference[1].answer
     assert result.notes == ()
-    keys = bench.journal.done()
+    keys = harness.journal.done()
     assert len(keys) == len(set(keys)) == len(reference[0].journal.done())  # each call has one reply, none is twice
-    final = bench.roots()[-1].messages if bench.roots() else ()
-    for row in bench.journal.rows:
+    final = harness.roots()[-1].messages if harness.roots() else ()
+    for row in harness.journal.rows:
         asked = row.call.request["messages"]
         if (
             row.state is CallState.DONE
@@ -81,121 +81,121 @@ def agrees(bench, result, reference):
 
 def test_nothing_is_asked_again_by_an_attempt_after_the_end(reference):
     """An attempt of a run whose calls are all done makes no call, and gives the same answer."""
-    bench = make()
-    bench.run(context=CONTEXT)
-    again = bench.again(context=CONTEXT)
+    harness = make()
+    harness.run(context=CONTEXT)
+    again = harness.again(context=CONTEXT)
     assert again.answer == reference[1].answer
-    assert bench.model.requests == []
+    assert harness.model.requests == []
     assert again.notes == ()
 
 
 @pytest.mark.parametrize("share", [n / 13 for n in range(13)])
 def test_a_run_that_is_killed_at_any_point_goes_on_there(reference, share):
     """Killed at any moment, in batches and sub-engines too, the run ends as if nothing had happened."""
-    bench = make()
-    assert bench.killed_at(1 + int(share * points(reference)), context=CONTEXT)
-    agrees(bench, bench.run(context=CONTEXT), reference)
+    harness = make()
+    assert harness.killed_at(1 + int(share * points(reference)), context=CONTEXT)
+    agrees(harness, harness.run(context=CONTEXT), reference)
 
 
 @settings(max_examples=10)
 @given(st.lists(st.integers(1, 90), min_size=2, max_size=5))
 def test_a_run_that_is_killed_again_and_again_shows_the_same(reference, kills):
     """However often a run is killed, each attempt is shown what the one before saw, and no reply is paid twice."""
-    bench = make()
+    harness = make()
     for point in kills:
-        if not bench.killed_at(point, context=CONTEXT):
+        if not harness.killed_at(point, context=CONTEXT):
             break
-    agrees(bench, bench.again(context=CONTEXT), reference)
+    agrees(harness, harness.again(context=CONTEXT), reference)
 
 
 def test_calls_in_flight_at_a_kill_keep_their_reservation_as_spent():
     """A call that was in flight at a kill counts as spent, and is made again."""
-    bench = make()
-    assert bench.killed_at(1, context=CONTEXT)
-    bench.run(context=CONTEXT)
-    lost = [row for row in bench.journal.rows if row.state is CallState.LOST]
+    harness = make()
+    assert harness.killed_at(1, context=CONTEXT)
+    harness.run(context=CONTEXT)
+    lost = [row for row in harness.journal.rows if row.state is CallState.LOST]
     assert [row.call.reserved_tokens for row in lost] == [1000]
-    assert bench.budget.tokens == bench.journal.tokens()
-    assert "tokens left" in bench.roots()[0].messages[1].content
+    assert harness.budget.tokens == harness.journal.tokens()
+    assert "tokens left" in harness.roots()[0].messages[1].content
 
 
 def test_a_lost_call_is_shown_to_the_attempt_after_it_only_where_it_stood():
     """What was lost in the third step lowers what is shown from the third step on, not before."""
-    bench = make()
-    bench.run(context=CONTEXT)
-    undisturbed = [m.content for m in bench.roots()[-1].messages]
-    bench = make()
+    harness = make()
+    harness.run(context=CONTEXT)
+    undisturbed = [m.content for m in harness.roots()[-1].messages]
+    harness = make()
     root_calls = [n for n, row in enumerate(make_rows()) if row.startswith("/3/")]
-    assert bench.killed_at(3 * root_calls[0] + 1, context=CONTEXT)
-    bench.run(context=CONTEXT)
-    shown = [m.content for m in bench.roots()[-1].messages]
+    assert harness.killed_at(3 * root_calls[0] + 1, context=CONTEXT)
+    harness.run(context=CONTEXT)
+    shown = [m.content for m in harness.roots()[-1].messages]
     assert shown[:5] == undisturbed[:5]
     assert shown[5] != undisturbed[5]
 
 
 def make_rows():
-    bench = make()
-    bench.run(context=CONTEXT)
-    return [row.call.key for row in bench.journal.rows]
+    harness = make()
+    harness.run(context=CONTEXT)
+    return [row.call.key for row in harness.journal.rows]
 
 
 def test_a_replay_that_differs_goes_on_and_says_so():
     """Where a cell reads the clock, the replay goes on with fresh calls in the same budget: `replay_diverged`."""
     script = play([py("import time\nprint(time.time_ns())"), py("y = 2"), py("answer('end')")])
-    bench = EngineHarness(script, caps=Caps(max_tokens=5_000))
-    assert bench.killed_at(9)
-    spent = bench.journal.tokens()
-    result = bench.run()
+    harness = EngineHarness(script, caps=Caps(max_tokens=5_000))
+    assert harness.killed_at(9)
+    spent = harness.journal.tokens()
+    result = harness.run()
     assert (result.answer, result.outcome) == ("end", Outcome.SUCCESS)
     assert result.notes == ("replay_diverged",)
-    assert len(bench.model.requests) == 2  # the first reply was replayed
-    assert bench.budget.tokens == bench.journal.tokens() > spent
+    assert len(harness.model.requests) == 2  # the first reply was replayed
+    assert harness.budget.tokens == harness.journal.tokens() > spent
 
 
 def test_a_diverged_replay_stays_under_the_cap():
     """A run that diverges at each attempt pays for all of them out of one budget."""
     script = play([py("import time\nprint(time.time_ns())")] + [py("y = 2\n" + "# " + "x" * 700)] * 8, end="the end")
-    bench = EngineHarness(script, caps=Caps(max_tokens=1_500))
+    harness = EngineHarness(script, caps=Caps(max_tokens=1_500))
     for _ in range(6):
-        bench.killed_at(9)
-    result = bench.run()
+        harness.killed_at(9)
+    result = harness.run()
     assert result.partial
-    assert bench.journal.tokens() <= 1_500
+    assert harness.journal.tokens() <= 1_500
 
 
 def test_the_clock_alone_breaks_no_replay():
     """An attempt that is late tells the model so, and yet takes the replies that an earlier one has paid for."""
 
     def slow(_request):
-        bench.passed_s = 40
+        harness.passed_s = 40
         return "ok"
 
-    bench = EngineHarness(play([py("llm_query('q')"), py("x = 1"), py("answer(x)")], slow))
-    assert bench.killed_at(9)
-    assert "Little time is left" in bench.roots()[1].messages[-1].content
-    result = bench.run()
-    assert len(bench.model.requests) == 1
-    assert "Little time is left" not in str(bench.roots()[0].messages)
+    harness = EngineHarness(play([py("llm_query('q')"), py("x = 1"), py("answer(x)")], slow))
+    assert harness.killed_at(9)
+    assert "Little time is left" in harness.roots()[1].messages[-1].content
+    result = harness.run()
+    assert len(harness.model.requests) == 1
+    assert "Little time is left" not in str(harness.roots()[0].messages)
     assert result.notes == ()
 
 
 def test_an_upgrade_in_the_middle_keeps_the_old_prompts():
-    """A run that pinned its prompts takes its replies from the journal after the prose has changed."""
-    bench = EngineHarness(play([py("x = 1"), py("y = 2"), py("answer(x)")]))
-    assert bench.killed_at(6)
-    pinned = bench.prompts.pinned()
+    """A run that frozen its prompts takes its replies from the journal after the prose has changed."""
+    harness = EngineHarness(play([py("x = 1"), py("y = 2"), py("answer(x)")]))
+    assert harness.killed_at(6)
+    frozen = harness.prompts.frozen()
     newer = replace(current_prompts(), version=2, root="You answer by writing Python. New rules.\n{tools}")
     assert newer != current_prompts()
-    bench.prompts = type(newer).of(pinned)
-    bench.run()
-    assert len(bench.model.requests) == 1
+    harness.prompts = type(newer).of(frozen)
+    harness.run()
+    assert len(harness.model.requests) == 1
 
 
 def test_a_cell_that_killed_its_session_is_not_run_again():
     """A cell that spun until it was killed is passed over at a replay, and what was told of it stands."""
     ran = []
 
-    def note(_place):
+    def note(_call_site):
         async def call():
             ran.append(1)
 
@@ -205,46 +205,46 @@ def test_a_cell_that_killed_its_session_is_not_run_again():
         "import signal\nr = llm_query('q')\nnote()\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True:\n    pass"
     )
     script = play([py("kept = 1"), py(stubborn), py("print('after', 'kept' in dir())"), py("answer('end')")])
-    bench = EngineHarness(script, seconds=8, tools={"note": note})
-    assert bench.killed_at(12)
-    told = bench.trajectory.shown[1]
-    result = bench.run()
+    harness = EngineHarness(script, seconds=8, tools={"note": note})
+    assert harness.killed_at(12)
+    told = harness.trajectory.shown[1]
+    result = harness.run()
     assert result.notes == ()
     assert result.answer == "end"
-    assert len(bench.model.requests) == 1
-    assert bench.trajectory.shown[1:3] == [told, "after False"]
+    assert len(harness.model.requests) == 1
+    assert harness.trajectory.shown[1:3] == [told, "after False"]
     assert ran == [1]
 
 
 def test_a_cell_stopped_at_its_limit_replays_as_it_was_told():
     """Where in its code a cell was interrupted is chance, so the replay tells what was told the first time."""
     spin = "n = 0\nwhile True:\n    n += 1\n    if n % 100000 == 0:\n        print(n)"
-    bench = EngineHarness(play([py(spin), py("x = 1"), py("answer('end')")]), seconds=3)
-    assert bench.killed_at(6)
-    result = bench.run()
+    harness = EngineHarness(play([py(spin), py("x = 1"), py("answer('end')")]), seconds=3)
+    assert harness.killed_at(6)
+    result = harness.run()
     assert (result.answer, result.notes) == ("end", ())
-    assert len(bench.model.requests) == 1
+    assert len(harness.model.requests) == 1
 
 
 def test_an_answer_made_of_what_was_found_is_not_paid_twice():
     """A run that was killed after its last call takes that answer from the journal, and nothing stays reserved."""
-    bench = EngineHarness(
+    harness = EngineHarness(
         play([py("print('clue')")], end="made of clues"), options={"max_steps": 1}, caps=Caps(max_tokens=5_000)
     )
-    assert bench.killed_at(6)
-    result = bench.run()
+    assert harness.killed_at(6)
+    result = harness.run()
     assert (result.answer, result.outcome) == ("made of clues", Outcome.STEP_LIMIT)
-    assert bench.model.requests == []
-    assert bench.budget.left().tokens == 5_000 - bench.journal.tokens()
+    assert harness.model.requests == []
+    assert harness.budget.left().tokens == 5_000 - harness.journal.tokens()
 
 
 def test_a_last_call_that_was_lost_leaves_what_was_printed():
     """A run that was killed in its last call until nothing was left ends with what it printed, not as an error."""
-    bench = EngineHarness(play([py("print('clue')")], end="made of clues"), caps=Caps(max_tokens=85))
-    assert bench.killed_at(4)
-    while bench.killed_at(1):
-        assert bench.journal.rows[-1].call.key.startswith("/0/")
-    result = bench.again()
+    harness = EngineHarness(play([py("print('clue')")], end="made of clues"), caps=Caps(max_tokens=85))
+    assert harness.killed_at(4)
+    while harness.killed_at(1):
+        assert harness.journal.rows[-1].call.key.startswith("/0/")
+    result = harness.again()
     assert (result.answer, result.outcome, result.partial) == ("clue", Outcome.TOKEN_LIMIT, True)
-    assert bench.model.requests == []
-    assert bench.journal.tokens() <= 85
+    assert harness.model.requests == []
+    assert harness.journal.tokens() <= 85

@@ -109,7 +109,7 @@ class EngineHarness:
         await self.calls.resume()
         sandbox = self.sandbox() if self.sandbox is not None else shared_sandbox()
         try:
-            kit = EngineDeps(
+            deps = EngineDeps(
                 options,
                 self.calls,
                 sandbox,
@@ -119,7 +119,7 @@ class EngineHarness:
                 lambda *told: self.progress.append(told),
                 self.max_depth,
             )
-            return await run_engine(Task(question, context, **task), kit)
+            return await run_engine(Task(question, context, **task), deps)
         finally:
             if self.sandbox is not None:
                 await sandbox.aclose()

@@ -333,7 +333,7 @@ import rlmwatch
 print(*sorted(set(sys.modules) - before))
 """
     ran = python(home, program)
-    assert (ran.stdout.split(), ran.stderr) == (["rlmwatch"], "")
+    assert (ran.stdout.split(), ran.stderr) == (["rlmwatch", "rlmwatch.version"], "")
 
 
 HEAVY = ("openai", "httpx", "aiohttp", "exa_py", "genai_prices", "sqlite3", "watchdog", "xllamacpp")

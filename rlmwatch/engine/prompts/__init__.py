@@ -38,21 +38,21 @@ class Prompts:
     functions: Mapping[str, str]
     notices: Mapping[str, str]
 
-    def pinned(self) -> dict[str, Any]:
-        """Return the texts as JSON values, to be pinned with the run."""
+    def frozen(self) -> dict[str, Any]:
+        """Return the texts as JSON values, to be frozen with the run."""
         return asdict(self)
 
     @classmethod
-    def of(cls, pinned: Mapping[str, Any]) -> Prompts:
-        """Return the texts that a run pinned; words that a newer version added are taken from it."""
+    def of(cls, frozen: Mapping[str, Any]) -> Prompts:
+        """Return the texts that a run frozen; words that a newer version added are taken from it."""
         now = current_prompts()
         return cls(
-            pinned["version"],
-            pinned["root"],
-            pinned["sub"],
-            pinned["synthesis"],
-            {**now.functions, **pinned["functions"]},
-            {**now.notices, **pinned["notices"]},
+            frozen["version"],
+            frozen["root"],
+            frozen["sub"],
+            frozen["synthesis"],
+            {**now.functions, **frozen["functions"]},
+            {**now.notices, **frozen["notices"]},
         )
 
 
@@ -66,7 +66,7 @@ def current_prompts() -> Prompts:
 
 def _table(name: str) -> dict[str, str]:
     lines = (line.partition(": ") for line in _text(name).splitlines())
-    return {key: said for key, _, said in lines}
+    return {key: text for key, _, text in lines}
 
 
 def _text(name: str) -> str:

@@ -57,9 +57,9 @@ class ProcessSession:
         pid: Its process id, for people and tests.
     """
 
-    def __init__(self, born: Child, wire: Wire, shared: SharedBytes, watch: MemoryWatch) -> None:
-        self.pid = born.pid
-        self._process = HostProcess(born.process)
+    def __init__(self, child: Child, wire: Wire, shared: SharedBytes, watch: MemoryWatch) -> None:
+        self.pid = child.pid
+        self._process = HostProcess(child.process)
         self._wire = wire
         self._shared = shared
         self._names: tuple[Variable, ...] = ()  # as after the last cell
@@ -87,7 +87,7 @@ class ProcessSession:
             error = f"The code ran longer than {timeout_s:g} s and did not stop when it was asked to: it was killed."
             return CellResult(
                 error=error,
-                lost=await self._bury(),
+                lost=await self._kill(),
                 killed=True,
                 seconds=step.seconds,
                 host_seconds=step.host_seconds,
@@ -106,9 +106,9 @@ class ProcessSession:
 
     async def close(self) -> None:
         """End the session at once. Idempotent."""
-        await self._bury()
+        await self._kill()
 
-    async def greet(self, hello: str, run: str) -> None:
+    async def handshake(self, hello: str, run: str) -> None:
         """
         Wait until the worker has locked itself down, and see for ourselves that it has; then watch its memory.
 
@@ -130,7 +130,7 @@ class ProcessSession:
         self._watched = self._watch.add(self.pid, run, self._end)
         log.debug("sandbox.ready", pid=self.pid, layers=[layer[:2] for layer in frame["ready"]])
 
-    async def furnish(self, values: Mapping[str, JsonValue], seed: int | None) -> None:
+    async def initialize(self, values: Mapping[str, JsonValue], seed: int | None) -> None:
         """Give the session the *values* that are put back when overwritten, and seed `random`."""
         await self._told({"op": "seed", "seed": seed})
         for name, value in values.items():
@@ -138,7 +138,7 @@ class ProcessSession:
 
     async def _set(self, name: str, value: JsonValue) -> None:
         if not name.isidentifier():
-            raise ValueError(f"{name!r} is no name for a variable")
+            raise ValueError(f"{name!r} is not a name for a variable")
         plain = isinstance(value, str)
         text = value if plain else json.dumps(value, allow_nan=False)
         request = {"op": "set", "name": name, "plain": plain}
@@ -177,7 +177,7 @@ class ProcessSession:
         """Do one step; a session that it did not end as it should is gone."""
         if not self.alive:
             why = self._ended_for or "it was closed"
-            raise SessionDied(f"The Python session ended: {why}.", reason="crashed", lost=await self._bury())
+            raise SessionDied(f"The Python session ended: {why}.", reason="crashed", lost=await self._kill())
         try:
             data = encode_trusted({**request, "id": step.id})
             self._process.resume()
@@ -185,14 +185,14 @@ class ProcessSession:
         except Overtime:
             raise
         except WireClosed as problem:
-            lost = await self._bury()
+            lost = await self._kill()
             log.info("sandbox.crashed", pid=self.pid)
             why = self._ended_for or "its process crashed, ran out of memory, or was ended by the code"
             raise SessionDied(f"The Python session ended: {why}.", reason="crashed", lost=lost) from problem
         except BadFrame as problem:
             raise await self._violated(problem) from problem
         except BaseException:
-            await self._bury()
+            await self._kill()
             raise
         self._process.pause()
         return frame
@@ -200,9 +200,9 @@ class ProcessSession:
     async def _violated(self, problem: Exception) -> SessionDied:
         log.warning("sandbox.violated", pid=self.pid, problem=str(problem)[:200])
         text = "The Python session was ended: the code interfered with how the session talks to its host."
-        return SessionDied(text, reason="violated", lost=await self._bury())
+        return SessionDied(text, reason="violated", lost=await self._kill())
 
-    async def _bury(self) -> tuple[str, ...]:
+    async def _kill(self) -> tuple[str, ...]:
         """Kill the worker, give everything back, and return the names that are lost."""
         lost = tuple(variable.name for variable in self._names)
         self._names = ()
@@ -234,7 +234,7 @@ class ProcessSandbox:
         self.policy = policy or Policy()
         self.python = python
         self.watch = MemoryWatch(limits or MemoryLimits.on_this_machine(self.policy.memory_bytes))
-        self._nursery = ForkServer(python)
+        self._fork_server = ForkServer(python)
 
     async def probe(self) -> Report:
         """Find out by trying what this machine offers. Raises nothing."""
@@ -245,24 +245,24 @@ class ProcessSandbox:
 
     async def start(self) -> None:
         """Start the zygote, which takes 0.1 s. Idempotent; see `Sandbox.start`."""
-        await asyncio.to_thread(self._nursery.start)
+        await asyncio.to_thread(self._fork_server.start)
 
     async def open(self, values: Mapping[str, JsonValue], *, seed: int | None = None, run: str = "") -> ProcessSession:
         """Open a session; see `Sandbox.open`."""
         hello = secrets.token_hex(8)
         wire, shared, theirs = _channels()
-        forking = asyncio.ensure_future(asyncio.to_thread(self._nursery.fork, self.policy, hello, theirs))
+        forking = asyncio.ensure_future(asyncio.to_thread(self._fork_server.fork, self.policy, hello, theirs))
         try:
-            born = await asyncio.shield(forking)
+            child = await asyncio.shield(forking)
         except BaseException:
             wire.close()  # a session that is born nevertheless ends by that
             shared.close()
             forking.add_done_callback(_abandon)
             raise
-        session = ProcessSession(born, wire, shared, self.watch)
+        session = ProcessSession(child, wire, shared, self.watch)
         try:
-            await session.greet(hello, run)
-            await session.furnish(values, seed)
+            await session.handshake(hello, run)
+            await session.initialize(values, seed)
         except BaseException:
             await session.close()
             raise
@@ -270,7 +270,7 @@ class ProcessSandbox:
 
     async def aclose(self) -> None:
         """End the zygote and with it every session. Idempotent."""
-        await asyncio.to_thread(self._nursery.close)
+        await asyncio.to_thread(self._fork_server.close)
 
 
 def _channels() -> tuple[Wire, SharedBytes, tuple[int, int, int]]:

@@ -21,7 +21,7 @@ from rlmwatch.sandbox.base import CellError, Failure, HostFunction
 from rlmwatch.sandbox.guest.frames import BadFrame, encode_trusted
 from rlmwatch.sandbox.host.wire import Wire
 
-NUDGE_S = 0.2
+INTERRUPT_S = 0.2
 NUDGES = 5
 MAX_CALLS = 64  # at once, as many as threads; more wait in the pipe
 MAX_CALL_BYTES = 32 * 1024 * 1024  # of arguments at once; more wait in the pipe
@@ -58,7 +58,7 @@ class HostProcess:
         """Stop all its threads."""
         self._send(signal.SIGSTOP)
 
-    def nudge(self) -> None:
+    def interrupt(self) -> None:
         """Ask its cell to stop."""
         self._send(signal.SIGINT)
 
@@ -178,14 +178,14 @@ class Step:
             return None
         if not self.nudged:
             return max(0.0, self._timeout_s - self.seconds)
-        return max(0.0, self._nudged_at + NUDGE_S - self._seen_at)
+        return max(0.0, self._nudged_at + INTERRUPT_S - self._seen_at)
 
     def _hurry(self) -> None:
         if self._patience() != 0.0:
             return
         if self.nudged == NUDGES:
             raise Overtime
-        self._process.nudge()
+        self._process.interrupt()
         self.nudged += 1
         self._nudged_at = self._seen_at
 

@@ -17,8 +17,8 @@ NO_CAP = Left(None, None, None)
 @given(st.floats(0, 1e6), st.floats(-10, 1e5))
 def test_work_ends_before_the_run_and_is_announced_before(now, seconds):
     """The model is told that it is late, then work ends, then everything, never after the deadline."""
-    hours = Deadlines.of(now, now + seconds)
-    assert hours.late_at <= hours.work_until <= hours.until <= now + seconds
+    deadlines = Deadlines.of(now, now + seconds)
+    assert deadlines.late_at <= deadlines.work_until <= deadlines.until <= now + seconds
 
 
 def test_a_long_run_keeps_half_a_minute_and_a_short_one_a_quarter():

@@ -14,23 +14,23 @@ GOLDEN = {1: "8bacae7ec587ec24", 2: "ec2e11d3fe9e1654", 3: "5568420ad14fa6c7"}
 
 def test_a_change_of_the_prose_is_a_new_version():
     """The texts are those of their version: who changes one raises the version and adds its digest."""
-    texts = json.dumps(current_prompts().pinned(), sort_keys=True).encode()
+    texts = json.dumps(current_prompts().frozen(), sort_keys=True).encode()
     assert GOLDEN[PROMPT_VERSION] == hashlib.sha256(texts).hexdigest()[:16]
 
 
 def test_a_run_keeps_the_texts_that_it_pinned():
     """An upgrade in the middle of a run goes on with the words that the run began with."""
     old = replace(current_prompts(), version=0, root="old rules {tools}", notices={"nothing": "(none)"})
-    read_back = Prompts.of(json.loads(json.dumps(old.pinned())))
+    read_back = Prompts.of(json.loads(json.dumps(old.frozen())))
     assert read_back.root == "old rules {tools}"
     assert read_back.version == 0
     assert read_back.notices["nothing"] == "(none)"
 
 
 def test_a_notice_that_a_newer_version_needs_is_there_for_an_old_run():
-    """A run that pinned fewer notices finds the missing ones."""
+    """A run that frozen fewer notices finds the missing ones."""
     old = replace(current_prompts(), notices={"nothing": "(none)"})
-    assert Prompts.of(old.pinned()).notices["late"] == current_prompts().notices["late"]
+    assert Prompts.of(old.frozen()).notices["late"] == current_prompts().notices["late"]
 
 
 def test_the_rules_are_short_and_say_that_text_is_data():

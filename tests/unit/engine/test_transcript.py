@@ -14,8 +14,8 @@ from rlmwatch.engine.reply import Cell
 from rlmwatch.engine.transcript import (
     OUTPUT_CHARS,
     PREVIEW_CHARS,
-    Seen,
     Status,
+    StepOutcome,
     Transcript,
     cut_bytes,
     cut_middle,
@@ -66,7 +66,7 @@ def test_1_a_mapping_is_shown_by_its_files():
 
 
 def test_1_other_values_are_shown_as_json():
-    """A value that is no text is shown as JSON, with its type and how many items it has."""
+    """A value that is not text is shown as JSON, with its type and how many items it has."""
     assert describe("context", [1, "é"], PHRASES) == 'context: list, 2 items\n[1, "é"]'
     assert describe("context", 7, PHRASES) == "context: int\n7"
 
@@ -103,7 +103,7 @@ def test_2_ten_small_steps_take_at_most_20_kb_of_requests():
 def test_3_output_is_cut_in_the_middle_and_its_true_length_stated():
     """Long output keeps its head and its tail, and says how much is missing of how much."""
     text = "H" * 3000 + "M" * 90_000 + "T" * 3000
-    shown = observation(Seen(RAN, output=text, output_chars=len(text)), PHRASES)
+    shown = observation(StepOutcome(RAN, output=text, output_chars=len(text)), PHRASES)
     assert shown.startswith("H" * 2666)
     assert shown.endswith("T" * 1334)
     assert "[92,000 characters cut here; 96,000 in all]" in shown
@@ -118,28 +118,28 @@ def test_3_the_true_length_counts_what_the_sandbox_cut_before():
 
 def test_3_short_output_is_shown_as_it_is():
     """Output within the limit is not touched."""
-    assert observation(Seen(RAN, output="a\nb\n", output_chars=4), PHRASES) == "a\nb"
+    assert observation(StepOutcome(RAN, output="a\nb\n", output_chars=4), PHRASES) == "a\nb"
 
 
 def test_code_that_prints_nothing_is_told_so():
     """A cell without output is told that nothing was printed."""
-    assert observation(Seen(RAN), PHRASES) == PHRASES["nothing"]
+    assert observation(StepOutcome(RAN), PHRASES) == PHRASES["nothing"]
 
 
 @pytest.mark.parametrize(
     ("seen", "words"),
     [
-        (Seen(Cell(None)), "No code was in your reply"),
-        (Seen(Cell(None, cut="length")), "cut at its token limit"),
-        (Seen(Cell(None, cut="filter")), "The provider ended your reply"),
-        (Seen(Cell("x", more=2)), "2 more did not"),
-        (Seen(RAN, error="ValueError: no"), "ValueError: no"),
-        (Seen(RAN, interrupted_s=30.0), "stopped at its time limit of 30 s"),
-        (Seen(RAN, ended_by="limit", lost=("a", "b")), "did not stop at its time limit"),
-        (Seen(RAN, ended_by="crashed", lost=("a", "b")), "These names are gone: a, b."),
-        (Seen(RAN, ended_by="violated"), "These names are gone: none."),
-        (Seen(RAN, restored=("context", "answer")), "overwrote context, answer"),
-        (Seen(RAN, answer_failed=True), "answer(...) did not count"),
+        (StepOutcome(Cell(None)), "No code was in your reply"),
+        (StepOutcome(Cell(None, cut="length")), "cut at its token limit"),
+        (StepOutcome(Cell(None, cut="filter")), "The provider ended your reply"),
+        (StepOutcome(Cell("x", more=2)), "2 more did not"),
+        (StepOutcome(RAN, error="ValueError: no"), "ValueError: no"),
+        (StepOutcome(RAN, interrupted_s=30.0), "stopped at its time limit of 30 s"),
+        (StepOutcome(RAN, ended_by="limit", lost=("a", "b")), "did not stop at its time limit"),
+        (StepOutcome(RAN, ended_by="crashed", lost=("a", "b")), "These names are gone: a, b."),
+        (StepOutcome(RAN, ended_by="violated"), "These names are gone: none."),
+        (StepOutcome(RAN, restored=("context", "answer")), "overwrote context, answer"),
+        (StepOutcome(RAN, answer_failed=True), "answer(...) did not count"),
     ],
 )
 def test_each_event_of_a_cell_is_told(seen, words):
@@ -149,7 +149,7 @@ def test_each_event_of_a_cell_is_told(seen, words):
 
 def test_many_lost_names_are_cut():
     """Of many names that are gone the first twenty are named, and how many more there are."""
-    shown = observation(Seen(RAN, ended_by="crashed", lost=tuple(f"n{i}" for i in range(50))), PHRASES)
+    shown = observation(StepOutcome(RAN, ended_by="crashed", lost=tuple(f"n{i}" for i in range(50))), PHRASES)
     assert "n19, and 30 more" in shown
 
 

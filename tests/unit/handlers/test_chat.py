@@ -22,37 +22,37 @@ def turn(number):
     return Turn(input=f"question {number}", answer=f"answer {number}")
 
 
-def run_of(prompt="now", pinned=None):
+def run_of(prompt="now", frozen=None):
     return Run(
-        "r1", 1, "chat_input.txt", Kind.CHAT, "chat", prompt, {}, "sha256:0", RunStatus.RUNNING, "t", frozen=pinned
+        "r1", 1, "chat_input.txt", Kind.CHAT, "chat", prompt, {}, "sha256:0", RunStatus.RUNNING, "t", frozen=frozen
     )
 
 
 def answered(reply, *, run=None, remembered=None):
-    """Answer *run* with a model that says *reply*; return the result, and what was asked and pinned."""
-    seen = SimpleNamespace(request=None, pinned=None)
+    """Answer *run* with a model that says *reply*; return the result, and what was asked and frozen."""
+    seen = SimpleNamespace(request=None, frozen=None)
 
     async def llm(request, *, on_text=None):
         seen.request = request
         return reply
 
-    async def pin(pinned):
-        seen.pinned = pinned
-        return pinned
+    async def freeze(frozen):
+        seen.frozen = frozen
+        return frozen
 
     async def memory():
         return remembered or Remembered(ChatState())
 
-    bench = SimpleNamespace(
+    harness = SimpleNamespace(
         options=OPTIONS,
         calls=SimpleNamespace(llm=llm, used=reply.usage),
         memory=memory,
-        pin=pin,
+        freeze=freeze,
         progress=lambda _progress: None,
         on_text=None,
         notes=lambda: (),
     )
-    return asyncio.run(chat(run or run_of(), bench)), seen
+    return asyncio.run(chat(run or run_of(), harness)), seen
 
 
 def reply(text, finish="stop", **more):
@@ -104,7 +104,7 @@ def test_a_good_reply_is_the_answer():
         False,
     )
     assert result.model == "m-2026"
-    assert seen.pinned["messages"][-1] == {"role": "user", "content": "now"}
+    assert seen.frozen["messages"][-1] == {"role": "user", "content": "now"}
 
 
 def test_an_answer_that_was_cut_short_says_so():
@@ -123,10 +123,10 @@ def test_an_empty_answer_is_a_failure_with_a_cure():
 def test_a_second_attempt_asks_exactly_what_the_first_pinned():
     """An edit of the state file between two attempts changes nothing: the reply that was paid for still fits."""
     _, first = answered(reply("x"))
-    run = run_of(prompt="edited", pinned=first.pinned)
+    run = run_of(prompt="edited", frozen=first.frozen)
     _, second = answered(reply("x"), run=run, remembered=Remembered(ChatState(turns=(turn(1),))))
     assert second.request == first.request
-    assert second.pinned is None
+    assert second.frozen is None
 
 
 def test_a_damaged_memory_is_told():

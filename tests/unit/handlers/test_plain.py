@@ -23,14 +23,14 @@ def ask(request, answer):
         asked.append(made)
         return answer(made)
 
-    bench = SimpleNamespace(
+    harness = SimpleNamespace(
         options=RunOptions(model="m", tokens=300),
         calls=SimpleNamespace(llm=llm, used=USED),
         progress=lambda _progress: None,
         on_text=None,
         notes=lambda: (),
     )
-    return asyncio.run(plain.ask(asdict(request), bench)), asked
+    return asyncio.run(plain.ask(asdict(request), harness)), asked
 
 
 def request(*, turns=0, chars=400, question="now", tokens=300):

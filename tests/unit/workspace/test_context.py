@@ -84,7 +84,7 @@ def test_3_a_private_key_is_refused_by_its_content(root):
 
 
 def test_4_a_folder_is_a_mapping_without_hidden_files_links_and_our_own(root):
-    """The data folder's texts by their path; what is no text is named in the notes."""
+    """The data folder's texts by their path; what is not text is named in the notes."""
     put(
         root,
         {
