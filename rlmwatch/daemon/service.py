@@ -38,6 +38,8 @@ HANDOVER_S = 3 * TICK_S
 HANGUP_S = 2.0
 """A shell whose window is closed has ended by then, and its terminal with it."""
 PRUNE_EVERY_S = 6 * 3600.0
+CEILING_EVERY_S = 10.0
+"""As often as runs are tried again that a ceiling holds: another workspace may have used less than it had reserved."""
 MANY_UNANSWERED = 20
 """More unanswered inputs than this in a folder without `rlmwatch.toml`: it may be the wrong folder (contract, 2)."""
 
@@ -222,12 +224,16 @@ async def _maintain(turn: Turn, stop: asyncio.Event, manager: Manager) -> None:
     """Return when *stop* is set or another host answers."""
     app = turn.app
     prune_at, day = clock.monotonic(), _day()
+    ceiling_at = prune_at + CEILING_EVERY_S
     while not await _tick(stop, TICK_S):
         manager.ping()
         await app.gateway.flush()
         if _day() != day:  # what a ceiling stopped may go on
             day = _day()
             await app.supervisor.try_held_again()
+        if clock.monotonic() >= ceiling_at:
+            ceiling_at = clock.monotonic() + CEILING_EVERY_S
+            await app.supervisor.release_what_may_pass()
         await turn.look()
         if turn.other:
             log.warning("host.handover", answers=turn.other.name, id=turn.other.id, me=app.host)

@@ -1,7 +1,5 @@
 """workspace/context.py: the rules at its top."""
 
-import os
-
 import pytest
 
 from rlmwatch.contract.names import input_name
