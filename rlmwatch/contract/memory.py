@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from rlmwatch.contract.documents import SCHEMA_VERSION, Document, UsageSoFar, json_object, validated
+from rlmwatch.contract.names import key
 from rlmwatch.errors import InputError, WorkspaceError
 
 MAX_NUMBER = 2**53
@@ -60,7 +61,8 @@ class Turn(Edited):
         """Whether both have the bytes of one question in one input: `rlmwatch again` asks it anew."""
         return (
             self.file is not None
-            and self.file == other.file
+            and other.file is not None
+            and key(self.file) == key(other.file)
             and self.input_digest is not None
             and self.input_digest == other.input_digest
         )
@@ -158,7 +160,7 @@ def remarks(raw: bytes, *, file: str) -> Sequence[Remark]:
     ours = [
         turn
         for turn in (turns if isinstance(turns, list) else [])
-        if isinstance(turn, dict) and turn.get("file") in (None, file)
+        if isinstance(turn, dict) and (turn.get("file") is None or key(str(turn["file"])) == key(file))
     ]
     return [
         Remark(

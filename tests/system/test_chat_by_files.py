@@ -66,6 +66,7 @@ def test_the_status_file_has_every_field_of_the_contract(shared: Shared):
         "partial": False,
         "input": "fields_input.txt",
         "output": "fields_output.txt",
+        "save_number": 1,
         "usage": {
             "input_tokens": found["usage"]["input_tokens"],
             "output_tokens": 1,

@@ -212,6 +212,12 @@ def test_last_asked_is_the_last_turn_of_that_file():
     assert [turn.number for turn in remarks(raw, file="a_input.txt")] == [7, 0, 0]
 
 
+def test_a_name_that_is_written_otherwise_is_the_same_file():
+    """A tool that writes names in another of Unicode's forms, or in other letter case, keeps their answers."""
+    raw = json.dumps({"turns": [{"file": "Cafe\u0301_input.txt", "input_digest": "sha256:1"}]}).encode()
+    assert last_asked(remarks(raw, file="caf\u00e9_input.txt")) is not None
+
+
 @pytest.mark.parametrize("raw", [b"", b"{", b"{}", b'{"turns": 3}', b'{"turns": [{"input_digest": null}]}'])
 def test_damage_says_nothing_of_what_was_asked(raw):
     """A damaged state file answers nothing; it is reported where it is loaded."""
