@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from rlmwatch.contract.documents import SCHEMA_VERSION, Document, UsageSoFar, json_object, validated
+from rlmwatch.contract.names import key
 from rlmwatch.errors import InputError, WorkspaceError
 
 MAX_NUMBER = 2**53
@@ -149,16 +150,17 @@ def remarks(raw: bytes, *, file: str) -> Sequence[Remark]:
 
     Args:
         raw: The state file.
-        file: Base name of the input; turns that name no file count for each.
+        file: Base name of the input, in any letter case and normal form; turns that name no file count for each.
     """
     try:
         turns = json_object(raw).get("turns")
     except InputError:
         return []
+    name = key(file)
     ours = [
         turn
         for turn in (turns if isinstance(turns, list) else [])
-        if isinstance(turn, dict) and turn.get("file") in (None, file)
+        if isinstance(turn, dict) and ((its := turn.get("file")) is None or (isinstance(its, str) and key(its) == name))
     ]
     return [
         Remark(
