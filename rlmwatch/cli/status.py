@@ -12,7 +12,7 @@ from rlmwatch import clock
 from rlmwatch.cli.output import print_json, put, quiet
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
-from rlmwatch.errors import ConfigError, UsageError
+from rlmwatch.errors import CeilingUnknown, ConfigError, UsageError
 from rlmwatch.settings.sources import load
 from rlmwatch.workspace.hosts import named_host
 from rlmwatch.workspace.owner import holder
@@ -70,17 +70,27 @@ async def _whole(place: WorkspacePaths) -> dict[str, Any]:
         "host": host and host.name,
         "problem": problem,
     }
+    of_user: float | None = None
     ledger = ledger_if_any(place)
     if ledger is not None:
         try:
             counts = await ledger.count()
-            day, month = await ledger.spent_usd(now=clock.utc())
+            now = clock.utc()
+            day, month = await ledger.spent_usd(now=now)
+            try:
+                of_user = (await ledger.spent_usd(now=now, of_user=settings.ceilings.per == "user"))[0]
+            except CeilingUnknown as error:
+                facts["problem"] = "\n".join(filter(None, (problem, str(error))))
         finally:
             await ledger.aclose()
         facts["runs"] = {str(status): count for status, count in counts.items() if count}
         facts["spent_today_usd"] = day
         facts["spent_this_month_usd"] = month
-    facts["ceiling_per_day_usd"] = settings.ceilings.max_cost_usd_per_day
+    ceiling = settings.ceilings.max_cost_usd_per_day
+    facts["ceiling_per_day_usd"] = ceiling
+    facts["ceiling_holds_for"] = "all workspaces of this user" if settings.ceilings.per == "user" else "this workspace"
+    if ceiling is not None and of_user is not None:
+        facts["left_today_usd"] = max(0.0, round(ceiling - of_user, 9))
     return facts
 
 
