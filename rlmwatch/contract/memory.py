@@ -151,16 +151,17 @@ def remarks(raw: bytes, *, file: str) -> Sequence[Remark]:
 
     Args:
         raw: The state file.
-        file: Base name of the input; turns that name no file count for each.
+        file: Base name of the input, in any letter case and normal form; turns that name no file count for each.
     """
     try:
         turns = json_object(raw).get("turns")
     except InputError:
         return []
+    name = key(file)
     ours = [
         turn
         for turn in (turns if isinstance(turns, list) else [])
-        if isinstance(turn, dict) and (turn.get("file") is None or key(str(turn["file"])) == key(file))
+        if isinstance(turn, dict) and ((its := turn.get("file")) is None or (isinstance(its, str) and key(its) == name))
     ]
     return [
         Remark(

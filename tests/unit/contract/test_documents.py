@@ -208,6 +208,7 @@ def test_last_asked_is_the_last_turn_of_that_file():
     raw = json.dumps({"turns": turns}).encode()
     assert last_asked(remarks(raw, file="a_input.txt")) == Remark("r", 0, "sha256:2", "x")
     assert last_asked(remarks(raw, file="a_input.md")) == Remark(None, 0, "sha256:3", "")
+    assert last_asked(remarks(raw, file="A_Input.TXT")) == last_asked(remarks(raw, file="a_input.txt"))
     assert last_asked(remarks(raw, file="b_input.md")) is None
     assert [turn.number for turn in remarks(raw, file="a_input.txt")] == [7, 0, 0]
 
