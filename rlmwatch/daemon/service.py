@@ -282,7 +282,8 @@ class _signals:  # noqa: N801 (a context manager, used like a function)
     1. SIGINT and SIGTERM stop.
     2. SIGHUP reloads, unless the terminal is gone at which the daemon was started and nobody else manages it: then it
        stops. A shell that ends may send it a moment before, so that is looked at once more.
-    3. SIGIO, which a broken lease sends, is ignored.
+    3. SIGUSR1, which `rlmwatch reload` sends, reloads also where the terminal is gone (a job that its shell let go).
+    4. SIGIO, which a broken lease sends, is ignored.
     """
 
     def __init__(self, app: App, stop: asyncio.Event, manager: Manager) -> None:
@@ -298,10 +299,11 @@ class _signals:  # noqa: N801 (a context manager, used like a function)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        loop.add_signal_handler(signal.SIGUSR1, self._on_reload)
 
     def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             loop.remove_signal_handler(number)
 
     def _on_stop(self, number: int) -> None:
