@@ -18,11 +18,13 @@ import structlog
 
 from rlmwatch import clock
 from rlmwatch.daemon.composition import App
+from rlmwatch.daemon.descriptors import raise_soft_limit
 from rlmwatch.daemon.handover import patiently
 from rlmwatch.daemon.standing_by import answering, nobody, standing_by, tell
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.daemon.terminal import Terminal
 from rlmwatch.daemon.turn import Turn
+from rlmwatch.daemon.vitals import Vitals, worker_thread
 from rlmwatch.errors import RlmwatchError, UsageError, WorkspaceBusy, WorkspaceError
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
@@ -69,22 +71,25 @@ async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager
         ConfigError, WorkspaceError, LedgerError: It cannot begin.
     """
     await begin(app, options)
+    raise_soft_limit()
     turn = Turn(app)
+    vitals = Vitals({"ledger": app.ledger.alive, "threads": worker_thread})
     with _signals(app, stop, manager):
         stale = False  # whether another host may have answered since the folder was read
         while not stop.is_set():
-            stale |= await _until_ours(turn, stop, manager, first=not stale and not options.take_over)
+            stale |= await _until_ours(turn, stop, manager, vitals, first=not stale and not options.take_over)
             if stop.is_set():
                 break
             if stale:
                 app.compose()
                 await app.watcher.first_scan()
             await asyncio.to_thread(tell, app.paths.root, answering(app.me, now=clock.utc()), anew=False)
-            await _work(turn, stop, manager)
+            await _work(turn, stop, manager, vitals)
             app.folder_lock.release()
             stale = True
     if stale and turn.other is None:
         await asyncio.to_thread(tell, app.paths.root, nobody(app.me, now=clock.utc()), anew=False)
+    vitals.close()
     manager.stopping()
     log.info("stopped")
 
@@ -148,7 +153,7 @@ def _nobody_here(app: App) -> None:
         raise WorkspaceBusy(f"another {who} answers in this workspace already. Stop it first.")
 
 
-async def _until_ours(turn: Turn, stop: asyncio.Event, manager: Manager, *, first: bool) -> bool:
+async def _until_ours(turn: Turn, stop: asyncio.Event, manager: Manager, vitals: Vitals, *, first: bool) -> bool:
     """
     Wait until this host answers here, or *stop*; return whether another may have meanwhile.
 
@@ -181,7 +186,7 @@ async def _until_ours(turn: Turn, stop: asyncio.Event, manager: Manager, *, firs
                 log.warning("folder.busy", why=why, done="answering nothing until it is free")
             manager.ready(f"idle: {why}")
         await _tick(stop, TICK_S)
-        manager.ping()
+        vitals.ping(manager)
     return reported is not None
 
 
@@ -199,7 +204,7 @@ async def _stand_by(app: App, other: Host) -> None:
     await asyncio.to_thread(tell, app.paths.root, standing_by(app.me, other, now=clock.utc()), anew=True)
 
 
-async def _work(turn: Turn, stop: asyncio.Event, manager: Manager) -> None:
+async def _work(turn: Turn, stop: asyncio.Event, manager: Manager, vitals: Vitals) -> None:
     """Watch and answer until *stop*, or until another host takes over."""
     app = turn.app
     leave = asyncio.Event()
@@ -215,18 +220,18 @@ async def _work(turn: Turn, stop: asyncio.Event, manager: Manager) -> None:
         log.info("ready", workspace=str(app.paths.root), answers=app.describe(), host=app.host)
         manager.ready(f"watching {app.paths.root}")
         try:
-            await _maintain(turn, stop, manager)
+            await _maintain(turn, stop, manager, vitals)
         finally:
             leave.set()
 
 
-async def _maintain(turn: Turn, stop: asyncio.Event, manager: Manager) -> None:
+async def _maintain(turn: Turn, stop: asyncio.Event, manager: Manager, vitals: Vitals) -> None:
     """Return when *stop* is set or another host answers."""
     app = turn.app
     prune_at, day = clock.monotonic(), _day()
     ceiling_at = prune_at + CEILING_EVERY_S
     while not await _tick(stop, TICK_S):
-        manager.ping()
+        vitals.ping(manager)
         await app.gateway.flush()
         if _day() != day:  # what a ceiling stopped may go on
             day = _day()

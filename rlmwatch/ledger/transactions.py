@@ -37,6 +37,10 @@ class Transactions(Generic[D]):
         """Carry out what was asked before, then close the store. Idempotent."""
         await self._writer.aclose()
 
+    async def alive(self) -> None:
+        """Return once the writer's thread has carried out a transaction that does nothing."""
+        await self._read(lambda _db: None)
+
     async def _read(self, work: Callable[[Db], T]) -> T:
         """Carry out *work*, which changes nothing."""
         return await self._writer.do(work, writes=False)

@@ -1,0 +1,45 @@
+"""
+Whether the parts of the daemon are alive, so that the service manager hears of one that is wedged.
+
+A ping goes out only once every part has answered since the ping before: the loop by pinging at all, the ledger's thread
+by a transaction without a statement, the worker threads by taking a task. A failing part is not a wedged one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from rlmwatch.daemon.systemd import Manager
+
+Probe = Callable[[], Awaitable[object]]
+
+
+async def worker_thread() -> None:
+    """Return once a worker thread has taken a task."""
+    await asyncio.to_thread(lambda: None)
+
+
+@dataclass(slots=True)
+class Vitals:
+    """
+    The signs of life of *parts*. Used on one loop.
+
+    Attributes:
+        parts: By name, what returns or raises as soon as the part shows a sign of life.
+    """
+
+    parts: Mapping[str, Probe]
+    _asked: asyncio.Future[list[object]] | None = None
+
+    def ping(self, manager: Manager) -> None:
+        """Ping, if every part has answered since the last ping; then ask them all again. To be called at each tick."""
+        if self._asked is None or self._asked.done():
+            manager.ping()
+            self._asked = asyncio.gather(*(probe() for probe in self.parts.values()), return_exceptions=True)
+
+    def close(self) -> None:
+        """Wait for no part any more."""
+        if self._asked is not None:
+            self._asked.cancel()
