@@ -25,7 +25,7 @@ from rlmwatch.models.base import Message, Model, Request
 from rlmwatch.runs.model import Run, RunStatus, Save
 from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.atomic import sweep
-from rlmwatch.workspace.context import read_context
+from rlmwatch.workspace.context import read_context, refuse_beside_chat
 from rlmwatch.workspace.memory import load_chat
 
 
@@ -217,10 +217,11 @@ async def _first_request(app: App, save: Save, options: RunOptions) -> Request |
     """Return the one request of a plain call; None for a run of the engine, whose requests depend on its replies."""
     name = input_name(save.path)
     if save.kind is Kind.CHAT and name is not None:
+        await asyncio.to_thread(refuse_beside_chat, app.paths.root, name)
         memory = await asyncio.to_thread(load_chat, app.paths.root, name, now=clock.utc())
         return chat.compose(save.prompt, options, memory.state)
     if save.kind is not Kind.JOB or name is None:
         return None
     found = await asyncio.to_thread(read_context, app.paths.root, name, options.context)
-    context = found.context(dict.fromkeys(found.documents, ""))
+    context = found.context(dict.fromkeys(found.documents, "(not read yet)"))
     return job.compose(save.prompt, options) if job.is_plain(options, context) else None

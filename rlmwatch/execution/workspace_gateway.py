@@ -20,10 +20,10 @@ from rlmwatch.contract.memory import ChatState
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.documents.reader import DocumentReader
-from rlmwatch.errors import WorkspaceError
+from rlmwatch.errors import InputError, WorkspaceError
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.runs.model import Run, Usage
-from rlmwatch.workspace.context import Context, by_path, describe, read_context
+from rlmwatch.workspace.context import Context, by_path, describe, read_context, refuse_beside_chat
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.memory import Remembered, load_chat
 from rlmwatch.workspace.publish import explain, publish, show
@@ -136,9 +136,19 @@ class WorkspaceGateway:
             log.warning("status.not_written", why=str(error))
 
     async def memory(self, run: Run) -> Remembered:
-        """Return the conversation's memory; a damaged file is moved aside first. A job file has none."""
-        if input_name(run.path) is None:
+        """
+        Return the conversation's memory; a damaged file is moved aside first. A job file has none.
+
+        Raises:
+            InputError: The run is a chat, and there is material for it, which it would not read.
+        """
+        name = input_name(run.path)
+        if name is None:
+            if run.kind is Kind.CHAT and {"data", "data_path"} & run.enclosed.keys():
+                raise InputError("a chat is one plain call, which does not read `data`; leave `handler` out")
             return Remembered(ChatState())
+        if run.kind is Kind.CHAT:
+            await asyncio.to_thread(refuse_beside_chat, self.root.path, name)
         return await asyncio.to_thread(load_chat, self.root.path, _name(run), now=self.utc())
 
     async def context(self, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context:
