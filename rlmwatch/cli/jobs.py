@@ -35,7 +35,7 @@ def jobs(  # noqa: PLR0913 (the flags of a command line)
 
     Args:
         workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
-        status: Only runs that are pending, running, complete, failed or cancelled.
+        status: Only runs that are pending, running, held, complete, failed or cancelled.
         kind: Only chat, research, job or exa.
         file: Only inputs whose path fits, such as 'notes/*'.
         since: Only those made at this time or later, such as 2026-11-24 or 2026-11-24T09:15 (UTC).

@@ -347,6 +347,12 @@ class QueueVerbs(Transactions[D], Queue):
     async def open_in(self, conversation: str) -> list[Run]:
         return await self._read(lambda db: all_runs(db, self._OPEN_IN, {"conversation": conversation}))
 
+    _OPEN = Statement("SELECT * FROM runs INDEXED BY runs_open_in WHERE {mine}completed_at IS NULL")
+
+    async def open_runs(self) -> list[Run]:
+        """Return all runs that have not ended, in order of admission."""
+        return _by_admission(await self._read(lambda db: all_runs(db, self._OPEN)))
+
     _COUNT = Statement("SELECT status, runs FROM tally{ours}")
 
     @override
