@@ -93,7 +93,7 @@ class JournalVerbs(Transactions[D], Journal):
                 return entry_of(done)
             raise _ceiling_reached(self._spent_nano(db, now), reserved_nano, ceilings)
 
-        return await self._write(intend)
+        return await self._within_run(intend)
 
     _RECORD = Statement("""
         UPDATE calls SET state = 'done', reply = :reply, usage = :usage,

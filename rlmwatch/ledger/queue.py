@@ -191,7 +191,7 @@ class QueueVerbs(Transactions[D], Queue):
     @override
     async def freeze(self, run_id: str, attempt: int, values: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = {"run_id": run_id, "attempt": attempt, "frozen": to_json(values)}
-        row = await self._write(lambda db: first(db, self._FREEZE, asked))
+        row = await self._within_run(lambda db: first(db, self._FREEZE, asked))
         if row is None:
             raise Fenced(f"run {run_id} is no longer attempt {attempt}'s: another has taken over, or it has ended")
         return json_value(row["pinned"])

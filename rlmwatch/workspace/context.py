@@ -39,6 +39,8 @@ SHOWN_NAMES = 20
 USABLE = "save it as text (UTF-8; a table as .csv) or as PDF, or move it away"
 """What to do about a file that is not text."""
 
+DEEPEST = 64
+"""Folders within each other that are gone down; people have less, and a program's loop of folders must end."""
 _LOOKED_AT = 8192
 """Bytes in which a NUL shows that a file is no text at all, as `git` tells it."""
 _SECRET_FOLDER = frozenset({".ssh", ".gnupg", ".aws", ".git", ".kube", ".docker", ".config"})
@@ -226,6 +228,9 @@ class _Reader:
 
     def _add_folder(self, folder: Path, shown: str, within: Path) -> None:
         """Read the files below *folder* in order of their names; what is not used is noted, with its reason."""
+        if shown.count("/") > DEEPEST:
+            self._passed[f"{shown}/"] = f"deeper than {DEEPEST} folders"
+            return
         try:
             with os.scandir(folder) as entries:
                 found = sorted(entries, key=lambda entry: entry.name)
