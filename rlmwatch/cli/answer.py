@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
+from datetime import datetime
 from pathlib import Path
 
 from rlmwatch import clock
+from rlmwatch.cli.again import again
 from rlmwatch.cli.files import place_of
 from rlmwatch.cli.live import LiveLine
 from rlmwatch.cli.output import put_answer, say
@@ -18,9 +21,12 @@ from rlmwatch.daemon.composition import App, Parts
 from rlmwatch.daemon.logging import Redactor, configure
 from rlmwatch.daemon.oneshot import answer as answer_one
 from rlmwatch.daemon.paths import WorkspacePaths
+from rlmwatch.daemon.stores import ledger_of
 from rlmwatch.errors import UsageError, WorkspaceBusy
+from rlmwatch.execution.material import changed
 from rlmwatch.execution.run_context import Listeners
 from rlmwatch.runs.model import Run, RunStatus
+from rlmwatch.settings.sources import load
 from rlmwatch.workspace.owner import holder, is_served
 from rlmwatch.workspace.polling import statuses
 
@@ -77,8 +83,18 @@ async def _here(place: WorkspacePaths, path: str) -> int:
             on_text=lambda _run: listener, on_live=lambda _run, live: line.tell(live.shown, live.usage)
         )
         async with App(place, redactor=redactor, parts=Parts(listeners=listeners)) as app:
+            began = clock.utc()
             run = await answer_one(app, path)
+    _tell_earlier(run.path, run.completed_at, began)
     return _print(run, heard=bool(heard))
+
+
+def _tell_earlier(path: str, completed_at: str | None, began: str) -> None:
+    """Say that the answer is an earlier one, if it is: nothing was asked now."""
+    if completed_at is not None and completed_at < began:
+        at, now = (datetime.fromisoformat(each).astimezone() for each in (completed_at, began))
+        when = f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
+        say(f"answered {when}, unchanged; `rlmwatch again {path}` asks anew")
 
 
 def _print(run: Run, *, heard: bool) -> int:
@@ -94,11 +110,16 @@ def _print(run: Run, *, heard: bool) -> int:
 
 async def _by_another(place: WorkspacePaths, path: str) -> int | None:
     """Wait for the answer of who holds the workspace, and print it; None once nobody holds it any more."""
-    wanted = digest((place.root / path).read_bytes())
+    wanted, began = digest((place.root / path).read_bytes()), clock.utc()
+    if await _material_changed(place, path, wanted):
+        await asyncio.to_thread(again, place.root / path)  # the daemon asks anew, as for a save of the same bytes
+        wanted_since = began
+    else:
+        wanted_since = ""
     give_up = clock.monotonic() + SEEN_WITHIN_S
     with LiveLine() as line:
         while True:
-            found = await asyncio.to_thread(_status_of, place, path, wanted)
+            found = await asyncio.to_thread(_status_of, place, path, wanted, wanted_since)
             if found is not None and found.status.ended:
                 break
             if found is not None:
@@ -108,6 +129,8 @@ async def _by_another(place: WorkspacePaths, path: str) -> int | None:
                 return None
             if found is None and clock.monotonic() > give_up and is_served(place.state):
                 raise UsageError(f"the daemon did not take up {path}; its log says why")
+    if not wanted_since:
+        _tell_earlier(path, found.completed_at, began)
     if found.answer is not None:
         put_answer(found.answer)
         return 0
@@ -115,9 +138,26 @@ async def _by_another(place: WorkspacePaths, path: str) -> int | None:
     return 1
 
 
-def _status_of(place: WorkspacePaths, path: str, wanted: str) -> StatusFile | None:
+async def _material_changed(place: WorkspacePaths, path: str, wanted: str) -> bool:
+    """Whether the bytes *wanted* of *path* were asked before, with another material than there is now."""
+    settings = load(user_dir=place.user_dir, workspace=None, environ=os.environ).settings
+    ledger = ledger_of(place)
+    try:
+        name = input_name(path)
+        for run in await ledger.recent(NEWEST, name.conversation if name else None):
+            if run.path == path:
+                roots = settings.context.outside_roots
+                return run.digest == wanted and await asyncio.to_thread(
+                    changed, place.root, run, run.options.get("context"), roots
+                )
+        return False
+    finally:
+        await ledger.aclose()
+
+
+def _status_of(place: WorkspacePaths, path: str, wanted: str, since: str) -> StatusFile | None:
     for number, found in enumerate(statuses(place.root)):
-        if found.input == path and found.input_digest == wanted:
+        if found.input == path and found.input_digest == wanted and found.created_at >= since:
             return found
         if number >= NEWEST:
             break

@@ -16,8 +16,10 @@ from rlmwatch.contract.names import JOBS
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import ConfigError, InputError, UsageError
+from rlmwatch.execution.material import changed
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.transitions import shown
+from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load
 from rlmwatch.workspace.owner import holder, named_host
 from rlmwatch.workspace.polling import matching
@@ -26,6 +28,8 @@ from rlmwatch.workspace.status import job_id
 
 SHOWN = 1000
 """Waiting runs, and submissions, that are listed at most."""
+LOOKED_AT = 200
+"""Newest runs whose material is compared with what is there now."""
 NOT_RUNNING = "rlmwatch does not run here now"
 
 
@@ -92,9 +96,11 @@ async def _whole(place: WorkspacePaths) -> dict[str, Any]:
             day, month = await ledger.spent_usd(now=clock.utc())
             open_runs = await ledger.open_runs()
             unknown = await ledger.unknown(names)
+            recent = await ledger.recent(LOOKED_AT)
         finally:
             await ledger.aclose()
         facts["waiting"] = [*_waiting_runs(place, open_runs), *_submissions(place, unknown)][:SHOWN]
+        facts["material_changed"] = _with_other_material(place, recent, settings)
         facts["runs"] = _counted(place, counts, open_runs)
         facts["spent_today_usd"] = day
         facts["spent_this_month_usd"] = month
@@ -119,6 +125,19 @@ def _waiting_runs(place: WorkspacePaths, runs: list[Run]) -> list[dict[str, str]
         if why:
             waiting.append({"job_id": job_id(run), "status": status, "input": run.path, "why": why})
     return waiting
+
+
+def _with_other_material(place: WorkspacePaths, recent: list[Run], settings: Settings) -> list[str]:
+    """Return, in words, the inputs whose material changed since they were asked: that alone starts nothing."""
+    newest: dict[str, Run] = {}
+    for run in recent:
+        newest.setdefault(run.path, run)
+    return [
+        f"{path}: save it again, or `rlmwatch answer`, to ask about what is there now"
+        for path, run in sorted(newest.items())
+        if (place.root / path).exists()
+        and changed(place.root, run, run.options.get("context"), settings.context.outside_roots)
+    ]
 
 
 def _counted(place: WorkspacePaths, counts: Mapping[RunStatus, int], open_runs: list[Run]) -> dict[str, int]:

@@ -88,7 +88,7 @@ async def answer(app: App, path: str) -> Run:
     """
     Answer the input *path* (POSIX, inside the workspace) and return its ended or held run.
 
-    Where these bytes were answered before, no call is made, and that run is returned.
+    Where these bytes were answered before, and their material is the same, no call is made, and that run is returned.
 
     Raises:
         UsageError: There is no such file, it is not an input, or its kind cannot be answered here.
@@ -101,6 +101,9 @@ async def answer(app: App, path: str) -> Run:
     if save.kind not in app.supervisor.kinds:
         raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
     admission = await app.ledger.admit(save, on_new_save=app.watcher.config.on_new_save, now=clock.utc())
+    if admission.run is None and await app.material_changed(save):
+        await app.ledger.again(path)
+        admission = await app.ledger.admit(save, on_new_save=app.watcher.config.on_new_save, now=clock.utc())
     if admission.run is None:
         return await _answered_before(app, save)
     app.supervisor.admitted(admission)

@@ -8,7 +8,8 @@ A content becomes a run unless it is
 3. answered already, where the ledger knows nothing of the path: the digests in
    the conversation's own files are asked (an empty or lost ledger, a folder
    that came from another machine);
-4. the bytes that were admitted last on this path: the ledger's word.
+4. the bytes that were admitted last on this path, the ledger's word, and the
+   material that goes with them is the same too.
 
 Every refusal is logged with its reason.
 """
@@ -59,6 +60,10 @@ class WatchConfig:
     poll_s: float = 5.0
 
 
+async def _without_material(_save: Save) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """
@@ -73,6 +78,7 @@ class Ports:
         on_change: Called with what is for others to judge: submissions and cancel requests that change below `jobs/`
             (and our own status files, which have the same names), inputs that are gone, folders that appear; and, by a
             RESCAN of `""`, that the whole folder was walked and events may have been lost.
+        material_changed: Whether the material of a save of known bytes is another than when it was asked.
     """
 
     queue: Queue
@@ -80,6 +86,7 @@ class Ports:
     on_admitted: Callable[[Admission], None]
     accepts: Callable[[Kind], bool]
     on_change: Callable[[str, PathEvent], None]
+    material_changed: Callable[[Save], Awaitable[bool]] = field(default=_without_material)
 
 
 @dataclass(slots=True)
@@ -140,6 +147,9 @@ class SaveFilter:
         """
         admission = await self._ports.queue.admit(save, on_new_save=self.config.on_new_save, now=clock.utc())
         self._digests[save.path] = save.digest
+        if admission.run is None and await self._ports.material_changed(save):
+            await self._ports.queue.again(save.path)
+            admission = await self._ports.queue.admit(save, on_new_save=self.config.on_new_save, now=clock.utc())
         if admission.run is None:
             log.info("save.same_bytes", path=save.path, digest=save.digest)
             return admission

@@ -141,6 +141,35 @@ def test_a_csv_is_used_and_the_folder_says_what_was_passed_over(office: Office):
         assert any("mix_job_data/p.png (it is not text" in note for note in notes)
 
 
+def test_a_question_belongs_to_its_material(office: Office):
+    """
+    Where the data changed, the same bytes saved again, and `answer`, ask anew; the change alone starts nothing.
+
+    `status` names it. Where nothing changed, `answer` says when it was answered and asks nothing.
+    """
+    office.coder.on("what is in it", "answer(context)")
+    office.home.save("own_job_data.txt", "old")
+    office.home.save("own_job_input.txt", "what is in it?")
+    office.daemon.answered("own_job_output.txt")
+    asked = len(office.bodies("what is in it"))
+    office.home.save("own_job_input.txt", "what is in it?")
+    office.daemon.wait("save.same_bytes", path="own_job_input.txt")
+    again = office.home.cli("answer", str(office.home.workspace / "own_job_input.txt"))
+    assert (again.returncode, again.stdout) == (0, "old\n")
+    assert "unchanged; `rlmwatch again" in again.stderr
+    office.home.save("own_job_data.txt", "new")
+    told = json.loads(office.home.cli("status", "-w", str(office.home.workspace), "--json").stdout)
+    assert any(each.startswith("own_job_input.txt: save it again") for each in told["material_changed"])
+    assert len(office.bodies("what is in it")) == asked
+    office.home.save("own_job_input.txt", "what is in it?")
+    office.daemon.answered("own_job_output.txt", 2)
+    assert office.home.read("own_job_output.txt") == "new\n"
+    office.home.save("own_job_data.txt", "newest")
+    newest = office.home.cli("answer", str(office.home.workspace / "own_job_input.txt"))
+    assert (newest.returncode, newest.stdout) == (0, "newest\n")
+    assert "unchanged" not in newest.stderr
+
+
 def test_the_front_matter_names_the_material(office: Office):
     """`context:` takes any paths of the workspace, and what lies outside is refused in words."""
     office.home.save("notes/n.txt", "from the notes")
