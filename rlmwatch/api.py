@@ -142,8 +142,8 @@ class Session:
 
         Args:
             path: Its file.
-            max_cost_usd: Cap in US dollars over all its runs; default is what was raised before, else 0.05.
-            max_tokens: Cap in output tokens over all its runs; default is what was raised before, else 1,200.
+            max_cost_usd: Cap in US dollars across all its runs; default is what was raised before, else 0.05.
+            max_tokens: Cap in output tokens across all its runs; default is what was raised before, else 1,200.
         """
         self.path = Path(path).absolute()
         name = self.path.name.removesuffix("_session.json").removesuffix(".json")

@@ -26,7 +26,7 @@ from rlmwatch.errors import BudgetExceeded, UnknownPrice
 @dataclass(frozen=True, slots=True)
 class Caps:
     """
-    The caps of one budget; None is no cap.
+    The caps of one budget; None means no cap.
 
     Attributes:
         max_tokens: Output tokens, reasoning included.
@@ -65,7 +65,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What is left under all caps on the way up; None is no cap."""
+    """What is left under all caps on the way up; None means no cap."""
 
     tokens: int | None
     usd: float | None

@@ -43,11 +43,11 @@ class RlmwatchError(Exception):
     """Everything that rlmwatch raises on purpose."""
 
     person_can_act = False
-    """Whether the text names something that a person can mend."""
+    """Whether the text names something that a person can fix."""
 
 
 class UserError(RlmwatchError):
-    """Something that a person can mend; the text says how."""
+    """Something that a person can fix; the text says how."""
 
     person_can_act = True
 

@@ -8,8 +8,9 @@ from typing import Any
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import InputName
 from rlmwatch.errors import LedgerError
+from rlmwatch.execution.folder_history import Shown
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
-from rlmwatch.runs.queue import Admission, Known, OnNewSave
+from rlmwatch.runs.queue import Admission, Known, OnNewSave, Precedent
 from rlmwatch.watch.observer import PathEvent
 from rlmwatch.watch.save_filter import Ports
 
@@ -17,7 +18,7 @@ from rlmwatch.watch.save_filter import Ports
 @dataclass
 class MemoryQueue:
     """
-    `known`, `note`, `admit`, `again` and `pending` of the port; the watcher needs no more.
+    `known`, `note`, `admit`, `again`, `precedent` and `pending` of the port; the watcher needs no more.
 
     Attributes:
         broken: While set, `admit` fails as a full disk would make it.
@@ -66,6 +67,10 @@ class MemoryQueue:
         self.saves.append(save)
         return Admission(run, replaced)
 
+    async def precedent(self, save: Save) -> Precedent:
+        waits = any(run.conversation == save.conversation for run in await self.pending())
+        return Precedent(int(waits), any(run.digest == save.digest for run in self.runs))
+
     async def pending(self) -> list[Run]:
         return [run for run in self.runs if run.status is RunStatus.PENDING]
 
@@ -87,9 +92,9 @@ class Answered:
     digests: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    async def __call__(self, name: InputName) -> str | None:
+    async def __call__(self, name: InputName, digest: str, *, known: bool, wait: bool) -> Shown:
         self.asked.append(name.path)
-        return self.digests.get(name.path)
+        return Shown(self.digests.get(name.path) == digest, 0)
 
 
 @dataclass
@@ -110,7 +115,7 @@ class Surroundings:
         queue: Any = self.queue  # a part of the port
         return Ports(
             queue=queue,
-            answered=self.answered,
+            shows=self.answered,
             on_admitted=self.admissions.append,
             accepts=self.kinds.__contains__,
             on_change=self._changed,

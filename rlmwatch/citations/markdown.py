@@ -22,7 +22,7 @@ HIDDEN = "\x00"
 """Stands for each character of code in `Read.masked`."""
 
 _LONGEST_RANGE = 50
-"""Sources in one `[1-50]`; a longer range is no citation."""
+"""Sources in one `[1-50]`; a longer range is not a citation."""
 
 _ODD_END = 8
 """Signs at the end of an address that are tried for being a part of it."""

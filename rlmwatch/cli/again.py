@@ -26,11 +26,11 @@ def again(file: Path, /) -> int:
     quiet()
     place, path = place_of(file)
     if input_name(path) is None:
-        raise UsageError(f"{path} is no input file: its name must end in _input.txt, _input.md or the like")
+        raise UsageError(f"{path} is not an input file: its name must end in _input.txt, _input.md or the like")
     asyncio.run(_forget(place, path))
     # Opened for writing and closed, with nothing written: the event of a save, and the file stays as it is.
     os.close(os.open(place.root / path, os.O_WRONLY | os.O_NOFOLLOW))
-    if holder(place.state):
+    if holder(place.state, place.root):
         say(f"{path}: asked again")
     else:
         say(f"{path}: will be asked again when rlmwatch runs here next")

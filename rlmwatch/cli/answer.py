@@ -5,30 +5,42 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import sys
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rlmwatch import clock
 from rlmwatch.cli.again import again
 from rlmwatch.cli.files import place_of
 from rlmwatch.cli.live import LiveLine
+from rlmwatch.cli.main import INTERRUPTED
 from rlmwatch.cli.output import put_answer, say
+from rlmwatch.cli.waiting import interruptible
 from rlmwatch.contract.documents import StatusFile
 from rlmwatch.contract.names import input_name
-from rlmwatch.contract.text import digest
-from rlmwatch.daemon.composition import App, Parts
+from rlmwatch.daemon.composition import App, Parts, watch_config
+from rlmwatch.daemon.handover import handed_over
 from rlmwatch.daemon.logging import Redactor, configure
 from rlmwatch.daemon.oneshot import answer as answer_one
 from rlmwatch.daemon.paths import WorkspacePaths
-from rlmwatch.daemon.stores import ledger_of
-from rlmwatch.errors import UsageError, WorkspaceBusy
+from rlmwatch.daemon.service import elsewhere
+from rlmwatch.daemon.stores import ledger_if_any, ledger_of
+from rlmwatch.errors import ConfigError, UsageError, WorkspaceBusy
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.run_context import Listeners
+from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.runs.model import Run, RunStatus
-from rlmwatch.settings.sources import load
+from rlmwatch.settings.sources import load, own_name
+from rlmwatch.watch.one import read_one
+from rlmwatch.watch.save_filter import WatchConfig
+from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.hosts import Theirs, look_up, this_host
 from rlmwatch.workspace.owner import holder, is_served
 from rlmwatch.workspace.polling import statuses
+from rlmwatch.workspace.publish import restore
 
 POLL_S = 0.25
 """How often the status files are looked at while a daemon answers: as a person would not notice."""
@@ -50,27 +62,38 @@ def answer(file: Path, /) -> int:
         file: An input, such as chat_input.txt or notes/x_input.md.
     """
     place, path = place_of(file)
-    if input_name(path) is None:  # said at once, whoever holds the workspace
+    name = input_name(path)
+    if name is None:  # said at once, whoever holds the workspace
         raise UsageError(f"{path} is not an input: its name must end in _input.txt, _input.md or the like")
-    told = False
-    while True:
-        try:
-            return asyncio.run(_here(place, path))
-        except WorkspaceBusy:
-            if not told:
-                who = "a daemon" if is_served(place.state) else "another command"
-                say(f"{who} answers here already: waiting for it")
-                told = True
-            ended = asyncio.run(_by_another(place, path))
-        if ended is not None:
-            return ended
+    who: str | None = None
+    try:
+        while True:
+            try:
+                ended = asyncio.run(_here(place, path))
+                who = "the daemon that has started here"
+                if ended is None:
+                    say(f"{who} goes on with it")
+            except WorkspaceBusy:
+                if who is None:
+                    who = "a daemon" if is_served(place.state, place.root) else "another command"
+                    say(f"{who} answers here already: waiting for it")
+                ended = None
+            if ended is None:
+                ended = asyncio.run(_by_another(place, path))
+            if ended is not None:
+                return ended
+    except KeyboardInterrupt:
+        goes_on = f"{who} goes on, and its answer comes to {name.output}" if who else "it was not asked yet"
+        say(f"rlmwatch: interrupted. {path}: {goes_on}")
+        raise
 
 
-async def _here(place: WorkspacePaths, path: str) -> int:
+async def _here(place: WorkspacePaths, path: str) -> int | None:
+    """Answer it here, and print that; None where a daemon has asked for the folder before it was answered."""
     redactor = Redactor()
     configure("text", redactor, level=logging.WARNING)
     heard: list[str] = []
-    with LiveLine() as line:
+    with LiveLine() as line, interruptible() as leave:
 
         def hear(piece: str) -> None:
             line.stop()
@@ -84,9 +107,17 @@ async def _here(place: WorkspacePaths, path: str) -> int:
         )
         async with App(place, redactor=redactor, parts=Parts(listeners=listeners)) as app:
             began = clock.utc()
-            run = await answer_one(app, path)
-    _tell_earlier(run.path, run.completed_at, began)
-    return _print(run, heard=bool(heard))
+            run = await answer_one(app, path, leave)
+    if run.status.ended or run.status is RunStatus.HELD:
+        _tell_earlier(run.path, run.completed_at, began)
+        return _print(run, heard=bool(heard))
+    if heard:
+        put_answer("")
+    if not leave.is_set():
+        await handed_over(place)
+        return None
+    say(f"rlmwatch: interrupted. {path} waits: it goes on when rlmwatch runs here, or with `rlmwatch answer {path}`")
+    return INTERRUPTED
 
 
 def _tell_earlier(path: str, completed_at: str | None, began: str) -> None:
@@ -109,33 +140,73 @@ def _print(run: Run, *, heard: bool) -> int:
 
 
 async def _by_another(place: WorkspacePaths, path: str) -> int | None:
-    """Wait for the answer of who holds the workspace, and print it; None once nobody holds it any more."""
-    wanted, began = digest((place.root / path).read_bytes()), clock.utc()
-    if await _material_changed(place, path, wanted):
+    """
+    Wait for the answer of who holds the workspace, and print it; None once nobody holds it any more.
+
+    Raises:
+        UsageError: There is no such file any more, another machine answers here, or the daemon does not take it up.
+        InputError: It holds nothing to answer.
+    """
+    with suppress(ConfigError):
+        me = this_host(own_name(place.user_dir, os.environ, socket.gethostname()), place.state.parent)
+        if isinstance(rule := look_up(place.root, me), Theirs):
+            raise elsewhere(place.root, me, rule.host)
+    wanted = (await read_one(place.root, path, _watch_config(place))).digest
+    began = clock.utc()
+    anew = await _material_changed(place, path, wanted)
+    if anew:
         await asyncio.to_thread(again, place.root / path)  # the daemon asks anew, as for a save of the same bytes
-        wanted_since = began
-    else:
-        wanted_since = ""
     give_up = clock.monotonic() + SEEN_WITHIN_S
-    with LiveLine() as line:
+    async with AsyncExitStack() as stack:
+        line = stack.enter_context(LiveLine())
+        ledger = ledger_if_any(place)
+        if ledger is not None:
+            stack.push_async_callback(ledger.aclose)
         while True:
-            found = await asyncio.to_thread(_status_of, place, path, wanted, wanted_since)
+            found = await asyncio.to_thread(_status_of, place, path, wanted, began if anew else "")
             if found is not None and found.status.ended:
                 break
             if found is not None:
                 line.tell(found.progress, found.usage)
-            await asyncio.sleep(POLL_S)
-            if holder(place.state) is None:
+            who = await asyncio.to_thread(holder, place.state, place.root)
+            if who is None:
                 return None
-            if found is None and clock.monotonic() > give_up and is_served(place.state):
+            run = None if ledger is None else await _run_of(ledger, path, wanted)
+            if who.serves and run is not None and run.status is RunStatus.HELD:
+                line.stop()
+                return _print(run, heard=False)
+            if found is None and clock.monotonic() > give_up and who.serves:
                 raise UsageError(f"the daemon did not take up {path}; its log says why")
-    if not wanted_since:
-        _tell_earlier(path, found.completed_at, began)
-    if found.answer is not None:
-        put_answer(found.answer)
-        return 0
-    say(f"rlmwatch: {found.error or found.outcome}")
-    return 1
+            await asyncio.sleep(POLL_S)
+    _tell_earlier(path, found.completed_at, began)
+    return _print_status(place, path, found)
+
+
+def _print_status(place: WorkspacePaths, path: str, found: StatusFile) -> int:
+    """Print how the run ended that *found* is about; an output that was deleted is written anew."""
+    if found.answer is None:
+        say(f"rlmwatch: {found.error or found.outcome}")
+        return 1
+    if (name := input_name(path)) is not None and found.input_digest is not None:
+        restore(Root.open(place.root), name, found.input_digest, or_else=found.answer)
+    put_answer(found.answer)
+    return 0
+
+
+def _watch_config(place: WorkspacePaths) -> WatchConfig:
+    """Return what counts as a save; where the workspace's settings are wrong, as the user's own say."""
+    try:
+        loaded = load(user_dir=place.user_dir, workspace=place.root, environ=os.environ)
+    except ConfigError:
+        loaded = load(user_dir=place.user_dir, workspace=None, environ=os.environ)
+    return watch_config(loaded.settings)
+
+
+async def _run_of(ledger: Ledger[Any], path: str, wanted: str) -> Run | None:
+    """Return the newest run of these bytes that the ledger knows."""
+    name = input_name(path)
+    recent = [] if name is None else await ledger.recent(NEWEST, name.conversation)
+    return next((run for run in recent if run.path == path and run.digest == wanted), None)
 
 
 async def _material_changed(place: WorkspacePaths, path: str, wanted: str) -> bool:

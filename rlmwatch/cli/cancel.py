@@ -27,7 +27,7 @@ def cancel(*job_ids: str, workspace: Annotated[Path | None, Parameter(name=("--w
         raise UsageError("which run? `rlmwatch jobs` lists them")
     place = locate(workspace)
     client = Client(place.root)
-    when = "" if holder(place.state) else "; no daemon runs here now, it ends when one does"
+    when = "" if holder(place.state, place.root) else "; no daemon runs here now, it ends when one does"
     for job_id in job_ids:
         job = client.cancel(job_id)
         say(f"{job_id}: had ended already, {job.status}" if job.ended else f"{job_id}: asked to end{when}")

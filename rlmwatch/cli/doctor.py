@@ -33,7 +33,8 @@ from rlmwatch.settings.sources import USER_FILE, Loaded, load
 from rlmwatch.version import __version__
 from rlmwatch.watch.scan import Scan, UnlistedFolder
 from rlmwatch.workspace.health import Root, storable
-from rlmwatch.workspace.owner import holder, named_host
+from rlmwatch.workspace.hosts import named_host
+from rlmwatch.workspace.owner import holder
 
 REACH_TIMEOUT_S = 20.0
 """For one answer of one token: a slow provider takes seconds, the embedded model loads in one."""
@@ -133,11 +134,11 @@ def _workspace(place: WorkspacePaths) -> list[Line]:
         lines.append(Line("ok", "workspace", f"{place.root} can be written to"))
     except RlmwatchError as error:
         lines.append(Line("wrong", "workspace", str(error), "answers could not be stored: no call is made until then"))
-    who = holder(place.state)
+    who = holder(place.state, place.root)
     todo = "" if who else f"start it with: rlmwatch run {place.root}"
-    lines.append(Line("ok" if who else "warning", "daemon", who or "not running here", todo))
+    lines.append(Line("ok" if who else "warning", "daemon", str(who or "not running here"), todo))
     try:
-        lines.append(Line("ok", "host", named_host(place.root) or "none named yet; the first daemon names itself"))
+        lines.append(Line("ok", "host", str(named_host(place.root) or "none named yet; the first daemon names itself")))
     except RlmwatchError as error:
         lines.append(Line("wrong", "host", str(error)))
     return lines

@@ -13,10 +13,10 @@ from cyclopts import Parameter
 from rlmwatch import clock
 from rlmwatch.cli.output import quiet, say
 from rlmwatch.errors import UsageError, WorkspaceError
-from rlmwatch.settings.sources import own_name, user_config_dir
+from rlmwatch.settings.sources import own_name, state_dir, user_config_dir
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace import atomic
-from rlmwatch.workspace.owner import host_rule
+from rlmwatch.workspace.hosts import host_rule, refuse_nested, this_host
 
 SETTINGS = """\
 # What this workspace sets. Keys, addresses and ceilings go into your own config.toml, never here.
@@ -44,15 +44,17 @@ def init(workspace: Path = Path(), /, *, sample: Annotated[bool, Parameter(negat
     quiet()
     shipped = _sample() if sample else {}
     root = workspace.expanduser().resolve()
+    refuse_nested(root, state_dir())
     _make(root)
     if not root.is_dir():
-        raise UsageError(f"{root} is no folder")
+        raise UsageError(f"{root} is not a folder")
     for name, text in {WORKSPACE_FILE: SETTINGS.encode(), "chat_input.txt": EXAMPLE.encode(), **shipped}.items():
         if not (root / name).exists():
             _make((root / name).parent)
             atomic.write(root / name, text)
             say(f"made {root / name}")
-    host_rule(root, own_name(user_config_dir(), os.environ, socket.gethostname()), now=clock.utc())
+    me = this_host(own_name(user_config_dir(), os.environ, socket.gethostname()), state_dir())
+    host_rule(root, me, now=clock.utc())
     say(
         f"""
 Next:

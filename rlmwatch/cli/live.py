@@ -16,7 +16,7 @@ from rlmwatch.printable import printable
 
 class LiveLine:
     """
-    The line, on standard error; nothing where that is no terminal. A context manager.
+    The line, on standard error; nothing where that is not a terminal. A context manager.
 
     It is taken away by the first `stop`, so that it never stands among the words of an answer.
     """

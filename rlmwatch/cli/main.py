@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("rlmwatch.cli.status:status", "Show the workspace, or one run."),
     "jobs": ("rlmwatch.cli.jobs:jobs", "List runs, newest first."),
     "show": ("rlmwatch.cli.show:show", "Show what a run asked, ran, saw and answered, step by step."),
+    "reload": ("rlmwatch.cli.reload:reload", "Have the daemon read its settings and keys again."),
     "again": ("rlmwatch.cli.again:again", "Ask an input file again without changing it."),
     "doctor": ("rlmwatch.cli.doctor:doctor", "Check keys, provider, workspace, limits; say what to do."),
     "models": ("rlmwatch.cli.models:models", "List the models that a provider offers, with prices where known."),

@@ -56,7 +56,7 @@ def styled(text: str, style: str = "") -> Text:
 
 
 def say(text: str) -> None:
-    """Tell a person something that is no result: to standard error, so that output can be piped on."""
+    """Tell a person something that is not a result: to standard error, so that output can be piped on."""
     print(printable(text, lines=True), file=sys.stderr)
 
 

@@ -64,7 +64,7 @@ def _refuse(run: Run, job_id: str) -> None:
         raise UsageError(f"{job_id} has its answer; `rlmwatch again FILE` asks an input file again")
     if input_name(run.path) is None and run.result is not None and run.result.outcome is Outcome.BAD_INPUT:
         raise UsageError(
-            f"{job_id} could not be read: mend {run.path}{REJECTED} and save it in jobs/ under a new name, <id>.json"
+            f"{job_id} could not be read: fix {run.path}{REJECTED} and save it in jobs/ under a new name, <id>.json"
         )
 
 

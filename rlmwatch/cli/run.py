@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from rlmwatch.cli.output import print_json, put, say
+from rlmwatch.cli.waiting import interruptible
 from rlmwatch.daemon.composition import App, Role
 from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.oneshot import Sketch, once, sketches
@@ -54,7 +55,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
         dry_run: Show what would be sent, and its price, and send nothing.
         yes: It is the right folder, however many unanswered inputs it has.
         take_over: This machine answers here from now on, in place of another.
-        workers: Runs at once, over all conversations.
+        workers: Runs at once, across all conversations.
         log_format: text for people, json for programs; auto is json under a service manager.
         as_json: With --dry-run, print JSON.
     """
@@ -79,9 +80,12 @@ async def _serve(flags: _Flags) -> int:
 
 
 async def _once(flags: _Flags) -> int:
-    async with _app(flags, Role.ONE_SHOT) as app:
-        tally = await once(app, flags.options)
+    with interruptible() as leave:
+        async with _app(flags, Role.ONE_SHOT) as app:
+            tally = await once(app, flags.options, leave)
     say(f"{tally.answered} answered, {tally.failed} failed, {tally.waiting} waiting")
+    if leave.is_set():
+        raise KeyboardInterrupt
     return 1 if tally.failed or tally.waiting else 0
 
 

@@ -25,7 +25,7 @@ from rlmwatch.workspace.polling import status as read_one
 from rlmwatch.workspace.status import job_id
 
 PIPE_WIDTH = 120
-"""Columns where the output is no terminal."""
+"""Columns where the output is not a terminal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.transitions import shown
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load
-from rlmwatch.workspace.owner import holder, named_host
+from rlmwatch.workspace.hosts import named_host
+from rlmwatch.workspace.owner import holder
 from rlmwatch.workspace.polling import matching
 from rlmwatch.workspace.polling import status as read_one
 from rlmwatch.workspace.status import job_id
@@ -82,8 +83,8 @@ async def _whole(place: WorkspacePaths) -> dict[str, Any]:
         problem = str(error)
     facts: dict[str, Any] = {
         "workspace": str(place.root),
-        "daemon": holder(place.state) or "not running here",
-        "host": host,
+        "daemon": str(holder(place.state, place.root) or "not running here"),
+        "host": host and host.name,
         "problem": problem,
     }
     names = matching(place.root, "")
@@ -120,7 +121,7 @@ def _waiting_runs(place: WorkspacePaths, runs: list[Run]) -> list[dict[str, str]
             if run.conversation in before:
                 why = "an earlier save of its conversation comes first"
             else:
-                why = "its turn" if holder(place.state) else NOT_RUNNING
+                why = "its turn" if holder(place.state, place.root) else NOT_RUNNING
         before.add(run.conversation)
         if why:
             waiting.append({"job_id": job_id(run), "status": status, "input": run.path, "why": why})
@@ -161,7 +162,7 @@ def _file_of(place: WorkspacePaths, run: Run) -> StatusFile | None:
 
 def _submissions(place: WorkspacePaths, unknown: set[str]) -> list[dict[str, str]]:
     """Return the job files among *unknown* that no run was made of yet, and why."""
-    why = "rlmwatch takes it up once it has come to rest" if holder(place.state) else NOT_RUNNING
+    why = "rlmwatch takes it up once it has come to rest" if holder(place.state, place.root) else NOT_RUNNING
     waiting = []
     for name in sorted(unknown):
         try:

@@ -15,16 +15,18 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from rlmwatch.cli.output import print_json, put, quiet, say
-from rlmwatch.cli.waiting import job_values, print_ended, until_ended
+from rlmwatch.cli.waiting import interruptible, job_values, print_ended, until_ended
 from rlmwatch.client import Client, Job, Options
 from rlmwatch.contract.text import decode
 from rlmwatch.daemon.composition import App
+from rlmwatch.daemon.handover import handed_over
 from rlmwatch.daemon.logging import Redactor, configure
 from rlmwatch.daemon.oneshot import answer_job
 from rlmwatch.daemon.paths import WorkspacePaths, locate
-from rlmwatch.errors import ConfigError, InputError, NoProvider, UsageError, WorkspaceBusy
+from rlmwatch.errors import ConfigError, InputError, NoProvider, UsageError, WorkspaceBusy, WorkspaceError
 from rlmwatch.settings.sources import own_name
-from rlmwatch.workspace.owner import holder, named_host
+from rlmwatch.workspace.hosts import Theirs, look_up, this_host
+from rlmwatch.workspace.owner import holder
 
 STDIN = "-"
 LOOK_EVERY_S = 1.0
@@ -116,7 +118,9 @@ async def _wait(place: WorkspacePaths, client: Client, job: Job) -> Job:
                 say(f"rlmwatch: {where} It is answered here.")
                 with suppress(WorkspaceBusy):  # somebody has begun meanwhile
                     await _answered_here(place, job)
-                    return await asyncio.to_thread(client.status, job.job_id)
+                    if (now := await asyncio.to_thread(client.status, job.job_id)).ended:
+                        return now
+                    await handed_over(place)
             ended, _ = await asyncio.wait({telling}, timeout=LOOK_EVERY_S)
             if ended:
                 return await telling
@@ -129,23 +133,23 @@ async def _answered_here(place: WorkspacePaths, job: Job) -> None:
     redactor = Redactor()
     configure("text", redactor, level=logging.WARNING)
     try:
-        async with App(place, redactor=redactor) as app:
-            await answer_job(app, job.job_id)
+        with interruptible() as leave:
+            async with App(place, redactor=redactor) as app:
+                await answer_job(app, job.job_id, leave)
+        if leave.is_set():
+            raise KeyboardInterrupt
     except (UsageError, NoProvider) as error:
         raise UsageError(f"{error}\n{job.job_id} is handed in, and is answered when rlmwatch runs here") from error
 
 
 def _nobody(place: WorkspacePaths) -> str | None:
     """Say, in words, that no daemon answers here now; None where one does, here or on another machine."""
-    if holder(place.state) is not None:
+    if holder(place.state, place.root) is not None:
         return None
-    try:
-        named = named_host(place.root)
-        me = own_name(place.user_dir, os.environ, socket.gethostname())
-    except ConfigError:
-        named = me = None
-    if named is not None and named != me:
-        return None
+    with suppress(ConfigError, WorkspaceError):
+        me = this_host(own_name(place.user_dir, os.environ, socket.gethostname()), place.state.parent)
+        if isinstance(look_up(place.root, me), Theirs):
+            return None
     return f"no daemon runs here now; `rlmwatch run {place.root}` answers what waits."
 
 
@@ -172,9 +176,11 @@ def _material(place: WorkspacePaths, data: str | None) -> dict[str, str]:
     if data == STDIN:
         return {"data": _decoded(sys.stdin.buffer.read(), "standard input")}
     path = Path(data).expanduser()
-    if not path.exists():
-        raise UsageError(f"--data {data}: no such file")
-    resolved = path.resolve()
+    try:
+        resolved = path.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a NUL character
+        why = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or error
+        raise UsageError(f"--data {data}: {why}") from None
     if resolved != place.root and resolved.is_relative_to(place.root):
         return {"data_path": resolved.relative_to(place.root).as_posix()}
     if path.is_dir():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from rich.console import Console
@@ -48,6 +50,25 @@ def _how_far(job: Job) -> str:
     if job.usage.llm_calls:
         parts.append(f"{job.usage.input_tokens} tokens in, {job.usage.output_tokens} out")
     return job.error or ", ".join(parts)
+
+
+@contextmanager
+def interruptible() -> Iterator[asyncio.Event]:
+    """
+    Yield an event that Ctrl+C sets, and SIGTERM and a closed window: what goes on is to end in order.
+
+    Within a running loop. However often it is pressed, nothing is broken off in the middle.
+    """
+    loop = asyncio.get_running_loop()
+    leave = asyncio.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, leave.set)
+    try:
+        yield leave
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 def print_ended(job: Job, *, as_json: bool) -> int:

@@ -92,6 +92,8 @@ class StatusFile(_Ours):
         input: POSIX path in the workspace of what asked.
         output: POSIX path of the answer's file; None for a submission, whose answer is here alone.
         input_digest: `sha256:<hex>` of the input's bytes: by it a daemon with an empty ledger knows what was answered.
+        save_number: Of the save in its conversation: a later save has a higher one, whatever the clocks say. None where
+            an older rlmwatch wrote it.
         created_at: When the save was admitted; like all times RFC 3339 in UTC.
         updated_at: When this file was written; once ended, when the run ended.
         error: Why there is no answer, or what a held run waits for.
@@ -107,6 +109,7 @@ class StatusFile(_Ours):
     input: str = ""
     output: str | None = None
     input_digest: str = ""
+    save_number: int | None = None
     created_at: str = ""
     started_at: str | None = None
     completed_at: str | None = None

@@ -236,7 +236,7 @@ def _shown(value: str) -> str:
 
 
 def _told(error: yaml.MarkedYAMLError) -> str:
-    problem = error.problem or error.context or "this is no YAML"
+    problem = error.problem or error.context or "this is not YAML"
     if "mapping values are not allowed" in problem:
         return "a text with a colon needs quotes around it"
     if "\\t" in problem:

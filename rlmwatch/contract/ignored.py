@@ -3,8 +3,9 @@ Names that never start a run: one table of pattern, whose file it is, and what i
 
 Names are judged one by one, from the workspace's root down; a path is ignored when
 
-1. a folder on the way matches a rule for folders, or
-2. its own name matches a rule for files.
+1. its folder is too deep (see `too_deep`),
+2. a folder on the way matches a rule for folders, or
+3. its own name matches a rule for files.
 
 A file that is no input anyway (`notes.txt`, `note_input.txt.331050326`) needs no
 rule here: an input's name must end exactly in an input's ending. The rules are
@@ -163,6 +164,14 @@ RULES = (
 _HINTS = ("onflict", "(", "[", "put ", "put-", "prompt ", "prompt-")
 """Without one of these, no pattern for the inside of a name can fit (a test holds them against the table)."""
 
+MAX_FOLDERS = 64
+"""Folders on the way to an input. A path that a person made has ten; beyond 1,000, walks of libraries end in errors."""
+
+MAX_FOLDER_BYTES = 3_000
+"""Of a folder's path: the system takes 4,095 for all, with the workspace's own and the longest name (255) in it."""
+
+TOO_DEEP = f"its folder is more than {MAX_FOLDERS} folders deep, or its path longer than {MAX_FOLDER_BYTES:,} bytes"
+
 _CACHED_FOLDERS = 16_384
 """Folders whose verdict is kept: a scan asks once for each file of a folder. About 200 bytes each."""
 
@@ -197,13 +206,22 @@ def _inside(name: str, table: re.Pattern[str]) -> re.Match[str] | None:
     return table.search(name if name.isascii() else unicodedata.normalize("NFC", name))
 
 
-@lru_cache(maxsize=_CACHED_FOLDERS)
+def too_deep(folder: str) -> bool:
+    """Whether *folder* (POSIX path inside the workspace) is deeper than is watched."""
+    return folder.count("/") >= MAX_FOLDERS or len(folder.encode("utf-8", "surrogateescape")) > MAX_FOLDER_BYTES
+
+
 def ignored_folder(path: str) -> str | None:
     """
     Say why nothing in the folder *path* is ever an input, or None; `""` is the workspace's root.
 
     For a walk, which need not go down there, and for `ignored`.
     """
+    return TOO_DEEP if too_deep(path) else _ignored_by_name(path)
+
+
+@lru_cache(maxsize=_CACHED_FOLDERS)
+def _ignored_by_name(path: str) -> str | None:
     for name in path.split("/"):
         if reason := _reason(_FOLDER_START.match(name) or _inside(name, _FOLDER_INSIDE)):
             return f"in the folder {name}: {reason}"

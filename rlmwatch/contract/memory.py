@@ -7,12 +7,17 @@ that a person adds are kept, but a value of the wrong type is damage: guessing w
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rlmwatch.contract.documents import SCHEMA_VERSION, Document, UsageSoFar, json_object, validated
 from rlmwatch.errors import InputError, WorkspaceError
+
+MAX_NUMBER = 2**53
+"""Of a save: more are no number of ours, but a person's or an attacker's; the ledger's columns hold 2**63."""
 
 
 class Edited(BaseModel):
@@ -27,7 +32,9 @@ class Turn(Edited):
 
     Attributes:
         run_id: Run that answered; a run adds at most one turn. None in a turn written by hand.
-        at: When the question was saved (not when it was answered: runs of one conversation queue), RFC 3339.
+        save_number: Of the save in its conversation; a later save has a higher one. None in a turn written by hand.
+        at: When the question was saved (not when it was answered: runs of one conversation queue), RFC 3339. Nothing
+            is ordered by it, since clocks differ and jump.
         file: Base name of the input: `.txt` and `.md` inputs of one conversation share a state file.
         input: The prompt.
         input_digest: `sha256:<hex>` of the input file's bytes.
@@ -37,6 +44,7 @@ class Turn(Edited):
     """
 
     run_id: str | None = None
+    save_number: int | None = None
     at: str | None = None
     model: str | None = None
     file: str | None = None
@@ -48,6 +56,42 @@ class Turn(Edited):
     notes: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
     usage: UsageSoFar | None = None
 
+    def asks_the_same(self, other: Turn) -> bool:
+        """Whether both have the bytes of one question in one input: `rlmwatch again` asks it anew."""
+        return (
+            self.file is not None
+            and self.file == other.file
+            and self.input_digest is not None
+            and self.input_digest == other.input_digest
+        )
+
+
+def placed(turns: tuple[Turn, ...], turn: Turn, later: Collection[str]) -> tuple[Turn, ...]:
+    """
+    Return *turns* with *turn* in its place.
+
+    1. Where its run has a turn already, they are unchanged, also when a person edited that turn: what a person wrote
+       wins over a repeated publish.
+    2. It comes before the turns of *later* runs, and after all others, whatever their times say.
+    3. The same question again, with nothing in between, takes the place of the turn before it; keys that a person added
+       there stay. Where it was asked again meanwhile, the later answer has its place already.
+    """
+    if turn.run_id is not None and any(had.run_id == turn.run_id for had in turns):
+        return turns
+    at = next((place for place, had in enumerate(turns) if had.run_id in later), len(turns))
+    before, after = turns[:at], turns[at:]
+    if after and after[0].asks_the_same(turn):
+        return turns
+    if before and before[-1].asks_the_same(turn):
+        return (*before[:-1], turn.model_copy(update=before[-1].model_extra or {}), *after)
+    return (*before, turn, *after)
+
+
+def without_repeat(turns: tuple[Turn, ...], *, file: str, digest: str) -> tuple[Turn, ...]:
+    """Return what was said before the question *digest* of the input *file*: its own answer, if asked again, is not."""
+    asked = Turn(input="", answer="", file=file, input_digest=digest)
+    return turns[:-1] if turns and turns[-1].asks_the_same(asked) else turns
+
 
 class ChatState(Edited):
     """The memory of one chat, oldest turn first. A person may delete turns, edit texts and add keys."""
@@ -56,18 +100,10 @@ class ChatState(Edited):
     conversation: str = ""
     turns: Annotated[tuple[Turn, ...], Field(strict=False)] = ()
 
-    def with_turn(self, turn: Turn) -> ChatState:
-        """
-        Return this state with *turn* in its place by time; unchanged where its run already has a turn.
-
-        It is unchanged also when a person edited that turn: what a person wrote wins over a repeated publish.
-        """
-        if any(had.run_id == turn.run_id for had in self.turns if had.run_id is not None):
-            return self
-        at = len(self.turns)
-        while at and turn.at is not None and (self.turns[at - 1].at or "") > turn.at:
-            at -= 1
-        return self.model_copy(update={"turns": (*self.turns[:at], turn, *self.turns[at:])})
+    def with_turn(self, turn: Turn, *, later: Collection[str] = ()) -> ChatState:
+        """Return this state with *turn* in its place before those of *later* runs (see `placed`)."""
+        turns = placed(self.turns, turn, later)
+        return self if turns is self.turns else self.model_copy(update={"turns": turns})
 
 
 def read_edited(raw: bytes, model: type[Document]) -> Document:
@@ -88,9 +124,26 @@ def read_edited(raw: bytes, model: type[Document]) -> Document:
     return validated(model, values)
 
 
-def last_digest(raw: bytes, *, file: str) -> tuple[str, str] | None:
+@dataclass(frozen=True, slots=True)
+class Remark:
     """
-    Return digest and time of the latest turn that answered the input *file*, in the state file of any kind.
+    What one turn of a state file says of its run.
+
+    Attributes:
+        run_id, digest: None where the turn does not say.
+        number: 0 where the turn does not say.
+        answer: Its text; `""` where it is none.
+    """
+
+    run_id: str | None
+    number: int
+    digest: str | None
+    answer: str
+
+
+def remarks(raw: bytes, *, file: str) -> Sequence[Remark]:
+    """
+    Return what the turns that answered the input *file* say, in the state file *raw* of any kind, in their order.
 
     It looks at `turns` alone and forgives everything else: a damaged file is somebody else's to report.
 
@@ -101,10 +154,33 @@ def last_digest(raw: bytes, *, file: str) -> tuple[str, str] | None:
     try:
         turns = json_object(raw).get("turns")
     except InputError:
-        return None
-    found = [
-        (str(turn["input_digest"]), str(turn.get("at") or ""))
+        return []
+    ours = [
+        turn
         for turn in (turns if isinstance(turns, list) else [])
-        if isinstance(turn, dict) and turn.get("input_digest") and turn.get("file") in (None, file)
+        if isinstance(turn, dict) and turn.get("file") in (None, file)
     ]
-    return max(found, key=lambda pair: pair[1], default=None)
+    return [
+        Remark(
+            _text(turn, "run_id"),
+            whole_number(turn.get("save_number")),
+            _text(turn, "input_digest"),
+            _text(turn, "answer") or "",
+        )
+        for turn in ours
+    ]
+
+
+def last_asked(turns: Sequence[Remark]) -> Remark | None:
+    """Return the last of *turns* that a run wrote: what a person adds by hand answers no file."""
+    return next((turn for turn in reversed(turns) if turn.digest is not None), None)
+
+
+def whole_number(value: object) -> int:
+    """Return *value* where it is the number of a save as we give them, else 0."""
+    return value if type(value) is int and 0 < value <= MAX_NUMBER else 0
+
+
+def _text(turn: dict[str, object], key: str) -> str | None:
+    value = turn.get(key)
+    return value if isinstance(value, str) and value else None

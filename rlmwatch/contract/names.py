@@ -2,8 +2,7 @@
 What a path in the workspace means: input, submission, cancel request, ours, ignored, or nothing to us.
 
 The rule (file contract, section 1), for POSIX paths relative to the workspace's
-root, case-sensitive, byte for byte (no Unicode normalisation: on Linux two
-spellings are two files):
+root:
 
 1. A name that a rule of `ignored` is against is ignored, whatever else it looks like.
 2. Below the root's `jobs/` lie submissions (`<id>.json`) and cancel requests
@@ -11,13 +10,18 @@ spellings are two files):
 3. A name that ends in `_input.txt`, `_input.md`, `research_prompt.txt` or
    `research_prompt.md`, with something before that, is an input. What comes before
    `_input` / `_prompt`, with its folder, is the conversation; its last word says the
-   kind, and a last word that is no kind says chat.
+   kind, and a last word that is no kind says chat. Letter case does not matter, neither
+   in the ending nor in that word; files beside an input take its name as it is written.
 4. What the daemon writes beside an input is ours.
+
+On Linux two spellings are two files; elsewhere, and for a person, names that differ
+only in letter case or Unicode normal form are one: `key` says which are.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +39,9 @@ A file name holds 255 on nearly every file system; the longest that we add is
 `_session.json.corrupt-<time>`, some 40. A longer one would be answered, paid for, and then not stored.
 """
 
+STATUS_TEXT: Final = "rlmwatch_status.txt"
+"""At the workspace's root: who answers there, where several machines share it."""
+
 _IN_JOBS: Final = f"{JOBS}/"
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
@@ -49,6 +56,7 @@ _OUR_ENDINGS: Final = (
     "_session.json",
     "_sources.json",
 )
+_TAIL: Final = max(map(len, _INPUT_ENDINGS + _OUR_ENDINGS))
 _MOVED_ASIDE: Final = re.compile(r"_(?:state|session)\.json\.corrupt-[^/]+\Z")
 _JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 
@@ -62,7 +70,7 @@ class InputName:
         path: The input.
         kind: The kind that the name says (front matter may say another).
         conversation: Folder and the part before `_input` / `_prompt`.
-        suffix: `.txt` or `.md`; the output takes it.
+        suffix: `.txt` or `.md`, in the letter case of the input; the output takes it.
     """
 
     path: str
@@ -157,28 +165,36 @@ def classify(path: str) -> Name:
         return Ignored(path, reason)
     if path.startswith(_IN_JOBS):
         return _of_a_job(path)
-    if path.endswith(_INPUT_ENDINGS):
+    tail = path[-_TAIL:].lower()
+    if tail.endswith(_INPUT_ENDINGS):
         return _input(path)
-    if path.endswith(_OUR_ENDINGS) or (".corrupt-" in path and _MOVED_ASIDE.search(path)):
+    if tail.endswith(_OUR_ENDINGS) or path == STATUS_TEXT or (".corrupt-" in path and _MOVED_ASIDE.search(path)):
         return Ours(path)
     return Other(path)
 
 
 def input_name(path: str) -> InputName | None:
     """Return *path* as an input's name, or None where it is none."""
-    if not path.endswith(_INPUT_ENDINGS):  # before anything dear: most names of a folder are no inputs
+    if not path[-_TAIL:].lower().endswith(_INPUT_ENDINGS):  # before anything dear: most names of a folder are no inputs
         return None
     name = classify(path)
     return name if isinstance(name, InputName) else None
+
+
+def key(path: str) -> str:
+    """Return what the names of one conversation's input have in common: no letter case, and Unicode's form NFC."""
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def _input(path: str) -> InputName | Ignored | Other:
     before, _, last = path.rpartition("_")
     ending, _, suffix = last.rpartition(".")
     stem = before.rpartition("/")[2]
-    word = stem.rpartition("_")[2]
+    word = stem.rpartition("_")[2].lower()
     in_the_workspace = not path.startswith("/") and "//" not in path
-    if not stem or not in_the_workspace or (ending == "prompt" and word != Kind.RESEARCH):
+    if not stem or not in_the_workspace or (ending.lower() == "prompt" and word != Kind.RESEARCH):
         return Other(path)
     try:
         size = len(stem.encode())

@@ -14,8 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rlmwatch.contract.kinds import Kind
 
-PositiveInt = Annotated[int, Field(gt=0)]
-Money = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MOST_COUNTED = 10**9
+"""No count of tokens, steps or seconds is larger; sums of such numbers fit 64 bits, and a float."""
+MOST_USD = 1e6
+"""No amount of money is as large; a year of such days fits the ledger's 64 bits of nanodollars."""
+
+PositiveInt = Annotated[int, Field(gt=0, le=MOST_COUNTED)]
+Money = Annotated[float, Field(gt=0, lt=MOST_USD, allow_inf_nan=False)]
+Duration = Annotated[float, Field(gt=0, le=MOST_COUNTED, allow_inf_nan=False)]
 
 ProviderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -54,8 +60,8 @@ class RunOptions(BaseModel):
     max_steps: PositiveInt | None = None
     max_tokens: PositiveInt | None = None
     max_cost_usd: Money | None = None
-    max_seconds: Money | None = None
-    max_searches: Annotated[int, Field(ge=0)] | None = None
+    max_seconds: Duration | None = None
+    max_searches: Annotated[int, Field(ge=0, le=MOST_COUNTED)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     system: str | None = None
     handler: Annotated[Kind, Field(strict=False)] | None = None

@@ -14,14 +14,18 @@ once:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 from pydantic import Field
 
 from rlmwatch.contract.documents import SCHEMA_VERSION
-from rlmwatch.contract.memory import Edited, Turn
+from rlmwatch.contract.memory import Edited, Turn, placed
+from rlmwatch.contract.options import Money, PositiveInt
 
 KNOWN_RUNS = 20
+MOST_SPENT = 10**15
+"""More is no sound report, and would not fit what it is added to."""
 SHORT_QUESTION_CHARS = 200
 SHORT_ANSWER_CHARS = 400
 SHORT_EXCHANGES = 3
@@ -31,8 +35,8 @@ SHORT_EXCHANGES = 3
 class Used(Edited):
     """Output tokens, reasoning included, and US dollars."""
 
-    output_tokens: Annotated[int, Field(ge=0)] = 0
-    cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    output_tokens: Annotated[int, Field(ge=0, le=MOST_SPENT)] = 0
+    cost_usd: Annotated[float, Field(ge=0, le=MOST_SPENT, allow_inf_nan=False)] = 0.0
 
 
 class SessionState(Edited):
@@ -52,8 +56,8 @@ class SessionState(Edited):
     turns: Annotated[tuple[Turn, ...], Field(strict=False)] = ()
     spent: Used = Used()
     runs: dict[str, Used] = Field(default_factory=dict)
-    max_tokens: Annotated[int, Field(gt=0)] | None = None
-    max_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    max_tokens: PositiveInt | None = None
+    max_cost_usd: Money | None = None
 
     def spent_before(self, run_id: str) -> Used:
         """Return what all runs but *run_id* used: its own is counted by its journal."""
@@ -74,11 +78,10 @@ class SessionState(Edited):
         total = Used(output_tokens=before.output_tokens + used.output_tokens, cost_usd=before.cost_usd + used.cost_usd)
         return self.model_copy(update={"spent": total, "runs": {**kept, run_id: used}})
 
-    def with_turn(self, turn: Turn) -> SessionState:
-        """Return this session with *turn*; unchanged where its run has one."""
-        if any(had.run_id == turn.run_id for had in self.turns if had.run_id is not None):
-            return self
-        return self.model_copy(update={"turns": (*self.turns, turn)})
+    def with_turn(self, turn: Turn, *, later: Collection[str] = ()) -> SessionState:
+        """Return this session with *turn* in its place before those of *later* runs (see `placed`)."""
+        turns = placed(self.turns, turn, later)
+        return self if turns is self.turns else self.model_copy(update={"turns": turns})
 
     def history(self) -> str | None:
         """Return all exchanges as one text, for the variable `history`; None where there are none."""

@@ -75,7 +75,7 @@ def decode(raw: bytes) -> str:
     if "\0" in text:
         line, column = _position(text[: text.index("\0")])
         raise InputError(
-            "a NUL byte: the file is no text, was not written to its end, or is UTF-16 without a byte order mark; "
+            "a NUL byte: the file is not text, was not written to its end, or is UTF-16 without a byte order mark; "
             "save it again as UTF-8",
             line=line,
             column=column,

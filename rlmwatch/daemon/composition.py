@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import structlog
 
 from rlmwatch import clock
-from rlmwatch.contract.names import InputName
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
 from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers, load_client
+from rlmwatch.daemon.handover import patiently
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.providers import runtime_config
@@ -37,6 +37,7 @@ from rlmwatch.errors import ConfigError, NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
+from rlmwatch.execution.folder_history import FolderHistory
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.run_context import Listeners, PreparedRun, PrepareRun, RunContextFactory, RunStorage
 from rlmwatch.execution.runtime_config import RuntimeConfig
@@ -58,8 +59,8 @@ from rlmwatch.submissions.inbox import Inbox
 from rlmwatch.watch.save_filter import Ports, WatchConfig
 from rlmwatch.watch.watcher import Watcher
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.memory import AnsweredInputs
-from rlmwatch.workspace.owner import Lock
+from rlmwatch.workspace.hosts import Host, refuse_nested, this_host
+from rlmwatch.workspace.owner import FolderLock, Lock, holder
 from rlmwatch.workspace.status import DaemonProcess, StatusBoard
 
 if TYPE_CHECKING:
@@ -291,12 +292,18 @@ class App:
     Attributes:
         paths: The workspace and where its private state is.
         host: The name by which this machine answers.
+        me: This machine, by its name and id.
+        folder_lock: Of the workspace on this machine; to be taken where this machine answers.
+        wanted: Set where a daemon starts and asks for the folder, which a command holds.
         lacks_workspace_settings: Whether those could not be read when it began: it must answer nothing then.
         node: Its part in a cluster; None where the ledger is its own.
     """
 
     root: Root
+    me: Host
+    folder_lock: FolderLock
     gateway: WorkspaceGateway
+    history: FolderHistory
     watcher: Watcher
     inbox: Inbox
     supervisor: Supervisor
@@ -336,6 +343,7 @@ class App:
         parts = self._builder.parts
         self.host = parts.host or own_name(paths.user_dir, self._builder.environ, socket.gethostname())
         self._role = role
+        self.wanted = asyncio.Event()
         self.lacks_workspace_settings = False
         self.node = None
 
@@ -388,11 +396,16 @@ class App:
         board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()))
         documents = build_documents(self.config.loaded)
         self.gateway = WorkspaceGateway(self.root, self.paths.state.parent, board, clock.utc, redact, documents)
+        self.history = FolderHistory(self.root.path, self.ledger)
+        self._builder.stack.callback(self.history.close)
+        if self._role is Role.DAEMON:
+            self.history.begin()
         executor, workers = self._executor()
         kinds = handlers().keys()
         self.supervisor = Supervisor(
             ledger=self.ledger,
             workspace=self.gateway,
+            history=self.history,
             executor=executor,
             kinds=kinds,
             workers=workers,
@@ -403,14 +416,9 @@ class App:
         )
         self.inbox = Inbox(self.root, self.ledger, self.supervisor, lambda: rules(self._settings(), kinds, self.host))
         self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, redact)
-        answered = AnsweredInputs(self.root.path)
-
-        async def answered_before(name: InputName) -> str | None:
-            return await asyncio.to_thread(answered.digest, name)
-
         ports = Ports(
             queue=self.ledger,
-            answered=answered_before,
+            shows=self.history.shows,
             on_admitted=self.supervisor.admitted,
             accepts=kinds.__contains__,
             on_change=self.inbox.changed,
@@ -470,9 +478,7 @@ class App:
         builder = self._builder
         loaded = await asyncio.to_thread(self._load_first)
         if self._role is not Role.DRY_RUN:
-            serves = self._role is Role.DAEMON
-            lock = Lock.acquire(self.paths.state, host=self.host, pid=os.getpid(), now=clock.utc(), serves=serves)
-            builder.stack.callback(lock.release)
+            await self._take_state()
         self.root = Root.open(self.paths.root)
         url = loaded.settings.ledger
         if url is None:
@@ -488,6 +494,36 @@ class App:
         if self._role is not Role.DRY_RUN:
             builder.load_client()
         self.compose()
+
+    async def _take_state(self) -> None:
+        """Take the private state of the workspace; the folder itself is taken when it is known who answers in it."""
+        states, serves = self.paths.state.parent, self._role is Role.DAEMON
+        refuse_nested(self.paths.root, states)
+        loop = asyncio.get_running_loop()
+
+        def asked_back() -> None:
+            loop.call_soon_threadsafe(self.wanted.set)
+
+        self.folder_lock = FolderLock(self.paths.root, self.host, clock.utc(), serves, asked_back)
+
+        def acquire() -> Lock:
+            return Lock.acquire(
+                self.paths.state,
+                host=self.host,
+                pid=os.getpid(),
+                now=clock.utc(),
+                serves=serves,
+                root=self.paths.root,
+            )
+
+        lock = (
+            await patiently(acquire, lambda: holder(self.paths.state, self.paths.root), self.paths.root)
+            if serves
+            else acquire()
+        )
+        self._builder.stack.callback(lock.release)
+        self._builder.stack.callback(self.folder_lock.release)
+        self.me = this_host(self.host, states)
 
     async def _join_cluster(self, url: str, ledger: PostgresLedger) -> ClusterNode:
         """
@@ -525,12 +561,7 @@ class App:
         return dispatcher, MAX_DISPATCHED
 
     def _watch_config(self) -> WatchConfig:
-        settings = self._settings()
-        return WatchConfig(
-            ready_marker=settings.ready_marker,
-            max_bytes=int(settings.max_input_mb * MB),
-            on_new_save=OnNewSave(settings.on_new_save),
-        )
+        return watch_config(self._settings())
 
     def _settings(self) -> Settings:
         return self.config.loaded.settings
@@ -538,6 +569,15 @@ class App:
     def _published(self, run: Run) -> None:
         self.inbox.published(run)
         self.webhooks.published(run)
+
+
+def watch_config(settings: Settings) -> WatchConfig:
+    """Return what counts as a save under *settings*."""
+    return WatchConfig(
+        ready_marker=settings.ready_marker,
+        max_bytes=int(settings.max_input_mb * MB),
+        on_new_save=OnNewSave(settings.on_new_save),
+    )
 
 
 class DirectRunner:

@@ -99,7 +99,7 @@ def find(name: str, environ: Mapping[str, str], user_dir: Path) -> Key | None:
     Return the key *name* from the first place that has it.
 
     Raises:
-        NoProvider: The user's `.env` is no text, and nobody else has the key.
+        NoProvider: The user's `.env` is not text, and nobody else has the key.
     """
     return find_all(environ, user_dir, named={name}, usual=()).get(name)
 
@@ -125,7 +125,7 @@ def find_all(
         keyring_limit_s: Seconds for the keyring.
 
     Raises:
-        NoProvider: The user's `.env` is no text, and no key was found elsewhere.
+        NoProvider: The user's `.env` is not text, and no key was found elsewhere.
     """
     names = dict.fromkeys((*named, *usual))
     found: dict[str, Key] = {}

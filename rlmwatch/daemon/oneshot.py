@@ -22,11 +22,13 @@ from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.run_context import searches_the_web
 from rlmwatch.handlers import chat, job
 from rlmwatch.models.base import Message, Model, Request
-from rlmwatch.runs.model import Run, RunStatus, Save
+from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
+from rlmwatch.runs.queue import Admission, Known
 from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.context import read_context, refuse_beside_chat
 from rlmwatch.workspace.memory import load_chat
+from rlmwatch.workspace.publish import restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,11 @@ class OnceSummary:
     waiting: int
 
 
-async def once(app: App, options: StartOptions) -> OnceSummary:
+async def once(app: App, options: StartOptions, leave: asyncio.Event) -> OnceSummary:
     """
     Answer every unanswered input, also those of an earlier daemon, and return how that went.
+
+    When *leave* is set, or a daemon asks for the folder, what is left goes on at the next start.
 
     Raises:
         UsageError: Another host answers here, or it may be the wrong folder.
@@ -52,18 +56,19 @@ async def once(app: App, options: StartOptions) -> OnceSummary:
     await asyncio.to_thread(sweep, app.paths.root, before=clock.utc())
     await app.supervisor.recover()
     await app.inbox.begin()
-    leave = asyncio.Event()
-    working = [asyncio.create_task(part.run(leave)) for part in (app.watcher, app.inbox)]
+    end = asyncio.Event()
+    working = [asyncio.create_task(part.run(end)) for part in (app.watcher, app.inbox)]
+    others = [asyncio.create_task(waits) for waits in (_at_rest(app), leave.wait(), app.wanted.wait())]
     try:
-        resting = asyncio.create_task(_at_rest(app))
-        await asyncio.wait({*working, resting}, return_when=asyncio.FIRST_COMPLETED)
-        resting.cancel()
+        await asyncio.wait({*working, *others}, return_when=asyncio.FIRST_COMPLETED)
         for task in working:
             if task.done():
                 task.result()
-        await app.supervisor.until_idle()
+        await _until_done(app, leave)
     finally:
-        leave.set()
+        for waits_no_more in others:
+            waits_no_more.cancel()
+        end.set()
         await asyncio.gather(*working)
         await app.supervisor.close()
     await app.webhooks.deliver_now()
@@ -77,18 +82,19 @@ async def _at_rest(app: App) -> None:
 
 
 async def _summary(app: App) -> OnceSummary:
-    ended = app.supervisor.ended
-    answered = sum(run.status is RunStatus.COMPLETE for run in ended)
     counts = await app.ledger.count()
-    waiting = counts.get(RunStatus.HELD, 0) + counts.get(RunStatus.PENDING, 0)
-    return OnceSummary(answered, len(ended) - answered, waiting + len(await app.ledger.unpublished()))
+    waiting = sum(counts.get(status, 0) for status in (RunStatus.HELD, RunStatus.PENDING, RunStatus.RUNNING))
+    done = app.supervisor
+    return OnceSummary(done.answered, done.unanswered, waiting + len(await app.ledger.unpublished()))
 
 
-async def answer(app: App, path: str) -> Run:
+async def answer(app: App, path: str, leave: asyncio.Event) -> Run:
     """
-    Answer the input *path* (POSIX, inside the workspace) and return its ended or held run.
+    Answer the input *path* (POSIX, inside the workspace) and nothing else; return its run, ended or held.
 
     Where these bytes were answered before, and their material is the same, no call is made, and that run is returned.
+    What an earlier process left of the same conversation goes first. When *leave* is set, or a daemon asks for the
+    folder, the run is returned as it is, and goes on at the next start.
 
     Raises:
         UsageError: There is no such file, it is not an input, or its kind cannot be answered here.
@@ -98,26 +104,64 @@ async def answer(app: App, path: str) -> Run:
         raise UsageError(app.config.no_model_reason)
     only_here(app)
     save = await read_one(app.paths.root, path, app.watcher.config)
+    save = await app.watcher.under_its_name(save) or save
     if save.kind not in app.supervisor.kinds:
         raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
-    admission = await app.ledger.admit(save, on_new_save=app.watcher.config.on_new_save, now=clock.utc())
+    admission = await _admit(app, save)
     if admission.run is None and await app.material_changed(save):
-        await app.ledger.again(path)
-        admission = await app.ledger.admit(save, on_new_save=app.watcher.config.on_new_save, now=clock.utc())
+        await app.ledger.again(save.path)
+        admission = await _admit(app, save)
     if admission.run is None:
-        return await _answered_before(app, save)
+        return await _answered_before(app, save, leave)
+    app.supervisor.only = save.conversation
+    await app.supervisor.recover()
     app.supervisor.admitted(admission)
-    await app.supervisor.until_idle()
-    await app.supervisor.close()
+    await _until_done(app, leave)
     run = await app.ledger.get(admission.run.run_id)
     if run is None:
         raise AssertionError(admission.run.run_id)
     return run
 
 
-async def answer_job(app: App, job_id: str) -> None:
+async def _admit(app: App, save: Save) -> Admission:
+    """Admit *save*, unless the folder shows its answer and nobody asked for it again."""
+    name = input_name(save.path)
+    known = (await app.ledger.known()).get(save.path)
+    if name is not None:
+        shown = await app.history.shows(name, save.digest, known=known is not None)
+        save = replace(save, after=shown.number)
+        asks_again = known is not None and known.digest == ""
+        if shown.answered and not asks_again and (await app.ledger.precedent(save)).open <= shown.number:
+            await app.ledger.note(save.path, Known(save.digest, save.signature))
+            return Admission(None)
+    return await app.ledger.admit(save, on_new_save=app.watcher.config.on_new_save, now=clock.utc())
+
+
+async def _until_done(app: App, leave: asyncio.Event) -> None:
+    """
+    Work until nothing is left that could be done, *leave* is set, or a daemon asks for the folder.
+
+    Then what still runs ends here: at once for *leave*, else within its grace. It goes on at the next start.
+    """
+    working = asyncio.create_task(app.supervisor.until_idle())
+    waiting = [asyncio.create_task(event.wait()) for event in (leave, app.wanted)]
+    try:
+        await asyncio.wait({working, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for task in (working, *waiting):
+            task.cancel()
+        if leave.is_set():
+            app.supervisor.grace_s = 0.0
+        await app.supervisor.close()
+
+
+async def answer_job(app: App, job_id: str, leave: asyncio.Event) -> None:
     """
     Answer the job file of *job_id*, which is whole, and nothing else; its status says how that went.
+
+    It ends as `answer` does when *leave* is set, or a daemon asks for the folder.
 
     Raises:
         UsageError: There is nothing to answer with, or another host answers here.
@@ -126,28 +170,57 @@ async def answer_job(app: App, job_id: str) -> None:
         raise UsageError(app.config.no_model_reason)
     only_here(app)
     await app.inbox.admit_now(job_id)
-    await app.supervisor.until_idle()
-    await app.supervisor.close()
+    await _until_done(app, leave)
     await app.webhooks.deliver_now()
 
 
-async def _answered_before(app: App, save: Save) -> Run:
-    """Return the run that answered these bytes; finish it first, where an earlier process could not."""
+async def _answered_before(app: App, save: Save, leave: asyncio.Event) -> Run:
+    """
+    Return the run that answered these bytes; finish it first, where an earlier process could not.
+
+    An output that was deleted is written anew, from the conversation's own file, or else from the ledger.
+    """
     run = await _run_of(app, save)
-    if not run.published:
+    if run is not None and not run.published:
+        app.supervisor.only = save.conversation
         await app.supervisor.recover()
-        await app.supervisor.until_idle()
-        await app.supervisor.close()
+        await _until_done(app, leave)
         run = await _run_of(app, save)
+    name, result = input_name(save.path), None if run is None else run.result
+    if name is not None and (run is None or (result is not None and result.answer is not None)):
+        text = await asyncio.to_thread(
+            restore, app.gateway.root, name, save.digest, or_else=None if result is None else result.answer
+        )
+        if run is None and text is not None:
+            return _answered_elsewhere(save, text)
+    if run is None:
+        raise UsageError(
+            f"{save.path} was answered before, and its run is no longer known here; `rlmwatch again {save.path}` asks "
+            "again"
+        )
     return run
 
 
-async def _run_of(app: App, save: Save) -> Run:
-    for run in await app.ledger.recent(100, save.conversation):
-        if run.path == save.path and run.digest == save.digest:
-            return run
-    raise UsageError(
-        f"{save.path} was answered before, and its run is no longer known here; `rlmwatch again {save.path}` asks again"
+async def _run_of(app: App, save: Save) -> Run | None:
+    runs = await app.ledger.recent(100, save.conversation)
+    return next((run for run in runs if run.path == save.path and run.digest == save.digest), None)
+
+
+def _answered_elsewhere(save: Save, answer: str) -> Run:
+    """Return the run of *save*, which this ledger does not know, as the folder shows it."""
+    return Run(
+        run_id="",
+        seq=0,
+        path=save.path,
+        kind=save.kind,
+        conversation=save.conversation,
+        prompt=save.prompt,
+        options=save.options,
+        digest=save.digest,
+        status=RunStatus.COMPLETE,
+        created_at="",
+        result=Result(RunStatus.COMPLETE, Outcome.SUCCESS, answer),
+        published=True,
     )
 
 

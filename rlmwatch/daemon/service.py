@@ -12,17 +12,22 @@ from __future__ import annotations
 import asyncio
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from rlmwatch import clock
 from rlmwatch.daemon.composition import App
+from rlmwatch.daemon.handover import patiently
+from rlmwatch.daemon.standing_by import answering, nobody, standing_by, tell
 from rlmwatch.daemon.systemd import Manager
+from rlmwatch.daemon.terminal import Terminal
 from rlmwatch.daemon.turn import Turn
-from rlmwatch.errors import RlmwatchError, UsageError, WorkspaceError
+from rlmwatch.errors import RlmwatchError, UsageError, WorkspaceBusy, WorkspaceError
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
-from rlmwatch.workspace.owner import Theirs, host_rule, take_over
+from rlmwatch.workspace.hosts import Host, Theirs, host_rule, take_over
+from rlmwatch.workspace.owner import holder_of_folder
 from rlmwatch.workspace.snapshot import look
 from rlmwatch.workspace.status import prune
 
@@ -30,6 +35,8 @@ TICK_S = 1.0
 """As often as a status file may be rewritten (file contract, 5), and as the host is looked up; costs some 0.3 ms."""
 HANDOVER_S = 3 * TICK_S
 """An idle host begins this much after its turn has come: the one before has seen it by then, and has stopped."""
+HANGUP_S = 2.0
+"""A shell whose window is closed has ended by then, and its terminal with it."""
 PRUNE_EVERY_S = 6 * 3600.0
 MANY_UNANSWERED = 20
 """More unanswered inputs than this in a folder without `rlmwatch.toml`: it may be the wrong folder (contract, 2)."""
@@ -64,14 +71,18 @@ async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager
     with _signals(app, stop, manager):
         stale = False  # whether another host may have answered since the folder was read
         while not stop.is_set():
-            stale |= await _until_ours(turn, stop, manager)
+            stale |= await _until_ours(turn, stop, manager, first=not stale and not options.take_over)
             if stop.is_set():
                 break
             if stale:
                 app.compose()
                 await app.watcher.first_scan()
+            await asyncio.to_thread(tell, app.paths.root, answering(app.me, now=clock.utc()), anew=False)
             await _work(turn, stop, manager)
+            app.folder_lock.release()
             stale = True
+    if stale and turn.other is None:
+        await asyncio.to_thread(tell, app.paths.root, nobody(app.me, now=clock.utc()), anew=False)
     manager.stopping()
     log.info("stopped")
 
@@ -82,8 +93,10 @@ async def begin(app: App, options: StartOptions) -> None:
 
     Raises:
         UsageError: A folder without `rlmwatch.toml` has many unanswered inputs.
-        ConfigError, WorkspaceError, LedgerError: It cannot begin.
+        ConfigError, WorkspaceError, LedgerError: It cannot begin. `WorkspaceBusy` says who answers here.
     """
+    if app.folder_lock.serves:
+        await patiently(lambda: _nobody_here(app), lambda: holder_of_folder(app.paths.root), app.paths.root)
     new = await asyncio.to_thread(look, app.paths.root, WORKSPACE_FILE) is None
     waiting = await app.watcher.first_scan()
     if new and waiting > MANY_UNANSWERED and not options.yes:
@@ -93,27 +106,53 @@ async def begin(app: App, options: StartOptions) -> None:
             f"If it is: rlmwatch init {app.paths.root}, or rlmwatch run --yes {app.paths.root}"
         )
     if options.take_over:
-        before = take_over(app.paths.root, app.host, now=clock.utc())
-        log.info("host.taken_over", host=app.host, before=before)
+        before = take_over(app.paths.root, app.me, now=clock.utc())
+        log.info("host.taken_over", host=app.host, before=before and before.name)
 
 
 def only_here(app: App) -> None:
     """
-    Pass where this host answers in the workspace.
+    Pass where this host answers in the workspace, and take the folder.
 
     Raises:
         UsageError: Another does.
+        WorkspaceBusy: Another process of this machine does.
     """
-    rule = host_rule(app.paths.root, app.host, now=clock.utc())
+    rule = host_rule(app.paths.root, app.me, now=clock.utc())
     if isinstance(rule, Theirs):
-        raise UsageError(
-            f"{rule.host} answers in {app.paths.root}, as its {WORKSPACE_FILE} says; "
-            f"`rlmwatch run --take-over {app.paths.root}` moves it to {app.host}"
-        )
+        raise elsewhere(app.paths.root, app.me, rule.host)
+    app.folder_lock.take()
 
 
-async def _until_ours(turn: Turn, stop: asyncio.Event, manager: Manager) -> bool:
-    """Wait until this host answers here, or *stop*; return whether another may have meanwhile."""
+def elsewhere(root: Path, me: Host, other: Host) -> UsageError:
+    """Return the error that says that *other* answers in *root*, and not this machine, *me*."""
+    return UsageError(
+        f"{other.described(me)} answers in {root}, as its {WORKSPACE_FILE} says; "
+        f"`rlmwatch run --take-over {root}` moves it to {me.name}"
+    )
+
+
+def _nobody_here(app: App) -> None:
+    """
+    Pass where no process of this host answers in the folder: of another user, or in another environment.
+
+    One of another host's name is left to the rule of hosts: a container may see the same folder, and stand by.
+
+    Raises:
+        WorkspaceBusy: One does.
+    """
+    who = holder_of_folder(app.paths.root)
+    if who is not None and who.host in (None, app.host):
+        raise WorkspaceBusy(f"another {who} answers in this workspace already. Stop it first.")
+
+
+async def _until_ours(turn: Turn, stop: asyncio.Event, manager: Manager, *, first: bool) -> bool:
+    """
+    Wait until this host answers here, or *stop*; return whether another may have meanwhile.
+
+    Raises:
+        WorkspaceBusy: It is the *first* time, nothing was waited for, and another process has the folder.
+    """
     app = turn.app
     reported: str | None = None
     ours_at: float | None = None
@@ -122,21 +161,40 @@ async def _until_ours(turn: Turn, stop: asyncio.Event, manager: Manager) -> bool
         now = clock.monotonic()
         if turn.other is None and not turn.in_doubt:
             ours_at = ours_at or now + (HANDOVER_S if reported else 0.0)
-            if now >= ours_at:
+            why = await asyncio.to_thread(app.folder_lock.follow) if now >= ours_at else reported
+            if why is None:
                 break
+            if first and reported is None:
+                await app.watcher.stop()
+                raise WorkspaceBusy(why)
         else:
             ours_at = None
-            why = f"{turn.other} answers here" if turn.other else f"{WORKSPACE_FILE} is wrong"
-            if why != reported:
-                reported = why
-                await app.watcher.stop()
-                if turn.other:
-                    cure = "--take-over"
-                    log.warning("host.standby", answers=turn.other, me=app.host, done="answering nothing", cure=cure)
-                manager.ready(f"idle: {why}")
+            why = f"{turn.other.described(app.me)} answers here" if turn.other else f"{WORKSPACE_FILE} is wrong"
+        if why != reported:
+            reported = why
+            await app.watcher.stop()
+            if turn.other:
+                await _stand_by(app, turn.other)
+            elif not turn.in_doubt:
+                log.warning("folder.busy", why=why, done="answering nothing until it is free")
+            manager.ready(f"idle: {why}")
         await _tick(stop, TICK_S)
         manager.ping()
     return reported is not None
+
+
+async def _stand_by(app: App, other: Host) -> None:
+    """Say, in the log and in the folder, that *other* answers here and this host does not."""
+    log.warning(
+        "host.standby",
+        answers=other.name,
+        id=other.id,
+        me=app.host,
+        my_id=app.me.id,
+        done="answering nothing",
+        cure="--take-over",
+    )
+    await asyncio.to_thread(tell, app.paths.root, standing_by(app.me, other, now=clock.utc()), anew=True)
 
 
 async def _work(turn: Turn, stop: asyncio.Event, manager: Manager) -> None:
@@ -172,7 +230,11 @@ async def _maintain(turn: Turn, stop: asyncio.Event, manager: Manager) -> None:
             await app.supervisor.try_held_again()
         await turn.look()
         if turn.other:
-            log.warning("host.handover", answers=turn.other, me=app.host)
+            log.warning("host.handover", answers=turn.other.name, id=turn.other.id, me=app.host)
+            return
+        busy = await asyncio.to_thread(app.folder_lock.follow)
+        if busy is not None:
+            log.warning("folder.busy", why=busy, done="answering nothing until it is free")
             return
         if clock.monotonic() >= prune_at:
             prune_at = clock.monotonic() + PRUNE_EVERY_S
@@ -203,20 +265,28 @@ async def _tick(stop: asyncio.Event, seconds: float) -> bool:
 
 
 class _signals:  # noqa: N801 (a context manager, used like a function)
-    """SIGINT and SIGTERM stop, SIGHUP reloads; SIGIO, which a broken lease sends, is ignored."""
+    """
+    What the signals do.
+
+    1. SIGINT and SIGTERM stop.
+    2. SIGHUP reloads, unless the terminal is gone at which the daemon was started and nobody else manages it: then it
+       stops. A shell that ends may send it a moment before, so that is looked at once more.
+    3. SIGIO, which a broken lease sends, is ignored.
+    """
 
     def __init__(self, app: App, stop: asyncio.Event, manager: Manager) -> None:
         self._app = app
         self._stop = stop
         self._manager = manager
         self._reloads: set[asyncio.Task[None]] = set()
+        self._terminal = Terminal.at_start()
 
     def __enter__(self) -> None:
         loop = asyncio.get_running_loop()
         signal.signal(signal.SIGIO, signal.SIG_IGN)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
 
     def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
@@ -228,6 +298,19 @@ class _signals:  # noqa: N801 (a context manager, used like a function)
         self._stop.set()
         # A second one does not wait for running calls.
         asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _on_hangup(self) -> None:
+        if not self._stop_without_terminal():
+            asyncio.get_running_loop().call_later(HANGUP_S, self._stop_without_terminal)
+            self._on_reload()
+
+    def _stop_without_terminal(self) -> bool:
+        """Stop where the terminal is gone; return whether it is."""
+        lost = self._manager.address is None and self._terminal.lost
+        if lost and not self._stop.is_set():
+            log.info("stop.asked", signal="SIGHUP", why="the terminal is gone")
+            self._stop.set()
+        return lost
 
     def _on_reload(self) -> None:
         task = asyncio.create_task(self._reload())

@@ -22,7 +22,7 @@ from rlmwatch.errors import ConfigError, WorkspaceError
 from rlmwatch.runs.model import Signature
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace import atomic, safe_open
-from rlmwatch.workspace.owner import Theirs, host_rule
+from rlmwatch.workspace.hosts import Host, Theirs, host_rule
 from rlmwatch.workspace.snapshot import look
 
 ERROR_FILE = "rlmwatch_error.txt"
@@ -42,7 +42,7 @@ class Turn:
     """
 
     app: App
-    other: str | None = None
+    other: Host | None = None
     problem: str | None = None
     _known: bool = False
     _read: bool = False
@@ -63,7 +63,7 @@ class Turn:
         problem = await asyncio.to_thread(self.app.workspace_problem)
         if problem is None:
             try:
-                rule = await asyncio.to_thread(host_rule, root, self.app.host, now=clock.utc())
+                rule = await asyncio.to_thread(host_rule, root, self.app.me, now=clock.utc())
                 self.other = rule.host if isinstance(rule, Theirs) else None
             except WorkspaceError as error:  # a folder that is missing or full changes nothing
                 log.warning("host.unknown", why=str(error))

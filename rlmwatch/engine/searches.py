@@ -9,7 +9,7 @@ Pages are numbered over the whole run, in the order in which the searches were
 asked for, however they come back: a replay numbers them as the first time.
 
 A search that fails for good raises in the code that asked, with the provider's
-words; what a person must mend (a wrong key) ends the run instead.
+words; what a person must fix (a wrong key) ends the run instead.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ What a cell may call.
 `answer` belongs to the session itself; the rest is here. A function that fails
 tells the cell by an exception that code can catch, and only with what is the
 model's business: a spent budget, a provider that refuses a prompt. What a person
-must mend (a wrong key, an unknown model, a missing price), and another attempt
+must fix (a wrong key, an unknown model, a missing price), and another attempt
 that has taken over, ends the run.
 """
 

@@ -51,8 +51,8 @@ class Status:
     Attributes:
         step: The step that the next reply will be, 1-based.
         steps: Steps of this engine, at most.
-        tokens: Output tokens left; None where there is no cap.
-        usd: US dollars left; None where there is no cap.
+        tokens: Output tokens left; None where there means no cap.
+        usd: US dollars left; None where there means no cap.
         short: Tokens or money are nearly spent.
         late: The deadline is near. Differs from attempt to attempt.
     """

@@ -24,12 +24,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
 
 import structlog
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.errors import LedgerError, WorkspaceError
 from rlmwatch.execution.executor import ActiveRun, Executor
+from rlmwatch.execution.folder_history import FolderHistory
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.queue import Admission, Queue
@@ -74,6 +76,7 @@ class Supervisor:
     Attributes:
         ledger: The runs.
         workspace: Reads and writes the person's folder.
+        history: Knows which of two saves is the later one.
         executor: Carries out a run whose turn has come.
         kinds: What can be answered here.
         workers: Runs at once, across all conversations.
@@ -82,11 +85,13 @@ class Supervisor:
         crash_at: Is told the named points at which a crash must lose nothing.
         on_published: Is given each ended run whose files are written.
         grace_s: Seconds that running calls get to end on a stop.
-        ended: The runs that ended and were published since the start.
+        answered, unanswered: How many runs were published since the start, with an answer and without.
+        only: The one conversation that is worked on, for a command that answers one file; None for all.
     """
 
     ledger: Queue
     workspace: WorkspaceGateway
+    history: FolderHistory
     executor: Executor
     kinds: Collection[Kind]
     workers: int
@@ -95,33 +100,43 @@ class Supervisor:
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
     on_published: Callable[[Run], None] = field(default=lambda _run: None)
     grace_s: float = GRACE_S
-    ended: list[Run] = field(default_factory=list)
+    answered: int = 0
+    unanswered: int = 0
+    only: str | None = None
     _waiting: dict[str, Run] = field(default_factory=dict)
     _active: dict[str, ActiveRun] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _backing_off: dict[str, BackingOff] = field(default_factory=dict)
     _cancelled: dict[str, str] = field(default_factory=dict)  # reasons, of runs that wait for the ledger
     _background: set[asyncio.Task[None]] = field(default_factory=set)
+    _left_over: set[str] = field(default_factory=set)  # admitted by an earlier program, and not published yet
+    _publishing: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)  # by conversation
     _some_may_pass: bool = False
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def recover(self) -> None:
         """Take over what an earlier process left: running, held, waiting and unpublished runs. Once, at start."""
         for run in await self.executor.recover():
+            self._left_over.add(run.run_id)
             active = ActiveRun(run)
             self._begin(active, self._carry_out(active))
         await self.release_held()
         for run in await self.ledger.pending():
-            if run.run_id not in self._active:
+            self._left_over.add(run.run_id)
+            if run.run_id not in self._active and self._is_ours(run):
                 self._waiting[run.run_id] = run
-        for run in await self.ledger.unpublished():
+        for run in filter(self._is_ours, await self.ledger.unpublished()):
             log.info("run.publishing_again", run=run.run_id, path=run.path)
+            self._left_over.add(run.run_id)
             self.publish(run)
         self._wake.set()
 
+    def _is_ours(self, run: Run) -> bool:
+        return self.only in (None, run.conversation)
+
     async def release_held(self) -> None:
         """Let runs go on that waited for a person to fix something."""
-        for run in await self.ledger.release_held(now=self.utc()):
+        for run in await self.ledger.release_held(now=self.utc(), conversation=self.only):
             log.info("run.released", run=run.run_id, path=run.path)
             self._waiting[run.run_id] = run
         self._wake.set()
@@ -143,6 +158,7 @@ class Supervisor:
         new = admission.run
         if new is None:
             return
+        self._left_over.discard(new.run_id)  # where `recover` found it pending
         self.crash_at("run.admitted")
         if new.status.ended:
             self.publish(new)
@@ -330,20 +346,27 @@ class Supervisor:
 
     async def _publish(self, run: Run) -> None:
         """Write an ended run's files; where that fails, keep it and try again later."""
+        # Two of one conversation, one after the other: else the later one's error file might go with the earlier's.
+        publishing = self._publishing.setdefault(run.conversation, asyncio.Lock())
         try:
-            await asyncio.to_thread(self.workspace.publish, run)
+            async with publishing:
+                later = await self.history.later(run, left_over=run.run_id in self._left_over)
+                await asyncio.to_thread(self.workspace.publish, run, later)
+            self.crash_at("run.written")
+            await self.ledger.published(run.run_id)
         except WorkspaceError as error:
             self._back_off(run, error)
             return
-        self.crash_at("run.written")
-        try:
-            await self.ledger.published(run.run_id)
         except LedgerError as error:
             log.warning("ledger.unavailable", run=run.run_id, why=str(error), done="it is published once more")
             self._wait_for_ledger(run)
             return
         self._no_longer_backing_off(run)
-        self.ended.append(run)
+        self._left_over.discard(run.run_id)
+        if run.status is RunStatus.COMPLETE:
+            self.answered += 1
+        else:
+            self.unanswered += 1
         self.on_published(run)
         self.crash_at("run.published")
 

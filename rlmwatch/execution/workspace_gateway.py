@@ -11,12 +11,12 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import structlog
 
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.memory import ChatState
+from rlmwatch.contract.memory import ChatState, Turn, without_repeat
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.documents.reader import DocumentReader
@@ -26,7 +26,7 @@ from rlmwatch.runs.model import Run, Usage
 from rlmwatch.workspace.context import Context, by_path, describe, read_context, refuse_beside_chat
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.memory import Remembered, load_chat
-from rlmwatch.workspace.publish import explain, publish, show
+from rlmwatch.workspace.publish import Later, explain, publish, show
 from rlmwatch.workspace.session import SessionFile, SessionLock, session_of
 from rlmwatch.workspace.status import Live, StatusBoard
 
@@ -137,7 +137,9 @@ class WorkspaceGateway:
 
     async def memory(self, run: Run) -> Remembered:
         """
-        Return the conversation's memory; a damaged file is moved aside first. A job file has none.
+        Return what was said before *run* in its conversation; a damaged file is moved aside first. A job file has none.
+
+        Where it asks anew what was asked last (`rlmwatch again`), the answer to that is not among it.
 
         Raises:
             InputError: The run is a chat, and there is material for it, which it would not read.
@@ -149,7 +151,8 @@ class WorkspaceGateway:
             return Remembered(ChatState())
         if run.kind is Kind.CHAT:
             await asyncio.to_thread(refuse_beside_chat, self.root.path, name)
-        return await asyncio.to_thread(load_chat, self.root.path, _name(run), now=self.utc())
+        found = await asyncio.to_thread(load_chat, self.root.path, _name(run), now=self.utc())
+        return replace(found, state=found.state.model_copy(update={"turns": _before(found.state.turns, run)}))
 
     async def context(self, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context:
         """
@@ -193,11 +196,11 @@ class WorkspaceGateway:
         return HeldSession(lock, partial(self._locked_sessions.discard, run.run_id))
 
     async def session(self, run: Run) -> SessionState:
-        """Return the session of *run*; a damaged file is moved aside first."""
+        """Return the session before *run*, as `memory`; a damaged file is moved aside first."""
         state, warning = await asyncio.to_thread(self._session_file(run).load, now=self.utc())
         if warning:
             log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
-        return state
+        return state.model_copy(update={"turns": _before(state.turns, run)})
 
     async def book_spending(self, run: Run, used: Usage) -> None:
         """Book what *run* used so far in its session. Where the folder cannot take it, publishing books it later."""
@@ -231,9 +234,13 @@ class WorkspaceGateway:
         except WorkspaceError as error:
             log.warning("error_file.not_written", run=run.run_id, why=str(error))
 
-    def publish(self, run: Run) -> None:
+    def publish(self, run: Run, later: Later) -> None:
         """
         Write an ended run's answer, memory, error and status. Blocks; repeating it does no harm.
+
+        Args:
+            run: The run.
+            later: What came after it.
 
         Raises:
             WorkspaceError: Something cannot be stored; what was written before it stays.
@@ -244,7 +251,7 @@ class WorkspaceGateway:
         self._check_root()
         with self._session_locked(run):
             progress = self.board.progress_of(run.run_id)
-            report = publish(self.root, run, by=self.board.by, now=self.utc(), progress=progress)
+            report = publish(self.root, run, later=later, by=self.board.by, now=self.utc(), progress=progress)
         self.board.update(run, now=self.utc())  # nothing of it is to be flushed any more
         for warning in report.warnings:
             log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
@@ -281,6 +288,10 @@ class WorkspaceGateway:
             log.warning("run.failed", **facts, why=self.redact(result.error))
         else:
             log.info("run.ended", **facts)
+
+
+def _before(turns: tuple[Turn, ...], run: Run) -> tuple[Turn, ...]:
+    return without_repeat(turns, file=PurePosixPath(run.path).name, digest=run.digest)
 
 
 def _name(run: Run) -> InputName:

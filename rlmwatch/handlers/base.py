@@ -35,7 +35,7 @@ class RunContext:
         searches: Searches the web, where the kind or `tools` allows it; None elsewhere.
         session: The research session as it was before this run; None for other kinds.
         progress: Says how far the run is.
-        sub_sessions: Lets as many sub-engines have a session at once as this machine bears, over all runs.
+        sub_sessions: Lets as many sub-engines have a session at once as this machine bears, across all runs.
         on_text: Is given each new piece of the answer; None where nobody listens.
         price_note: What a poller should know of the model's price; None where that is known.
     """

@@ -28,7 +28,7 @@ from rlmwatch.ledger.statement import Db, Statement
 from rlmwatch.ledger.transactions import D, Transactions, all_runs, first, one_run
 from rlmwatch.runs import transitions
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
-from rlmwatch.runs.queue import Admission, Known, OnNewSave, Queue
+from rlmwatch.runs.queue import Admission, Known, OnNewSave, Precedent, Queue
 
 _JOB_FILE_BEFORE = f"{JOBS}/"
 _JOB_FILE_AFTER = ".json"
@@ -96,28 +96,20 @@ class QueueVerbs(Transactions[D], Queue):
             return Admission(run)
         return self._set_aside_earlier(db, run, also_started=on_new_save is OnNewSave.CANCEL, now=now)
 
-    _NEWEST_IN = Statement(
-        "SELECT created_at FROM runs WHERE {mine}conversation = :conversation ORDER BY seq DESC LIMIT 1"
-    )
+    _NEWEST_IN = Statement("SELECT number FROM runs WHERE {mine}conversation = :conversation ORDER BY seq DESC LIMIT 1")
     _ADMIT = Statement("""
         INSERT INTO runs ({whose}run_id, path, kind, conversation, digest, predecessor, status,
-                          created_at, completed_at, result, options, prompt, enclosed)
+                          created_at, completed_at, result, options, prompt, enclosed, number, number_before)
         VALUES ({me}:run_id, :path, :kind, :conversation, :digest, :predecessor, :status,
-                :now, :completed_at, :result, :options, :prompt, :enclosed)
+                :now, :completed_at, :result, :options, :prompt, :enclosed, :number, :number_before)
         ON CONFLICT ({whose}path, digest, predecessor) DO NOTHING
         RETURNING *
     """)
     _DELIVER = Statement("INSERT INTO deliveries (run_id, url, due_at) VALUES (:run_id, :url, :now)")
 
     def _insert(self, db: Db, save: Save, *, predecessor: str, now: str) -> Run | None:
-        """
-        Make the run of *save*, ended at once where it has a problem; None if its identity is there already.
-
-        Times rise within a conversation, also where the wall clock was set back: the workspace tells by them which
-        answer is the newer one.
-        """
+        """Make the run of *save*, ended at once where it has a problem; None if its identity is there already."""
         newest = first(db, self._NEWEST_IN, {"conversation": save.conversation})
-        now = now if newest is None else max(now, newest["created_at"])
         bad = save.problem is not None
         result = Result(RunStatus.FAILED, Outcome.BAD_INPUT, error=save.problem) if bad else None
         values = {
@@ -134,6 +126,8 @@ class QueueVerbs(Transactions[D], Queue):
             "options": to_json(save.options),
             "prompt": save.prompt,
             "enclosed": to_json(save.enclosed) if save.enclosed else None,
+            "number_before": save.after,
+            "number": max(save.after, 0 if newest is None else newest["number"]) + 1,
         }
         run = one_run(db, self._ADMIT, values)
         if run is not None and (webhook := save.enclosed.get("webhook")):
@@ -169,6 +163,26 @@ class QueueVerbs(Transactions[D], Queue):
         return Admission(
             run, tuple(ended for ended in replaced if ended is not None), tuple(to_cancel) if also_started else ()
         )
+
+    _ASKED_BEFORE = Statement("SELECT run_id FROM runs WHERE {mine}digest = :digest LIMIT 1")
+    _HIGHEST_OPEN = Statement("""
+        SELECT COALESCE(MAX(number), 0) AS number FROM runs INDEXED BY runs_open_in
+        WHERE {mine}completed_at IS NULL AND conversation = :conversation
+    """)
+    _HIGHEST_UNPUBLISHED = Statement("""
+        SELECT COALESCE(MAX(number), 0) AS number FROM runs INDEXED BY runs_unpublished
+        WHERE {mine}published = 0 AND completed_at >= '' AND conversation = :conversation
+    """)
+
+    @override
+    async def precedent(self, save: Save) -> Precedent:
+        def precedent(db: Db) -> Precedent:
+            here = {"conversation": save.conversation}
+            found = [first(db, statement, here) for statement in (self._HIGHEST_OPEN, self._HIGHEST_UNPUBLISHED)]
+            asked_before = first(db, self._ASKED_BEFORE, {"digest": save.digest})
+            return Precedent(max(row["number"] for row in found if row is not None), asked_before is not None)
+
+        return await self._read(precedent)
 
     # Moves
 
@@ -211,13 +225,14 @@ class QueueVerbs(Transactions[D], Queue):
         UPDATE runs SET status = 'pending', held_for = NULL,
             pinned = CASE WHEN EXISTS (SELECT 1 FROM calls WHERE calls.run_id = runs.run_id AND calls.state = 'done')
                           THEN pinned END
-        WHERE {mine}completed_at IS NULL AND status = 'held'
+        WHERE {mine}completed_at IS NULL AND status = 'held' AND conversation = COALESCE(:conversation, conversation)
         RETURNING *
     """)
 
     @override
-    async def release_held(self, *, now: str) -> list[Run]:
-        return await self._write(lambda db: _by_admission(all_runs(db, self._RELEASE_HELD)))
+    async def release_held(self, *, now: str, conversation: str | None = None) -> list[Run]:
+        of = {"conversation": conversation}
+        return await self._write(lambda db: _by_admission(all_runs(db, self._RELEASE_HELD, of)))
 
     _RECLAIM = Statement("""
         UPDATE runs SET status = 'pending'
@@ -303,6 +318,17 @@ class QueueVerbs(Transactions[D], Queue):
     async def unpublished(self) -> list[Run]:
         return await self._read(lambda db: all_runs(db, self._UNPUBLISHED))
 
+    _ENDED_AFTER = Statement("""
+        SELECT * FROM runs INDEXED BY runs_of
+        WHERE {mine}conversation = :conversation AND seq > :seq AND completed_at IS NOT NULL
+        ORDER BY seq
+    """)
+
+    @override
+    async def ended_after(self, run: Run) -> list[Run]:
+        values = {"conversation": run.conversation, "seq": run.seq}
+        return await self._read(lambda db: all_runs(db, self._ENDED_AFTER, values))
+
     _GET = Statement("SELECT * FROM runs WHERE run_id = :run_id")
 
     @override
@@ -336,6 +362,27 @@ class QueueVerbs(Transactions[D], Queue):
     async def unknown(self, job_ids: Collection[str]) -> set[str]:
         asked = {"job_ids": json.dumps(list(job_ids)), "before": _JOB_FILE_BEFORE, "after": _JOB_FILE_AFTER}
         return await self._read(lambda db: {row["job_id"] for row in db.execute(self._UNKNOWN, asked)})
+
+    _STANDING = Statement(
+        """
+        SELECT asked.value AS job_id, runs.run_id, runs.status
+        FROM json_each(:job_ids) AS asked JOIN runs ON runs.seq = COALESCE(
+            (SELECT seq FROM runs WHERE run_id = asked.value),
+            (SELECT MAX(seq) FROM runs WHERE path = :before || asked.value || :after))
+        """,
+        postgres="""
+        SELECT asked.value AS job_id, runs.run_id, runs.status
+        FROM json_array_elements_text(:job_ids) AS asked (value) JOIN runs ON runs.seq = COALESCE(
+            (SELECT seq FROM runs WHERE {mine}run_id = asked.value),
+            (SELECT MAX(seq) FROM runs WHERE {mine}path = :before || asked.value || :after))
+        """,
+    )
+
+    @override
+    async def standing(self, job_ids: Collection[str]) -> dict[str, tuple[str, RunStatus]]:
+        asked = {"job_ids": json.dumps(list(job_ids)), "before": _JOB_FILE_BEFORE, "after": _JOB_FILE_AFTER}
+        rows = await self._read(lambda db: db.execute(self._STANDING, asked).fetchall())
+        return {row["job_id"]: (row["run_id"], RunStatus(row["status"])) for row in rows}
 
     _OPEN_IN = Statement("""
         SELECT * FROM runs INDEXED BY runs_open_in

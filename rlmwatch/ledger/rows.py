@@ -97,6 +97,8 @@ def run_of(row: Row) -> Run:
         result=None if row["result"] is None else _result_of(json_value(row["result"])),
         published=bool(row["published"]),
         enclosed={} if row["enclosed"] is None else json_value(row["enclosed"]),
+        number=row["number"],
+        after=row["number_before"],
     )
 
 

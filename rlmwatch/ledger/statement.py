@@ -24,7 +24,7 @@ class Statement(str):
 
     Attributes:
         shared: The same for Postgres, where each row of `runs` and `inputs` carries its workspace. Run ids are unique
-            over all workspaces, so what is found by its run needs no such condition.
+            across all workspaces, so what is found by its run needs no such condition.
 
     Args:
         text: With the marks above.

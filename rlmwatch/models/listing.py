@@ -69,7 +69,7 @@ def parse(body: bytes, endpoint: Endpoint) -> list[Offer]:
     Return the models in the list *body*; entries that have no name are passed over.
 
     Raises:
-        ProviderError: It is no list of models.
+        ProviderError: It is not a list of models.
     """
     try:
         listed = json.loads(body)
@@ -77,7 +77,7 @@ def parse(body: bytes, endpoint: Endpoint) -> list[Offer]:
         listed = None
     entries = listed.get("data", listed.get("models")) if isinstance(listed, Mapping) else listed
     if not isinstance(entries, list):
-        raise ProviderError(endpoint.caller.text(f"{shown(models_address(endpoint.base_url))} is no list of models"))
+        raise ProviderError(endpoint.caller.text(f"{shown(models_address(endpoint.base_url))} is not a list of models"))
     found: dict[str, Offer] = {}
     for entry in entries[:LIMIT_MODELS]:
         name = (entry.get("id") or entry.get("name")) if isinstance(entry, Mapping) else None

@@ -211,7 +211,7 @@ def _at_base_url(facts: Facts, base_url: str) -> Choice:
     host = urlsplit(base_url).hostname if is_http(base_url) else None
     if host is None:
         raise ConfigError(
-            f"base_url = {shown(base_url)!r} is no http or https address. Write, say, http://127.0.0.1:8080/v1"
+            f"base_url = {shown(base_url)!r} is not an http or https address. Write, say, http://127.0.0.1:8080/v1"
         )
     if facts.provider in (EMBEDDED, SCRIPTED):
         raise ConfigError(f"provider = {facts.provider!r} takes no base_url. Remove one of the two from config.toml")

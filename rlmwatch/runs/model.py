@@ -76,6 +76,7 @@ class Save:
         problem: Why it cannot be answered, for the person; None for a good save.
         enclosed: What a job file brings beside task and options: `data`, `data_path`, `webhook`, and `notes` on it;
             empty for an input.
+        after: The highest number of a save of this conversation that the folder shows; 0 where it shows none.
     """
 
     path: str
@@ -87,6 +88,7 @@ class Save:
     signature: Signature | None = None
     problem: str | None = None
     enclosed: Mapping[str, Any] = field(default_factory=dict)
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,9 @@ class Run:
         result: How it ended; None before.
         published: Whether answer, memory and status lie in the workspace.
         enclosed: As in `Save`.
+        number: Of the save in its conversation: above every number that its ledger and the folder showed when it was
+            admitted.
+        after: As in `Save`: what was admitted later on another machine has a higher number, whatever the clocks say.
     """
 
     run_id: str
@@ -124,6 +129,8 @@ class Run:
     result: Result | None = None
     published: bool = False
     enclosed: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 0
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,21 @@ class Admission:
     to_cancel: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Precedent:
+    """
+    What the ledger knows that bears on whether a save was answered elsewhere.
+
+    Attributes:
+        open: The highest number of a run of its conversation that has not ended, or whose files are not written yet: it
+            will change what lies beside the input, if that is older. 0 where there is none.
+        asked_before: Some run had the same bytes, on this path or another.
+    """
+
+    open: int
+    asked_before: bool
+
+
 class Queue(Protocol):
     """The runs of one workspace."""
 
@@ -76,7 +91,13 @@ class Queue(Protocol):
         file has no predecessor: the same bytes under the same id are the same job, whatever lay there in between. A
         save with a `problem` becomes a run that is FAILED at once, outcome `bad_input`, to be published. One that
         encloses a `webhook` becomes a delivery in the same transaction (`runs/deliveries.py`).
+
+        The run's number is above `save.after` and above that of every run of the conversation in this ledger.
         """
+        ...
+
+    async def precedent(self, save: Save) -> Precedent:
+        """Return what is known of *save* before it is admitted, at the same cost however many runs there are."""
         ...
 
     async def pending(self) -> list[Run]:
@@ -104,10 +125,11 @@ class Queue(Protocol):
         """Put the RUNNING run aside until `release_held`; None if this attempt no longer owns it."""
         ...
 
-    async def release_held(self, *, now: str) -> list[Run]:
+    async def release_held(self, *, now: str, conversation: str | None = None) -> list[Run]:
         """
         Make every HELD run pending again (a restart or a reload may have removed the cause), in order of admission.
 
+        Where a *conversation* is given, only its runs.
         The frozen values go where no reply is in its journal: they may name the very model that was wrong.
         """
         ...
@@ -133,6 +155,10 @@ class Queue(Protocol):
         """Note that answer, memory and status of the ended run lie in the workspace. Idempotent."""
         ...
 
+    async def ended_after(self, run: Run) -> list[Run]:
+        """Return the ended runs of the conversation of *run* that were admitted after it, in order of admission."""
+        ...
+
     async def reclaim(self, *, now: str) -> list[Run]:
         """
         Make every RUNNING run pending again: its process is gone. For the one daemon that holds the lock, at start.
@@ -151,6 +177,10 @@ class Queue(Protocol):
 
     async def unknown(self, job_ids: Collection[str]) -> set[str]:
         """Return those of *job_ids* that no run goes by (see `find`), in one look at the ledger."""
+        ...
+
+    async def standing(self, job_ids: Collection[str]) -> dict[str, tuple[str, RunStatus]]:
+        """Return id and status of the runs that go by *job_ids* (see `find`), in one look at the ledger."""
         ...
 
     async def open_in(self, conversation: str) -> list[Run]:

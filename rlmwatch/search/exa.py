@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import math
 import warnings
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -41,6 +40,9 @@ if TYPE_CHECKING:
     import httpx
     from exa_py import AsyncExa
     from exa_py.api import Result, SearchResponse
+
+MOST_USD = 1e6
+"""A report of more for one search is not a sound one."""
 
 log = structlog.get_logger()
 
@@ -65,7 +67,7 @@ BODY_LIMIT = 32 << 20
 """Bytes of one answer: a hundred pages of 100,000 characters are some 15 MB."""
 
 REFUSAL_LIMIT = 1 << 20
-"""Bytes of what is no success; the rest is not read."""
+"""Bytes of what is not a success; the rest is not read."""
 
 _PROXY_LOGIN = "407"
 _BEFORE_SENDING = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
@@ -129,7 +131,7 @@ class ExaSearch:
         if not (self._caller.key.isascii() and self._caller.key.isprintable() and self._caller.key):
             return WrongKey(f"exa: the key is empty or holds characters that no key has (check {KEY_NAME})")
         if not (is_web(self._base_url) and is_http(self._base_url)):
-            return ProviderRefused(f"exa: {shown(self._base_url)!r} is no address (check {ADDRESS_NAME})")
+            return ProviderRefused(f"exa: {shown(self._base_url)!r} is not an address (check {ADDRESS_NAME})")
         return None
 
     async def _asked(self, query: SearchQuery) -> SearchResponse[Result] | ProviderError:
@@ -164,7 +166,7 @@ class ExaSearch:
         """Return the error for a connection that was not made, broke, or fell silent."""
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if "InvalidURL" in kinds:
-            return ProviderRefused(f"exa: {shown(self._base_url)!r} is no address (check {ADDRESS_NAME})")
+            return ProviderRefused(f"exa: {shown(self._base_url)!r} is not an address (check {ADDRESS_NAME})")
         if (why := lasting(error)) is not None:
             return ProviderUnreachable(self._caller.text(f"no connection to {shown(self._base_url)}: {why}"))
         if "ProxyError" in kinds and str(error).startswith(_PROXY_LOGIN):
@@ -222,7 +224,7 @@ async def _take(response: httpx.Response) -> None:
     Read *response* before the SDK does, which reads on however long it is.
 
     Raises:
-        Answered: It is no success.
+        Answered: It is not a success.
         ValueError: It is too long, or compressed.
     """
     import httpx
@@ -279,6 +281,6 @@ def _page(result: Result) -> Page:
 def _reported(answer: SearchResponse[Result], *, otherwise: float) -> float:
     """Return what Exa says that it cost, in US dollars; *otherwise* where it says nothing that can be believed."""
     total: object = answer.cost_dollars.total if answer.cost_dollars is not None else None
-    if isinstance(total, (int, float)) and not isinstance(total, bool) and math.isfinite(total) and total >= 0:
+    if isinstance(total, (int, float)) and not isinstance(total, bool) and 0 <= total <= MOST_USD:
         return float(total)
     return otherwise

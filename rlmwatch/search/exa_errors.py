@@ -41,7 +41,7 @@ _MAY_BE_BILLED = frozenset({408, 504, 524})
 
 class Answered(Exception):
     """
-    An HTTP answer that is no success, on its way through the SDK, whose own error loses the headers.
+    An HTTP answer that is not a success, on its way through the SDK, whose own error loses the headers.
 
     Attributes:
         headers: With lower-case names.

@@ -21,7 +21,7 @@ from rlmwatch.search.base import Page, SearchQuery
 from rlmwatch.search.urls import is_web, same
 
 LINE_CHARS = 300
-"""Of a title or an author: more is no title, and each is repeated in prompts and lists."""
+"""Of a title or an author: more is not a title, and each is repeated in prompts and lists."""
 
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _UNSEEN = re.compile(

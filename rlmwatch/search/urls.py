@@ -26,11 +26,11 @@ _DEFAULT_PORTS = (None, 80, 443)
 
 
 def same(url: str) -> str:
-    """Return what is equal for all addresses of the page *url*; `""` where it is no address of the web."""
+    """Return what is equal for all addresses of the page *url*; `""` where it is not an address of the web."""
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname or "", parts.port
-    except ValueError:  # a port that is no number, half an IPv6 address
+    except ValueError:  # a port that is not a number, half an IPv6 address
         return ""
     if parts.scheme.lower() not in ("http", "https") or not host:
         return ""

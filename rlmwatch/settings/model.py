@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.options import Money, PositiveInt, ProviderName, RunOptions
+from rlmwatch.contract.options import Duration, Money, PositiveInt, ProviderName, RunOptions
 from rlmwatch.settings.providers import EMBEDDED, LOCAL, NAME, SHIPPED, is_variable_name, names, no_such
 
 WORKSPACE_KEYS = frozenset({"host", "ready_marker", "on_new_save", "keep_jobs_days", *Kind})
@@ -142,14 +142,14 @@ class ModelsSettings(_Table):
         detect_local: Whether an Ollama or llama.cpp server on its default loopback port is looked for.
         idle_minutes: After this long without a question the embedded model gives its memory back.
         idle_timeout_s: Seconds without a byte from a provider after which a call counts as dead.
-        requests_per_minute: Calls to the provider, at most, over all runs of this machine; default is what it tells.
+        requests_per_minute: Calls to the provider, at most, across all runs of this machine; default is what it tells.
         tokens_per_minute: Tokens sent and asked for, likewise.
     """
 
     path: Path | None = None
     detect_local: bool = True
-    idle_minutes: Money = 10
-    idle_timeout_s: Money = 120
+    idle_minutes: Duration = 10
+    idle_timeout_s: Duration = 120
     requests_per_minute: PositiveInt | None = None
     tokens_per_minute: PositiveInt | None = None
 
@@ -208,7 +208,7 @@ class Settings(BaseModel):
     host: str | None = None
     ready_marker: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     on_new_save: Literal["queue", "replace", "cancel"] = "queue"
-    keep_jobs_days: PositiveInt = 30
+    keep_jobs_days: Annotated[int, Field(gt=0, le=36_500)] = 30
     max_input_mb: Money = 10
 
     provider: ProviderName | None = None

@@ -150,7 +150,7 @@ def no_such(provider: str, there: Iterable[str]) -> str:
     """Return, in words, that *provider* is none of those that are *there*, and which one may be meant."""
     close = get_close_matches(provider, list(there), n=1, cutoff=0.6)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(there)}"
-    return f"{json.dumps(provider)} is no provider: {hint} (your own are [providers.NAME] in your config.toml)"
+    return f"{json.dumps(provider)} is not a provider: {hint} (your own are [providers.NAME] in your config.toml)"
 
 
 def closed(provider: str, there: Iterable[str]) -> str:

@@ -237,7 +237,7 @@ def user_config_dir(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of rlmwatch's private state, over all workspaces."""
+    """Return the folder of rlmwatch's private state, across all workspaces."""
     from platformdirs import user_state_path
 
     moved = environ.get("RLMWATCH_STATE_DIR")

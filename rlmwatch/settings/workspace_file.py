@@ -73,7 +73,7 @@ def parse(root: Path, text: str) -> dict[str, Any]:
     Return the values in *text*, that of `rlmwatch.toml` in *root*; `host`, where there is one, is a str.
 
     Raises:
-        ConfigError: It is not TOML, is nested too deep, or its `host` is no text.
+        ConfigError: It is not TOML, is nested too deep, or its `host` is not text.
     """
     path = root / WORKSPACE_FILE
     if _LONG_KEY.search(text):

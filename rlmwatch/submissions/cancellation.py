@@ -11,15 +11,18 @@ What ends a run before its time: a request in `jobs/`, or that its question was 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from rlmwatch import clock
-from rlmwatch.contract.names import CancelRequest, InputName, Submission, classify
+from rlmwatch.contract.names import CancelRequest, InputName, Submission, classify, key
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import Admission, Queue
@@ -37,6 +40,12 @@ saves); a person who cancels waits for this, and the connection is to be closed 
 
 CANCEL_KEPT_S = 24 * 3600.0
 """How long a cancel waits for its job, which may come later through a sync tool that was off for the night."""
+
+JUDGED_AT_ONCE = 5_000
+"""Requests in one question to the ledger: some 10 ms, so that a paid call's reply does not wait."""
+
+SHOWN_JOBS = 5
+"""Ids in one line of the log; the rest is counted: somebody may put thousands of requests there."""
 
 log = structlog.get_logger()
 
@@ -60,6 +69,11 @@ class RunControl(Protocol):
 def reason(job: str) -> str:
     """Return why a run ended that was asked to by a request."""
     return f"cancelled by {jobs.cancel_path(job)}"
+
+
+def _names(job_ids: Sequence[str]) -> str:
+    more = len(job_ids) - SHOWN_JOBS
+    return ", ".join(job_ids[:SHOWN_JOBS]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(slots=True)
@@ -122,29 +136,38 @@ class Cancellations:
         Raises:
             LedgerError, WorkspaceError: Those that are left are to be judged again.
         """
-        for job in list(self._requested):
-            await self._judge(job, (written or {}).get(job))
-            self._requested.discard(job)
+        requested = list(self._requested)
+        for at in range(0, len(requested), JUDGED_AT_ONCE):
+            await self._judge(requested[at : at + JUDGED_AT_ONCE], written or {})
 
-    async def _judge(self, job: str, written: float | None) -> None:
-        run = await self.queue.find(job)
-        if run is not None and not run.status.ended and await self.supervisor.end(run.run_id, reason(job)):
-            log.info("run.cancelling", run=run.run_id, path=run.path, by=jobs.cancel_path(job))
-            self._waiting.add(job)
-            return
-        if run is None or not run.status.ended:
-            now = datetime.fromisoformat(clock.utc()).timestamp()
-            if written is None or now - written < CANCEL_KEPT_S:
-                if job not in self._waiting:
-                    log.info(
-                        "cancel.kept", job=job, why="no such run here yet" if run is None else "it does not answer"
-                    )
+    async def _judge(self, some: Sequence[str], written: Mapping[str, float]) -> None:
+        standing = await self.queue.standing(some)
+        now = datetime.fromisoformat(clock.utc()).timestamp()
+        waits: dict[str, list[str]] = defaultdict(list)  # why → jobs
+        done: dict[str, list[str]] = defaultdict(list)
+        for job in some:
+            run_id, status = standing.get(job, ("", None))
+            open_here = status is not None and not status.ended
+            if open_here and await self.supervisor.end(run_id, reason(job)):
+                log.info("run.cancelling", run=run_id, by=jobs.cancel_path(job))
                 self._waiting.add(job)
-                return
-        ours = job in self._waiting
-        await asyncio.to_thread(jobs.cancel_handled, self.root.path, job)
-        self._waiting.discard(job)
-        log.info("cancel.removed", job=job, why="done" if ours else "no such run" if run is None else "it had ended")
+                self._requested.discard(job)
+            elif (open_here or status is None) and now - written.get(job, now) < CANCEL_KEPT_S:
+                if job not in self._waiting:
+                    waits["it does not answer" if open_here else "no such run here yet"].append(job)
+            else:
+                ended = "no such run" if status is None else "it had ended"
+                done["done" if job in self._waiting else ended].append(job)
+        for why, kept in waits.items():
+            log.info("cancel.kept", job=_names(kept), why=why)
+            self._waiting.update(kept)
+        removed = {job for each in done.values() for job in each}
+        if removed:
+            await asyncio.to_thread(jobs.cancels_handled, self.root.path, removed)
+            self._waiting -= removed
+        for why, gone in done.items():
+            log.info("cancel.removed", job=_names(gone), why=why)
+        self._requested.difference_update(some)
 
     async def end_deleted(self) -> None:
         """
@@ -171,7 +194,7 @@ class Cancellations:
 
     def _is_gone(self, path: str) -> bool:
         """
-        Whether *path* is not there, in a workspace that is. Blocks.
+        Whether *path* is not there, nor under the same name written otherwise, in a workspace that is. Blocks.
 
         Raises:
             WorkspaceError: The workspace is not there.
@@ -181,10 +204,23 @@ class Cancellations:
         except WorkspaceError:
             self.root = self.root.reopened()
             return False  # the whole folder was replaced: that deletes no question
+        file = self.root.path / path
         try:
-            (self.root.path / path).lstat()
-        except (FileNotFoundError, NotADirectoryError):
+            file.lstat()
+        except FileNotFoundError:
+            return not _renamed(file)
+        except NotADirectoryError:
             return True
         except OSError:
             return False
+        return False
+
+
+def _renamed(file: Path) -> bool:
+    """Whether the folder of *file* holds the same name in another letter case or normal form (`names.key`)."""
+    wanted = key(file.name)
+    try:
+        with os.scandir(file.parent) as entries:
+            return any(key(entry.name) == wanted for entry in entries)
+    except OSError:
         return False

@@ -14,6 +14,8 @@ loop. Every way in which watchdog 7.1 was seen to lose events is met here:
     instances ran out (max_user_instances)     `start` says so: the caller polls
     a move out holds back all others 0.5 s     `MOVE_PAIR_S`
     network and FUSE mounts                    `mounts.remote` says so: the caller polls
+    folders nested 1,000 deep: `os.walk`       our own walks, which do not call themselves, nor go into
+    is a RecursionError, and the thread dies   folders without a watch
 
 Folders whose files can never be inputs get no watch.
 """
@@ -25,7 +27,7 @@ import errno
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from itertools import islice
 from pathlib import Path
@@ -44,8 +46,12 @@ from watchdog.events import (
 )
 from watchdog.observers.api import BaseObserver, ObservedWatch
 from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
-from watchdog.observers.inotify_c import InotifyFD
-from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
+from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
+from watchdog.observers.inotify_move_event_grouper import (
+    GroupedInotifyEvent,
+    InotifyMoveEventGrouper,
+    PathedInotifyEvent,
+)
 
 log = structlog.get_logger()
 
@@ -226,9 +232,10 @@ class Observer:
         warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
         fd = InotifyFD()
         fd.start()
-        observer = BaseObserver(_emitter(self._below, self._skip, self._buffer.lost), inotify_fd=fd)
+        observer = BaseObserver(_emitter(self._skipped, self._buffer.lost), inotify_fd=fd)
         try:
-            observer.schedule(self._buffer, str(self._root), recursive=True, event_filter=EVENTS)
+            # Not recursive for watchdog, which would walk folders that appear on its own; `_emitter` does that.
+            observer.schedule(self._buffer, str(self._root), recursive=False, event_filter=EVENTS)
             observer.start()
         except BaseException:
             fd.stop()
@@ -236,8 +243,8 @@ class Observer:
             raise
         return fd, observer
 
-    def _below(self, path: bytes) -> str:
-        return self._buffer.below(os.fsdecode(path)) or ""
+    def _skipped(self, path: bytes) -> bool:
+        return self._skip(self._buffer.below(os.fsdecode(path)) or "")
 
     @staticmethod
     def _alive(fd: InotifyFD, observer: BaseObserver) -> bool:
@@ -292,20 +299,25 @@ class _ChangeBuffer(FileSystemEventHandler):
                 log.debug("watch.loop_ended")
 
 
-def _emitter(
-    below: Callable[[bytes], str], skip: Callable[[str], bool], lost: Callable[[], None]
-) -> type[InotifyEmitter]:
+def _emitter(skip: Callable[[bytes], bool], lost: Callable[[], None]) -> type[InotifyEmitter]:
     """
-    Return watchdog's emitter with two things changed: skipped folders get no watch, an overflow is reported.
+    Return watchdog's emitter with three things changed.
+
+    1. Skipped folders, and what is in them, get no watch.
+    2. An overflow is reported.
+    3. What is in a folder that appears is not reported; the folder is, and whoever is told walks it.
 
     watchdog can watch a tree or a single folder, not a tree without some of its branches. The names with an
     underscore are not public; should one move, tests fail, and the effect is more watches than needed, no more.
     """
 
     class Folders(InotifyWatchGroup):
-        def _add_callback(self, path: bytes) -> None:
-            if not skip(below(path)):
-                super()._add_callback(path)
+        def _add_all_callbacks(self, path: bytes) -> None:
+            for folder in _folders(path, skip):
+                self._add_callback(folder)
+
+        def _recursive_simulate(self, src_path: bytes) -> list[InotifyEvent]:  # noqa: ARG002 (its name there)
+            return []
 
         def on_queue_overflow(self) -> None:
             super().on_queue_overflow()  # rebuilds the watches; a rescan before it could miss what comes in between
@@ -323,4 +335,42 @@ def _emitter(
                 event_mask=self.get_event_mask_from_filter(),
             )
 
+        def build_and_queue_event(self, event: GroupedInotifyEvent, *, full_events: bool = False) -> None:
+            super().build_and_queue_event(event, full_events=full_events)
+            if not isinstance(event, PathedInotifyEvent) and event[0].ev.is_directory:
+                for source, target in _moved_files(event[0].path, event[1].path, skip):
+                    self.queue_event(FileMovedEvent(os.fsdecode(source), os.fsdecode(target)))
+
     return Emitter
+
+
+def _folders(top: bytes, skip: Callable[[bytes], bool]) -> Iterator[bytes]:
+    """
+    Yield *top* and the folders below it, but those to be skipped and what is in them.
+
+    Each is listed only after it was taken: whoever adds a watch first misses nothing that comes later.
+    """
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        if not skip(folder):
+            yield folder
+            waiting += [entry.path for entry in _entries(folder) if entry.is_dir(follow_symlinks=False)]
+
+
+def _moved_files(source: bytes, target: bytes, skip: Callable[[bytes], bool]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (old path, new path) of the files that moved with the folder *source*, but those of skipped folders."""
+    for folder in _folders(target, lambda folder: skip(source + folder.removeprefix(target))):
+        before = source + folder.removeprefix(target)
+        for entry in _entries(folder):
+            if not entry.is_dir(follow_symlinks=False):
+                yield before + b"/" + entry.name, entry.path
+
+
+def _entries(folder: bytes) -> list[os.DirEntry[bytes]]:
+    """Return what is in *folder*; nothing where it cannot be listed, or has gone."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []

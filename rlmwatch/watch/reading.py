@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlmwatch.runs.model import Signature
-from rlmwatch.watch.settle import Due
-from rlmwatch.workspace.snapshot import Changed, Content, Snapshot, WriterState, look, snapshot, writer
+from rlmwatch.watch.settle import Due, WhereOpen
+from rlmwatch.workspace.snapshot import Changed, Content, Snapshot, WriterState, look, snapshot, write_only, writer
 
 BATCH_FILES = 64
 """Files looked at before the loop goes on: some 5 ms of a local disk, so that other events are not kept waiting."""
@@ -24,14 +24,16 @@ class Look:
 
     Attributes:
         writer: What the probes found; FREE where none was asked for.
-        snapshot: The file; None where its writer is not known to be through.
+        snapshot: The file; None where its writer is not known to be through, unless it was to be noted or judged.
         sighted: The file as it was at an UNKNOWN probe, unopened; to see later if it grew.
+        write_only: Who was seen to have it open only to write, where it was to be judged.
     """
 
     path: str
     writer: WriterState
     snapshot: Snapshot | None = None
     sighted: Signature | None = None
+    write_only: str | None = None
 
 
 def look_at(root: Path, dues: Sequence[Due], *, max_bytes: int, trust_leases: bool) -> list[Look]:
@@ -56,10 +58,21 @@ def _look_at(root: Path, due: Due, max_bytes: int, *, trust_leases: bool) -> Loo
     if due.probe:
         answer = writer(root, due.path)
         if answer is WriterState.BUSY:
-            return Look(due.path, WriterState.BUSY)
+            return _where_open(root, due, max_bytes)
         if answer is WriterState.UNKNOWN or not trust_leases:
             return Look(due.path, WriterState.UNKNOWN, sighted=look(root, due.path))
     seen = snapshot(root, due.path, max_bytes=max_bytes)
     if due.recheck and isinstance(seen, Content) and writer(root, due.path) is WriterState.BUSY:
         return Look(due.path, WriterState.BUSY)
     return Look(due.path, WriterState.FREE, seen)
+
+
+def _where_open(root: Path, due: Due, max_bytes: int) -> Look:
+    match due.where_open:
+        case WhereOpen.NOTE:
+            return Look(due.path, WriterState.BUSY, snapshot(root, due.path, max_bytes=max_bytes))
+        case WhereOpen.JUDGE:
+            seen = snapshot(root, due.path, max_bytes=max_bytes)
+            return Look(due.path, WriterState.BUSY, seen, write_only=write_only(root, due.path))
+        case _:
+            return Look(due.path, WriterState.BUSY)

@@ -5,19 +5,27 @@ A content becomes a run unless it is
 
 1. not a save: blank, or without the ready marker;
 2. of a kind that this version has no handler for;
-3. answered already, where the ledger knows nothing of the path: the digests in
-   the conversation's own files are asked (an empty or lost ledger, a folder
-   that came from another machine);
-4. the bytes that were admitted last on this path, the ledger's word, and the
-   material that goes with them is the same too.
+3. answered already, as the conversation's own files show (a branch that was
+   switched, a backup that was restored, a folder that came from another machine),
+   unless it was asked for `again`, or an answer is under way that will change them;
+4. the bytes that were admitted last on this path, or on the path that it had
+   before (`namesakes.py`), the ledger's word, and the material that goes with
+   them is the same too.
 
-Every refusal is logged with its reason.
+Where the name belongs to another conversation, which is written a little otherwise,
+the run has failed at once, and says so.
+
+Every refusal is logged with its reason. A content that may be about to show as
+answered waits for `MOMENT_S`: a sync tool, or who renames a folder file by file,
+may bring the state file after the input.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import structlog
 
@@ -25,13 +33,24 @@ from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import InputName, input_name
 from rlmwatch.contract.text import is_blank
-from rlmwatch.runs.model import Save
+from rlmwatch.runs.model import Save, Signature
 from rlmwatch.runs.queue import Admission, Known, OnNewSave, Queue
 from rlmwatch.runs.saved import NotASave, to_save
+from rlmwatch.watch.namesakes import Namesakes, Renamed, Taken
 from rlmwatch.watch.observer import PathEvent
 from rlmwatch.workspace.snapshot import Content
 
 log = structlog.get_logger()
+
+MOMENT_S = 3.0
+"""How long the state file of a content that was answered before may come after it; sync tools take a second or two."""
+
+BROUGHT_NS = 2_000_000_000
+"""
+A file whose content is this much older than its last change of any kind was renamed, restored, or copied with
+its times. What a person saves has both times at once. Both are the file system's: no clock is compared with another.
+FAT keeps times to 2 s.
+"""
 
 MAX_INPUT_BYTES = 10_000_000
 """`max_input_mb` of the file contract: long material belongs in the data file."""
@@ -64,6 +83,29 @@ async def _without_material(_save: Save) -> bool:
     return False
 
 
+class Shown(Protocol):
+    """What the folder shows of an input: whether these bytes were answered last, and the highest number of a save."""
+
+    @property
+    def answered(self) -> bool: ...  # noqa: D102
+
+    @property
+    def number(self) -> int: ...  # noqa: D102
+
+
+class Shows(Protocol):
+    """Asks the conversation's own files about the bytes *digest* of an input, whose path the ledger knows or not."""
+
+    async def __call__(self, name: InputName, digest: str, *, known: bool, wait: bool) -> Shown:
+        """
+        Return what they show. Without *wait*, what takes long to read is left out while it is not read yet.
+
+        Raises:
+            WorkspaceError, LedgerError: They cannot be read now.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """
@@ -71,8 +113,7 @@ class Ports:
 
     Attributes:
         queue: The ledger's runs.
-        answered: Digest of the input that the conversation's files say was answered last, or None. Asked only for
-            paths that the ledger does not know. Must not raise.
+        shows: What the conversation's own files show of a content.
         on_admitted: Called with every new run, at once, on the loop.
         accepts: Whether this version has a handler for a kind.
         on_change: Called with what is for others to judge: submissions and cancel requests that change below `jobs/`
@@ -82,7 +123,7 @@ class Ports:
     """
 
     queue: Queue
-    answered: Callable[[InputName], Awaitable[str | None]]
+    shows: Shows
     on_admitted: Callable[[Admission], None]
     accepts: Callable[[Kind], bool]
     on_change: Callable[[str, PathEvent], None]
@@ -100,43 +141,89 @@ class SaveFilter:
 
     config: WatchConfig
     _ports: Ports
+    _names: Namesakes
     _digests: dict[str, str] = field(default_factory=dict)
+    _brought: dict[str, tuple[str, float]] = field(default_factory=dict)  # what waits: its digest, and since when
 
     def knows(self, known: Mapping[str, Known]) -> None:
         """Take over what the ledger knows."""
         self._digests = {path: entry.digest for path, entry in known.items()}
+        self._names.know(self._digests)
 
     def is_new(self, save: Save) -> bool:
         """Whether *save* is, as far as is known here, not the one admitted last on its path."""
         return self._digests.get(save.path) != save.digest
 
-    async def open(self, path: str, content: Content) -> Save | None:
+    async def open(self, path: str, content: Content, *, at_start: bool = False) -> Save | None:
         """
         Return *content* of the input *path* as a save; None where rules 1 to 3 are against it. Admits nothing.
 
         A refusal is logged, and noted in the ledger where it holds for good.
 
+        Args:
+            path: The input.
+            content: All of it.
+            at_start: Whether it may have been there long before this program.
+
         Raises:
             ValueError: *path* is not an input's.
-            LedgerError: A refusal could not be noted.
+            WorkspaceError, LedgerError: It cannot be known now, or a refusal not be noted.
         """
         name, config = input_name(path), self.config
         if name is None:
             raise ValueError(f"{path!r} is not an input")
-        save = to_save(
+        read = to_save(
             name, content.raw, content.signature, ready_marker=config.ready_marker, max_bytes=config.max_bytes
         )
-        if isinstance(save, NotASave):
-            await self._refuse(name, content, save)
+        if isinstance(read, NotASave):
+            await self._refuse(name, content, read)
             return None
-        if not self._ports.accepts(save.kind):
-            log.info("save.unsupported", path=name.path, kind=str(save.kind), done="left for a version that has one")
+        if not self._ports.accepts(read.kind):
+            log.info("save.unsupported", path=name.path, kind=str(read.kind), done="left for a version that has one")
             return None
-        if name.path not in self._digests and await self._ports.answered(name) == save.digest:
-            await self._note(name.path, Known(save.digest, content.signature))
-            log.info("save.already_answered", path=name.path, digest=save.digest)
+        if (save := await self.under_its_name(read)) is None:
             return None
-        return save
+        # A file that was written just now is no old question: it need not wait until all status files are read.
+        wait = at_start or _brought(content.signature)
+        shown = await self._ports.shows(name, save.digest, known=path in self._digests, wait=wait)
+        if shown.answered and self._is_another(save) and not await self._changes_soon(save, shown.number):
+            await self._note(path, Known(save.digest, content.signature))
+            self._brought.pop(path, None)
+            log.info("save.already_answered", path=path, digest=save.digest)
+            return None
+        return replace(save, after=shown.number)
+
+    async def may_show_soon(self, save: Save, *, now: float) -> bool:
+        """
+        Whether *save* is to wait, and be opened again a little later: its answer may be on its way into the folder.
+
+        Never for what a person writes new: only for bytes that were asked before, and for a file that was brought.
+
+        Raises:
+            LedgerError: It cannot be known now.
+        """
+        digest, since = self._brought.get(save.path, ("", now))
+        if digest != save.digest:
+            if not self._is_another(save) or not (_brought(save.signature) or await self._asked_before(save)):
+                return False
+            since = now
+            self._brought[save.path] = (save.digest, since)
+        if now - since < MOMENT_S:
+            return True
+        del self._brought[save.path]
+        return False
+
+    def _is_another(self, save: Save) -> bool:
+        """Whether *save* differs from the last one on its path, and nobody asked for that `again`."""
+        return self._digests.get(save.path) not in ("", save.digest)
+
+    async def _changes_soon(self, save: Save, number: int) -> bool:
+        """Whether an answer is under way that will change what lies beside *save*, which is of the save *number*."""
+        return save.path in self._digests and (await self._ports.queue.precedent(save)).open > number
+
+    async def _asked_before(self, save: Save) -> bool:
+        precedent = await self._ports.queue.precedent(save)
+        return precedent.asked_before and precedent.open == 0
 
     async def admit(self, save: Save) -> Admission:
         """
@@ -147,6 +234,7 @@ class SaveFilter:
         """
         admission = await self._ports.queue.admit(save, on_new_save=self.config.on_new_save, now=clock.utc())
         self._digests[save.path] = save.digest
+        self._names.know([save.path])
         if admission.run is None and await self._ports.material_changed(save):
             await self._ports.queue.again(save.path)
             admission = await self._ports.queue.admit(save, on_new_save=self.config.on_new_save, now=clock.utc())
@@ -164,6 +252,32 @@ class SaveFilter:
         self._ports.on_admitted(admission)
         return admission
 
+    async def under_its_name(self, save: Save) -> Save | None:
+        """
+        Return *save* as other inputs of its name let it be; None where it was renamed and is known.
+
+        Raises:
+            LedgerError: The rename could not be noted.
+        """
+        if not self._names.others(save.path):
+            return save
+        match await asyncio.to_thread(self._names.judge, save.path):
+            case Renamed(before):
+                digest = self._digests.pop(before, "")
+                if not digest:  # moved on already, or to be asked again
+                    self._names.forget(before)
+                    return save
+                same = digest == save.digest
+                await self._note(save.path, Known(digest, save.signature if same else None))
+                await self._ports.queue.note(before, Known("", None))
+                self._names.forget(before)
+                log.info("save.renamed", path=save.path, before=before, digest=digest)
+                return None if same else save
+            case Taken(by):
+                return replace(save, prompt="", options={}, problem=_taken(save.path, by))
+            case None:
+                return save
+
     async def _refuse(self, name: InputName, content: Content, refusal: NotASave) -> None:
         log.info("save.skipped", path=name.path, reason=refusal.reason)
         # A path that the ledger does not know stays so, or nobody would ask what was answered there (rule 3). And
@@ -174,3 +288,16 @@ class SaveFilter:
     async def _note(self, path: str, known: Known) -> None:
         await self._ports.queue.note(path, known)
         self._digests[path] = known.digest
+        self._names.know([path])
+
+
+def _brought(signature: Signature | None) -> bool:
+    """Whether the file of *signature* came with a content that was written elsewhere or earlier."""
+    return signature is not None and signature.ctime_ns - signature.mtime_ns >= BROUGHT_NS
+
+
+def _taken(path: str, by: str) -> str:
+    return (
+        f"{path} was not asked: its name differs only in letter case or in how its accents are stored from {by}, which "
+        "is a conversation already; on many systems the two are one file. Give one of them another name"
+    )

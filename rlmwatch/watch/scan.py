@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlmwatch.contract.ignored import ignored_folder
+from rlmwatch.contract.ignored import ignored_folder, too_deep
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.runs.model import Signature
 from rlmwatch.workspace.snapshot import signature
@@ -55,16 +55,19 @@ class Scan:
     Attributes:
         folders: Folders that can have a watch, so far: all but skipped ones and those that may not be listed.
         complete: Whether every folder could be listed, so far.
+        too_deep: The first folder that was passed over because it is too deep; None where there was none so far.
     """
 
     def __init__(self, root: Path, start: str = "") -> None:
         self.folders = 0
         self.complete = True
+        self.too_deep: str | None = None
         self._root = os.fspath(root)
         self._start = start
 
     def __iter__(self) -> Iterator[FoundInput | UnlistedFolder]:
-        waiting = [] if skipped(self._start) else [self._start]
+        waiting: list[str] = []
+        self._visit_later(self._start, waiting)
         while waiting:
             folder = waiting.pop()
             if folder != JOBS:  # it has no inputs, and may have thousands of files
@@ -81,8 +84,7 @@ class Scan:
                 for entry in entries:
                     path = prefix + entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        if not skipped(path):
-                            waiting.append(path)
+                        self._visit_later(path, waiting)
                     elif (name := input_name(path)) and (found := _found(name, entry)):
                         yield found
         except FileNotFoundError:
@@ -94,6 +96,12 @@ class Scan:
         except OSError as error:
             self.complete = False
             yield UnlistedFolder(folder, error.strerror or str(error))
+
+    def _visit_later(self, folder: str, waiting: list[str]) -> None:
+        if not skipped(folder):
+            waiting.append(folder)
+        elif too_deep(folder):
+            self.too_deep = self.too_deep or folder
 
 
 def _found(name: InputName, entry: os.DirEntry[str]) -> FoundInput | None:

@@ -19,7 +19,10 @@ seconds); this says which paths are due to be looked at, and how.
 
    a. free: it is read (nothing to answer here yet);
    b. busy: it is due to be probed again every `PROBE_EVERY_S`, until it is
-      DONE, and read without a probe after `HELD_OPEN_REST_S` without an event;
+      DONE. Programs that keep a file open without writing are an exception that
+      must be proven (`keeps_still`): so the first look after an event notes what
+      the file holds, and a look every `HELD_OPEN_REST_S` judges it. It is read
+      without proof after `HELD_OPEN_LIMIT_S` without an event;
    c. unknown: it is read without a probe after `UNPROVEN_REST_S` without an
       event.
 
@@ -28,7 +31,8 @@ seconds); this says which paths are due to be looked at, and how.
 4. Where who was through may have opened the file anew since, unheard of by us
    yet, the caller probes once more when it was read. Busy: it is due again
    after `PROBE_EVERY_S`, by when the event of a new writer has come (it makes
-   the path WRITING); if none has, it is read, whoever keeps it open.
+   the path WRITING); if none has, it is judged as in 3b, where the close is
+   proof enough but of a descriptor that can only write.
 5. Due is not complete: the snapshot may still find the file moving, and then
    reports it here as changed. It is due again after `QUIET_S`, and twice as
    late each time it goes on, up to `UNPROVEN_REST_S`.
@@ -58,7 +62,13 @@ PROBE_EVERY_S = 0.25
 """How often a path that somebody has open is probed; a probe takes 5 microseconds, a person waits for this one."""
 
 HELD_OPEN_REST_S = 5.0
-"""Rest after which an open file is read all the same: LibreOffice keeps its file open as long as it shows it."""
+"""Rest after which an open file may be whole all the same: LibreOffice keeps its file open as long as it shows it."""
+
+WRITE_ONLY_REST_S = 15.0
+"""The same where the file is open only to be written, as by a shell's `>`: such a writer most likely pauses."""
+
+HELD_OPEN_LIMIT_S = 600.0
+"""Rest after which an open file is read in any case, which the log says: a forgotten descriptor loses no save."""
 
 UNPROVEN_REST_S = 2.5
 """Rest where nobody can say if the file is open (FUSE, NFS): slow network writes pause for up to 2 s."""
@@ -79,6 +89,15 @@ class Lease(Enum):
     UNKNOWN = "unknown"
 
 
+class WhereOpen(Enum):
+    """What to do with a path that is due where somebody has it open (rule 3b)."""
+
+    LEAVE = "leave"
+    NOTE = "note"  # what it holds
+    JUDGE = "judge"  # whether it holds the same as before, and who has it open
+    READ = "read"
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """
@@ -87,11 +106,29 @@ class Due:
     Attributes:
         probe: Whether to probe for a writer before it is read (rule 3).
         recheck: Whether to probe for one when it was read (rule 4).
+        closed: Whether the last event was that its writer is through.
     """
 
     path: str
     probe: bool
     recheck: bool = False
+    where_open: WhereOpen = WhereOpen.LEAVE
+    closed: bool = False
+
+
+def keeps_still(raw: bytes, *, unchanged_s: float, write_only: bool, closed: bool) -> bool:
+    """
+    Whether who has a file open is proven not to be in the middle of writing *raw* (rules 3b, 4).
+
+    1. Closed by a writer: unless somebody else has it open only to write, that one keeps it open to show it.
+    2. Else *raw* has been the same for `HELD_OPEN_REST_S`, or `WRITE_ONLY_REST_S` where it is open only to be written,
+       and its last line is whole. A look may come a little early, and takes time itself: `PROBE_EVERY_S` is allowed.
+    """
+    if closed and not write_only:
+        return True
+    whole_lines = raw.endswith((b"\n", b"\r", b"\n\0", b"\r\0"))
+    rest_s = WRITE_ONLY_REST_S if write_only else HELD_OPEN_REST_S
+    return whole_lines and unchanged_s >= rest_s - PROBE_EVERY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +141,7 @@ class _Unrest:
         last: Its last event.
         not_before: Earliest time of the next look.
         tries: Snapshots that found it moving.
+        noted: When what it holds was last noted or judged while it was open, since its last event.
     """
 
     phase: Phase
@@ -112,6 +150,7 @@ class _Unrest:
     lease: Lease = Lease.UNASKED
     not_before: float = 0.0
     tries: int = 0
+    noted: float | None = None
 
 
 @dataclass(slots=True)
@@ -158,10 +197,14 @@ class Settling:
         dues = []
         for _, path in sorted(ripe):
             unrest = self._unrest.pop(path)
+            closed = unrest.phase is Phase.DONE
+            just_closed = closed and unrest.lease is Lease.UNASKED
+            where_open = WhereOpen.LEAVE if just_closed else self._where_open(unrest, now)
+            probe = not just_closed and unrest.lease is not Lease.UNKNOWN and where_open is not WhereOpen.READ
+            if where_open in (WhereOpen.NOTE, WhereOpen.JUDGE):
+                unrest = replace(unrest, noted=now)
             self._looked_at[path] = unrest
-            probe = self._must_probe(unrest, now)
-            closed = unrest.phase is Phase.DONE and unrest.lease is Lease.UNASKED
-            dues.append(Due(path, probe, recheck=probe or closed))
+            dues.append(Due(path, probe, recheck=probe or just_closed, where_open=where_open, closed=closed))
         return dues
 
     def next_due(self) -> float | None:
@@ -200,7 +243,7 @@ class Settling:
             before = self._looked_at.get(path)
             self._unrest[path] = _Unrest(phase, now if before is None else before.first, now)
             return
-        seen = replace(seen, phase=phase, last=now)
+        seen = replace(seen, phase=phase, last=now, noted=None)
         if phase is Phase.DONE:  # what was known of the writer is over
             seen = replace(seen, lease=Lease.UNASKED, not_before=0.0)
         self._unrest[path] = seen
@@ -221,14 +264,16 @@ class Settling:
         again = admitted is not None and unrest.last - admitted <= AGAIN_WINDOW_S
         rest = unrest.last + (QUIET_AGAIN_S if again else QUIET_S)
         due = max(min(rest, unrest.first + DEADLINE_S), unrest.not_before)
-        if unrest.phase is Phase.DONE or unrest.lease is Lease.UNASKED:
+        if unrest.lease is not Lease.UNKNOWN or unrest.phase is Phase.DONE:
             return due
-        if unrest.lease is Lease.BUSY:
-            return min(due, unrest.last + HELD_OPEN_REST_S)
         return max(due, unrest.last + UNPROVEN_REST_S)
 
     @staticmethod
-    def _must_probe(unrest: _Unrest, now: float) -> bool:
-        if unrest.phase is Phase.DONE or unrest.lease is Lease.UNKNOWN:
-            return False
-        return not (unrest.lease is Lease.BUSY and now >= unrest.last + HELD_OPEN_REST_S)
+    def _where_open(unrest: _Unrest, now: float) -> WhereOpen:
+        if unrest.lease is Lease.UNKNOWN:
+            return WhereOpen.LEAVE
+        if unrest.lease is Lease.BUSY and now >= unrest.last + HELD_OPEN_LIMIT_S:
+            return WhereOpen.READ
+        if unrest.noted is None:
+            return WhereOpen.NOTE if unrest.phase is Phase.WRITING else WhereOpen.JUDGE
+        return WhereOpen.JUDGE if now >= unrest.noted + HELD_OPEN_REST_S else WhereOpen.LEAVE

@@ -14,15 +14,29 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
+
+import structlog
 
 from rlmwatch import clock
 from rlmwatch.runs.model import Signature
 from rlmwatch.watch.observer import PathEvent
 from rlmwatch.watch.reading import Look, look_at
-from rlmwatch.watch.settle import DEADLINE_S, QUIET_S, UNPROVEN_REST_S, Due, Settling
+from rlmwatch.watch.settle import (
+    DEADLINE_S,
+    HELD_OPEN_LIMIT_S,
+    QUIET_S,
+    UNPROVEN_REST_S,
+    Due,
+    Settling,
+    WhereOpen,
+    keeps_still,
+)
 from rlmwatch.workspace.snapshot import Absent, Changed, Content, NotAFile, Snapshot, Unreadable, WriterState, snapshot
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +45,21 @@ class Settled:
 
     path: str
     found: Content | NotAFile | Unreadable | Absent
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """
+    What a file held while somebody had it open.
+
+    Attributes:
+        since: When it was first seen to hold that.
+        reported: Whether the log says that it is waited for.
+    """
+
+    digest: bytes
+    since: float
+    reported: bool
 
 
 class SettledReader:
@@ -52,6 +81,7 @@ class SettledReader:
         self._again: dict[str, float] = {}
         self._moving: dict[str, Changed] = {}
         self._sighted: dict[str, Signature] = {}
+        self._held: dict[str, _Held] = {}
 
     def __bool__(self) -> bool:
         """Whether any path waits or is being looked at."""
@@ -107,7 +137,7 @@ class SettledReader:
         for path in [path for path, at in self._again.items() if at <= now]:
             del self._again[path]
             self._dues.append(Due(path, probe=False))
-        settled = [self._judge(look, max_bytes) for look in await self._look(self._dues, max_bytes)]
+        settled = [self._judge(due, look, max_bytes) for due, look in await self._look(self._dues, max_bytes)]
         return [each for each in settled if each is not None]
 
     async def survey(self, *, max_bytes: int) -> AsyncIterator[tuple[str, Snapshot | None]]:
@@ -118,7 +148,7 @@ class SettledReader:
         """
         dues = deque(Due(due.path, probe=False) for due in self._settling.due(now=float("inf")))
         while dues:
-            for look in await self._look(dues, max_bytes):
+            for _, look in await self._look(dues, max_bytes):
                 yield look.path, look.snapshot
                 if look.path in self._settling:
                     self._settling.read(look.path)
@@ -148,23 +178,24 @@ class SettledReader:
         """Note that a content of *path* was admitted: what follows soon is given more time (settle rule 2b)."""
         self._settling.admitted(path, now=self._monotonic())
 
-    async def _look(self, dues: deque[Due], max_bytes: int) -> list[Look]:
-        """Look at a batch from the front of *dues*, and take it off."""
+    async def _look(self, dues: deque[Due], max_bytes: int) -> list[tuple[Due, Look]]:
+        """Look at a batch from the front of *dues*, take it off, and return what was seen of each."""
         if not dues:
             return []
         looks = await asyncio.to_thread(
             look_at, self.root, tuple(dues), max_bytes=max_bytes, trust_leases=self.trust_leases
         )
-        for _ in looks:
-            dues.popleft()
-        return looks
+        return [(dues.popleft(), look) for look in looks]
 
-    def _judge(self, look: Look, max_bytes: int) -> Settled | None:
+    def _judge(self, due: Due, look: Look, max_bytes: int) -> Settled | None:
         """Tell the settle rule what was seen of a path; return what is there if it rests."""
         path, now = look.path, self._monotonic()
+        if due.where_open is WhereOpen.READ:
+            log.warning("save.read_while_open", path=path, after_s=HELD_OPEN_LIMIT_S)
+        if look.writer is WriterState.BUSY and not self._keeps_still(due, look, now):
+            self._settling.busy(path, now=now)
+            return None
         match look.writer, look.snapshot:
-            case WriterState.BUSY, _:
-                self._settling.busy(path, now=now)
             case WriterState.UNKNOWN, _:
                 if look.sighted is not None:
                     self._sighted[path] = look.sighted
@@ -183,6 +214,26 @@ class SettledReader:
                 return Settled(path, Absent())
         return None
 
+    def _keeps_still(self, due: Due, look: Look, now: float) -> bool:
+        """Note what an open file holds; whether that is a save, as the settle rule says where it is to be judged."""
+        if not isinstance(look.snapshot, Content):
+            return False
+        path, raw = due.path, look.snapshot.raw
+        digest = sha256(raw).digest()
+        held = self._held.get(path)
+        if held is None or held.digest != digest:
+            held = _Held(digest, since=now, reported=held is not None and held.reported)
+        self._held[path] = held
+        if due.where_open is not WhereOpen.JUDGE:
+            return False
+        write_only = look.write_only is not None
+        if keeps_still(raw, unchanged_s=now - held.since, write_only=write_only, closed=due.closed):
+            return True
+        if not held.reported:
+            log.info("save.waiting_for_writer", path=path, writer=look.write_only, at_most_s=HELD_OPEN_LIMIT_S)
+            self._held[path] = replace(held, reported=True)
+        return False
+
     def _settled(self, path: str, content: Content) -> Settled | None:
         """
         Return *content*, or None where *path* grew since nobody could say if it has a writer: it is still written.
@@ -198,7 +249,7 @@ class SettledReader:
         return None
 
     def _forget_looks(self, path: str) -> None:
-        for looks in (self._again, self._moving, self._sighted):
+        for looks in (self._again, self._moving, self._sighted, self._held):
             looks.pop(path, None)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from rlmwatch import clock
+from rlmwatch.contract.ignored import MAX_FOLDERS
 from rlmwatch.runs.model import Signature
 from rlmwatch.watch.scan import FoundInput, Scan, UnlistedFolder
 
@@ -41,6 +42,7 @@ class Walk:
         present: Every input's path.
         folders: Folders that need a watch.
         seconds: How long it took.
+        too_deep: A folder that was passed over because it is too deep; None where there was none.
     """
 
     differing: list[FoundInput] = field(default_factory=list)
@@ -48,6 +50,7 @@ class Walk:
     present: set[str] = field(default_factory=set)
     folders: int = 0
     seconds: float = 0.0
+    too_deep: str | None = None
 
     def pause_s(self, at_least: float, *, polling: bool) -> float:
         """Return the seconds until the next walk: *at_least* so many, and more where this one took long."""
@@ -72,6 +75,7 @@ def walk(root: Path, known: Mapping[str, Signature], starts: Collection[str]) ->
             if known.get(item.name.path) != item.signature:
                 result.differing.append(item)
         result.folders += scan.folders
+        result.too_deep = result.too_deep or scan.too_deep
     result.seconds = clock.monotonic() - began
     return result
 
@@ -90,6 +94,11 @@ def report(result: Walk, reason: str, *, known: Collection[str]) -> None:
         differing=len(result.differing),
         seconds=round(result.seconds, 4),
     )
+
+
+def report_too_deep(result: Walk) -> None:
+    """Log that there are folders too deep to be watched: one of them, since somebody may have made thousands."""
+    log.warning("watch.too_deep", path=result.too_deep, max_folders=MAX_FOLDERS, done="passed over with all below")
 
 
 def report_unwatched(result: Walk, unwatched: int) -> None:

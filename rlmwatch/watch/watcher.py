@@ -23,15 +23,19 @@ from rlmwatch import clock
 from rlmwatch.contract.names import CancelRequest, InputName, Submission, classify
 from rlmwatch.errors import LedgerError, WorkspaceError
 from rlmwatch.runs.model import Save, Signature
-from rlmwatch.watch.mounts import remote
+from rlmwatch.watch.mounts import Mounts, remote
+from rlmwatch.watch.namesakes import Namesakes
 from rlmwatch.watch.observer import Fault, Observer, PathEvent
 from rlmwatch.watch.save_filter import Ports, SaveFilter, WatchConfig
 from rlmwatch.watch.scan import skipped
 from rlmwatch.watch.settled_reader import SettledReader
-from rlmwatch.watch.walk import WHILE_UP, Walk, report, report_unwatched, walk
+from rlmwatch.watch.walk import WHILE_UP, Walk, report, report_too_deep, report_unwatched, walk
 from rlmwatch.workspace.snapshot import Absent, Content, NotAFile, Unreadable
 
 log = structlog.get_logger()
+
+BROUGHT_AGAIN_S = 0.25
+"""How often it is looked whether the answer of an input that was brought here has come too."""
 
 RETRY_EVENTS_S = 60.0
 """How often watching is tried again where the kernel refused it; each try is a warning in the log."""
@@ -52,7 +56,7 @@ class Watcher:
         self.paused: str | None = None
         self._root = root
         self._ports = ports
-        self._filter = SaveFilter(config, ports)
+        self._filter = SaveFilter(config, ports, Namesakes(root))
         self._reader = SettledReader(root)
         self._signatures: dict[str, Signature] = {}  # of every input as it was read last; a walk compares with it
         self._wake = asyncio.Event()
@@ -60,6 +64,8 @@ class Watcher:
         self._observer = Observer(root, wake=self._wake.set, skip=skipped)
         self._folders: set[str] = set()
         self._unlisted: set[str] = set()
+        self._mounts = Mounts(root)
+        self._too_deep = False  # some folders are, and that was said
         self._remote: str | None = None
         self._unwatched = 0
         self._begun_anew = False  # since watches were found missing
@@ -103,6 +109,16 @@ class Watcher:
         """
         await self._begin()
         return [save async for save in self._unanswered() if save is not None]
+
+    async def under_its_name(self, save: Save) -> Save | None:
+        """
+        Return *save*, which somebody asked for, as other inputs of its name let it be (`SaveFilter.under_its_name`).
+
+        Raises:
+            LedgerError: What is known cannot be read, or a rename not be noted.
+        """
+        self._filter.knows(await self._ports.queue.known())
+        return await self._filter.under_its_name(save)
 
     async def until_at_rest(self) -> None:
         """Return as soon as `run` has answered for everything that was seen (see `at_rest`)."""
@@ -176,15 +192,18 @@ class Watcher:
                     self._forget(settled.path)
 
     async def _check(self, now: float) -> None:
-        """See that the root is still there and events still come; restart what has stopped."""
+        """See that the root is still there, with what is mounted in it, and events still come; else begin anew."""
         if now < self._check_at:
             return
         self._check_at = now + self.config.check_s
-        fault = await asyncio.to_thread(self._observer.check)
+        fault, mounted = await asyncio.to_thread(lambda: (self._observer.check(), self._mounts.changed()))
         if fault is Fault.ROOT_MISSING:
             self._pause()
         elif self.paused or fault not in (None, Fault.NOT_STARTED):
             log.warning("watch.restarted", root=str(self._root), reason=str(fault and fault.value))
+            await self._start_events("restart")
+        elif mounted:
+            log.info("watch.mounts_changed", root=str(self._root), done="watching anew")
             await self._start_events("restart")
         elif (fault or self._unwatched) and now >= self._retry_at:
             await self._start_events("restart")
@@ -200,6 +219,9 @@ class Watcher:
             if found.name.path not in self._reader:
                 self._reader.changed(found.name.path, PathEvent.WRITING, now=clock.monotonic())
         report(result, self._reason if whole else "folder", known=self._unlisted)
+        if result.too_deep and not self._too_deep:
+            report_too_deep(result)
+        self._too_deep = bool(result.too_deep or (self._too_deep and not whole))
         if whole:
             self._unlisted = {folder.path for folder in result.unlisted}
             await self._after_whole_walk(result)
@@ -207,6 +229,7 @@ class Watcher:
     # What follows from them
 
     async def _start_events(self, reason: str) -> None:
+        await asyncio.to_thread(self._mounts.changed)  # what is mounted from here on is for the next check
         fault = await asyncio.to_thread(self._observer.restart)
         self._remote = await asyncio.to_thread(remote, self._root)
         self._reader.trust_leases = not self._remote
@@ -250,7 +273,7 @@ class Watcher:
             match found:
                 case Content() as content:
                     try:
-                        save = await self._filter.open(path, content)
+                        save = await self._filter.open(path, content, at_start=True)
                     except WorkspaceError as error:  # `run` offers it again
                         log.error("save.not_admitted", path=path, reason=str(error), done="will be tried again")  # noqa: TRY400
                     else:
@@ -271,6 +294,9 @@ class Watcher:
     async def _offer(self, path: str, content: Content) -> None:
         try:
             save = await self._filter.open(path, content)
+            if save and await self._filter.may_show_soon(save, now=clock.monotonic()):
+                self._reader.look_again(path, at=clock.monotonic() + BROUGHT_AGAIN_S)
+                return
             admission = await self._filter.admit(save) if save else None
         except (LedgerError, WorkspaceError) as error:
             log.error("save.not_admitted", path=path, reason=str(error), done="will be tried again")  # noqa: TRY400

@@ -23,7 +23,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from rlmwatch.contract.ignored import ignored
+from rlmwatch.contract.ignored import ignored, too_deep
 from rlmwatch.contract.names import InputName, Other, Ours, classify
 from rlmwatch.contract.secrets import secret_content, secret_name
 from rlmwatch.contract.text import decode, is_blank
@@ -33,14 +33,14 @@ from rlmwatch.workspace import safe_open
 MAX_CONTEXT_BYTES = 200_000_000
 """Of all files together: twice the largest context that the sandbox was measured with."""
 DOCUMENTS = frozenset({".pdf"})
-"""Endings of files that are no text, and are turned into text by a confined process (`documents/`)."""
+"""Endings of files that are not text, and are turned into text by a confined process (`documents/`)."""
 SHOWN_NAMES = 20
 """Passed-over files that a note names, each with its reason; the rest is counted by reason."""
 USABLE = "save it as text (UTF-8; a table as .csv) or as PDF, or move it away"
 """What to do about a file that is not text."""
+SHOWN_CHARS = 200
+"""Of a path in an error: longer ones are mistakes, and would hide what is wrong with them."""
 
-DEEPEST = 64
-"""Folders within each other that are gone down; people have less, and a program's loop of folders must end."""
 _LOOKED_AT = 8192
 """Bytes in which a NUL shows that a file is no text at all, as `git` tells it."""
 _SECRET_FOLDER = frozenset({".ssh", ".gnupg", ".aws", ".git", ".kube", ".docker", ".config"})
@@ -139,7 +139,11 @@ def read_context(
     reader = _Reader([root.resolve(), *(folder.expanduser().resolve() for folder in outside_roots)])
     wanted = (beside(root, name) if name else []) if paths is None else [_named(root, name, path) for path in paths]
     for path in wanted:
-        reader.add(path, path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
+        shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+        try:
+            reader.add(path, shown)
+        except (OSError, RuntimeError) as error:  # before Python 3.13 a loop of links is a RuntimeError
+            raise InputError(f"context: {_short(shown)}: {getattr(error, 'strerror', None) or error}") from None
     return reader.material(is_mapping=len(wanted) > 1)
 
 
@@ -174,16 +178,24 @@ def refuse_beside_chat(root: Path, name: InputName) -> None:
 
 def _named(root: Path, name: InputName | None, path: str) -> Path:
     """Return where *path* of the front matter is: beside the input, else from the root."""
-    near = (root / name.path).parent / path if name else root / path
+    if "\0" in path:
+        raise InputError(f"context: {_short(path)}: no path holds a NUL character")
     try:
+        near = (root / name.path).parent / path if name else root / path
         found = near if near.exists() else root / path
-        exists = found.exists()
-    except (OSError, ValueError) as error:  # a folder that may not be entered, a name that no file has
-        raise InputError(f"context: {path}: {getattr(error, 'strerror', None) or error}") from None
-    if not exists:
-        raise InputError(f"context: {path}: no such file or folder, neither beside the input nor in the workspace")
+        there = found.exists()
+    except OSError as error:
+        raise InputError(f"context: {_short(path)}: {error.strerror or error}") from None
+    if not there:
+        raise InputError(
+            f"context: {_short(path)}: no such file or folder, neither beside the input nor in the workspace"
+        )
     # Cleaned by text: links are resolved, and judged, later.
     return Path(os.path.normpath(found))
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= SHOWN_CHARS else f"{path[:SHOWN_CHARS]}… ({len(path)} characters)"
 
 
 class _Reader:
@@ -228,8 +240,8 @@ class _Reader:
 
     def _add_folder(self, folder: Path, shown: str, within: Path) -> None:
         """Read the files below *folder* in order of their names; what is not used is noted, with its reason."""
-        if shown.count("/") > DEEPEST:
-            self._passed[f"{shown}/"] = f"deeper than {DEEPEST} folders"
+        if too_deep(shown):
+            self._passed[f"{shown}/"] = "folders nested too deeply"
             return
         try:
             with os.scandir(folder) as entries:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -78,7 +79,9 @@ def look(root: Path, *, unless_ns: int = -1) -> Box | None:
                         ids.append(job_id)
                     case CancelRequest(job_id=job_id):
                         with suppress(FileNotFoundError):
-                            cancels[job_id] = os.stat(file, dir_fd=jobs, follow_symlinks=False).st_mtime
+                            found = os.stat(file, dir_fd=jobs, follow_symlinks=False)
+                            if not stat.S_ISDIR(found.st_mode):
+                                cancels[job_id] = found.st_mtime
                     case _:
                         pass
             return Box(changed_ns, tuple(ids), cancels)
@@ -124,14 +127,27 @@ def ask_to_cancel(root: Path, job_id: str, data: bytes) -> None:
     _put(root, f"{job_id}.cancel", data)
 
 
-def cancel_handled(root: Path, job_id: str) -> bool:
+def cancels_handled(root: Path, job_ids: Iterable[str]) -> int:
     """
-    Remove the request `jobs/<job_id>.cancel`; False where it was gone.
+    Remove the requests `jobs/<id>.cancel` of *job_ids*, and return how many were there. Blocks: 15 µs each.
 
     Raises:
-        WorkspaceError: It cannot be removed.
+        WorkspaceError: One cannot be removed.
     """
-    return atomic.remove(root / JOBS / f"{job_id}.cancel", within=root)
+    removed = 0
+    try:
+        with safe_open.folder(root / JOBS, within=root) as jobs:
+            for job_id in job_ids:
+                with suppress(FileNotFoundError, IsADirectoryError):
+                    os.unlink(f"{job_id}.cancel", dir_fd=jobs)
+                    removed += 1
+            if removed:
+                safe_open.sync(jobs)
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise cannot("remove a request in", root / JOBS, error) from error
+    return removed
 
 
 def digest_of(root: Path, job_id: str) -> str | None:

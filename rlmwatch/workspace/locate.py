@@ -32,5 +32,5 @@ def find(argument: Path | None, environ: Mapping[str, str] = os.environ) -> Path
     if not root.exists():
         raise UsageError(f"{root}: no such folder. Make it with: rlmwatch init {named}")
     if not root.is_dir():
-        raise UsageError(f"{root} is no folder; a workspace is a folder")
+        raise UsageError(f"{root} is not a folder; a workspace is a folder")
     return root

@@ -16,7 +16,7 @@ import fcntl
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -92,9 +92,9 @@ class SessionFile:
                 atomic.write(self.path, dump(after, nulls=False), within=self.root, question=self.question)
             return after
 
-    def book(self, run_id: str, used: Used, turn: Turn | None, *, now: str) -> None:
+    def book(self, run_id: str, used: Used, turn: Turn | None, *, later: Collection[str] = (), now: str) -> None:
         """
-        Book what a run used so far, and its exchange once there is one. Idempotent.
+        Book what a run used so far, and its exchange once there is one, before those of *later* runs. Idempotent.
 
         Raises:
             WorkspaceError: It cannot be read or stored.
@@ -102,7 +102,7 @@ class SessionFile:
 
         def booked(state: SessionState) -> SessionState:
             state = state.booked(run_id, used)
-            return state if turn is None else state.with_turn(turn)
+            return state if turn is None else state.with_turn(turn, later=later)
 
         self.change(booked, now=now)
 

@@ -15,10 +15,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import signal
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePosixPath
@@ -170,6 +171,38 @@ def writer(root: Path, path: str) -> WriterState:
         return _probe(fd)
     finally:
         os.close(fd)
+
+
+def write_only(root: Path, path: str, proc: Path = Path("/proc")) -> str | None:
+    """
+    Return who has *path* open only to write it, as `name (pid)`; None where nobody is seen to.
+
+    Who keeps a file open to show it opens it to read, too. Only processes of this user are seen, as root all. Costs
+    some 10 ms: a `stat` for each open file of each such process.
+    """
+    try:
+        with _parent(root, path) as (folder, name):
+            wanted = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        processes = [entry.name for entry in os.scandir(proc) if entry.name.isdecimal()]
+    except OSError:
+        return None
+    for process in processes:
+        with suppress(OSError):  # another user's, or it has just ended
+            if _writes_only(proc / process, (wanted.st_dev, wanted.st_ino)):
+                return f"{(proc / process / 'comm').read_text(errors='replace').strip()} ({process})"
+    return None
+
+
+def _writes_only(process: Path, identity: tuple[int, int]) -> bool:
+    for descriptor in (process / "fd").iterdir():
+        with suppress(OSError):
+            found = descriptor.stat()
+            if (found.st_dev, found.st_ino) != identity:
+                continue
+            flags = re.search(r"^flags:\s*([0-7]+)", (process / "fdinfo" / descriptor.name).read_text(), re.MULTILINE)
+            if flags and int(flags[1], 8) & os.O_ACCMODE == os.O_WRONLY:
+                return True
+    return False
 
 
 def signature(status: os.stat_result) -> Signature:

@@ -102,6 +102,7 @@ def build(run: Run, *, live: Live, by: DaemonProcess, now: str) -> StatusFile:
         input=run.path,
         output=name.output if name else None,
         input_digest=run.digest,
+        save_number=run.number,
         created_at=run.created_at,
         started_at=run.started_at,
         completed_at=run.completed_at,

@@ -40,7 +40,7 @@ def test_answer_in_executed_code_ends_the_run():
 
 
 def test_an_answer_may_be_anything_json_able():
-    """An answer that is no text is delivered as JSON."""
+    """An answer that is not text is delivered as JSON."""
     result = EngineHarness(play([py("answer({'n': [1, 2]})")])).run()
     assert json.loads(result.answer) == result.value == {"n": [1, 2]}
 
@@ -204,11 +204,15 @@ def test_llm_query_keeps_instruction_and_data_apart():
 def test_llm_batch_runs_sixteen_at_once_in_order():
     """A batch has sixteen calls in flight, never more, and its results are in the order of its prompts."""
     flying, most = 0, 0
+    sixteen = asyncio.Event()
 
     async def sub(request):
         nonlocal flying, most
         flying += 1
         most = max(most, flying)
+        if flying == 16:
+            sixteen.set()
+        await sixteen.wait()
         for _ in range(20):
             await asyncio.sleep(0)
         flying -= 1

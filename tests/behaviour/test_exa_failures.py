@@ -259,6 +259,8 @@ def test_a_proxy_from_the_environment_is_not_asked_for_loopback(monkeypatch):
         ({"total": -1}, 0.007),
         ({"total": "0.1"}, 0.007),
         ({"total": True}, 0.007),
+        ({"total": 10**400}, 0.007),
+        ({"total": 1e300}, 0.007),
     ],
 )
 def test_the_reported_cost_is_booked(cost, booked):

@@ -29,7 +29,7 @@ from rlmwatch.runs.model import (
     Signature,
     Usage,
 )
-from rlmwatch.runs.queue import Known, OnNewSave
+from rlmwatch.runs.queue import Known, OnNewSave, Precedent
 from rlmwatch.runs.trajectory import StepRecord
 
 NO_CEILING = Ceilings(per_day_usd=None)
@@ -138,12 +138,41 @@ class LedgerSuite:
         raise NotImplementedError
 
     @story
-    async def test_a_clock_that_is_set_back_does_not_make_a_later_save_older(self, ledger):
-        """Within a conversation times rise, so that the newer answer is known as such."""
-        await admitted(ledger, "q1", second=50)
-        later = await admitted(ledger, "q2", second=10)
-        assert later.created_at == at(50)
-        assert (await admitted(ledger, "q", path="other_input.txt", second=10)).created_at == at(10)
+    async def test_a_later_save_has_a_higher_number_whatever_the_clock_says(self, ledger):
+        """Within a conversation numbers rise, above all that the folder shows; the times are what the clock said."""
+        first = await admitted(ledger, "q1", second=50)
+        second = await admitted(ledger, "q2", second=10)
+        assert (second.created_at, second.number) == (at(10), first.number + 1)
+        brought = replace(saved("q3"), after=40)
+        third = (await ledger.admit(brought, on_new_save=OnNewSave.QUEUE, now=at(0))).run
+        assert third.number == 41
+        assert (await admitted(ledger, "q", path="other_input.txt")).number == 1
+        assert await ledger.get(third.run_id) == third
+
+    @story
+    async def test_what_ended_after_a_run_is_known_by_admission(self, ledger):
+        """Which ended runs of a conversation came after another is the order of admission, by no clock."""
+        runs = [await in_status(ledger, status, "chat_input.txt") for status in (RunStatus.COMPLETE, RunStatus.FAILED)]
+        waits = await admitted(ledger, "waits", second=59)
+        await in_status(ledger, RunStatus.COMPLETE, "other_input.txt")
+        first, second = runs
+        assert [run.run_id for run in await ledger.ended_after(first)] == [second.run_id]
+        assert await ledger.ended_after(second) == []
+        assert await ledger.ended_after(waits) == []
+
+    @story
+    async def test_what_bears_on_a_save_is_known_before_it_is_admitted(self, ledger):
+        """Bytes that were asked before, on any path, are known as such, and so is a conversation that changes soon."""
+        asked = saved("q", "new_input.txt")
+        assert await ledger.precedent(asked) == Precedent(open=0, asked_before=False)
+        run = await running(ledger, "q")
+        assert await ledger.precedent(asked) == Precedent(open=0, asked_before=True)
+        here = saved("another")
+        assert await ledger.precedent(here) == Precedent(open=run.number, asked_before=False)
+        await ledger.finish(run.run_id, run.attempt, DONE, now=at(5))
+        assert (await ledger.precedent(here)).open == run.number
+        await ledger.published(run.run_id)
+        assert (await ledger.precedent(here)).open == 0
 
     # The trajectory
 
@@ -321,7 +350,7 @@ class LedgerSuite:
 
     @story
     async def test_a_held_run_says_why_until_it_is_released(self, ledger):
-        """A run without a key is kept, says what it waits for, and is pending again once the cause may be mended."""
+        """A run without a key is kept, says what it waits for, and is pending again once the cause may be fixed."""
         run = await in_status(ledger, RunStatus.HELD, "chat_input.txt")
         assert (run.status, run.held_for) == (RunStatus.HELD, "no key")
         assert await ledger.pending() == []
@@ -330,8 +359,18 @@ class LedgerSuite:
         assert await ledger.pending() == [released]
 
     @story
+    async def test_the_held_runs_of_one_conversation_are_released_alone(self, ledger):
+        """Who answers one file lets the runs of its conversation go on, and leaves all others held."""
+        mine = await in_status(ledger, RunStatus.HELD, "mine_input.txt")
+        other = await in_status(ledger, RunStatus.HELD, "other_input.txt")
+        released = await ledger.release_held(now=at(3), conversation="mine")
+        assert [run.run_id for run in released] == [mine.run_id]
+        assert (await ledger.get(other.run_id)).status is RunStatus.HELD
+        assert [run.run_id for run in await ledger.release_held(now=at(4))] == [other.run_id]
+
+    @story
     async def test_what_was_pinned_goes_with_the_release_unless_something_was_paid(self, ledger):
-        """A model that a person mends is asked in place of the frozen one, but where replies of that were paid for."""
+        """A model that a person fixes is asked in place of the frozen one, but where replies of that were paid for."""
         for number, (paid, kept) in enumerate(((False, None), (True, {"model": "gone"}))):
             run = await running(ledger, "1", f"{number}_input.txt")
             await ledger.freeze(run.run_id, 1, {"model": "gone"})
@@ -666,6 +705,20 @@ class LedgerSuite:
         await admit(ledger, job("one"), now=at(1))
         assert await ledger.unknown([run.run_id, "a-job", "x", "a-jo", 'o"dd']) == {"x", "a-jo", 'o"dd'}
         assert await ledger.unknown([]) == set()
+
+    @story
+    async def test_how_many_runs_stand_is_told_in_one_go(self, ledger):
+        """Of many ids the ledger says which run goes by each, as `find` does, and how it stands."""
+        run = await admit(ledger, saved("chat"), now=at(0))
+        one = await admit(ledger, job("one"), now=at(1))
+        assert await ledger.standing([run.run_id, "a-job", "x", 'o"dd']) == {
+            run.run_id: (run.run_id, RunStatus.PENDING),
+            "a-job": (one.run_id, RunStatus.PENDING),
+        }
+        two = await admit(ledger, job("two"), now=at(2))  # other bytes under the same id: the newest counts
+        await ledger.cancel(one.run_id, "no", now=at(3))
+        assert await ledger.standing(["a-job"]) == {"a-job": (two.run_id, RunStatus.PENDING)}
+        assert await ledger.standing([]) == {}
 
     @story
     async def test_the_open_runs_of_a_conversation_are_named_in_order(self, ledger):

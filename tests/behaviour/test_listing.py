@@ -121,9 +121,9 @@ def test_the_list_is_beside_the_chats(base_url, models):
         ((401, f"bad key {KEY}"), WrongKey, "bad key"),
         ((503, "busy"), ProviderUnavailable, "busy"),
         ((302, "go there"), ProviderError, "HTTP 302"),
-        (b"<html>hello</html>", ProviderError, "is no list of models"),
-        (b"[" * 100_000, ProviderError, "is no list of models"),
-        ({"data": {"a": 1}}, ProviderError, "is no list of models"),
+        (b"<html>hello</html>", ProviderError, "is not a list of models"),
+        (b"[" * 100_000, ProviderError, "is not a list of models"),
+        ({"data": {"a": 1}}, ProviderError, "is not a list of models"),
     ],
 )
 def test_what_is_no_list_is_an_error_in_words_without_the_key(answer, kind, words):
@@ -200,7 +200,7 @@ def test_prices_are_read_once_a_day_and_kept(tmp_path):
             await asyncio.gather(second.refreshed(), second.refreshed(), first.refreshed())
             assert len(lists.heads) == 1
             kept = json.loads(file.read_text())
-            kept["asked_at"] = (datetime.fromisoformat(clock.utc()) - timedelta(deadlines=25)).isoformat()
+            kept["asked_at"] = (datetime.fromisoformat(clock.utc()) - timedelta(hours=25)).isoformat()
             file.write_text(json.dumps(kept))
             third = Published(endpoint(lists), file)
             await asyncio.gather(third.refreshed(), third.refreshed())

@@ -317,7 +317,7 @@ def test_a_name_server_that_does_not_answer_is_tried_again(monkeypatch):
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://host/v1", "http://host:no/v1", "http://:80/v1"])
 def test_what_is_no_address_waits_for_a_person(url):
-    """Nobody can be asked at what is no http or https address."""
+    """Nobody can be asked at what is not an http or https address."""
     assert type(fails(url)) is ProviderUnreachable
 
 

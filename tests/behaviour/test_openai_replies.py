@@ -48,7 +48,7 @@ def test_thoughts_in_the_text_are_no_text(opening, closing, chars):
 
 
 def test_thoughts_that_reach_the_limit_are_an_empty_answer():
-    """Where the limit came before the end of the thoughts there is no text."""
+    """Where the limit came before the end of the thoughts there is not text."""
     with OpenAIServer([Reply(f"<think>{DRAFT * 9}", chars=5)]) as server:
         reply = complete(server)
         assert (reply.text, reply.finish_reason) == ("", "length")

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from rlmwatch import clock
 from rlmwatch.contract.documents import read_status, read_submission
 from rlmwatch.contract.front_matter import split
-from rlmwatch.contract.memory import ChatState, last_digest, read_edited
+from rlmwatch.contract.memory import ChatState, read_edited, remarks
 from rlmwatch.contract.names import InputName, Submission, classify
 from rlmwatch.contract.session import SessionState
 from rlmwatch.contract.text import decode
@@ -151,7 +151,7 @@ TARGETS: dict[str, tuple[st.SearchStrategy[object], Callable[..., object], tuple
     "chat state": (as_bytes(chat_states), lambda raw: read_edited(raw, ChatState), OWN),
     "digest": (
         as_bytes(chat_states),
-        lambda raw: last_digest(raw, file="a_input.txt"),
+        lambda raw: remarks(raw, file="a_input.txt"),
         OWN,
     ),
     "session": (

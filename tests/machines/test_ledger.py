@@ -109,11 +109,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # Saves
 
-    @rule(path=PATHS, content=CONTENTS, mode=st.sampled_from(OnNewSave), bad=st.booleans())
-    def admit(self, path, content, mode, bad):
+    @rule(path=PATHS, content=CONTENTS, mode=st.sampled_from(OnNewSave), bad=st.booleans(), after=st.integers(0, 9))
+    def admit(self, path, content, mode, bad, after):
         now = self.now()
         problem = "bad" if bad else None
-        save = Save(path, Kind.CHAT, path[0], content, {}, f"sha256:{content}", problem=problem)
+        save = Save(path, Kind.CHAT, path[0], content, {}, f"sha256:{content}", problem=problem, after=after)
         admission = self.do(self.ledger.admit(save, on_new_save=mode, now=now))
         before = self.inputs.get(path)
         if before is not None and before.known.digest == save.digest:
@@ -127,7 +127,8 @@ class LedgerMachine(RuleBasedStateMachine):
         result = Result(RunStatus.FAILED, Outcome.BAD_INPUT, error="bad") if bad else None
         status = RunStatus.FAILED if bad else RunStatus.PENDING
         facts = (run.run_id, run.seq, path, Kind.CHAT, path[0], content, {}, save.digest, status, now)
-        assert run == Run(*facts, completed_at=now if bad else None, result=result)
+        number = 1 + max([after, *(run.number for run in self.runs.values() if run.conversation == path[0])])
+        assert run == Run(*facts, completed_at=now if bad else None, result=result, number=number, after=after)
         self.runs[run.run_id] = run
         self.inputs[path] = Input(Known(save.digest, None), run.run_id)
         replaced = [
@@ -322,7 +323,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.do(self.ledger.aclose())
         self.ledger = SqliteLedger.open(self.folder / str(self.generation) / "ledger.db")
 
-    @rule(hours=st.sampled_from([1, 30]))
+    @rule(hours=st.sampled_from([1, 30, -30, -400 * 24]))
     def time_passes(self, hours):
         self.clock += timedelta(hours=hours)
 
@@ -344,6 +345,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert await ledger.count() == {s: sum(run.status is s for run in runs) for s in RunStatus}
         assert await ledger.known() == {path: one.known for path, one in self.inputs.items()}
         for run in runs:
+            later = [other for other in runs if other.conversation == run.conversation and other.seq > run.seq]
+            assert await ledger.ended_after(run) == [other for other in later if other.status.ended]
             assert await ledger.entries(run.run_id) == [c.entry for c in self.calls if c.run_id == run.run_id]
             assert await ledger.usage(run.run_id) == self.usage(run)
         today = self.clock.date().isoformat()

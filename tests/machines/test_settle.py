@@ -6,7 +6,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rlmwatch.watch.settle import DEADLINE_S, QUIET_AGAIN_S, QUIET_S, UNPROVEN_REST_S, Settling
+from rlmwatch.watch.settle import (
+    DEADLINE_S,
+    HELD_OPEN_LIMIT_S,
+    QUIET_AGAIN_S,
+    QUIET_S,
+    UNPROVEN_REST_S,
+    Settling,
+    WhereOpen,
+)
 
 PATHS = st.sampled_from(["a_input.txt", "b_input.txt"])
 PAUSES = st.sampled_from([0.0, 0.001, 0.03, 0.049, 0.05, 0.26, 0.5, 1.9, 2.1, 4.99, 5.0, 10.0, 30.0])
@@ -26,6 +34,7 @@ class Settle(RuleBasedStateMachine):
         self.owed: dict[str, float] = {}  # path → its last event
         self.phase: dict[str, str] = {}
         self.first: dict[str, float] = {}  # path → its first change since it was read
+        self.busy: set[str] = set()  # were open since they were read
         self.out: dict[str, float] = {}  # handed out → the last event it was handed out for
 
     @rule(path=PATHS, done=st.booleans(), pause=PAUSES)
@@ -54,7 +63,8 @@ class Settle(RuleBasedStateMachine):
             )
             if self.phase[due.path] == "writing" and not due.probe:
                 assert self.now >= last + UNPROVEN_REST_S - 1e-9, "read unproven without a rest"
-            assert not (self.phase[due.path] == "done" and due.probe)
+            assert not (self.phase[due.path] == "done" and due.probe and due.path not in self.busy)
+            assert due.where_open is not WhereOpen.READ or self.now >= last + HELD_OPEN_LIMIT_S
             self.out[due.path] = last
 
     def _answered(self, path: str, *, again: bool) -> None:
@@ -69,6 +79,7 @@ class Settle(RuleBasedStateMachine):
         match answer:
             case "busy":
                 self.settling.busy(path, now=self.now)
+                self.busy.add(path)
             case "unknown":
                 self.settling.unknown(path)
             case "changed":

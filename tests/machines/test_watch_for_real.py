@@ -17,14 +17,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from memory_queue import Surroundings
 
+from rlmwatch.errors import WorkspaceBusy
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.watch.save_filter import Ports, WatchConfig
 from rlmwatch.watch.watcher import Watcher
+from rlmwatch.workspace.owner import FolderLock
 
 T = TypeVar("T")
 
@@ -37,17 +40,20 @@ STYLES = st.sampled_from(["in place", "atomic", "truncate, then write", "append"
 
 @dataclass
 class Daemon:
-    """A watcher with a ledger, as one process would have them."""
+    """The folder's lock, a watcher and a ledger, as one process would have them."""
 
     root: Path
     file: Path
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self) -> None:
+        """Raise WorkspaceBusy where another daemon has the folder; then nothing was begun."""
+        self.lock = FolderLock(self.root, "here", "2026-11-23T09:15:02.000Z", serves=True)
+        self.lock.take()
         self.ledger = SqliteLedger.open(self.file)
         around = Surroundings().ports()
         told = around.accepts, around.on_change
-        ports = Ports(self.ledger, around.answered, lambda _admission: self.changed.set(), *told)
+        ports = Ports(self.ledger, around.shows, lambda _admission: self.changed.set(), *told)
         self.watcher = Watcher(self.root, WatchConfig(), ports)
         await self.watcher.first_scan()
         self._running = asyncio.create_task(self.watcher.run(asyncio.Event()))
@@ -56,6 +62,7 @@ class Daemon:
         """End the watcher wherever it is. The ledger is not closed: what it had committed is there, and no more."""
         self._running.cancel()
         await asyncio.wait([self._running])
+        self.lock.release()  # as the kernel does for a process that ends
 
     async def admitted(self, path: str) -> None:
         """Wait until *path* has a run."""
@@ -75,7 +82,8 @@ class WatchForReal(RuleBasedStateMachine):
 
     1. Only such contents ran, in that order, and none twice in a row.
     2. At rest the content that is in a file is the one that ran last.
-    3. Of a path that came to rest after every change, each content ran.
+    3. A second daemon begins nothing, whatever its ledger and its path to the folder.
+    4. Of a path that came to rest after every change, each content ran.
     """
 
     @initialize()
@@ -83,6 +91,7 @@ class WatchForReal(RuleBasedStateMachine):
         self.place = Path(tempfile.mkdtemp(prefix="rlmwatch-machine-"))
         self.root = self.place / "workspace"
         (self.root / "deep").mkdir(parents=True)
+        (self.place / "link").symlink_to(self.root)
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
@@ -211,6 +220,15 @@ class WatchForReal(RuleBasedStateMachine):
         self._do(self.daemon.kill())
         self.save("b_input.txt", "in place")
         self._start()
+
+    @rule(by_a_link=st.booleans())
+    def a_second_daemon_is_turned_away(self, by_a_link: bool) -> None:
+        """One with a ledger of its own, of another user or environment: it begins nothing."""
+        root = self.place / "link" if by_a_link else self.root
+        second = Daemon(root, self.place / "second" / "ledger.sqlite3")
+        with pytest.raises(WorkspaceBusy):
+            self._do(second.start())
+        assert not second.file.parent.exists()
 
     @rule()
     def time_passes(self) -> None:

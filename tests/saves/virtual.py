@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from saves.replay import Event, File, Trace, play
+from saves.replay import Event, File, Trace, body, play
 from watchdog import events as watchdog_events
 
 from rlmwatch.contract.names import input_name
 from rlmwatch.watch.observer import PathEvent, translate
-from rlmwatch.watch.settle import Settling
+from rlmwatch.watch.settle import Due, Settling, WhereOpen, keeps_still
 
 _DIRECTORY = {
     "created": watchdog_events.DirCreatedEvent,
@@ -63,6 +63,7 @@ class Virtual:
         self._files: dict[str, File] = {}
         self._digests = {path: was.get("content", "") for path, was in self.trace["before"].items()}
         self._read: dict[str, tuple[str, int]] = {}
+        self._held: dict[str, tuple[float, bytes]] = {}
         self._now = 0.0
         self._rescans = 0
 
@@ -128,10 +129,23 @@ class Virtual:
             if due.probe and file is not None and not self.leases:
                 self._settling.unknown(due.path)
             elif (due.probe or due.recheck) and self.leases and file is not None and file.writers:
-                self._settling.busy(due.path, now=self._now)
+                if not self._keeps_still(due, file):
+                    self._settling.busy(due.path, now=self._now)
+                    continue
+                self._settling.read(due.path)
+                self._take(due.path, file)
             else:
                 self._settling.read(due.path)
                 self._take(due.path, file)
+
+    def _keeps_still(self, due: Due, file: File) -> bool:
+        """Whether an open file is a save; the recordings open every file to read, too."""
+        text = body(file.content, file.full)[: file.upto]
+        since, held = self._held.get(due.path, (self._now, text))
+        self._held[due.path] = since, held = (since, held) if held == text else (self._now, text)
+        return due.where_open is WhereOpen.JUDGE and keeps_still(
+            text, unchanged_s=self._now - since, write_only=False, closed=due.closed
+        )
 
     def _take(self, path: str, file: File | None) -> None:
         if file is None:

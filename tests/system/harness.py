@@ -113,6 +113,11 @@ class Home:
         (found,) = self.states.glob("rlmwatch/*/ledger.sqlite3")
         return found
 
+    @property
+    def host_id(self) -> str:
+        """By which this person's machine is told apart."""
+        return (self.states / "rlmwatch" / "host_id").read_text().strip()
+
     def environ(self) -> dict[str, str]:
         """Return the whole environment of this person's programs."""
         env = {

@@ -26,7 +26,7 @@ DEADLINE_S = 30.0
 ESC, CTRL_O, CTRL_X = "\x1b", "\x0f", "\x18"
 
 _CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9]|.)|[\x00-\x09\x0b-\x1f]")
-"""What moves the cursor or sets a colour, and is no text."""
+"""What moves the cursor or sets a colour, and is not text."""
 
 
 @dataclass

@@ -24,7 +24,7 @@ BAD_INPUTS = {
 
 @pytest.mark.parametrize("name", BAD_INPUTS)
 def test_an_unreadable_input_is_explained_and_asks_nothing(shared: Shared, name: str):
-    """The error file says what is wrong with an input, and where; no call is made; a mended save is asked."""
+    """The error file says what is wrong with an input, and where; no call is made; a fixed save is asked."""
     raw, words = BAD_INPUTS[name]
     before = shared.provider.count
     shared.home.save(f"bad/{name}_input.txt", raw)
@@ -35,7 +35,7 @@ def test_an_unreadable_input_is_explained_and_asks_nothing(shared: Shared, name:
     status = shared.home.status_of(f"bad/{name}_input.txt")
     assert (status["status"], status["outcome"]) == ("failed", "bad_input")
     assert status["error"] in said
-    shared.home.save(f"bad/{name}_input.txt", f"mended {name}")
+    shared.home.save(f"bad/{name}_input.txt", f"fixed {name}")
     shared.daemon.answered(f"bad/{name}_output.txt")
     assert not shared.home.exists(f"bad/{name}_error.txt")
 
@@ -84,7 +84,7 @@ def test_folders_links_and_pipes_with_an_inputs_name_are_refused(shared: Shared)
 
 
 def test_a_folder_that_cannot_take_the_answer_costs_nothing_and_waits(home: Home, provider: OpenAIServer):
-    """With the output's name taken by a folder, or a read-only folder, no call is made; it goes on when mended."""
+    """With the output's name taken by a folder, or a read-only folder, no call is made; it goes on when fixed."""
     closed = home.workspace / "closed"
     home.save("closed/a_input.txt", "from a read-only folder")
     closed.chmod(0o555)
@@ -133,4 +133,4 @@ def test_a_workspace_that_is_missing_at_the_start_is_a_clear_error(home: Home):
     file.write_text("")
     done = home.cli("run", str(file))
     assert done.returncode == 2
-    assert "is no folder" in done.stderr
+    assert "is not a folder" in done.stderr

@@ -43,7 +43,7 @@ def test_init_makes_a_workspace_that_answers(home: Home, provider: OpenAIServer)
     done = home.cli("init", str(folder))
     assert done.returncode == 0
     assert f"rlmwatch run {folder}" in done.stderr
-    assert f'host = "{socket.gethostname()}"' in (folder / "rlmwatch.toml").read_text()
+    assert f'host = "{socket.gethostname()}#{home.host_id}"' in (folder / "rlmwatch.toml").read_text()
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert home.cli("init", str(folder)).returncode == 0
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

@@ -108,7 +108,8 @@ def test_take_over_moves_the_folder_to_this_machine(home: Home):
     with home.daemon("--take-over") as daemon:
         assert daemon.wait("host.taken_over")["before"] == "laptop"
         daemon.answered("a_output.txt")
-    assert home.read("rlmwatch.toml") == f'# mine\nhost = "{socket.gethostname()}"\n\n[chat]\ntokens = 9 # few\n'
+    changed = f'# mine\nhost = "{socket.gethostname()}#{home.host_id}"\n\n[chat]\ntokens = 9 # few\n'
+    assert home.read("rlmwatch.toml") == changed
 
 
 def test_old_status_files_and_what_a_killed_writer_left_are_removed(home: Home):
@@ -177,7 +178,7 @@ def test_what_a_first_start_leaves(home: Home):
     home.save("a_input.txt", "hello")
     with home.daemon() as daemon:
         daemon.answered("a_output.txt")
-        assert f'host = "{socket.gethostname()}"' in home.read("rlmwatch.toml")
+        assert f'host = "{socket.gethostname()}#{home.host_id}"' in home.read("rlmwatch.toml")
         assert home.ledger.parent.stat().st_mode & 0o077 == 0
     assert [file for file in home.workspace.rglob("*") if "sqlite" in file.name or file.name == "lock"] == []
 

@@ -224,3 +224,59 @@ def test_a_run_that_is_under_way_at_the_stop_goes_on_at_the_next_start(
     assert (after["job_id"], after["status"], after["attempt"]) == (before["job_id"], "complete", 2)
     assert len(home.statuses()) == 1
     assert home.turns("a_state.json") == ["a long one"]
+
+
+def test_a_writer_that_pauses_with_its_file_open_is_waited_for(shared: Shared):
+    """Half of a text, with a whole line at its end too, is not asked while its writer is known to have it open."""
+    shared.home.save("after_input.txt", "paused: before")
+    shared.daemon.answered("after_output.txt")
+    file = shared.home.workspace / "paused_input.txt"
+    with file.open("w") as writing:
+        writing.write("paused: half of it\n")
+        writing.flush()
+        line = shared.daemon.wait("save.waiting_for_writer", path="paused_input.txt")
+        assert str(os.getpid()) in line["writer"]
+        writing.write("and the rest")
+    shared.daemon.answered("paused_output.txt")
+    shared.home.save("after_input.txt", "paused: after")
+    shared.daemon.answered("after_output.txt", 2)
+    assert [call.body["messages"][-1]["content"] for call in shared.asked("paused: half")] == [
+        "paused: half of it\nand the rest"
+    ]
+
+
+def test_a_name_that_is_written_otherwise_is_the_same_name(shared: Shared):
+    """Letter case and normal form of a name start nothing anew; of two files that differ only so, the newer is told."""
+    home, daemon = shared.home, shared.daemon
+    for before, output, after in (
+        ("Spelled_Input.TXT", "Spelled_output.TXT", "spelled_input.txt"),
+        ("spelle\u0301_input.txt", "spelle\u0301_output.txt", "spell\u00e9_input.txt"),
+    ):
+        home.save(before, f"spelled: {before}")
+        daemon.answered(output)
+        (home.workspace / before).rename(home.workspace / after)
+        daemon.wait("save.renamed", path=after, before=before)
+    home.save("twin_input.txt", "spelled: the older twin")
+    daemon.answered("twin_output.txt")
+    home.save("Twin_input.txt", "spelled: the newer twin")
+    daemon.wait("run.failed", path="Twin_input.txt")
+    assert "twin_input.txt" in home.read("Twin_error.txt")
+    home.save("twin_input.txt", "spelled: the older twin, again")
+    daemon.answered("twin_output.txt", 2)
+    assert len(shared.asked("spelled: ")) == 4
+    assert not shared.asked("spelled: the newer twin")
+
+
+def test_a_rename_in_letter_case_does_not_cancel_the_run(shared: Shared):
+    """A name that is written otherwise while its run goes on is no deleted question."""
+    go_on = threading.Event()
+    shared.brain.on("renamed: while it runs", Reply("ok", until=go_on))
+    shared.home.save("Moving_input.txt", "renamed: while it runs")
+    shared.daemon.wait("run.started", path="Moving_input.txt")
+    (shared.home.workspace / "Moving_input.txt").rename(shared.home.workspace / "moving_input.txt")
+    shared.daemon.wait("save.renamed", path="moving_input.txt")
+    shared.home.save("meanwhile_input.txt", "renamed: meanwhile")
+    shared.daemon.answered("meanwhile_output.txt")
+    go_on.set()
+    shared.daemon.answered("Moving_output.txt")
+    assert len(shared.asked("renamed: while it runs")) == 1

@@ -189,6 +189,25 @@ def a_workspace_that_is_unmounted(home: Home, provider: OpenAIServer, _brain: Br
     assert questions(provider) == once("on the disk", "in the shell", "saved on the disk meanwhile")
 
 
+def a_disk_that_is_mounted_below_later(home: Home, provider: OpenAIServer, _brain: Brain) -> None:
+    """What is saved on a disk that was mounted in the watched folder is answered at once, there and after it went."""
+    folder = home.workspace / "disk"
+    folder.mkdir()
+    with home.daemon(before=in_a_mount_namespace()) as daemon:
+        inside(daemon, f"mount -t tmpfs none {folder}")
+        daemon.wait("watch.mounts_changed")
+        daemon.wait("watch.walked", reason="restart")
+        inside(daemon, f"mkdir {folder}/sub && printf 'saved on the disk' > {folder}/sub/disk_input.txt")
+        daemon.answered("disk/sub/disk_output.txt")
+        inside(daemon, f"umount {folder}")
+        daemon.wait("watch.mounts_changed", 2)
+        daemon.wait("watch.walked", 2, reason="restart")
+        home.save("disk/shell_input.txt", "saved where it was")
+        daemon.answered("disk/shell_output.txt")
+        texts = still_answers(home, daemon, "last")
+    assert questions(provider) == once("saved on the disk", "saved where it was", *texts)
+
+
 def a_folder_that_may_not_be_read(home: Home, provider: OpenAIServer, _brain: Brain) -> None:
     """A sub-folder that the daemon may not read is named in the log; the others are answered, and it once it may."""
     home.save("open/note_input.txt", "open")
@@ -286,6 +305,7 @@ FAULTS = (
     folders_that_come_at_once,
     a_workspace_that_is_mounted_over,
     a_workspace_that_is_unmounted,
+    a_disk_that_is_mounted_below_later,
     a_folder_that_may_not_be_read,
     a_mount_that_makes_no_events,
     a_wall_clock_that_jumps,

@@ -293,7 +293,7 @@ def test_where_there_is_no_sandbox_the_job_is_held_and_says_why(home: Home, code
     assert "held" in told or "kept" in told
     assert home.status_of("held_job_input.txt")["completed_at"] is None
     assert roots(provider) == []
-    with home.daemon() as daemon:  # the cause is mended: the same save runs
+    with home.daemon() as daemon:  # the cause is fixed: the same save runs
         daemon.answered("held_job_output.txt")
     assert home.read("held_job_output.txt") == "8\n"
     assert not home.exists("held_job_error.txt")

@@ -118,7 +118,7 @@ def test_a_wrong_key_or_model_holds_the_save_until_the_restart(home: Home, provi
 
 
 def test_a_key_that_is_mended_takes_effect_with_a_reload(home: Home, provider: OpenAIServer, brain: Brain):
-    """A key in the user's own `.env` is mended there; SIGHUP reads it, and the held saves run."""
+    """A key in the user's own `.env` is fixed there; SIGHUP reads it, and the held saves run."""
     home.key = None
     dotenv = home.config / ".env"
     dotenv.write_text("OPENAI_API_KEY=wrong-key-1234\n")

@@ -94,7 +94,7 @@ def test_a_key_that_cannot_be_sent_holds_the_save_and_says_which(home: Home, pro
 
 
 def test_keys_in_a_utf_16_env_file_are_found(home: Home, provider: OpenAIServer):
-    """`.env` as PowerShell writes it works; one that is no text holds the save with a line that names it."""
+    """`.env` as PowerShell writes it works; one that is not text holds the save with a line that names it."""
     home.key = None
     (home.config / ".env").write_bytes(f"OPENAI_API_KEY={KEY}\r\n".encode("utf-16"))
     home.save("a_input.txt", "hello")

@@ -97,7 +97,7 @@ def test_the_daily_ceiling_refuses_a_call_before_it_is_made(home: Home, provider
 
 
 def test_what_was_spent_counts_until_midnight_also_after_a_restart(home: Home, provider: OpenAIServer, brain: Brain):
-    """The ceiling is over all runs of a day and survives a restart: what was spent before leaves less for the next."""
+    """The ceiling is across all runs of a day and survives a restart: what was spent leaves less for the next."""
     home.set(DEAR + "[ceilings]\nmax_cost_usd_per_day = 4\n")
     brain.on("spend much", "word " * 100)  # 125 tokens: 1.25 US dollars
     home.save("a_input.txt", "spend much")

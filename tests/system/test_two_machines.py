@@ -29,7 +29,7 @@ def as_host(home: Home, host: str, *flags: str) -> list[str]:
 
 def move(home: Home, host: str) -> None:
     """Name *host* in the workspace's settings, as a person does."""
-    home.save("rlmwatch.toml", re.sub(r'host = "\w+"', f'host = "{host}"', home.read("rlmwatch.toml")))
+    home.save("rlmwatch.toml", re.sub(r'host = "[^"]+"', f'host = "{host}"', home.read("rlmwatch.toml")))
 
 
 def hosts(home: Home) -> dict[str, str]:

@@ -16,8 +16,8 @@ OVERLOADED = Fault.status(503, {"error": {"message": "the kitchen is full"}})
 
 def test_while_a_call_is_tried_again_the_status_says_what_for(home: Home, provider: OpenAIServer, brain: Brain):
     """While a provider is asked again, `error` and the progress note say its words; then the answer comes, without."""
-    mended = threading.Event()
-    brain.on("please", OVERLOADED, OVERLOADED, Reply("served", until=mended))
+    fixed = threading.Event()
+    brain.on("please", OVERLOADED, OVERLOADED, Reply("served", until=fixed))
     home.save("a_input.txt", "please")
     with home.daemon() as daemon:
         event = daemon.wait("call.retry_scheduled")
@@ -31,7 +31,7 @@ def test_while_a_call_is_tried_again_the_status_says_what_for(home: Home, provid
         assert found["status"] == "running"
         assert "the kitchen is full" in found["error"]
         assert "the kitchen is full" in found["progress"]["note"]
-        mended.set()
+        fixed.set()
         daemon.answered("a_output.txt")
     found = home.status_of("a_input.txt")
     assert (found["status"], found["error"], found["partial"]) == ("complete", None, False)

@@ -115,7 +115,7 @@ async def watching(
     watcher = Watcher(
         root,
         config or WatchConfig(check_s=0.1),
-        Ports(ports.queue, ports.answered, told, ports.accepts, ports.on_change),
+        Ports(ports.queue, ports.shows, told, ports.accepts, ports.on_change),
     )
     waiting = await watcher.first_scan()
     stop = asyncio.Event()

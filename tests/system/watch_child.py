@@ -28,7 +28,7 @@ async def main(root: str, rescan_s: float) -> None:
     ports = around.ports()
     told = Ports(
         ports.queue,
-        ports.answered,
+        ports.shows,
         lambda admission: say(path=admission.run.path, prompt=admission.run.prompt),
         ports.accepts,
         ports.on_change,

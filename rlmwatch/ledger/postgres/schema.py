@@ -181,6 +181,14 @@ MIGRATIONS: Final = (
             """,
         ),
     ),
+    Migration(
+        2,
+        (
+            "ALTER TABLE runs ADD COLUMN number BIGINT NOT NULL DEFAULT 0",
+            "ALTER TABLE runs ADD COLUMN number_before BIGINT NOT NULL DEFAULT 0",
+            "CREATE INDEX runs_by_content ON runs (workspace, digest)",
+        ),
+    ),
 )
 
 NEWEST: Final = MIGRATIONS[-1].number

@@ -170,6 +170,16 @@ MIGRATIONS = (
             """,
         ),
     ),
+    Migration(
+        2,
+        (
+            # Of the save in its conversation, and the highest one that the folder showed before: the order across
+            # machines. That of one ledger is `seq`.
+            "ALTER TABLE runs ADD COLUMN number INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE runs ADD COLUMN number_before INTEGER NOT NULL DEFAULT 0",
+            "CREATE INDEX runs_by_content ON runs (digest)",
+        ),
+    ),
 )
 
 NEWEST = MIGRATIONS[-1].number

@@ -305,7 +305,7 @@ class _BareClient(openai.AsyncOpenAI):
 
 
 class _Refused(Exception):
-    """An answer that is no success, on its way past the client, which would read it however long it is."""
+    """An answer that is not a success, on its way past the client, which would read it however long it is."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status)

@@ -123,7 +123,7 @@ def _group_limit(mount: Path, path: str, name: str) -> int:
     limits = [_NO_LIMIT]
     for group in (inner, *inner.parents):
         if group.is_relative_to(mount):
-            with suppress(OSError, ValueError):  # "max" is no number, and no limit
+            with suppress(OSError, ValueError):  # "max" is not a number, and no limit
                 limits.append(int((group / name).read_text("utf-8")))
     return min(limits)
 

@@ -138,7 +138,7 @@ class ProcessSession:
 
     async def _set(self, name: str, value: JsonValue) -> None:
         if not name.isidentifier():
-            raise ValueError(f"{name!r} is no name for a variable")
+            raise ValueError(f"{name!r} is not a name for a variable")
         plain = isinstance(value, str)
         text = value if plain else json.dumps(value, allow_nan=False)
         request = {"op": "set", "name": name, "plain": plain}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlmwatch.contract.documents import JobStatus, StatusFile, dump, read_status, read_submission, second, well_formed
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.memory import ChatState, Turn, last_digest, read_edited
+from rlmwatch.contract.memory import ChatState, Remark, Turn, last_asked, read_edited, remarks
 from rlmwatch.errors import InputError, WorkspaceError
 
 FIELDS_OF_THE_CONTRACT = [
@@ -23,6 +23,7 @@ FIELDS_OF_THE_CONTRACT = [
     "input",
     "output",
     "input_digest",
+    "save_number",
     "created_at",
     "started_at",
     "completed_at",
@@ -177,8 +178,8 @@ def test_turn_of_a_run_is_added_once_and_an_edit_of_it_stands():
 def test_late_turn_goes_to_its_place():
     """The turn of an earlier save that is published late stands before the later one."""
     state = ChatState(turns=(Turn(run_id="b", at="2026-01-02T00:00:00Z", input="q", answer="a"),))
-    state = state.with_turn(Turn(run_id="a", at="2026-01-01T00:00:00Z", input="q", answer="a"))
-    state = state.with_turn(Turn(run_id="c", at="2026-01-03T00:00:00Z", input="q", answer="a"))
+    state = state.with_turn(Turn(run_id="a", at="2026-01-03T00:00:00Z", input="q", answer="a"), later={"b", "c"})
+    state = state.with_turn(Turn(run_id="c", at="2026-01-01T00:00:00Z", input="q", answer="a"))
     assert [turn.run_id for turn in state.turns] == ["a", "b", "c"]
 
 
@@ -195,25 +196,26 @@ def test_halves_of_a_character_are_joined_and_lone_ones_marked():
     assert well_formed("\ud83d\ude00 \ud800") == "😀 �"
 
 
-def test_last_digest_is_the_latest_turn_of_that_file():
-    """Of two inputs that share a state file, each has its own last answer; turns by hand count for none."""
+def test_last_asked_is_the_last_turn_of_that_file():
+    """Of two inputs with one state file each has its own last answer, whatever times say; turns by hand are none."""
     turns = [
-        {"file": "a_input.txt", "at": "2026-01-02", "input_digest": "sha256:2"},
-        {"file": "a_input.txt", "at": "2026-01-01", "input_digest": "sha256:1"},
-        {"file": "a_input.md", "at": "2026-01-03", "input_digest": "sha256:3"},
+        {"file": "a_input.txt", "at": "2099-01-01", "input_digest": "sha256:1", "save_number": 7},
+        {"file": "a_input.txt", "at": "1970-01-01", "input_digest": "sha256:2", "answer": "x", "run_id": "r"},
+        {"file": "a_input.md", "at": "2026-01-03", "input_digest": "sha256:3", "save_number": "8"},
         {"input": "by hand"},
         "no turn",
     ]
     raw = json.dumps({"turns": turns}).encode()
-    assert last_digest(raw, file="a_input.txt") == ("sha256:2", "2026-01-02")
-    assert last_digest(raw, file="a_input.md") == ("sha256:3", "2026-01-03")
-    assert last_digest(raw, file="b_input.md") is None
+    assert last_asked(remarks(raw, file="a_input.txt")) == Remark("r", 0, "sha256:2", "x")
+    assert last_asked(remarks(raw, file="a_input.md")) == Remark(None, 0, "sha256:3", "")
+    assert last_asked(remarks(raw, file="b_input.md")) is None
+    assert [turn.number for turn in remarks(raw, file="a_input.txt")] == [7, 0, 0]
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"{}", b'{"turns": 3}', b'{"turns": [{"input_digest": null}]}'])
-def test_last_digest_forgives_damage(raw):
+def test_damage_says_nothing_of_what_was_asked(raw):
     """A damaged state file answers nothing; it is reported where it is loaded."""
-    assert last_digest(raw, file="a_input.txt") is None
+    assert last_asked(remarks(raw, file="a_input.txt")) is None
 
 
 def test_second_is_how_run_ids_begin():

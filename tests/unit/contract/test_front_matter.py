@@ -145,7 +145,7 @@ def test_a_bad_head_is_an_error_with_line_column_and_cure(head, line, column, wo
 
 
 def test_of_several_bad_values_the_first_in_the_file_is_named():
-    """A person mends a head from the top."""
+    """A person fixes a head from the top."""
     assert refused("tokens: many\nmodel: x\nmax_steps: few\n").line == 2
     assert refused("max_steps: few\nmodel: x\ntokens: many\n").line == 2
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlmwatch.contract import ignored as table
-from rlmwatch.contract.ignored import RULES, Where, ignored, ignored_folder
+from rlmwatch.contract.ignored import MAX_FOLDERS, RULES, Where, ignored, ignored_folder, too_deep
+from rlmwatch.contract.names import input_name
 
 TRACES = Path(__file__).parents[2] / "saves" / "traces"
 
@@ -185,7 +186,19 @@ def test_a_plainly_named_input_is_passed_over_only_as_a_conflict_copy(path):
     assert reason is None or "conflict" in path.casefold()
 
 
-def test_a_path_deeper_than_the_interpreter_recurses_is_judged():
-    """A folder nested two thousand deep is judged like any other."""
-    assert ignored("a/" * 5000 + "chat_input.txt") is None
-    assert ignored("a/" * 5000 + ".git/chat_input.txt") is not None
+@pytest.mark.parametrize(
+    ("folder", "deep"),
+    [
+        ("/".join(["a"] * MAX_FOLDERS), False),
+        ("/".join(["a"] * (MAX_FOLDERS + 1)), True),
+        ("/".join(["a"] * 5000), True),
+        ("/".join(["ä" * 125] * 11), False),
+        ("/".join(["ä" * 125] * 12), True),
+        ("\udcff" * 3000, False),
+    ],
+)
+def test_what_is_too_deep_is_never_an_input(folder: str, deep: bool):
+    """Neither in too many folders, nor where the path would be longer than the system takes."""
+    assert too_deep(folder) is deep
+    assert (ignored(f"{folder}/chat_input.txt") is not None) is deep
+    assert (input_name(f"{folder}/x_input.txt") is None) is deep

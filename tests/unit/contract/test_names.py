@@ -17,6 +17,7 @@ from rlmwatch.contract.names import (
     Submission,
     classify,
     input_name,
+    key,
 )
 
 
@@ -40,6 +41,12 @@ from rlmwatch.contract.names import (
         ("notes/jobs/x_input.txt", Kind.CHAT, "notes/jobs/x", "notes/jobs/x_output.txt", "notes/jobs/x_state.json"),
         ("a b (1)_input.txt", Kind.CHAT, "a b (1)", "a b (1)_output.txt", "a b (1)_state.json"),
         ("two\nlines_input.txt", Kind.CHAT, "two\nlines", "two\nlines_output.txt", "two\nlines_state.json"),
+        ("Exa_input.txt", Kind.EXA, "Exa", "Exa_output.txt", "Exa_state.json"),
+        ("plan_Job_input.txt", Kind.JOB, "plan_Job", "plan_Job_output.txt", "plan_Job_state.json"),
+        ("chat_Input.TXT", Kind.CHAT, "chat", "chat_output.TXT", "chat_state.json"),
+        ("Research_Prompt.txt", Kind.RESEARCH, "Research", "Research_output.txt", "Research_session.json"),
+        ("X_RESEARCH_PROMPT.MD", Kind.RESEARCH, "X_RESEARCH", "X_RESEARCH_output.MD", "X_RESEARCH_session.json"),
+        ("x_Research_input.txt", Kind.RESEARCH, "x_Research", "x_Research_output.txt", "x_Research_session.json"),
         ("cafe\u0301_input.txt", Kind.CHAT, "cafe\u0301", "cafe\u0301_output.txt", "cafe\u0301_state.json"),
     ],
 )  # fmt: skip
@@ -72,11 +79,10 @@ def test_an_input_knows_all_its_neighbours():
         "notes/_input.md",
         "input.txt",
         "foo_prompt.txt",
+        "foo_Prompt.TXT",
+        "Input.txt",
         "prompt.txt",
         "xresearch_prompt.txt",
-        "Chat_Input.txt",
-        "chat_INPUT.txt",
-        "chat_input.TXT",
         "chat_input.text",
         "chat_input.txt\n",
         "chat_input.txt ",
@@ -104,6 +110,24 @@ def test_any_other_name_starts_nothing(path):
     assert input_name(path) is None
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Exa_input.txt", "exa_INPUT.TXT", True),
+        ("Notes/chat_input.txt", "notes/chat_input.txt", True),
+        ("cafe\u0301_input.txt", "caf\u00e9_input.txt", True),
+        ("CAFE\u0301_input.txt", "caf\u00e9_input.txt", True),
+        ("stra\u00dfe_input.txt", "STRASSE_input.txt", True),
+        ("chat_input.txt", "chat_input.md", False),
+        ("cafe_input.txt", "caf\u00e9_input.txt", False),
+        ("a/chat_input.txt", "chat_input.txt", False),
+    ],
+)
+def test_names_that_differ_only_in_case_or_normal_form_have_one_key(one, other, same):
+    """What a phone's keyboard, a Mac or a sync tool makes of a name is the same name."""
+    assert (key(one) == key(other)) is same
+
+
 @pytest.mark.parametrize("path", ["x_input (1).txt", ".chat_input.txt", "x (Anna's conflicted copy)_input.txt"])
 def test_a_conflict_copy_is_no_input(path):
     """What a sync tool or an editor made of an input is passed over, with the reason."""
@@ -121,6 +145,8 @@ def test_a_conflict_copy_is_no_input(path):
         "chat_state.json",
         "research_session.json",
         "exa_sources.json",
+        "chat_output.TXT",
+        "CHAT_Output.Partial.md",
         "chat_state.json.corrupt-20261123T091502Z",
     ],
 )

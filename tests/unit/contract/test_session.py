@@ -1,11 +1,13 @@
 """contract/session.py: spending is booked once per run, and exchanges are told in short."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlmwatch.contract.documents import dump
 from rlmwatch.contract.memory import Turn, read_edited
 from rlmwatch.contract.session import KNOWN_RUNS, SHORT_ANSWER_CHARS, SessionState, Used
+from rlmwatch.errors import InputError
 
 
 def used(tokens, usd=0.0):
@@ -71,3 +73,11 @@ def test_what_a_person_adds_survives():
     again = read_edited(dump(session, nulls=False), SessionState)
     assert again.model_extra == {"note": "keep"}
     assert again.turns[0].model_extra == {"mine": 1}
+
+
+@pytest.mark.parametrize("spent", ['{"output_tokens": N}', '{"cost_usd": N}', '{"cost_usd": 1e308}'])
+def test_numbers_that_no_run_can_have_used_are_damage(spent):
+    """A file with a number of 400 digits is set aside as damaged: it could neither be added to nor compared."""
+    assert read_edited(b'{"spent": {"output_tokens": 7, "cost_usd": 0.5}}', SessionState).spent == used(7, 0.5)
+    with pytest.raises(InputError):
+        read_edited(f'{{"spent": {spent.replace("N", "9" * 400)}}}'.encode(), SessionState)

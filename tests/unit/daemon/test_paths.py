@@ -31,7 +31,7 @@ def test_missing_and_wrong_folders_are_named(tmp_path):
     with pytest.raises(UsageError, match="no such folder"):
         locate(tmp_path / "none", {})
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         locate(tmp_path / "file", {})
 
 

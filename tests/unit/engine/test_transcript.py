@@ -66,7 +66,7 @@ def test_1_a_mapping_is_shown_by_its_files():
 
 
 def test_1_other_values_are_shown_as_json():
-    """A value that is no text is shown as JSON, with its type and how many items it has."""
+    """A value that is not text is shown as JSON, with its type and how many items it has."""
     assert describe("context", [1, "é"], PHRASES) == 'context: list, 2 items\n[1, "é"]'
     assert describe("context", 7, PHRASES) == "context: int\n7"
 

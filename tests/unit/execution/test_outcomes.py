@@ -36,7 +36,7 @@ def context(text="", trouble=None):
     ],
 )
 def test_what_a_person_can_mend_holds_the_run(error):
-    """The save is kept, and the person reads what to mend and that it will run then."""
+    """The save is kept, and the person reads what to fix and that it will run then."""
     end = ended_by(error, context())
     assert isinstance(end, Hold)
     assert end == Hold(f"{error}\n{AFTERWARDS}")

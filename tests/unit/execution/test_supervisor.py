@@ -15,6 +15,7 @@ from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import LedgerError, WrongKey
 from rlmwatch.execution.attempt import AttemptDeps
 from rlmwatch.execution.executor import LocalExecutor
+from rlmwatch.execution.folder_history import FolderHistory
 from rlmwatch.execution.run_context import RunContextFactory
 from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
@@ -64,6 +65,7 @@ class Program:
         self.supervisor = Supervisor(
             ledger=ledger,
             workspace=gateway,
+            history=FolderHistory(root, ledger),
             executor=LocalExecutor(ledger=ledger, workspace=gateway, attempts=attempts, utc=clock.utc),
             kinds={Kind.CHAT},
             workers=4,
@@ -188,6 +190,24 @@ def test_4_a_held_run_goes_on_when_its_cause_is_mended(tmp_path):
             await here.supervisor.until_idle()
             assert here.output("a") == "now it works\n"
             assert not (here.root / "a_error.txt").exists()
+
+    asyncio.run(scenario())
+
+
+def test_of_one_conversation_alone_what_an_earlier_process_left_goes_on(tmp_path):
+    """Who answers one file takes over its conversation, in the order of its saves, and nothing of any other."""
+
+    async def scenario():
+        async with program(tmp_path, ["first", "second"]) as here:
+            await here.save("a", "one")
+            await here.save("b", "another's")
+            await here.save("a", "two")
+            here.supervisor._waiting.clear()  # admitted by a process that is gone
+            here.supervisor.only = "a"
+            await here.supervisor.recover()
+            await here.supervisor.until_idle()
+            assert [request.messages[-1].content for request in here.model.requests] == ["one", "two"]
+            assert [run.conversation for run in await here.ledger.pending()] == ["b"]
 
     asyncio.run(scenario())
 

@@ -12,6 +12,7 @@ from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus
 from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.publish import Later
 from rlmwatch.workspace.status import DaemonProcess, Live, StatusBoard
 
 
@@ -51,7 +52,7 @@ def test_a_status_that_is_deleted_as_its_run_ends_does_not_come_back(tmp_path: P
     asyncio.run(gateway.report(running))
     asyncio.run(gateway.report(running, Live(Progress(step=1))))
     assert gateway.board.waits
-    gateway.publish(a_run(RunStatus.COMPLETE, Result(RunStatus.COMPLETE, Outcome.SUCCESS, "hello")))
+    gateway.publish(a_run(RunStatus.COMPLETE, Result(RunStatus.COMPLETE, Outcome.SUCCESS, "hello")), Later())
     (status,) = (tmp_path / "jobs").iterdir()
     status.unlink()
     assert gateway.board.flush(now=now) == 0

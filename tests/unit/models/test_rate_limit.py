@@ -143,7 +143,7 @@ def test_models_do_not_wait_for_each_other():
 
 
 def test_headers_are_understood():
-    """OpenAI's six headers and OpenRouter's three are read; what is no number tells nothing."""
+    """OpenAI's six headers and OpenRouter's three are read; what is not a number tells nothing."""
     openai = {
         "x-ratelimit-limit-requests": "500",
         "x-ratelimit-remaining-requests": "499",

@@ -28,7 +28,7 @@ def test_a_query_that_cannot_be_meant_is_refused(values):
 
 
 def test_what_is_not_seen_is_taken_out():
-    """Control characters, halves of characters, changes of direction and hidden letters are no text."""
+    """Control characters, halves of characters, changes of direction and hidden letters are not text."""
     hidden = "a\x00b\x1b[0m\x07c\u202ed\u200be\ufefff\U000e0041g\ud800h\x85i\u2028j\r\nk\tl"
     (page,) = tidy([Page("t", "https://a.example", text=hidden)], QUERY)
     assert page.text == "ab[0mcdefgh\ni\nj\nk\tl"

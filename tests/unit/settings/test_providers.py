@@ -84,8 +84,8 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(read, header,
 @pytest.mark.parametrize(
     ("mine", "words"),
     [
-        ('provider = "grok"', r"provider: \"grok\" is no provider: did you mean groq\?"),
-        ('[job]\nprovider = "nobody"', 'job.provider: "nobody" is no provider: there are openrouter'),
+        ('provider = "grok"', r"provider: \"grok\" is not a provider: did you mean groq\?"),
+        ('[job]\nprovider = "nobody"', 'job.provider: "nobody" is not a provider: there are openrouter'),
         ("[providers.mine]\nmodel = 'm'", "providers.mine: write its `base_url`"),
         ("[providers.local]\nmodel = 'm'", "providers.local: only `workspaces` can be said of it"),
         ("[providers.x]\nbase_url = 'https://x/v1'\nkee = 'K'", "providers.x.kee"),

@@ -7,9 +7,11 @@ The supervisor's part only notes its calls; times are shortened where a rule wai
 import asyncio
 import json
 import os
+from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 
 from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
@@ -91,6 +93,18 @@ class Workspace:
     @property
     def admitted(self):
         return sorted(run.path for run in self.control.admissions)
+
+
+class Counting:
+    """A ledger that counts how often each of its verbs is asked."""
+
+    def __init__(self, ledger):
+        self._ledger = ledger
+        self.asked = Counter()
+
+    def __getattr__(self, verb):
+        self.asked[verb] += 1
+        return getattr(self._ledger, verb)
 
 
 async def until(condition):
@@ -453,5 +467,37 @@ def test_a_ledger_that_fails_loses_no_submission(tmp_path, monkeypatch):
         stop.set()
         await working
         assert len(failures) == 3
+
+    scene(tmp_path, story)
+
+
+def test_thousands_of_requests_cost_a_few_questions_and_lines(tmp_path):
+    """Requests for nobody wait or go, those for open runs end them, in one pass: however many files are put there."""
+
+    async def story(here):
+        run = None
+        for job in ("open", "ended"):
+            here.put(job, TASK)
+        await here.run_until_at_rest()
+        run = next(run for run in here.control.admissions if run.path == "jobs/ended.json")
+        await here.ledger.cancel(run.run_id, "before", now=clock.utc())
+        counting = here.inbox.cancellations.queue = Counting(here.ledger)
+        for n in range(2_000):
+            here.cancel(f"young-{n}")
+            here.cancel(f"old-{n}")
+            os.utime(here.jobs / f"old-{n}.cancel", (0, 0))
+        for job in ("open", "ended"):
+            here.cancel(job)
+        here.inbox._last_changes_ns = (-1, -2)
+        here.inbox.changed("", PathEvent.RESCAN)
+        with structlog.testing.capture_logs() as lines:
+            await here.run_until_at_rest()
+        left = {file.name for file in here.jobs.iterdir() if file.suffix == ".cancel"}
+        assert left == {f"young-{n}.cancel" for n in range(2_000)} | {"open.cancel"}  # until its status says so
+        assert [why for _, why in here.control.ended] == ["cancelled by jobs/open.cancel"]
+        assert sum(counting.asked.values()) < 5
+        assert len(lines) < 8
+        (kept,) = [line for line in lines if line["event"] == "cancel.kept"]
+        assert "1995 more" in kept["job"]
 
     scene(tmp_path, story)

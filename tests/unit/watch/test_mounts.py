@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlmwatch.watch.mounts import remote
+from rlmwatch.watch.mounts import Mounts, remote
 
 LIST = r"""
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -43,3 +43,30 @@ def test_network_and_fuse_mounts_are_known(root: str, kind: str | None):
 def test_this_machines_list_can_be_read(tmp_path: Path):
     """The kernel's own list is understood."""
     assert remote(tmp_path) is None or isinstance(remote(tmp_path), str)
+
+
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        ("40 22 8:33 / /home/ada/notes/disk rw - ext4 /dev/sdc1 rw\n", True),
+        ("40 22 8:33 / /home/ada/notes rw - ext4 /dev/sdc1 rw\n", True),
+        ("40 22 8:33 / /home/ada/notes/a\\040disk rw - nfs4 server:/x rw\n", True),
+        ("40 22 8:33 / /home/ada rw - ext4 /dev/sdc1 rw\n", False),
+        ("40 22 8:33 / /home/ada/notes2 rw - ext4 /dev/sdc1 rw\n", False),
+    ],
+)
+def test_what_is_mounted_in_the_workspace_later_is_noticed(line: str, changed: bool):
+    """A disk that is mounted or unmounted below the workspace shows once; mounts elsewhere do not matter."""
+    mounts = Mounts(Path("/home/ada/notes"))
+    assert not mounts.changed(LIST)
+    assert not mounts.changed(LIST)
+    assert mounts.changed(LIST + line) is changed
+    assert not mounts.changed(LIST + line)
+    assert mounts.changed(LIST) is changed
+
+
+def test_another_disk_in_the_same_place_is_noticed():
+    """A disk that is exchanged between two looks is another mount in the same place."""
+    mounts = Mounts(Path("/srv"))
+    mounts.changed("40 22 8:33 / /srv/disk rw - ext4 /dev/sdc1 rw\n")
+    assert mounts.changed("41 22 8:34 / /srv/disk rw - ext4 /dev/sdd1 rw\n")

@@ -86,6 +86,9 @@ def test_the_private_names_of_watchdog_are_there():
     """What we change in the library has not moved; else ignored folders would be watched and overflows missed."""
     assert InotifyMoveEventGrouper.delay in (0.5, MOVE_PAIR_S)
     assert callable(InotifyWatchGroup._add_callback)
+    assert callable(InotifyWatchGroup._add_all_callbacks)
+    assert callable(InotifyWatchGroup._recursive_simulate)
+    assert callable(InotifyEmitter.build_and_queue_event)
     assert callable(InotifyWatchGroup.on_queue_overflow)
     assert "_inotify" in InotifyEmitter.on_thread_start.__code__.co_names
     assert {"_inotify_fd", "_watch_for_wd"} <= set(InotifyFD.__init__.__code__.co_names)
@@ -255,5 +258,31 @@ def test_threads_end_with_the_observer(tmp_path: Path):
             await asyncio.to_thread(observer.stop)
             await asyncio.to_thread(observer.stop)
             assert not any(thread.is_alive() for thread in (fd, library, *emitters))
+
+    asyncio.run(go())
+
+
+def test_files_that_move_with_their_folder_are_gone_from_there(tmp_path: Path):
+    """Each file below a renamed folder is told of by its old and its new name; those of skipped folders are not."""
+    for name in ("a/x_input.txt", "a/b/y_input.txt", "a/skipped/z_input.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("hello")
+
+    async def go() -> None:
+        async with observing(tmp_path, skipped="a/skipped") as (observer, wakes):
+            (tmp_path / "a").rename(tmp_path / "c")
+            told: dict[str, PathEvent] = {}
+            async with asyncio.timeout(DEADLINE_S):
+                while "c/b/y_input.txt" not in told:
+                    await wakes.event.wait()
+                    wakes.event.clear()
+                    told |= observer.take()
+            assert told == {
+                "c": PathEvent.FOLDER,
+                "a/x_input.txt": PathEvent.GONE,
+                "c/x_input.txt": PathEvent.DONE,
+                "a/b/y_input.txt": PathEvent.GONE,
+                "c/b/y_input.txt": PathEvent.DONE,
+            }
 
     asyncio.run(go())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rlmwatch.contract.ignored import MAX_FOLDERS
 from rlmwatch.watch.scan import FoundInput, Scan, UnlistedFolder
 from rlmwatch.watch.walk import _outermost, walk
 from rlmwatch.workspace.snapshot import signature
@@ -80,3 +81,18 @@ def test_a_folder_in_another_is_walked_once():
     """A deep tree that appears at once is walked once, not once per folder."""
     assert _outermost({"a", "a/b", "a/b/c", "ab", "a-b", "d/e"}) == ["a", "a-b", "ab", "d/e"]
     assert _outermost({"", "a", "b/c"}) == [""]
+
+
+def test_too_deep_folders_are_passed_over(tmp_path: Path):
+    """They are not listed and count for no watch; the walk is complete, so what was deleted above is known."""
+    deep = "/".join(["d"] * MAX_FOLDERS)
+    put(tmp_path, f"{deep}/x_input.txt", f"{deep}/d/y_input.txt", f"{deep}/d/d/z_input.txt")
+    long = "/".join(["x" * 250] * 12)
+    put(tmp_path, f"{long}/z_input.txt")
+    scan = Scan(tmp_path)
+    assert [found.name.path for found in scan if isinstance(found, FoundInput)] == [f"{deep}/x_input.txt"]
+    assert (scan.complete, scan.folders) == (True, 1 + MAX_FOLDERS + 11)
+    assert scan.too_deep in (f"{deep}/d", long)
+    start = Scan(tmp_path, f"{deep}/d/d")
+    assert (list(start), start.too_deep) == ([], f"{deep}/d/d")
+    assert Scan(tmp_path, "x" * 250).too_deep is None

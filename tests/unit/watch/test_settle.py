@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 
 from rlmwatch.watch.settle import (
     AGAIN_WINDOW_S,
     DEADLINE_S,
+    HELD_OPEN_LIMIT_S,
     HELD_OPEN_REST_S,
     PROBE_EVERY_S,
     QUIET_AGAIN_S,
     QUIET_S,
     UNPROVEN_REST_S,
+    WRITE_ONLY_REST_S,
     Due,
     Settling,
+    WhereOpen,
+    keeps_still,
 )
 
 PATH = "note_input.txt"
 JUST = 1e-6
-DONE = Due(PATH, probe=False, recheck=True)
-WRITING = Due(PATH, probe=True, recheck=True)
+DONE = Due(PATH, probe=False, recheck=True, closed=True)
+WRITING = Due(PATH, probe=True, recheck=True, where_open=WhereOpen.NOTE)
+STILL_OPEN = replace(WRITING, where_open=WhereOpen.LEAVE)
 PLAIN = Due(PATH, probe=False)
 
 
@@ -34,10 +42,23 @@ def wait(settling: Settling) -> float:
     return due
 
 
+def open_for(settling: Settling, seconds: float) -> list[tuple[float, WhereOpen]]:
+    """Say busy at each look until *seconds*; return when each was and what it was to do."""
+    looks = []
+    while (now := wait(settling)) < seconds:
+        [due] = settling.due(now=now)
+        looks.append((now, due.where_open))
+        if due.where_open is WhereOpen.READ:
+            break
+        settling.busy(PATH, now=now)
+    return looks
+
+
 def test_the_numbers_are_the_measured_ones():
     """50 ms; 500 ms within 2 s of an admission; 10 s; 250 ms; 5 s; 2.5 s."""
     assert (QUIET_S, QUIET_AGAIN_S, AGAIN_WINDOW_S, DEADLINE_S) == (0.05, 0.5, 2.0, 10.0)
     assert (PROBE_EVERY_S, HELD_OPEN_REST_S, UNPROVEN_REST_S) == (0.25, 5.0, 2.5)
+    assert (WRITE_ONLY_REST_S, HELD_OPEN_LIMIT_S) == (15.0, 600.0)
 
 
 def test_1_done_is_read_without_a_probe(settling: Settling):
@@ -124,7 +145,7 @@ def test_3b_busy_is_probed_again_every_250_ms(settling: Settling):
     for number in range(4):
         now = 0.05 + number * PROBE_EVERY_S
         assert settling.due(now=now - JUST) == []
-        assert settling.due(now=now) == [WRITING]
+        assert settling.due(now=now) == [STILL_OPEN if number else WRITING]
         settling.busy(PATH, now=now)
 
 
@@ -137,15 +158,44 @@ def test_3b_done_ends_the_wait(settling: Settling):
     assert settling.due(now=0.06 + QUIET_S) == [DONE]
 
 
-def test_3b_read_without_a_probe_after_5_s_without_an_event(settling: Settling):
-    """A program that keeps its file open forever gets its answer."""
+def test_3b_an_open_file_is_judged_every_5_s_without_an_event(settling: Settling):
+    """What an open file holds is noted after each event, and judged later, until somebody closes it."""
     settling.writing(PATH, now=0.0)
-    now = 0.05
-    while settling.due(now=now) == [WRITING]:
-        settling.busy(PATH, now=now)
-        now = wait(settling)
-    assert now == pytest.approx(HELD_OPEN_REST_S)
-    assert PATH in settling
+    settling.due(now=0.05)
+    settling.busy(PATH, now=0.05)
+    settling.writing(PATH, now=1.0)
+    looks = open_for(settling, HELD_OPEN_LIMIT_S - 1)
+    assert looks[0] == (pytest.approx(1.05), WhereOpen.NOTE)
+    judged = [at for at, where_open in looks if where_open is WhereOpen.JUDGE]
+    assert judged[0] == pytest.approx(1.05 + HELD_OPEN_REST_S, abs=PROBE_EVERY_S)
+    assert all(b - a >= HELD_OPEN_REST_S - JUST for a, b in pairwise(judged))
+    assert WhereOpen.READ not in {where_open for _, where_open in looks}
+
+
+def test_3b_an_open_file_is_read_after_a_long_limit(settling: Settling):
+    """A descriptor that was forgotten loses no save."""
+    settling.writing(PATH, now=0.0)
+    (at, where_open) = open_for(settling, HELD_OPEN_LIMIT_S + 1)[-1]
+    assert (at, where_open) == (pytest.approx(HELD_OPEN_LIMIT_S, abs=PROBE_EVERY_S), WhereOpen.READ)
+
+
+@pytest.mark.parametrize(
+    ("raw", "unchanged_s", "write_only", "closed", "still"),
+    [
+        (b"half a li", HELD_OPEN_LIMIT_S, False, False, False),
+        (b"whole\n", HELD_OPEN_REST_S - PROBE_EVERY_S - JUST, False, False, False),
+        (b"whole\n", HELD_OPEN_REST_S, False, False, True),
+        (b"whole\r", HELD_OPEN_REST_S, False, False, True),
+        ("whole\n".encode("utf-16"), HELD_OPEN_REST_S, False, False, True),
+        (b"whole\n", WRITE_ONLY_REST_S - PROBE_EVERY_S - JUST, True, False, False),
+        (b"whole\n", WRITE_ONLY_REST_S, True, False, True),
+        (b"half a li", HELD_OPEN_LIMIT_S, True, True, False),
+        (b"half a li", 0.0, False, True, True),
+    ],
+)
+def test_3b_who_keeps_a_file_open_without_writing_proves_it(raw, unchanged_s, write_only, closed, still):
+    """An open file is a save once it has long been the same and its lines are whole, or its writer has closed it."""
+    assert keeps_still(raw, unchanged_s=unchanged_s, write_only=write_only, closed=closed) is still
 
 
 def test_3b_an_open_file_that_goes_on_changing_is_not_read(settling: Settling):
@@ -169,13 +219,15 @@ def test_3c_unknown_is_read_after_2500_ms_without_an_event(settling: Settling):
     assert settling.due(now=1.0 + UNPROVEN_REST_S) == [PLAIN]
 
 
-def test_4_a_file_that_is_open_again_is_read_at_the_second_look(settling: Settling):
+def test_4_a_file_that_is_open_again_is_judged_at_the_second_look(settling: Settling):
     """Whose event has not come a quarter of a second later has it open for something else."""
     settling.done(PATH, now=0.0)
     assert settling.due(now=0.05) == [DONE]
     settling.busy(PATH, now=0.05)
     assert settling.due(now=0.05 + PROBE_EVERY_S - JUST) == []
-    assert settling.due(now=0.05 + PROBE_EVERY_S) == [PLAIN]
+    assert settling.due(now=0.05 + PROBE_EVERY_S) == [
+        Due(PATH, probe=True, recheck=True, where_open=WhereOpen.JUDGE, closed=True)
+    ]
 
 
 def test_4_a_writer_who_tells_of_itself_is_waited_for(settling: Settling):

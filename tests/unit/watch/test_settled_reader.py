@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+from structlog.testing import capture_logs
+
 from rlmwatch.watch.observer import PathEvent
-from rlmwatch.watch.settle import PROBE_EVERY_S, QUIET_S, UNPROVEN_REST_S
+from rlmwatch.watch.settle import HELD_OPEN_LIMIT_S, HELD_OPEN_REST_S, PROBE_EVERY_S, QUIET_S, UNPROVEN_REST_S
 from rlmwatch.watch.settled_reader import Settled, SettledReader
 from rlmwatch.workspace.snapshot import Absent, Content, NotAFile
 
@@ -78,6 +81,89 @@ def test_a_file_that_is_open_is_read_when_it_is_closed(tmp_path: Path):
                 assert PATH in scene.reader
             writing.write(" and half")
         assert await scene.text_after(PROBE_EVERY_S) == "half and half"
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("mode", "written", "read_after_s"),
+    [
+        ("w", "half", None),
+        ("w", "a whole line\n", 15.0),
+        ("r+", "half", None),
+        ("r+", "a whole line\n", 5.0),
+    ],
+)
+def test_who_keeps_a_file_open_without_writing_must_prove_it(
+    tmp_path: Path, mode: str, written: str, read_after_s: float | None
+):
+    """A writer that pauses with its file open is waited for; a program that shows its file is not waited for long."""
+
+    async def story(scene: Scene) -> None:
+        scene.file.touch()
+        with scene.file.open(mode) as writing:
+            writing.write(written)
+            writing.flush()
+            scene.event(PathEvent.WRITING)
+            while (text := await scene.text_after(PROBE_EVERY_S)) is None and scene.now < HELD_OPEN_LIMIT_S - 1:
+                pass
+            if read_after_s is None:
+                assert text is None
+                writing.write(" and half")
+            else:
+                assert (text, scene.now) == (written, pytest.approx(read_after_s, abs=2 * PROBE_EVERY_S))
+        if read_after_s is None:
+            assert await scene.text_after(PROBE_EVERY_S) == "half and half"
+
+    with capture_logs() as logs:
+        play(tmp_path, story)
+    waits = [entry for entry in logs if entry["event"] == "save.waiting_for_writer"]
+    assert len(waits) == (0 if read_after_s == HELD_OPEN_REST_S else 1)
+    assert all((entry["writer"] is None) == (mode == "r+") for entry in waits)
+
+
+def test_a_file_that_is_open_for_very_long_is_read_and_the_log_says_so(tmp_path: Path):
+    """A forgotten descriptor loses no save: after ten minutes without a change the file counts as it is."""
+
+    async def story(scene: Scene) -> None:
+        with scene.file.open("w") as writing:
+            writing.write("half")
+            writing.flush()
+            scene.event(PathEvent.WRITING)
+            assert await scene.text_after(QUIET_S) is None
+            assert await scene.text_after(HELD_OPEN_LIMIT_S) == "half"
+
+    with capture_logs() as logs:
+        play(tmp_path, story)
+    assert [entry["event"] for entry in logs] == ["save.read_while_open"]
+
+
+def test_who_closes_a_file_beside_its_writer_does_not_make_it_whole(tmp_path: Path):
+    """A `touch` or an appended line while another program is in the middle of writing makes no save of the half."""
+
+    async def story(scene: Scene) -> None:
+        with scene.file.open("w") as writing:
+            writing.write("half")
+            writing.flush()
+            scene.event(PathEvent.DONE)
+            for _ in range(100):
+                assert await scene.text_after(PROBE_EVERY_S) is None
+            writing.write(" and half")
+        scene.event(PathEvent.DONE)
+        assert await scene.text_after(QUIET_S) == "half and half"
+
+    play(tmp_path, story)
+
+
+def test_a_program_that_opens_a_closed_file_again_holds_nothing_up(tmp_path: Path):
+    """An editor that has saved, closed, and opens the file again to show it, gets its answer at the second look."""
+
+    async def story(scene: Scene) -> None:
+        scene.file.write_text("no line end")
+        with scene.file.open("r+"):
+            scene.event(PathEvent.DONE)
+            assert await scene.text_after(QUIET_S) is None
+            assert await scene.text_after(PROBE_EVERY_S) == "no line end"
 
     play(tmp_path, story)
 

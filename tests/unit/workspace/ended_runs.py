@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Usage
-from rlmwatch.workspace.publish import publish
+from rlmwatch.workspace.publish import NOTHING_LATER, publish
 from rlmwatch.workspace.status import DaemonProcess
 
 ME = DaemonProcess("den", 4242)
@@ -47,8 +47,8 @@ def failed(run, error="no key: set OPENAI_API_KEY"):
     return replace(run, status=RunStatus.FAILED, result=result)
 
 
-def put(root, run, by=ME):
-    return publish(root, run, by=by, now=NOW)
+def put(root, run, by=ME, later=NOTHING_LATER):
+    return publish(root, run, later=later, by=by, now=NOW)
 
 
 def text(root, path):

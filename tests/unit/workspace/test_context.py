@@ -83,7 +83,7 @@ def test_3_a_private_key_is_refused_by_its_content(root):
 
 
 def test_4_a_folder_is_a_mapping_without_hidden_files_links_and_our_own(root):
-    """The data folder's texts by their path; what is no text is named in the notes."""
+    """The data folder's texts by their path; what is not text is named in the notes."""
     put(
         root,
         {
@@ -250,3 +250,41 @@ def test_the_digest_is_of_paths_and_contents(root):
         assert digest not in seen
         seen.add(digest)
     assert read_context(root, input_name("y_job_input.txt"), None).digest is None
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("x" * 5_000, "File name too long"),
+        ("a/" * 3_000, "File name too long"),
+        ("a\0b", "NUL"),
+        ("loop/x", "no such file or folder"),
+        ("file.txt/below", "no such file or folder"),
+    ],
+)
+def test_1_a_path_that_cannot_be_one_is_the_persons_matter(root, path, says):
+    """What no file can be called is an error in short words, in `context:` and `data_path` alike."""
+    put(root, {"file.txt": "x"})
+    (root / "loop").symlink_to("loop")
+    for name in (NAME, None):
+        with pytest.raises(InputError, match=says) as refused:
+            read_context(root, name, [path])
+        assert len(str(refused.value)) < 400
+
+
+def test_6_a_folder_nested_beyond_pythons_calls_is_passed_over(root):
+    """Depth ends no run: what lies 1,500 folders down is passed over, and the notes say so."""
+    folder = os.open(root, os.O_RDONLY)
+    for _ in range(1_500):
+        os.mkdir("d", dir_fd=folder)
+        inner = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(os.open("deep.txt", os.O_WRONLY | os.O_CREAT, dir_fd=folder))
+    os.close(folder)
+    with pytest.raises(InputError, match="nothing to work on in d: .*nested too deeply"):
+        read_context(root, None, ["d"])
+    put(root, {"d/a.txt": "1"})
+    found = read_context(root, None, ["d"])
+    assert found.value == {"d/a.txt": "1"}
+    assert "nested too deeply" in found.notes[0]

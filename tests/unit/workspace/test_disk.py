@@ -16,7 +16,7 @@ from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import RunStatus
 from rlmwatch.workspace import atomic, jobs, memory, snapshot
 from rlmwatch.workspace.health import Root, storable
-from rlmwatch.workspace.owner import host_rule
+from rlmwatch.workspace.hosts import Host, host_rule
 from rlmwatch.workspace.session import SessionFile
 from rlmwatch.workspace.status import StatusBoard
 
@@ -67,7 +67,7 @@ def test_a_folder_that_is_not_ours_to_write_is_told(root, disk):
         lambda: atomic.write(W / "a_output.txt", b"new", within=W),
         lambda: atomic.remove(W / "a_output.txt", within=W),
         lambda: jobs.submitted(W, "j", b"{}"),
-        lambda: host_rule(W, "den", now=NOW),
+        lambda: host_rule(W, Host("den", "0de0de0d"), now=NOW),
         lambda: storable(W),
     ):
         with pytest.raises(WorkspaceError, match=r"permission denied\. Give the user that runs rlmwatch access"):

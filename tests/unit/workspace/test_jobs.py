@@ -61,8 +61,10 @@ def test_what_is_handed_in_is_whole_and_makes_the_folder(tmp_path):
         "a.json": b"{}",
         "a.cancel": b"now",
     }
-    assert jobs.cancel_handled(tmp_path, "a")
-    assert not jobs.cancel_handled(tmp_path, "a")
+    (tmp_path / "jobs" / "b.cancel").mkdir()  # a folder is no request
+    assert set(jobs.look(tmp_path).cancels) == {"a"}
+    assert jobs.cancels_handled(tmp_path, ["a", "b", "c"]) == 1
+    assert jobs.cancels_handled(tmp_path, ["a"]) == 0
 
 
 def test_what_is_set_aside_is_never_missing_under_its_name(tmp_path, box):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from rlmwatch.contract.documents import JobStatus, StatusFile, dump
-from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.documents import dump
 from rlmwatch.contract.memory import Turn
 from rlmwatch.contract.names import input_name
 from rlmwatch.errors import WorkspaceError
-from rlmwatch.workspace.memory import SETTLE_S, AnsweredInputs, append_turn, load_chat
+from rlmwatch.workspace.memory import SETTLE_S, append_turn, load_chat
 
 NOW = "2026-11-23T09:15:02.123Z"
 CHAT = input_name("notes/plan_input.txt")
@@ -172,83 +169,3 @@ def test_session_of_another_kind_is_no_damaged_chat(root):
     found = load_chat(root, input_name("research_prompt.txt"), now=NOW)
     assert (found.state.turns, found.warning) == ((), None)
     assert (root / "research_session.json").exists()
-
-
-def _status(root, job_id, *, status=JobStatus.COMPLETE, path=CHAT.path, digest="sha256:s", at=NOW):
-    file = StatusFile(job_id=job_id, kind=Kind.CHAT, status=status, input=path, input_digest=digest, created_at=at)
-    (root / "jobs" / f"{job_id}.json").write_bytes(dump(file))
-
-
-def test_nothing_was_answered_in_an_empty_workspace(tmp_path):
-    """A workspace without state and status files has answered nothing."""
-    assert AnsweredInputs(tmp_path).digest(input_name("chat_input.txt")) is None
-
-
-def test_answered_is_known_from_the_state_file(root):
-    """With the ledger and `jobs/` lost, the state file still says what was answered."""
-    append_turn(root, CHAT, _turn(input_digest="sha256:t", file="plan_input.txt"), now=NOW)
-    assert AnsweredInputs(root).digest(CHAT) == "sha256:t"
-    assert AnsweredInputs(root).digest(input_name("notes/plan_input.md")) is None
-
-
-@pytest.mark.parametrize("status", [JobStatus.COMPLETE, JobStatus.FAILED, JobStatus.CANCELLED])
-def test_answered_is_known_from_the_status_file(root, status):
-    """With the ledger and the state file lost, the status file still says which save had its run."""
-    _status(root, "a", status=status)
-    assert AnsweredInputs(root).digest(CHAT) == "sha256:s"
-    assert AnsweredInputs(root).digest(input_name("plan_input.txt")) is None
-
-
-@pytest.mark.parametrize("status", [JobStatus.PENDING, JobStatus.RUNNING])
-def test_run_that_did_not_end_answered_nothing(root, status):
-    """A save whose run was cut off with its ledger is answered anew."""
-    _status(root, "a", status=status)
-    assert AnsweredInputs(root).digest(CHAT) is None
-
-
-def test_latest_save_counts(root):
-    """Of all runs and turns of an input, the one of the latest save says what was answered last."""
-    _status(root, "b", digest="sha256:2", at="2026-01-02T00:00:00.000Z")
-    _status(root, "c", digest="sha256:1", at="2026-01-01T00:00:00.000Z")
-    append_turn(root, CHAT, _turn("x", input_digest="sha256:0", at="2025-12-31T00:00:00.000Z"), now=NOW)
-    assert AnsweredInputs(root).digest(CHAT) == "sha256:2"
-    append_turn(root, CHAT, _turn("y", input_digest="sha256:3", at="2026-01-03T00:00:00.000Z"), now=NOW)
-    assert AnsweredInputs(root).digest(CHAT) == "sha256:3"
-
-
-def test_other_peoples_files_in_jobs_are_passed_over(root):
-    """Broken and strange files in `jobs/` keep no input from being known."""
-    for name, raw in {"x": b"{", "y": b"[]", "z": b"\xff", "w": b'{"input": 3, "status": []}'}.items():
-        (root / "jobs" / f"{name}.json").write_bytes(raw)
-    (root / "jobs" / "folder.json").mkdir()
-    (root / "jobs" / "link.json").symlink_to("x.json")
-    os.mkfifo(root / "jobs" / "pipe.json")
-    _status(root, "a")
-    assert AnsweredInputs(root).digest(CHAT) == "sha256:s"
-
-
-def test_status_files_are_read_once(root, monkeypatch):
-    """However many inputs are asked for, also at the same time, `jobs/` is read once."""
-    _status(root, "a")
-    listed = []
-    real = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda fd: listed.append(fd) or real(fd))
-    answered = AnsweredInputs(root)
-    asking = [threading.Thread(target=answered.digest, args=(CHAT,)) for _ in range(8)]
-    for thread in asking:
-        thread.start()
-    for thread in asking:
-        thread.join()
-    assert answered.digest(CHAT) == "sha256:s"
-    assert len(listed) == 1
-
-
-def test_workspace_that_does_not_answer_is_told(root, monkeypatch):
-    """A mount that went away is not taken for a workspace that answered nothing."""
-
-    def stale(*_args, **_kwargs):
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-
-    monkeypatch.setattr(os, "open", stale)
-    with pytest.raises(WorkspaceError, match="gone stale"):
-        AnsweredInputs(root).digest(CHAT)

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import os
+import pwd
+import socket
 import subprocess
 import sys
-import tomllib
+import tempfile
+import threading
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from rlmwatch.errors import ConfigError, WorkspaceBusy, WorkspaceError
-from rlmwatch.workspace.owner import Lock, Mine, Theirs, holder, host_rule, is_served, take_over, workspace_id
+from rlmwatch.errors import WorkspaceBusy, WorkspaceError
+from rlmwatch.workspace.owner import (
+    FolderLock,
+    Lock,
+    ask_back,
+    holder,
+    holder_of_folder,
+    is_served,
+    known_workspaces,
+    workspace_id,
+)
 
 NOW = "2026-11-23T09:15:02.000Z"
 
@@ -31,21 +45,21 @@ def test_second_daemon_is_told_who_is_first(tmp_path):
     """A second daemon on the same workspace learns process, machine and time of the first."""
     with (
         _acquire(tmp_path / "state"),
-        pytest.raises(WorkspaceBusy, match=r"process 4242 on here, since 2026-11-23T09:15:02"),
+        pytest.raises(WorkspaceBusy, match=rf"process {os.getpid()} on here, since 2026-11-23T09:15:02"),
     ):
         _acquire(tmp_path / "state", host="there")
 
 
 def test_who_serves_is_told_from_who_does_one_thing(tmp_path):
     """Others wait for a daemon's answer, but only for a command's end."""
-    assert not is_served(tmp_path)
+    assert not is_served(tmp_path, tmp_path)
     with _acquire(tmp_path):
-        assert (holder(tmp_path) is None, is_served(tmp_path)) == (False, False)
+        assert (holder(tmp_path, tmp_path) is None, is_served(tmp_path, tmp_path)) == (False, False)
     with Lock.acquire(tmp_path, host="here", pid=1, now=NOW, serves=True):
-        assert is_served(tmp_path)
+        assert is_served(tmp_path, tmp_path)
         (tmp_path / "lock").write_bytes(b"")
-        assert not is_served(tmp_path)
-    assert (holder(tmp_path), is_served(tmp_path)) == (None, False)
+        assert not is_served(tmp_path, tmp_path)
+    assert (holder(tmp_path, tmp_path), is_served(tmp_path, tmp_path)) == (None, False)
 
 
 def test_released_lock_can_be_taken(tmp_path):
@@ -89,7 +103,7 @@ def test_lock_that_says_nothing_yet_is_still_busy(tmp_path):
     """A daemon that has the lock and has not written its name is respected."""
     with _acquire(tmp_path):
         (tmp_path / "lock").write_bytes(b"")
-        with pytest.raises(WorkspaceBusy, match="another rlmwatch answers"):
+        with pytest.raises(WorkspaceBusy, match=rf"another rlmwatch \(process {os.getpid()}\) answers"):
             _acquire(tmp_path)
 
 
@@ -121,114 +135,122 @@ def test_workspace_id_is_a_file_name(tmp_path, name):
     assert made[0] not in ".-"
 
 
-def test_first_daemon_names_itself(tmp_path):
-    """Where no machine is named, the first one names itself, and answers."""
-    assert host_rule(tmp_path, "den", now=NOW) == Mine()
-    assert tomllib.loads((tmp_path / "rlmwatch.toml").read_text()) == {"host": "den"}
-    assert host_rule(tmp_path, "den", now=NOW) == Mine()
-    assert host_rule(tmp_path, "attic", now=NOW) == Theirs("den")
+HOLDS_THE_FOLDER = """
+import os, pathlib, sys
+from rlmwatch.workspace.owner import FolderLock
+root, how, user = sys.argv[1:]
+os.setresuid(int(user), int(user), int(user))
+lock = FolderLock(pathlib.Path(root), "den", "2026-11-23T09:15:02.000Z", how == "serves")
+lock.take()
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
-def test_naming_leaves_the_rest_of_the_file_alone(tmp_path):
-    """Comments, order and line ends of the person's configuration stay."""
-    text = '# My notes.\n# Two lines.\n\nready_marker = "//send"  # why\n\n[chat]\ntokens = 500\n'
-    (tmp_path / "rlmwatch.toml").write_text(text)
-    host_rule(tmp_path, "den", now=NOW)
-    after = (tmp_path / "rlmwatch.toml").read_text()
-    lines = after.splitlines(keepends=True)
-    added = [line for line in lines if line.startswith("host")]
-    assert len(added) == 1
-    assert "".join(line for line in lines if line not in added) == text
-    assert lines[:3] == text.splitlines(keepends=True)[:3]
-    assert tomllib.loads(after)["host"] == "den"
+@contextmanager
+def held_elsewhere(root, how="serves", user=None):
+    """Have another process hold the folder *root*."""
+    command = [sys.executable, "-c", HOLDS_THE_FOLDER, str(root), how, str(os.getuid() if user is None else user)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[chat]\ntokens = 500\n",
-        "# of the marker\nready_marker = '//send'",
-        '[chat]\nsystem = """\nhost = "no"\n[x]\n"""\n',
-        '# a\r\n\r\n[chat]\r\nsystem = "x"\r\n',
-        "\ufeff[chat]\ntokens = 500\n",
-        'host = ""\n[chat]\nhost = ""\n',
-        "",
-        "\n\n# only a comment",
-    ],
-)
-def test_naming_says_what_the_file_said_and_the_host(tmp_path, text):
-    """Whatever the file looks like, afterwards it says the same, and who answers."""
-    path = tmp_path / "rlmwatch.toml"
-    path.write_bytes(text.encode())
-    before = tomllib.loads(text.removeprefix("\ufeff"))
-    assert host_rule(tmp_path, "den", now=NOW) == Mine()
-    after = path.read_bytes().decode()
-    assert tomllib.loads(after) == {**before, "host": "den"}
-    assert ("\r\n" in text) == ("\r\n" in after)
-    assert after.replace("\r\n", "").count("\n") == 0 or "\r\n" not in text
+def _folder(root, *, serves=True, on_wanted=lambda: None):
+    return FolderLock(root, "here", NOW, serves, on_wanted)
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        'host = "den"  # the old machine',
-        "host='den'",
-        '"host" = "den"',
-        '  host = "den"',
-        'note = """\nhost = "den"\n"""\nhost = "den"',
-    ],
-)
-def test_take_over_changes_the_name_in_its_line(tmp_path, line):
-    """Another machine takes over by its name in the same line; everything else stays, comments too."""
-    path = tmp_path / "rlmwatch.toml"
-    path.write_text(f'# top\n{line}\non_new_save = "queue"\n')
-    path.chmod(0o640)
-    assert take_over(tmp_path, "attic", now=NOW) == "den"
-    before, _, after = line.replace("'", '"').rpartition("den")
-    assert path.read_text() == f'# top\n{before}attic{after}\non_new_save = "queue"\n'
-    assert path.stat().st_mode & 0o777 == 0o640
-    assert take_over(tmp_path, "attic", now=NOW) is None
-    assert host_rule(tmp_path, "attic", now=NOW) == Mine()
-
-
-def test_take_over_of_nobodys_folder_names_this_machine(tmp_path):
-    """Taking over where nobody answered names nobody as the one before."""
-    assert take_over(tmp_path, "attic", now=NOW) is None
-    assert host_rule(tmp_path, "den", now=NOW) == Theirs("attic")
-
-
-def test_name_with_odd_characters_is_written_as_text(tmp_path):
-    """A machine's name cannot break out of its line."""
-    odd = 'a"b\\c\n[x]é'
-    assert host_rule(tmp_path, odd, now=NOW) == Mine()
-    assert host_rule(tmp_path, odd, now=NOW) == Mine()
-
-
-@pytest.mark.parametrize("text", [b"host = den\n", b"host = 3\n", b"[host]\n", b"host = 'a'\nhost = 'b'\n", b"\xff\n"])
-def test_file_that_cannot_be_understood_is_left_alone(tmp_path, text):
-    """A configuration with a mistake is named, and not touched."""
-    (tmp_path / "rlmwatch.toml").write_bytes(text)
-    for ask in (host_rule, take_over):
-        with pytest.raises(ConfigError, match=r"rlmwatch\.toml"):
-            ask(tmp_path, "den", now=NOW)
-    assert (tmp_path / "rlmwatch.toml").read_bytes() == text
-
-
-@pytest.mark.parametrize("text", ['host = """den"""\n', "host = '''\nden'''\n", 'a.b = 1\nhost = "den"\na.c = 2\n'])
-def test_host_that_is_written_in_an_unusual_way_is_changed(tmp_path, text):
-    """However the old host is written, taking over changes it and nothing else that the file says."""
-    (tmp_path / "rlmwatch.toml").write_text(text)
-    assert take_over(tmp_path, "attic", now=NOW) == "den"
-    assert tomllib.loads((tmp_path / "rlmwatch.toml").read_text()) == {**tomllib.loads(text), "host": "attic"}
-
-
-def test_linked_configuration_is_neither_followed_nor_replaced(tmp_path):
-    """A link in the configuration's place is not followed, since it may lead anywhere; it is left, and told."""
-    (tmp_path / "mine.toml").write_text("host = 'attic'\n")
+def test_a_folder_is_held_against_every_other_process_of_the_machine(tmp_path):
+    """Whatever link leads to the folder, a second process is told which one has it, since when, and what it does."""
     (tmp_path / "w").mkdir()
-    (tmp_path / "w" / "rlmwatch.toml").symlink_to("../mine.toml")
-    for ask in (host_rule, take_over):
-        with pytest.raises(ConfigError, match="is a link, which is not followed"):
-            ask(tmp_path / "w", "den", now=NOW)
-    assert (tmp_path / "w" / "rlmwatch.toml").is_symlink()
-    assert (tmp_path / "mine.toml").read_text() == "host = 'attic'\n"
+    (tmp_path / "link").symlink_to(tmp_path / "w")
+    for how in ("serves", "one thing"):
+        with held_elsewhere(tmp_path / "w", how) as process:
+            with pytest.raises(WorkspaceBusy, match=rf"process {process.pid} on den, since 2026-11-23T09:15:02"):
+                _folder(tmp_path / "link").take()
+            who = holder(tmp_path / "state", tmp_path / "w")
+            assert (who.pid, who.serves) == (process.pid, how == "serves")
+    assert holder_of_folder(tmp_path / "w") is None
+    lock = _folder(tmp_path / "link")
+    lock.take()  # a process that was killed holds nothing
+    lock.release()
+    lock.release()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_a_folder_is_held_against_other_users():
+    """A process of another user holds the folder too, and the one that is turned away learns whose it is."""
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        with held_elsewhere(folder, user=nobody.pw_uid) as process, pytest.raises(WorkspaceBusy) as told:
+            _folder(Path(folder)).take()
+    assert f"process {process.pid} of the user nobody on den" in str(told.value)
+
+
+def test_the_folders_lock_leaves_nothing_and_keeps_no_disk_mounted(tmp_path):
+    """Holding a folder makes no file in it, and opens none of it: the disk can be unmounted."""
+    lock = _folder(tmp_path)
+    lock.take()
+    assert list(tmp_path.iterdir()) == []
+    opened = [fd.resolve() for fd in Path("/proc/self/fd").iterdir()]
+    assert not any(path.is_relative_to(tmp_path) for path in opened)
+    lock.release()
+
+
+def test_the_folders_lock_follows_what_is_in_its_place(tmp_path):
+    """Where the folder was replaced the new one is held, and no longer the old; a missing one is held by nobody."""
+    root, aside = tmp_path / "w", tmp_path / "aside"
+    root.mkdir()
+    lock = _folder(root)
+    assert lock.follow() is None
+    root.rename(aside)
+    assert lock.follow() is None
+    assert holder_of_folder(aside) is None
+    root.mkdir()
+    with held_elsewhere(root) as process:
+        assert f"process {process.pid}" in lock.follow()
+        process.kill()
+        process.wait()
+    assert lock.follow() is None
+    assert holder_of_folder(root).host == "here"
+    lock.release()
+
+
+def test_who_holds_a_folder_is_asked_for_it(tmp_path):
+    """A command learns that a daemon wants the folder; asking who holds it asks for nothing."""
+    wanted = threading.Event()
+    lock = _folder(tmp_path, serves=False, on_wanted=wanted.set)
+    lock.take()
+    for _ in range(300):  # more than wait in a queue of connections
+        assert holder_of_folder(tmp_path).pid == os.getpid()
+    assert not wanted.is_set()
+    assert ask_back(tmp_path)
+    assert wanted.wait(30)
+    lock.release()
+    assert not ask_back(tmp_path)
+
+
+def test_something_else_under_the_locks_name_is_busy_too(tmp_path):
+    """A program that has the name and says nothing, or nonsense, is respected, and named by the kernel's word."""
+    found = tmp_path.stat()
+    name = f"\0rlmwatch/{os.major(found.st_dev)}:{os.minor(found.st_dev)}:{found.st_ino}"
+    with socket.socket(socket.AF_UNIX) as strange:
+        strange.bind(name)
+        strange.listen()
+        with pytest.raises(WorkspaceBusy, match=rf"process {os.getpid()}"):
+            _folder(tmp_path).take()
+
+
+def test_the_state_folders_know_their_workspaces(tmp_path):
+    """The private state of each workspace says where that is, whatever its name; other files are passed over."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9\n")
+    Lock.acquire(tmp_path / "states" / "a", host="here", pid=1, now=NOW, root=odd).release()
+    for name, text in {"b": "", "c": '{"workspace": 5}', "d": '{"workspace": "zz"}', "e": "[]"}.items():
+        (tmp_path / "states" / name).mkdir()
+        (tmp_path / "states" / name / "lock").write_text(text)
+    assert known_workspaces(tmp_path / "states") == [odd]
+    assert known_workspaces(tmp_path / "nowhere") == []

@@ -30,7 +30,7 @@ from rlmwatch.contract.text import digest
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.runs.model import Outcome, RunStatus
 from rlmwatch.workspace.health import Root
-from rlmwatch.workspace.publish import explain
+from rlmwatch.workspace.publish import Later, explain
 from rlmwatch.workspace.status import DaemonProcess
 
 
@@ -111,8 +111,9 @@ def test_publishing_again_changes_nothing(root):
     for run in (FIRST, failed(LATER)):
         put(root, run)
     before = everything(root)
-    for run in (FIRST, failed(LATER)):
-        report = put(root, run, by=DaemonProcess("den", 7))
+    later = Later(frozenset({LATER.run_id}), ended=True)
+    for run, after in ((FIRST, later), (failed(LATER), Later())):
+        report = put(root, run, by=DaemonProcess("den", 7), later=after)
         assert (report.changed, report.superseded) == ((), False)
     assert everything(root) == before
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from unit.workspace.ended_runs import ERROR, FIRST, LATER, OUTPUT, STATE, everything, failed, put, said, text, turns
+from unit.workspace.ended_runs import ERROR, FIRST, LATER, OUTPUT, failed, put, said, text, turns
 
+from rlmwatch.contract.names import input_name
 from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.publish import Later, restore
+
+ANSWERED = Later(frozenset({LATER.run_id}), answered=True, ended=True)
+FAILED = Later(frozenset({LATER.run_id}), ended=True)
 
 
 @pytest.fixture
@@ -19,35 +24,34 @@ def root(tmp_path):
 def test_1_old_run_does_not_cover_a_newer_answer(root):
     """A run that is published late leaves the newer answer, and takes its place in memory."""
     put(root, LATER)
-    report = put(root, FIRST)
+    report = put(root, FIRST, later=ANSWERED)
     assert report.superseded
     assert text(root, OUTPUT) == "Work.\n"
     assert [turn["input"] for turn in turns(root)] == ["What now?", "And then?"]
     assert said(root, FIRST)["status"] == "complete"
 
 
-@pytest.mark.parametrize("path", ["notes/plan_job_input.txt", "notes/plan_input.md"])
-def test_1_newer_answer_is_known_by_its_status_alone(root, path):
-    """Also for kinds without a chat's memory, or when it was deleted, a late run leaves the newer answer."""
-    put(root, replace(LATER, path=path))
-    (root.path / STATE).unlink(missing_ok=True)
-    assert put(root, replace(FIRST, path=path)).superseded
-    assert "Work.\n" in {content.decode() for _, content in everything(root).values()}
-    assert "Rest.\n" not in {content.decode() for _, content in everything(root).values()}
+@pytest.mark.parametrize("year", [1970, 2099])
+def test_1_no_time_makes_a_turn_the_newer_one(root, year):
+    """Whatever the clock said of earlier turns, the answer of the later save is written, and comes last."""
+    put(root, replace(FIRST, created_at=f"{year}-01-01T00:00:00.000Z"))
+    assert not put(root, LATER).superseded
+    assert text(root, OUTPUT) == "Work.\n"
+    assert [turn["input"] for turn in turns(root)] == ["What now?", "And then?"]
 
 
-def test_1_answer_to_another_question_covers_nothing(root):
-    """The answer of another conversation, however new, does not keep an answer back."""
-    (root.path / "notes" / "plan_output.md").write_text("from before\n")
-    put(root, replace(LATER, path="notes/other_input.md"))
-    assert not put(root, FIRST).superseded
-    assert text(root, OUTPUT) == "Rest.\n"
+@pytest.mark.parametrize("year", [1970, 2099])
+def test_2_no_time_hides_an_error(root, year):
+    """Whatever the clock said when earlier turns were saved, the failure of the later save is told."""
+    put(root, replace(FIRST, created_at=f"{year}-01-01T00:00:00.000Z"))
+    put(root, failed(LATER))
+    assert "OPENAI_API_KEY" in text(root, ERROR)
 
 
 def test_2_old_failure_does_not_cover_a_newer_answer(root):
     """A failure that is published late does not tell a person of an error that is over."""
     put(root, LATER)
-    put(root, failed(FIRST))
+    put(root, failed(FIRST), later=ANSWERED)
     assert not (root.path / ERROR).exists()
     assert text(root, OUTPUT) == "Work.\n"
 
@@ -55,14 +59,43 @@ def test_2_old_failure_does_not_cover_a_newer_answer(root):
 def test_2_late_answer_lands_beside_a_newer_failure(root):
     """An answer that is published late is still the last good one, and the newer error stays."""
     put(root, failed(LATER))
-    assert not put(root, FIRST).superseded
+    assert not put(root, FIRST, later=FAILED).superseded
     assert text(root, OUTPUT) == "Rest.\n"
     assert (root.path / ERROR).exists()
 
 
-def test_same_question_asked_again_covers_the_answer_before(root):
-    """`again` on the same bytes is a later run of its own."""
+def test_the_same_question_asked_again_replaces_answer_and_turn(root):
+    """`again` replaces the last turn, whose added keys stay; the model never reads two answers to one question."""
     put(root, FIRST)
-    put(root, replace(LATER, digest=FIRST.digest))
+    state = root.path / "notes/plan_state.json"
+    state.write_text(state.read_text().replace('"answer"', '"stars": 5,\n      "answer"'))
+    again = replace(LATER, digest=FIRST.digest, prompt=FIRST.prompt)
+    put(root, again)
     assert text(root, OUTPUT) == "Work.\n"
-    assert len(turns(root)) == 2
+    assert [(turn["run_id"], turn["answer"], turn["stars"]) for turn in turns(root)] == [(again.run_id, "Work.", 5)]
+    put(root, FIRST, later=Later(frozenset({again.run_id}), answered=True, ended=True))
+    assert [turn["answer"] for turn in turns(root)] == ["Work."]
+
+
+def test_the_same_question_after_another_is_a_turn_of_its_own(root):
+    """Only with nothing in between does a question that comes again take the place of the first."""
+    put(root, FIRST)
+    put(root, LATER)
+    put(root, replace(FIRST, run_id="20261123T111500Z-chat-000002"))
+    assert [turn["input"] for turn in turns(root)] == ["What now?", "And then?", "What now?"]
+
+
+def test_a_deleted_output_is_written_anew_from_the_memory(root):
+    """What a person deleted is there again, as the state file has it; an output that is there stays as it is."""
+    put(root, FIRST)
+    name = input_name(FIRST.path)
+    assert restore(root, name, FIRST.digest) == "Rest."
+    (root.path / OUTPUT).unlink()
+    state = root.path / "notes/plan_state.json"
+    state.write_text(state.read_text().replace("Rest.", "Rest, I said."))
+    assert restore(root, name, "sha256:another") is None
+    assert not (root.path / OUTPUT).exists()
+    assert restore(root, name, FIRST.digest) == "Rest, I said."
+    assert text(root, OUTPUT) == "Rest, I said.\n"
+    assert restore(root, name, "sha256:another", or_else="no") == "no"
+    assert text(root, OUTPUT) == "Rest, I said.\n"

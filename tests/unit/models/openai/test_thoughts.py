@@ -60,7 +60,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 @given(cuts=st.lists(st.integers(0, 200), max_size=8))
 def test_thoughts_are_taken_out_however_the_text_is_cut(name, cuts):
-    """Thoughts in every spelling are no text, mentions of their marks are, and it does not matter how the text came."""
+    """Thoughts in every spelling are not text, mentions of their marks are, however the text came."""
     given_text, expected = CASES[name]
     places = [0, *sorted(min(cut, len(given_text)) for cut in cuts), len(given_text)]
     assert text_of([given_text[one:two] for one, two in pairwise(places)]) == expected

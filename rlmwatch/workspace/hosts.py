@@ -1,0 +1,280 @@
+"""
+Which machine answers in a workspace that several share: the `host` of `rlmwatch.toml`, which the sync tool carries.
+
+    host = "desk#1a2b3c4d"
+
+A host is its name, for people, and an id, which is made once and kept in the user's private state. The rule:
+
+1. Nobody is named: this host names itself.
+2. The id is ours: this host answers, whatever its name is by now (a container that was made anew).
+3. A name without an id (as older versions and people write it) is ours: this host answers, and adds its id.
+4. Another id under our name, but this very folder was named from this machine: this host answers. Its private state
+   was lost, or is another user's. The folder itself knows it by an extended attribute with the id, its own inode and
+   the machine, so a copy of the folder, here or elsewhere, does not.
+5. Else another host answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from rlmwatch.errors import ConfigError, UsageError, WorkspaceError
+from rlmwatch.settings.workspace_file import WORKSPACE_FILE, parse, parse_toml, read_text
+from rlmwatch.workspace import atomic
+from rlmwatch.workspace.os_errors import cannot
+from rlmwatch.workspace.owner import known_workspaces
+
+ID_FILE = "host_id"
+"""In the folder of the user's private state, beside those of the workspaces."""
+MACHINE_ID = Path("/etc/machine-id")
+_ATTRIBUTE = "user.rlmwatch.host"
+_ID = re.compile(r"[0-9a-f]{8}\Z")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """
+    A machine that answers.
+
+    Attributes:
+        name: For people.
+        id: Eight hexadecimal digits; None where only its name is known.
+    """
+
+    name: str
+    id: str | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.id is None else f"{self.name}#{self.id}"
+
+    def described(self, me: Host) -> str:
+        """Return its name for people on the machine *me*; with its id where the names are the same."""
+        return f"another machine named {self.name} (id {self.id})" if self.name == me.name else self.name
+
+    @classmethod
+    def of(cls, text: str) -> Host:
+        """Return the host that *text*, the value of `host`, names."""
+        name, mark, found = text.rpartition("#")
+        return cls(name, found) if mark and name and _ID.match(found) else cls(text)
+
+
+def this_host(name: str, states: Path) -> Host:
+    """
+    Return this machine: its *name*, and the id in *states*, the folder of the user's private state, made where missing.
+
+    Raises:
+        WorkspaceError: The folder cannot be used.
+    """
+    path = states / ID_FILE
+    try:
+        states.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _make_id(path)
+        found = path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        raise cannot("use the private state file", path, error) from error
+    if not _ID.match(found):
+        raise WorkspaceError(f"{path}: is not the id of a host: eight of 0-9 a-f. Remove the file: it is made anew.")
+    return Host(name, found)
+
+
+def _make_id(path: Path) -> None:
+    """Store a new id at *path*, whole at once and only once: two programs that start together have one."""
+    host_id = secrets.token_hex(4)
+    made = path.with_name(f".{path.name}.{host_id}.tmp")
+    fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "w", encoding="ascii") as file:  # noqa: PTH123 (a descriptor)
+            file.write(f"{host_id}\n")
+        with suppress(FileExistsError):
+            path.hardlink_to(made)
+    finally:
+        made.unlink()
+
+
+def named_host(root: Path) -> Host | None:
+    """
+    Return the host that answers in *root*, as `rlmwatch.toml` says; None where it names none.
+
+    Raises:
+        ConfigError: The file is not TOML, or its `host` is not text.
+    """
+    text = parse(root, read_text(root)).get("host")
+    return Host.of(text) if text else None
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """This machine answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Theirs:
+    """Another machine, *host*, answers; this one stays idle and says so."""
+
+    host: Host
+
+
+def look_up(root: Path, me: Host) -> Mine | Theirs | None:
+    """
+    Return who answers in *root*; None where nobody is named. Writes nothing.
+
+    Raises:
+        ConfigError: As `named_host`.
+    """
+    named = named_host(root)
+    if named is None:
+        return None
+    by_name = named.name == me.name and (named.id is None or _mark(root) == _mark_of(root, named.id))
+    return Mine() if by_name or named.id == me.id else Theirs(named)
+
+
+def host_rule(root: Path, me: Host, *, now: str) -> Mine | Theirs:
+    """
+    Return whether this machine answers in *root*; where nobody is named, it names itself first.
+
+    Two machines that both find nobody, before the sync tool carried anything, both answer until it has; then the
+    file that won decides at the next look.
+
+    Args:
+        root: The workspace.
+        me: This machine.
+        now: For the comment beside the line that it writes.
+
+    Raises:
+        ConfigError: As `named_host`.
+        WorkspaceError: The file cannot be written.
+    """
+    rule = look_up(root, me)
+    if rule is None:
+        _set_host(root, me, now=now)
+        return Mine()
+    named = named_host(root)
+    if isinstance(rule, Mine) and named is not None:
+        if named.id is None and me.id is not None:
+            try:
+                _set_host(root, me, now=now)
+            except (ConfigError, WorkspaceError) as error:  # a name alone is enough to answer
+                log.warning("host.id_not_written", why=str(error))
+        elif named.id == me.id:
+            _set_mark(root, me)
+    return rule
+
+
+def take_over(root: Path, me: Host, *, now: str) -> Host | None:
+    """
+    Make this machine the one that answers in *root*; return the one that did before, if another did.
+
+    Raises:
+        ConfigError, WorkspaceError: As `host_rule`.
+    """
+    rule = look_up(root, me)
+    if isinstance(rule, Mine):
+        host_rule(root, me, now=now)
+        return None
+    _set_host(root, me, now=now)
+    return rule.host if rule is not None else None
+
+
+def refuse_nested(root: Path, states: Path) -> None:
+    """
+    Return if *root* neither lies in another workspace nor has one in it: each save would be answered twice.
+
+    Found above it are folders whose `rlmwatch.toml` names a host; below it those that *states*, the folder of the
+    user's private state, knows, where they still name one.
+
+    Raises:
+        UsageError: It does; the text says which.
+    """
+    for above in root.parents:
+        if _is_workspace(above):
+            raise UsageError(
+                f"{root} lies in the workspace {above}, which answers in it already: each save would be "
+                "answered twice. Use that one, or move one of them elsewhere."
+            )
+    for other in known_workspaces(states):
+        if root in other.parents and _is_workspace(other):
+            raise UsageError(
+                f"the workspace {other} lies in {root}: each save there would be answered twice. "
+                f"Move one of them elsewhere, or remove {other / WORKSPACE_FILE} and answer from {root} alone."
+            )
+
+
+def _is_workspace(folder: Path) -> bool:
+    try:
+        return named_host(folder) is not None
+    except ConfigError:  # somebody's file, that no daemon would answer by
+        return False
+
+
+def _mark(root: Path) -> str:
+    """Return what stands in the extended attribute of *root*; empty where the file system has none."""
+    try:
+        return os.getxattr(root, _ATTRIBUTE).decode("ascii", "replace")
+    except OSError:
+        return ""
+
+
+def _mark_of(root: Path, host_id: str) -> str:
+    """Return what marks *root* as named from this machine by the host *host_id*."""
+    try:
+        machine = MACHINE_ID.read_bytes()
+    except OSError:
+        machine = b""
+    return f"{host_id} {root.stat().st_ino} {hashlib.sha256(b'rlmwatch' + machine).hexdigest()[:16]}"
+
+
+def _set_mark(root: Path, me: Host) -> None:
+    with suppress(OSError):  # where there are none, a lost private state needs `--take-over`
+        if me.id is not None and _mark(root) != (mark := _mark_of(root, me.id)):
+            os.setxattr(root, _ATTRIBUTE, mark.encode())
+
+
+def _set_host(root: Path, me: Host, *, now: str) -> None:
+    """
+    Write `host` into `rlmwatch.toml` and leave all else as it is: comments, order, line ends.
+
+    What was edited is parsed again: it is written only if it says exactly what it said, and the new host.
+    """
+    path = root / WORKSPACE_FILE
+    text = read_text(root)
+    wanted = {**parse(root, text), "host": str(me)}
+    edited = _with_host(path, text, str(me), now=now)
+    if parse_toml(path, edited) != wanted:
+        raise _unsafe(path, str(me))
+    atomic.write(path, edited.encode(), within=root)
+    _set_mark(root, me)
+    log.info("owner.host_written", host=str(me))
+
+
+def _with_host(path: Path, text: str, me: str, *, now: str) -> str:
+    """Return *text* with the host *me*: in its line where it has one, else in a new one behind the other keys."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(text)
+        if "host" in document:
+            document["host"] = me
+        else:
+            host = tomlkit.string(me).comment(f"answers here since {now}; `rlmwatch run --take-over` moves it")
+            host.trivia.trail = "\r\n" if "\r\n" in text else "\n"
+            document.add("host", host)
+        return document.as_string()
+    except TOMLKitError as error:
+        raise _unsafe(path, me) from error
+
+
+def _unsafe(path: Path, me: str) -> ConfigError:
+    return ConfigError(f"{path}: `host` cannot be changed safely. Write it yourself: host = {json.dumps(me)}")
