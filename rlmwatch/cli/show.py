@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.syntax import Syntax
 
-from rlmwatch.cli.output import print_json, quiet, styled
+from rlmwatch.cli.ids import whole_id
+from rlmwatch.cli.output import money, print_json, quiet, styled
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import InputError, UsageError
@@ -89,7 +90,7 @@ async def _find(place: WorkspacePaths, run_id: str) -> Shown:
     if ledger is None:
         raise UsageError(f"{place.root} has no ledger on this machine: nothing was answered here")
     try:
-        run = await ledger.find(run_id) or await _by_beginning(ledger, run_id)
+        run = await ledger.find(whole_id(place.root, run_id)) or await _by_beginning(ledger, run_id)
         return Shown(run, _word(place, run), await ledger.steps(run.run_id), await ledger.entries(run.run_id))
     finally:
         await ledger.aclose()
@@ -154,6 +155,6 @@ def _print_end(console: Console, found: Shown) -> None:
 
 
 def _usage(usage: Usage) -> str:
-    cost = "" if usage.cost_usd is None else f", {usage.cost_usd:.6f} USD"
+    cost = "" if usage.cost_usd is None else f", {money(usage.cost_usd)} USD"
     searches = f", {usage.searches} searches" if usage.searches else ""
     return f"{usage.llm_calls} calls, {usage.input_tokens} + {usage.output_tokens} tokens{cost}{searches}"

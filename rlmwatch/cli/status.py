@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from rlmwatch import clock
-from rlmwatch.cli.output import print_json, put, quiet
+from rlmwatch.cli.ids import whole_id
+from rlmwatch.cli.output import money, print_json, put, quiet
 from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.names import JOBS
 from rlmwatch.daemon.paths import WorkspacePaths, locate
@@ -50,8 +51,10 @@ def status(
         as_json: Print JSON.
     """
     quiet()
+    if job_id is not None and ("/" in job_id or Path(job_id).is_dir()):
+        raise UsageError(f"{job_id} is a folder, not a run's id; write `rlmwatch status --workspace {job_id}`")
     place = locate(workspace)
-    facts = _one(place, job_id) if job_id else asyncio.run(_whole(place))
+    facts = _one(place, whole_id(place.root, job_id)) if job_id else asyncio.run(_whole(place))
     if as_json:
         print_json(facts)
     else:
@@ -187,4 +190,4 @@ def _line(value: object) -> str:
         return ", ".join(f"{key} {inner}" for key, inner in value.items() if inner is not None)
     if isinstance(value, list):
         return "; ".join(map(str, value))
-    return str(value)
+    return f"{money(value)} USD" if isinstance(value, float) else str(value)

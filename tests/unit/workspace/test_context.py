@@ -282,7 +282,7 @@ def test_6_a_folder_nested_beyond_pythons_calls_is_passed_over(root):
         folder = inner
     os.close(os.open("deep.txt", os.O_WRONLY | os.O_CREAT, dir_fd=folder))
     os.close(folder)
-    with pytest.raises(InputError, match="nothing to work on in d: .*nested too deeply"):
+    with pytest.raises(InputError, match=r"nothing to work on in d: .*nested too deeply"):
         read_context(root, None, ["d"])
     put(root, {"d/a.txt": "1"})
     found = read_context(root, None, ["d"])
