@@ -19,6 +19,7 @@ from time import perf_counter
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
+from rlmwatch.ledger.sqlite.spending import SharedSpending
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.runs.model import Outcome, PaidCall, Result, Run, RunStatus, Save, Usage
 from rlmwatch.runs.queue import OnNewSave
@@ -50,7 +51,7 @@ async def verbs(ledger: SqliteLedger, mark: str) -> dict[str, float]:
 
     async def call(run: Run, key: str) -> None:
         paid = PaidCall(key, "llm", "m", {"messages": ["p" * 2000]}, 100, 0.000_01)
-        assert await ledger.intend(run.run_id, 1, paid, ceilings=Ceilings(), now=NOW) is None
+        assert await ledger.intend(run.run_id, 1, paid, ceilings=Ceilings(of_user=True), now=NOW) is None
         await ledger.record(run.run_id, key, {"text": "r" * 1000}, Usage(500, 100, 0.000_01, 1), now=NOW)
 
     async def sixteen(n: int) -> None:
@@ -101,7 +102,7 @@ def fill(path: Path) -> None:
 async def start(path: Path) -> tuple[SqliteLedger, float]:
     """Do what a daemon asks at its start; return the milliseconds."""
     begun = perf_counter()
-    ledger = SqliteLedger.open(path)
+    ledger = SqliteLedger.open(path, shared=SharedSpending(path.with_name("spending.db"), "here"))
     await ledger.reclaim(now=NOW)
     for ask in (ledger.pending, ledger.unpublished, ledger.known, ledger.count):
         await ask()

@@ -15,6 +15,7 @@ The errors of rlmwatch.
     ├── BudgetError
     │   ├── BudgetExceeded         one reservation does not fit: which cap, used, asked
     │   │   ├── CeilingReached     the day's or month's ceiling of the user
+    │   │   │   └── CeilingUnknown     what counts against it cannot be known now
     │   │   └── SessionBudgetExceeded   a session with nothing left before it starts
     │   └── UnknownPrice           a model without a known price, which the workspace chose
     ├── ProviderError              the provider's own words
@@ -125,6 +126,10 @@ class BudgetExceeded(BudgetError):
 
 class CeilingReached(BudgetExceeded):
     """The user's ceiling per day or month is reached."""
+
+
+class CeilingUnknown(CeilingReached):
+    """What counts against the user's ceilings cannot be known, so that no call is made."""
 
 
 class SessionBudgetExceeded(BudgetExceeded):

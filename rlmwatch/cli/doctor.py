@@ -20,7 +20,17 @@ from rlmwatch.cli.output import print_json, put, quiet
 from rlmwatch.daemon.credentials import KEYS, Key, find_all, wanted
 from rlmwatch.daemon.factories import build_sandbox, endpoint_of, find_model, gather
 from rlmwatch.daemon.paths import WorkspacePaths, locate
-from rlmwatch.errors import NoProvider, ProviderError, RlmwatchError, UsageError, WrongKey
+from rlmwatch.daemon.stores import ledger_if_any
+from rlmwatch.errors import (
+    CeilingUnknown,
+    ConfigError,
+    LedgerError,
+    NoProvider,
+    ProviderError,
+    RlmwatchError,
+    UsageError,
+    WrongKey,
+)
 from rlmwatch.execution.model_choice import assumed_words
 from rlmwatch.models.base import Message, Model, Request
 from rlmwatch.models.listing import offered
@@ -28,6 +38,7 @@ from rlmwatch.models.llamacpp import weights
 from rlmwatch.models.published import PublishingModel
 from rlmwatch.models.select import Choice, Facts, address_of, choose, key_of
 from rlmwatch.sandbox.base import Report
+from rlmwatch.settings.model import CeilingSettings
 from rlmwatch.settings.providers import EMBEDDED, SEARCH_KEY, names
 from rlmwatch.settings.sources import USER_FILE, Loaded, load
 from rlmwatch.version import __version__
@@ -113,6 +124,8 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
         yield Line("wrong", "settings", str(error), "fix the named file; until then the last good settings hold")
         return
     yield Line("ok", "settings", _origins(loaded, user_dir))
+    if place is not None:
+        yield await _ceiling(place, loaded.settings.ceilings)
     keys: dict[str, Key] = {}
     try:
         keys = await asyncio.to_thread(find_all, os.environ, user_dir, named=wanted(loaded.settings))
@@ -142,6 +155,28 @@ def _workspace(place: WorkspacePaths) -> list[Line]:
     except RlmwatchError as error:
         lines.append(Line("wrong", "host", str(error)))
     return lines
+
+
+async def _ceiling(place: WorkspacePaths, ceilings: CeilingSettings) -> Line:
+    """Say what is left of the day's ceiling."""
+    limit, of_user = ceilings.max_cost_usd_per_day, ceilings.per == "user"
+    if limit is None:
+        return Line("warning", "ceiling", "none per day", "set max_cost_usd_per_day under [ceilings]")
+    try:
+        ledger = await asyncio.to_thread(ledger_if_any, place)
+        if ledger is None:
+            return Line("ok", "ceiling", f"{limit:g} USD per day")
+        try:
+            spent, _ = await ledger.spent_usd(now=clock.utc(), of_user=of_user)
+        finally:
+            await ledger.aclose()
+    except (CeilingUnknown, LedgerError, ConfigError) as error:
+        return Line("wrong", "ceiling", str(error), "until then no call is made")
+    whose = "all workspaces of this user together" if of_user else "this workspace"
+    left = f"{max(0.0, limit - spent):.4f} of {limit:g} USD are left today (UTC), for {whose}"
+    if spent < limit:
+        return Line("ok", "ceiling", left)
+    return Line("warning", "ceiling", left, "raise max_cost_usd_per_day under [ceilings], or wait for the next day")
 
 
 def _inotify(place: WorkspacePaths) -> Line:

@@ -31,7 +31,7 @@ def reload(workspace: Path | None = None, /) -> int:
     if not who.pid:
         raise UsageError(f"{who} cannot be reached from here: call `rlmwatch reload` where it runs")
     try:
-        os.kill(who.pid, signal.SIGHUP)
+        os.kill(who.pid, signal.SIGUSR1)
     except ProcessLookupError:
         raise UsageError(f"{who} has just ended") from None
     except PermissionError:

@@ -16,7 +16,7 @@ from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.names import JOBS
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
-from rlmwatch.errors import ConfigError, InputError, UsageError
+from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, UsageError
 from rlmwatch.execution.material import changed
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.transitions import shown
@@ -91,16 +91,22 @@ async def _whole(place: WorkspacePaths) -> dict[str, Any]:
         "problem": problem,
     }
     names = matching(place.root, "")
+    of_user: float | None = None
     ledger = ledger_if_any(place)
     if ledger is None:
         facts["waiting"] = _submissions(place, set(names))
     else:
         try:
             counts = await ledger.count()
-            day, month = await ledger.spent_usd(now=clock.utc())
+            now = clock.utc()
+            day, month = await ledger.spent_usd(now=now)
             open_runs = await ledger.open_runs()
             unknown = await ledger.unknown(names)
             recent = await ledger.recent(LOOKED_AT)
+            try:
+                of_user = (await ledger.spent_usd(now=now, of_user=settings.ceilings.per == "user"))[0]
+            except CeilingUnknown as error:
+                facts["problem"] = "\n".join(filter(None, (problem, str(error))))
         finally:
             await ledger.aclose()
         facts["waiting"] = [*_waiting_runs(place, open_runs), *_submissions(place, unknown)][:SHOWN]
@@ -108,7 +114,11 @@ async def _whole(place: WorkspacePaths) -> dict[str, Any]:
         facts["runs"] = _counted(place, counts, open_runs)
         facts["spent_today_usd"] = day
         facts["spent_this_month_usd"] = month
-    facts["ceiling_per_day_usd"] = settings.ceilings.max_cost_usd_per_day
+    ceiling = settings.ceilings.max_cost_usd_per_day
+    facts["ceiling_per_day_usd"] = ceiling
+    facts["ceiling_holds_for"] = "all workspaces of this user" if settings.ceilings.per == "user" else "this workspace"
+    if ceiling is not None and of_user is not None:
+        facts["left_today_usd"] = max(0.0, round(ceiling - of_user, 9))
     return facts
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
+from rlmwatch.contract.structure import excess
 from rlmwatch.contract.text import decode
 from rlmwatch.errors import InputError
 
@@ -26,6 +27,9 @@ SCHEMA_VERSION: Final = 1
 """Of what is kept beside a question: state, session, sources."""
 STATUS_VERSION: Final = 2
 """Of the status file. 2 added the status `held`, which was `running` in 1; all else is as it was."""
+
+MAX_FAULTS: Final = 100
+"""Of a document, that are named one by one: nobody reads more."""
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -227,13 +231,16 @@ def json_object(raw: bytes) -> dict[str, Any]:
     Return the JSON object in *raw*, in UTF-8 or with a byte order mark.
 
     Raises:
-        InputError: There is none; line and column where known.
+        InputError: There is none, or one so large or so deep that it is not parsed; line and column where known.
     """
+    text = decode(raw)
+    if (why := excess(text.encode())) is not None:  # not the file's own bytes: UTF-16 hides brackets
+        raise InputError(f"it {why}")
     try:
-        values = json.loads(decode(raw))
+        values = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"no JSON: {error.msg}", line=error.lineno, column=error.colno) from error
-    except (ValueError, RecursionError) as error:  # an integer of 5,000 digits; 100,000 brackets
+    except ValueError as error:  # an integer of 5,000 digits
         raise InputError(f"no JSON that can be read: {error}") from error
     if not isinstance(values, dict):
         raise InputError("no JSON object: it must begin with { and end with }")
@@ -245,11 +252,13 @@ def validated(model: type[Document], values: dict[str, Any]) -> Document:
     Return *values* as a *model*.
 
     Raises:
-        InputError: They are none; every fault in words.
+        InputError: They are none; every fault in words, or of very many only the number.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
+        if (count := error.error_count()) > MAX_FAULTS:  # each takes pydantic 1 KB to tell
+            raise InputError(f"{count:,} values are missing or not as they should be") from None
         raise InputError("; ".join(_fault(model, dict(fault)) for fault in error.errors())) from error
 
 

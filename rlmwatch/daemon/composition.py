@@ -32,7 +32,7 @@ from rlmwatch.daemon.handover import patiently
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.providers import runtime_config
-from rlmwatch.daemon.stores import open_shared_of, workspace_name
+from rlmwatch.daemon.stores import open_shared_of, shared_spending, workspace_name
 from rlmwatch.errors import ConfigError, NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
@@ -482,15 +482,17 @@ class App:
         self.root = Root.open(self.paths.root)
         url = loaded.settings.ledger
         if url is None:
-            await builder.open_ledger(lambda: SqliteLedger.open(self.paths.ledger))
+            shared = shared_spending(self.paths.state)
+            ledger = await builder.open_ledger(lambda: SqliteLedger.open(self.paths.ledger, shared=shared))
+            await ledger.tell_spending(now=clock.utc())
             await builder.read_config(loaded, needs_provider=False)
             builder.make_sandbox()
         else:
-            shared = await builder.open_ledger(lambda: open_shared_of(self.paths, url, self.host))
+            cluster = await builder.open_ledger(lambda: open_shared_of(self.paths, url, self.host))
             await builder.read_config(loaded, needs_provider=False)
             builder.make_sandbox()
             if self._role is not Role.DRY_RUN:
-                self.node = await self._join_cluster(url, shared)
+                self.node = await self._join_cluster(url, cluster)
         if self._role is not Role.DRY_RUN:
             builder.load_client()
         self.compose()
@@ -615,7 +617,11 @@ class DirectRunner:
         try:
             await self._builder.read_config(self._builder.load())
             self._builder.load_client()
-            await self._builder.open_ledger(lambda: SqliteLedger.open(self.state / PYTHON_LEDGER))
+            path = self.state / PYTHON_LEDGER
+            ledger = await self._builder.open_ledger(
+                lambda: SqliteLedger.open(path, shared=shared_spending(path.parent))
+            )
+            await ledger.tell_spending(now=clock.utc())
             self._builder.make_sandbox()
         except BaseException:
             await self._builder.stack.aclose()

@@ -38,6 +38,8 @@ HANDOVER_S = 3 * TICK_S
 HANGUP_S = 2.0
 """A shell whose window is closed has ended by then, and its terminal with it."""
 PRUNE_EVERY_S = 6 * 3600.0
+CEILING_EVERY_S = 10.0
+"""As often as runs are tried again that a ceiling holds: another workspace may have used less than it had reserved."""
 MANY_UNANSWERED = 20
 """More unanswered inputs than this in a folder without `rlmwatch.toml`: it may be the wrong folder (contract, 2)."""
 
@@ -222,12 +224,16 @@ async def _maintain(turn: Turn, stop: asyncio.Event, manager: Manager) -> None:
     """Return when *stop* is set or another host answers."""
     app = turn.app
     prune_at, day = clock.monotonic(), _day()
+    ceiling_at = prune_at + CEILING_EVERY_S
     while not await _tick(stop, TICK_S):
         manager.ping()
         await app.gateway.flush()
         if _day() != day:  # what a ceiling stopped may go on
             day = _day()
             await app.supervisor.try_held_again()
+        if clock.monotonic() >= ceiling_at:
+            ceiling_at = clock.monotonic() + CEILING_EVERY_S
+            await app.supervisor.release_what_may_pass()
         await turn.look()
         if turn.other:
             log.warning("host.handover", answers=turn.other.name, id=turn.other.id, me=app.host)
@@ -271,7 +277,8 @@ class _signals:  # noqa: N801 (a context manager, used like a function)
     1. SIGINT and SIGTERM stop.
     2. SIGHUP reloads, unless the terminal is gone at which the daemon was started and nobody else manages it: then it
        stops. A shell that ends may send it a moment before, so that is looked at once more.
-    3. SIGIO, which a broken lease sends, is ignored.
+    3. SIGUSR1, which `rlmwatch reload` sends, reloads also where the terminal is gone (a job that its shell let go).
+    4. SIGIO, which a broken lease sends, is ignored.
     """
 
     def __init__(self, app: App, stop: asyncio.Event, manager: Manager) -> None:
@@ -287,10 +294,11 @@ class _signals:  # noqa: N801 (a context manager, used like a function)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        loop.add_signal_handler(signal.SIGUSR1, self._on_reload)
 
     def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             loop.remove_signal_handler(number)
 
     def _on_stop(self, number: int) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -14,13 +15,22 @@ from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.errors import ConfigError
 from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
+from rlmwatch.ledger.sqlite.spending import SharedSpending
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load, own_name
 
 if TYPE_CHECKING:
     from rlmwatch.ledger.postgres.ledger import PostgresLedger
 
+SPENDING = "spending.sqlite3"
+"""What all workspaces of a user have spent, in the private state folder, beside the workspaces' folders."""
+
 log = structlog.get_logger()
+
+
+def shared_spending(state: Path) -> SharedSpending:
+    """Return the user's file of what is spent in all workspaces, as the ledger in the folder *state* uses it."""
+    return SharedSpending(state.parent / SPENDING, state.name)
 
 
 def open_ledger(paths: WorkspacePaths, settings: Settings, host: str) -> Ledger[Any]:
@@ -32,7 +42,7 @@ def open_ledger(paths: WorkspacePaths, settings: Settings, host: str) -> Ledger[
         ConfigError: The extra for shared ledgers is not installed, or the address cannot be one.
     """
     if settings.ledger is None:
-        return SqliteLedger.open(paths.ledger)
+        return SqliteLedger.open(paths.ledger, shared=shared_spending(paths.state))
     return open_shared_of(paths, settings.ledger, host)
 
 

@@ -255,7 +255,7 @@ class Calls:
             return True
         if price is None or not self.costs.is_beyond(self.model, model):
             return False
-        spent = (0.0, *await self.journal.spent_usd(now=self.frame.utc()))
+        spent = (0.0, *await self.journal.spent_usd(now=self.frame.utc(), of_user=ceilings.of_user))
         room = min(limit - used for limit, used in zip(limits, spent, strict=True) if limit is not None)
         return room < NEAR_CALLS * price.input_usd
 

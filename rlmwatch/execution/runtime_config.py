@@ -64,4 +64,4 @@ class RuntimeConfig:
     def ceilings(self) -> Ceilings:
         """The user's ceilings across all runs."""
         found = self.loaded.settings.ceilings
-        return Ceilings(found.max_cost_usd_per_day, found.max_cost_usd_per_month)
+        return Ceilings(found.max_cost_usd_per_day, found.max_cost_usd_per_month, of_user=found.per == "user")

@@ -299,7 +299,7 @@ class Supervisor:
                     self._some_may_pass |= executed.may_pass
                     await self._held(active)
                 else:
-                    await self._release_what_may_pass()
+                    await self.release_what_may_pass()
                     await self._publish(executed.run)
         except WorkspaceError as error:
             self._back_off(active.run, error)
@@ -328,8 +328,8 @@ class Supervisor:
         await asyncio.to_thread(self.workspace.explain, run, run.held_for or "")
         await self._cancelled_meanwhile(active)
 
-    async def _release_what_may_pass(self) -> None:
-        """Let runs go on that a ceiling holds: the run that has just ended may have reserved more than it used."""
+    async def release_what_may_pass(self) -> None:
+        """Let runs go on that a ceiling holds: one that has ended, here or elsewhere, may have used less than that."""
         if self._some_may_pass:
             self._some_may_pass = False
             await self.try_held_again()

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from rlmwatch.errors import CeilingReached, Fenced
 from rlmwatch.ledger.rows import NANO_PER_USD, cost_nano, entry_of, json_value, to_json, to_nano, usage_json
+from rlmwatch.ledger.spending import Claim, Sharing, Sums
 from rlmwatch.ledger.statement import Db, Row, Statement
 from rlmwatch.ledger.transactions import D, Transactions, first
 from rlmwatch.runs.journal import Ceilings, Journal
@@ -41,9 +42,9 @@ class JournalVerbs(Transactions[D], Journal):
         WHERE run_id = :run_id AND status = 'running' AND attempt = :attempt
             AND NOT EXISTS (SELECT 1 FROM calls
                             WHERE run_id = :run_id AND key = :key AND state IN ('intent', 'done'))
-            AND (:per_day IS NULL OR :per_day >= :nano
+            AND (:per_day IS NULL OR :per_day >= :nano + :others_today
                 + (SELECT COALESCE(SUM(nano), 0) FROM spending WHERE day = :day))
-            AND (:per_month IS NULL OR :per_month >= :nano
+            AND (:per_month IS NULL OR :per_month >= :nano + :others_this_month
                 + (SELECT COALESCE(SUM(nano), 0) FROM spending WHERE day BETWEEN :month AND :month || '~'))
         RETURNING *
     """)
@@ -80,20 +81,45 @@ class JournalVerbs(Transactions[D], Journal):
         }
 
         def intend(db: Db) -> JournalEntry | None:
+            others = self._claim(db, values, of_user=ceilings.of_user)
             if first(db, self._INTEND, values) is not None:
                 return None
             if first(db, self._LOSE_EARLIER, values) is not None and first(db, self._INTEND, values) is not None:
                 return None
             # It was not inserted: say what stood against it.
+            self._tell(db, now)
             run = first(db, _ATTEMPT, values)
             if run is None or run["status"] != RunStatus.RUNNING or run["attempt"] != attempt:
                 raise Fenced(f"run {run_id} is no longer attempt {attempt}'s: another has taken over, or it has ended")
             done = first(db, self._DONE, values)
             if done is not None:
                 return entry_of(done)
-            raise _ceiling_reached(self._spent_nano(db, now), reserved_nano, ceilings)
+            own = self._spent_nano(db, now)
+            raise _ceiling_reached((own[0] + others[0], own[1] + others[1]), reserved_nano, ceilings)
 
         return await self._within_run(intend)
+
+    shared: Sharing | None = None
+    """Where ledgers of one user share their ceilings; None in one that holds all workspaces, or shares with none."""
+
+    def _claim(self, db: Db, values: dict[str, Any], *, of_user: bool) -> tuple[int, int]:
+        """Reserve the call of *values* among the ledgers of the user; note and return what the others spent."""
+        others = (0, 0)
+        if of_user and self.shared is not None:
+            claim = Claim(values["day"], values["nano"], values["per_day"], values["per_month"])
+            others = self.shared.claim(self._sums(db, claim.month), claim)
+        values["others_today"], values["others_this_month"] = others
+        return others
+
+    def _tell(self, db: Db, now: str) -> None:
+        """Tell the other ledgers of the user what was spent here in the month of *now*, if that is possible now."""
+        if self.shared is not None:
+            self.shared.tell(self._sums(db, now[:_MONTH]))
+
+    _SUMS = Statement("SELECT day, nano FROM spending WHERE day BETWEEN :month AND :month || '~'")
+
+    def _sums(self, db: Db, month: str) -> Sums:
+        return {row["day"]: row["nano"] for row in db.execute(self._SUMS, {"month": month}).fetchall()}
 
     _RECORD = Statement("""
         UPDATE calls SET state = 'done', reply = :reply, usage = :usage,
@@ -124,6 +150,7 @@ class JournalVerbs(Transactions[D], Journal):
         def record(db: Db) -> None:
             if first(db, self._RECORD, values) is None:
                 db.execute(self._RECORD_LATE, values)
+            self._tell(db, now)
 
         await self._insist(record)
 
@@ -134,7 +161,11 @@ class JournalVerbs(Transactions[D], Journal):
 
     @override
     async def release(self, run_id: str, key: str, *, now: str) -> None:
-        await self._insist(lambda db: db.execute(self._RELEASE, {"run_id": run_id, "key": key, "now": now}))
+        def release(db: Db) -> None:
+            db.execute(self._RELEASE, {"run_id": run_id, "key": key, "now": now})
+            self._tell(db, now)
+
+        await self._insist(release)
 
     _LOSE = Statement("""
         UPDATE calls SET state = 'lost', usage = :usage, spent_nano = COALESCE(:nano, spent_nano), ended_at = :now
@@ -144,7 +175,12 @@ class JournalVerbs(Transactions[D], Journal):
     @override
     async def lose(self, run_id: str, key: str, *, usage: Usage | None, now: str) -> None:
         values = {"run_id": run_id, "key": key, "usage": usage_json(usage), "nano": cost_nano(usage), "now": now}
-        await self._insist(lambda db: db.execute(self._LOSE, values))
+
+        def lose(db: Db) -> None:
+            db.execute(self._LOSE, values)
+            self._tell(db, now)
+
+        await self._insist(lose)
 
     @override
     async def entries(self, run_id: str) -> list[JournalEntry]:
@@ -159,9 +195,13 @@ class JournalVerbs(Transactions[D], Journal):
     """)
 
     @override
-    async def spent_usd(self, *, now: str) -> tuple[float, float]:
-        day, month = await self._read(lambda db: self._spent_nano(db, now))
-        return day / NANO_PER_USD, month / NANO_PER_USD
+    async def spent_usd(self, *, now: str, of_user: bool = False) -> tuple[float, float]:
+        def spent(db: Db) -> tuple[float, float]:
+            others = self.shared.others(now[:_DAY]) if of_user and self.shared is not None else (0, 0)
+            day, month = (here + there for here, there in zip(self._spent_nano(db, now), others, strict=True))
+            return day / NANO_PER_USD, month / NANO_PER_USD
+
+        return await self._read(spent)
 
     def _spent_nano(self, db: Db, now: str) -> tuple[int, int]:
         """Return what counts against the ceilings of the day and of the month of *now*; reads one row per day."""
@@ -211,9 +251,10 @@ def _ceiling_reached(spent_nano: tuple[int, int], asked_nano: int, ceilings: Cei
     period, used = ("day", day / NANO_PER_USD) if of_day else ("month", month / NANO_PER_USD)
     limit = (ceilings.per_day_usd if of_day else ceilings.per_month_usd) or 0.0
     cap = f"max_cost_usd_per_{period}"
+    of_all = ", for all your workspaces together" if ceilings.of_user else ""
     text = (
-        f"the {period}'s ceiling of {limit:g} USD: {used:.6f} USD are spent or reserved, and this call may cost "
-        f"{asked_nano / NANO_PER_USD:.6f} USD. Raise {cap} under [ceilings] in your own config.toml, or wait for the "
-        f"next {period} (UTC)"
+        f"the {period}'s ceiling of {limit:g} USD{of_all}: {used:.6f} USD are spent or reserved, and this call "
+        f"may cost {asked_nano / NANO_PER_USD:.6f} USD. Raise {cap} under [ceilings] in your own config.toml, or wait "
+        f"for the next {period} (UTC)"
     )
     return CeilingReached(text, cap=cap, limit=limit, used=used)

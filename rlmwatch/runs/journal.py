@@ -19,13 +19,15 @@ from rlmwatch.runs.model import JournalEntry, PaidCall, Usage
 @dataclass(frozen=True, slots=True)
 class Ceilings:
     """
-    The user's ceilings across all runs of this ledger, in US dollars per UTC day and month.
+    The user's ceilings across all runs, in US dollars per UTC day and month; None means no ceiling.
 
-    None means no ceiling.
+    Attributes:
+        of_user: Whether the runs of all workspaces of the user on this machine count, or those of this ledger alone.
     """
 
     per_day_usd: float | None = 1.00
     per_month_usd: float | None = None
+    of_user: bool = False
 
 
 class Journal(Protocol):
@@ -44,6 +46,7 @@ class Journal(Protocol):
         Raises:
             Fenced: The run is not `running` in this *attempt* (taken over, cancelled or ended).
             CeilingReached: What was spent and reserved today or this month, with this reservation, exceeds a ceiling.
+            CeilingUnknown: What other workspaces have spent cannot be known now.
         """
         ...
 
@@ -71,6 +74,15 @@ class Journal(Protocol):
         """Return the journal of one run, oldest first."""
         ...
 
-    async def spent_usd(self, *, now: str) -> tuple[float, float]:
-        """Return what was spent and is reserved on the UTC day and in the UTC month of *now*, in US dollars."""
+    async def spent_usd(self, *, now: str, of_user: bool = False) -> tuple[float, float]:
+        """
+        Return what was spent and is reserved on the UTC day and in the UTC month of *now*, in US dollars.
+
+        Args:
+            now: The time.
+            of_user: Also what other workspaces of the user spent, where the ledger knows of them.
+
+        Raises:
+            CeilingUnknown: That cannot be known now.
+        """
         ...

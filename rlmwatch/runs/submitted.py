@@ -16,6 +16,7 @@ from rlmwatch.contract import text
 from rlmwatch.contract.documents import read_status, read_submission, well_formed
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import Submission
+from rlmwatch.contract.structure import excess
 from rlmwatch.errors import InputError
 from rlmwatch.runs.model import Save
 
@@ -60,7 +61,8 @@ def to_submission(name: Submission, raw: bytes, *, size: int, max_bytes: int) ->
 
     The first that holds, decides:
 
-    1. More than *max_bytes* bytes: a problem. The digest is of the bytes that are there: the caller knows the whole.
+    1. More than *max_bytes* bytes, or so many values or levels that it is not parsed: a problem. The digest is of the
+       bytes that are there: the caller knows the whole.
     2. Not a JSON object, in UTF-8 or with a byte order mark: incomplete. A whole object is never the first half of
        another, so half a file is always seen as such.
     3. What a daemon wrote, the status of a run: not a submission.
@@ -74,11 +76,11 @@ def to_submission(name: Submission, raw: bytes, *, size: int, max_bytes: int) ->
         size: The size of the whole file.
         max_bytes: The largest job file that is answered (`max_input_mb`).
     """
-    if max(len(raw), size) > max_bytes:
-        return _problem(name, raw, _too_large(max_bytes))
+    if (too_much := _too_large(max_bytes) if max(len(raw), size) > max_bytes else _excess(raw)) is not None:
+        return _problem(name, raw, too_much)
     try:
         values = json.loads(text.decode(raw), parse_constant=_no_number)
-    except (InputError, ValueError, RecursionError) as error:
+    except (InputError, ValueError) as error:
         return Incomplete(_problem(name, raw, _no_json(raw, error)))
     if not isinstance(values, dict):
         return Incomplete(_problem(name, raw, "not a JSON object: it must begin with { and end with }"))
@@ -143,6 +145,17 @@ def _no_json(raw: bytes, error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
     return f"not JSON that can be read: {error}"
+
+
+def _excess(raw: bytes) -> str | None:
+    """Return what is to be done about a job file that is not parsed (rule 1)."""
+    try:
+        why = excess(text.decode(raw).encode())
+    except InputError:  # it is no text; rule 2 says so
+        return None
+    if why is None:
+        return None
+    return f"the job file {why}: put the material into a text file of the workspace and name it in `data_path`"
 
 
 def _too_large(max_bytes: int) -> str:

@@ -38,11 +38,17 @@ class _Table(BaseModel):
 
 
 class CeilingSettings(_Table):
-    """What no run, and no file of the workspace, may exceed. US dollars."""
+    """
+    What no run, and no file of the workspace, may exceed. US dollars.
+
+    Attributes:
+        per: Whose those of day and month are: the user's, over all workspaces on this machine, or each workspace's.
+    """
 
     max_cost_usd_per_run: Money | None = None
     max_cost_usd_per_day: Money | None = 1.00
     max_cost_usd_per_month: Money | None = None
+    per: Literal["user", "workspace"] = "user"
 
 
 class Price(_Table):

@@ -20,6 +20,7 @@ import structlog
 
 from rlmwatch.workspace import safe_open
 from rlmwatch.workspace.os_errors import cannot
+from rlmwatch.workspace.permissions import Allowed, allowed_by, take
 
 PREFIX = ".syncthing.rlmwatch-"
 SUFFIX = ".tmp"
@@ -31,8 +32,8 @@ def write(path: Path, data: bytes, *, within: Path | None = None, question: Path
     """
     Make *data* the content of *path*, atomically and durably; False where it already was.
 
-    1. An existing file keeps its mode; a new one gets what the umask leaves of 0666. Either is at least as closed to
-       group and others as *question*.
+    1. An existing file keeps who may read and write it; a new one gets what its folder says (`permissions.py`). Either
+       is at least as closed to group and others as *question*.
     2. A link at *path* is replaced, never followed.
     3. The same bytes again leave the file alone (same mtime and inode): a sync tool has nothing to carry. They are
        still made to last, since the write before may have ended in a crash.
@@ -51,7 +52,7 @@ def write(path: Path, data: bytes, *, within: Path | None = None, question: Path
     """
     try:
         with safe_open.folder(path.parent, within=within) as folder:
-            allowed = _allowed_by(question)
+            allowed = allowed_by(question)
             unchanged = _holds(folder, path.name, data, allowed)
             if not unchanged:
                 try:
@@ -118,21 +119,15 @@ def _sweep_one(entry: os.DirEntry[str], limit: float | None) -> int:
     return 0
 
 
-def _allowed_by(question: Path | None) -> int:
-    """Return the permissions that an answer to *question* may have: all where it is gone, or nobody asked."""
-    try:
-        return 0o777 if question is None else 0o700 | stat.S_IMODE(question.lstat().st_mode)
-    except OSError:
-        return 0o777
-
-
-def _holds(folder: int, name: str, data: bytes, allowed: int) -> bool:
+def _holds(folder: int, name: str, data: bytes, allowed: Allowed) -> bool:
     """Return whether *name* is a regular file with exactly *data* and *allowed* permissions; make it last if so."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
-        if not stat.S_ISREG(found.st_mode) or found.st_size != len(data) or stat.S_IMODE(found.st_mode) & ~allowed:
+        if not stat.S_ISREG(found.st_mode) or found.st_size != len(data):
+            return False
+        if allowed.closes(folder, name, stat.S_IMODE(found.st_mode)):
             return False
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except (FileNotFoundError, PermissionError):  # nothing there, or it cannot be compared
@@ -144,14 +139,14 @@ def _holds(folder: int, name: str, data: bytes, allowed: int) -> bool:
     return True
 
 
-def _replace(folder: int, name: str, data: bytes, allowed: int) -> None:
+def _replace(folder: int, name: str, data: bytes, allowed: Allowed) -> None:
     """Write *data* beside *name* and rename it there."""
     temporary = f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o666 & allowed, dir_fd=folder)
+    fd = os.open(temporary, flags, 0o666 & allowed.with_acl, dir_fd=folder)
     try:
         with open(fd, "wb") as file:  # noqa: PTH123 (a descriptor)
-            _take_mode(folder, name, fd, allowed)
+            take(folder, name, fd, allowed)
             file.write(data)
             file.flush()
             os.fsync(fd)
@@ -160,12 +155,3 @@ def _replace(folder: int, name: str, data: bytes, allowed: int) -> None:
         with suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
         raise
-
-
-def _take_mode(folder: int, name: str, fd: int, allowed: int) -> None:
-    """Give the open file *fd* those permissions of *name* that are *allowed*, where that is a regular file."""
-    with suppress(FileNotFoundError, PermissionError):  # a mount without modes keeps its own
-        old = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        mode = stat.S_IMODE(old.st_mode) & allowed & 0o777
-        if stat.S_ISREG(old.st_mode) and mode != stat.S_IMODE(os.fstat(fd).st_mode) & 0o777:
-            os.fchmod(fd, mode)

@@ -8,7 +8,6 @@ what a caller names is looked at.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import stat
@@ -17,9 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlmwatch.contract.documents import JobStatus
+from rlmwatch.contract.documents import JobStatus, json_object
 from rlmwatch.contract.names import JOBS, CancelRequest, Submission, classify
-from rlmwatch.errors import WorkspaceError
+from rlmwatch.errors import InputError, WorkspaceError
 from rlmwatch.workspace import atomic, safe_open
 from rlmwatch.workspace.os_errors import cannot
 from rlmwatch.workspace.status import REJECTED
@@ -100,9 +99,9 @@ def ended(root: Path, job_ids: Iterable[str]) -> set[str]:
     found = set()
     with suppress(OSError), safe_open.folder(root / JOBS, within=root) as jobs:
         for job_id in job_ids:
-            with suppress(OSError, ValueError, RecursionError):
-                status = json.loads(safe_open.read_in(jobs, f"{job_id}.json", max_bytes=safe_open.MAX_BYTES))
-                if isinstance(status, dict) and status.get("status") in _ENDED and status.get("input_digest"):
+            with suppress(OSError, InputError):
+                status = json_object(safe_open.read_in(jobs, f"{job_id}.json", max_bytes=safe_open.MAX_BYTES))
+                if status.get("status") in _ENDED and status.get("input_digest"):
                     found.add(job_id)
     return found
 

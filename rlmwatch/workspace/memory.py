@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
-from rlmwatch.contract.documents import Document, JobStatus, dump, second
+from rlmwatch.contract.documents import Document, JobStatus, dump, json_object, second
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.memory import ChatState, Remark, Turn, read_edited, remarks, whole_number
 from rlmwatch.contract.names import JOBS, InputName
@@ -111,7 +110,7 @@ def beside(root: Path, name: InputName) -> Sequence[Remark]:
     """
     path = root / name.state
     try:
-        raw = safe_open.read(path, within=root, max_bytes=safe_open.MAX_BYTES)
+        raw = safe_open.read(path, within=root, max_bytes=safe_open.MAX_STATE_BYTES)
     except OSError as error:
         if error.errno in (*_DAMAGE, errno.EISDIR):  # no state file of ours
             return ()
@@ -170,9 +169,9 @@ def ended_runs(root: Path, ids: Iterable[str]) -> list[EndedRun]:
     try:
         with safe_open.folder(root / JOBS, within=root) as jobs:
             for job_id in ids:
-                with suppress(OSError, ValueError, RecursionError):
-                    status = json.loads(safe_open.read_in(jobs, job_id + _ENDING, max_bytes=safe_open.MAX_BYTES))
-                    if isinstance(status, dict) and (run := _ended(job_id, status)) is not None:
+                with suppress(OSError, InputError):
+                    status = json_object(safe_open.read_in(jobs, job_id + _ENDING, max_bytes=safe_open.MAX_BYTES))
+                    if (run := _ended(job_id, status)) is not None:
                         found.append(run)
     except FileNotFoundError:
         return []
@@ -209,11 +208,13 @@ def settled(path: Path, root: Path, model: type[Document]) -> Document | str | N
     wrong = ""
     for _ in range(SETTLE_TRIES):
         try:
-            raw = safe_open.read(path, within=root, max_bytes=safe_open.MAX_BYTES)
+            raw = safe_open.read(path, within=root, max_bytes=safe_open.MAX_STATE_BYTES)
         except OSError as error:
             if error.errno not in _DAMAGE:
                 raise
-            return "it is not a plain file, or far too large"
+            if error.errno == errno.EFBIG:
+                return f"it is larger than {safe_open.MAX_STATE_BYTES // 1_000_000} MB"
+            return "it is not a plain file"
         if raw is None:
             return None
         try:

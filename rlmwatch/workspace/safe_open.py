@@ -15,8 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-MAX_BYTES = 256 * 1024 * 1024
-"""Of a state or status file: some 25 turns with inputs of the largest size that is taken (10 MB)."""
+MAX_BYTES = 16_000_000
+"""Of a status file: an answer has 4 MB at most, and a job file that waits `max_input_mb` (10)."""
+
+MAX_STATE_BYTES = 32_000_000
+"""Of a state or session file: three inputs of the largest size; ordinary ones are 12,000 turns."""
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _PASS = getattr(os, "O_PATH", os.O_RDONLY)

@@ -85,7 +85,7 @@ class MemoryJournal:
     async def entries(self, run_id: str) -> list[JournalEntry]:
         return list(self.rows)
 
-    async def spent_usd(self, *, now: str) -> tuple[float, float]:
+    async def spent_usd(self, *, now: str, of_user: bool = False) -> tuple[float, float]:
         spent = sum(
             (row.usage.cost_usd if row.usage else row.call.reserved_usd) or 0.0
             for row in self.rows

@@ -173,7 +173,7 @@ def test_answers_at_the_same_time_come_one_after_the_other(home: Home, provider:
 
 
 def test_again_asks_the_same_text_once_more(home: Home, provider: OpenAIServer):
-    """`again FILE` has the same text asked once more: now where a daemon runs, else at its next start."""
+    """`again FILE` asks the same text once more, now or at the next start; its answer takes the last one's place."""
     file = str(home.workspace / "a_input.txt")
     home.save("a_input.txt", "hello")
     with home.daemon() as daemon:
@@ -186,7 +186,7 @@ def test_again_asks_the_same_text_once_more(home: Home, provider: OpenAIServer):
     with home.daemon() as daemon:
         daemon.answered("a_output.txt")
     assert provider.count == 3
-    assert home.turns("a_state.json") == ["hello"] * 3
+    assert home.turns("a_state.json") == ["hello"]
     assert home.cli("again", str(home.workspace / "nowhere_input.txt")).returncode == 2
 
 

@@ -170,6 +170,8 @@ def test_a_daemon_that_is_to_outlive_its_window_does(home: Home):
     with at_a_terminal(home, "nohup") as (daemon, window):
         os.close(window)
         daemon.wait("reloaded")
+        assert home.cli("reload", str(home.workspace)).returncode == 0
+        daemon.wait("reloaded", 2)
         home.save("a_input.txt", "hello")
         daemon.answered("a_output.txt")
     home.variables["NOTIFY_SOCKET"] = str(home.root / "nobody_listens")

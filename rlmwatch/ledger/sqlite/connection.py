@@ -13,7 +13,6 @@ Guarantees
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing_extensions import override
 
 from rlmwatch import clock
 from rlmwatch.errors import LedgerDiskError, LedgerError
+from rlmwatch.ledger.sqlite.private import make_private
 from rlmwatch.ledger.sqlite.schema import migrate
 from rlmwatch.ledger.writer import Store
 
@@ -99,7 +99,7 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
             "Install a newer Python or SQLite"
         )
     try:
-        _make_private(path, create=create)
+        make_private(path, create=create)
     except OSError as error:
         raise LedgerError(
             f"cannot open the ledger {path}: {error.strerror}. See that its folder is there and can be "
@@ -164,7 +164,7 @@ _FAILURES = {
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     """Set what holds for this connection, and bring the schema up to date."""
     db.row_factory = sqlite3.Row
-    if _begin_log(db) != "wal":
+    if begin_log(db, BUSY_S) != "wal":
         raise LedgerError(
             f"the ledger {path} lies on a file system without shared memory (a network mount?), where it could "
             "be damaged. Set RLMWATCH_STATE_DIR to a folder on a local disk"
@@ -175,14 +175,14 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     migrate(db, path)
 
 
-def _begin_log(db: sqlite3.Connection) -> str:
+def begin_log(db: sqlite3.Connection, wait_s: float) -> str:
     """
-    Ask for the write-ahead log; return the mode that SQLite gave instead where it cannot have one.
+    Ask for the write-ahead log; return the mode that SQLite gave, which is another where it cannot have one.
 
     A new file is switched once, under a lock for which SQLite does not wait: two programs that start on it at the same
     moment would fail, so the waiting is done here.
     """
-    until = clock.monotonic() + BUSY_S
+    until = clock.monotonic() + wait_s
     while True:
         try:
             return str(db.execute("PRAGMA journal_mode = WAL").fetchone()[0])
@@ -190,17 +190,3 @@ def _begin_log(db: sqlite3.Connection) -> str:
             if error_class(error) != sqlite3.SQLITE_BUSY or clock.monotonic() > until:
                 raise
         sleep(SWITCH_PAUSE_S)
-
-
-def _make_private(path: Path, *, create: bool) -> None:
-    """Make the folder and the file, readable for this user only; or see that the file is there."""
-    if not create or path.exists():
-        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-        return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

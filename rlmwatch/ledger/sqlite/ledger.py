@@ -14,6 +14,7 @@ from typing_extensions import override
 from rlmwatch.errors import LedgerDiskError
 from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.ledger.sqlite.connection import File
+from rlmwatch.ledger.sqlite.spending import SharedSpending
 from rlmwatch.ledger.statement import Db
 from rlmwatch.ledger.writer import Writer
 
@@ -26,7 +27,11 @@ log = structlog.get_logger()
 
 
 class SqliteLedger(Ledger[sqlite3.Connection]):
-    """The runs of one workspace, in a file of its own."""
+    """The runs of one workspace, in a file of its own; and the user's file of what all workspaces have spent."""
+
+    def __init__(self, writer: Writer[sqlite3.Connection], shared: SharedSpending | None = None) -> None:
+        super().__init__(writer)
+        self.shared = self._file = shared
 
     @override
     async def _insist(self, work: Callable[[Db], T]) -> T:
@@ -49,9 +54,11 @@ class SqliteLedger(Ledger[sqlite3.Connection]):
         return await self._insist(work)  # nobody else could go on with the run
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, shared: SharedSpending | None = None) -> Self:
         """
         Open the ledger at *path*, making it where it is missing. Synchronous: a few milliseconds of disk.
+
+        Without *shared* the ceilings are those of this ledger alone.
 
         Any number of processes may have it open; only `reclaim` is for the one that holds the workspace.
 
@@ -61,4 +68,14 @@ class SqliteLedger(Ledger[sqlite3.Connection]):
         """
         writer = Writer(File(path))
         writer.start()
-        return cls(writer)
+        return cls(writer, shared)
+
+    @override
+    async def aclose(self) -> None:
+        await super().aclose()
+        if self._file is not None:
+            self._file.close()
+
+    async def tell_spending(self, *, now: str) -> None:
+        """Write what this workspace spent in the month of *now* into the user's file, if that is possible now."""
+        await self._read(lambda db: self._tell(db, now))

@@ -1,8 +1,8 @@
 """
 Frames between the host and a worker: four bytes of length, big-endian, then one JSON object in UTF-8.
 
-Standard library only; both halves use it. What comes from a worker was written by code that nobody trusts, so a
-frame is refused before it costs anything:
+Standard library only, and so is `contract/structure.py`; both halves use it. What comes from a worker was written by
+code that nobody trusts, so a frame is refused before it costs anything:
 
 1. its length is at most `MAX_BYTES`, known before the body is read;
 2. it holds at most `MAX_STRUCTURE` brackets, commas and colons outside strings, counted before it is parsed
@@ -20,18 +20,15 @@ import math
 import re
 from typing import Any
 
+from rlmwatch.contract.structure import excess
+
 MAX_BYTES = 8 * 1024 * 1024
 MAX_STRUCTURE = 200_000  # the dearest, `{"a":1},`, then costs the reader about 15 MB
 MAX_DEPTH = 64
 MAX_HOST_BYTES = 64 * 1024 * 1024  # what a worker takes from its host, which it trusts
 _HEAD = 4
 
-# Without escapes, which are taken out before. The closing quote is optional: the match never fails, and the scan of
-# hostile input stays linear and without a stack.
-_STRINGS = re.compile(rb'"[^"]*"?')
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_NOT_STRUCTURE = bytes(sorted(set(range(256)) - set(b"[]{},:")))
-_NOT_BRACKETS = b",:"
 # Made once: a cell that replaces `json.dumps` does not replace it here.
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -78,15 +75,8 @@ def check(body: bytes, *, max_bytes: int = MAX_BYTES) -> None:
     """
     if len(body) > max_bytes:
         raise BadFrame(f"{len(body):,} bytes; at most {max_bytes:,}")
-    bare = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
-    structure = _STRINGS.sub(b"", bare).translate(None, _NOT_STRUCTURE)
-    if len(structure) > MAX_STRUCTURE:
-        raise BadFrame(f"more than {MAX_STRUCTURE:,} items")
-    depth = 0
-    for byte in structure.translate(None, _NOT_BRACKETS):
-        depth += 1 if byte in b"[{" else -1
-        if depth > MAX_DEPTH:
-            raise BadFrame(f"nests more than {MAX_DEPTH} deep")
+    if (why := excess(body, max_marks=MAX_STRUCTURE, max_depth=MAX_DEPTH)) is not None:
+        raise BadFrame(why)
 
 
 def decode(body: bytes) -> dict[str, Any]:

@@ -221,3 +221,10 @@ def test_damage_says_nothing_of_what_was_asked(raw):
 def test_second_is_how_run_ids_begin():
     """A run's name can be compared with a time."""
     assert second("2026-11-23T09:15:02.123Z") == "20261123T091502"
+
+
+def test_of_very_many_faults_only_the_number_is_told():
+    """What a person is told of a broken document is no longer than a person reads."""
+    raw = ('{"turns": [' + "{}," * 5_000 + "{}]}").encode()
+    with pytest.raises(InputError, match=r"^10,002 values are missing or not as they should be$"):
+        read_edited(raw, ChatState)

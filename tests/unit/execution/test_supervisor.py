@@ -5,6 +5,7 @@ The handler and the clock are the test's; waiting is for events, never for time.
 """
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 
 import pytest
@@ -23,7 +24,7 @@ from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.handlers.chat import chat
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.models.scripted import ScriptedModel
-from rlmwatch.runs.model import Outcome, Result, RunStatus, Save
+from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import OnNewSave
 from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.settings.model import CeilingSettings, Settings
@@ -557,5 +558,24 @@ def test_6_a_cancel_outlives_a_ledger_that_fails(tmp_path):
             ended = await here.ledger.get(run.run_id)
             assert (ended.status, ended.result.notes) == (RunStatus.CANCELLED, ("enough",))
             assert here.model.requests == []
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_kept_of_an_ended_run(tmp_path):
+    """A daemon that runs for months does not grow by what it answered: no run that ended is in memory."""
+
+    async def scenario():
+        async with program(tmp_path, lambda request: f"re: {request.messages[-1].content}") as here:
+            for number in range(5):
+                await here.save(f"c{number % 2}", f"of ended run {number}")
+            await here.supervisor.until_idle()
+            await here.supervisor.close()
+            assert (here.supervisor.answered, here.supervisor.unanswered) == (5, 0)
+            gc.collect()
+            kept = [
+                each for each in gc.get_objects() if isinstance(each, Run) and each.prompt.startswith("of ended run")
+            ]
+            assert kept == []
 
     asyncio.run(scenario())

@@ -26,6 +26,17 @@ def test_1_a_job_file_that_is_too_large_says_what_to_do():
         assert "data_path" in found.problem
 
 
+@pytest.mark.parametrize(
+    ("raw", "says"), [(b"[" * 100_000, "more than 100 deep"), (b"[" + b"{}," * 200_000, "more than 500,000 items")]
+)
+def test_1_a_job_file_that_is_all_structure_says_what_to_do(raw, says):
+    """A job file whose values would take much more than its length is not parsed, and says where material belongs."""
+    found = read(raw, max_bytes=1_000_000)
+    assert isinstance(found, Save)
+    assert says in found.problem
+    assert "data_path" in found.problem
+
+
 @pytest.mark.parametrize("cut", range(1, 42))
 def test_2_half_a_submission_is_never_taken_for_a_whole_one(cut):
     """Whatever part of a job file is there, it is seen that the rest is missing."""
@@ -43,7 +54,6 @@ def test_2_half_a_submission_is_never_taken_for_a_whole_one(cut):
         (b"[1, 2]", "must begin with {"),
         (b'"pending"', "must begin with {"),
         ('{"task": "Grüße'.encode("latin-1"), "not UTF-8"),
-        (b"[" * 100_000, "not JSON that can be read"),
         (b'{"task": NaN}', "NaN is not JSON"),
     ],
 )

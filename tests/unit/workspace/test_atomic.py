@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -254,3 +255,109 @@ def test_remove_takes_the_link_and_says_whether_there_was_one(tmp_path):
     (tmp_path / "a_error.txt").mkdir()
     with pytest.raises(WorkspaceError, match="cannot remove"):
         atomic.remove(tmp_path / "a_error.txt", within=tmp_path)
+
+
+def _acl(*entries: tuple[int, int, int]) -> bytes:
+    """Return an access control list of (tag, permissions, id) as the kernel stores it (acl(5))."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+NOBODY = 0xFFFFFFFF
+SHARED_WITH_A_USER = _acl((1, 6, NOBODY), (2, 6, 12345), (4, 0, NOBODY), (0x10, 6, NOBODY), (0x20, 0, NOBODY))
+"""Owner rw, one named user rw, the file's group and others nothing. Its mode shows as 0660."""
+
+ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
+
+
+def _give_acl(path, acl, kind=ACCESS):
+    try:
+        os.setxattr(path, kind, acl)
+    except OSError:
+        pytest.skip("no access control lists here")
+
+
+def _acl_of(path):
+    try:
+        return os.getxattr(path, ACCESS)
+    except OSError:
+        return None
+
+
+@pytest.fixture
+def other_group():
+    """A group that is not this process's first, and to which it may give files."""
+    others = [12345] if os.geteuid() == 0 else [group for group in os.getgroups() if group != os.getegid()]
+    if not others:
+        pytest.skip("this user is in one group only")
+    return others[0]
+
+
+def test_1_existing_file_keeps_its_group(tmp_path, other_group):
+    """A group that shares an answer reads the next one too."""
+    path = tmp_path / "a_output.txt"
+    path.write_bytes(b"old")
+    os.chown(path, -1, other_group)
+    path.chmod(0o660)
+    assert atomic.write(path, b"new")
+    assert (path.stat().st_gid, _mode(path)) == (other_group, 0o660)
+
+
+def test_1_a_group_that_cannot_be_kept_opens_the_file_to_no_other(tmp_path, other_group, monkeypatch):
+    """Where the group cannot be given, its permissions do not go to another group."""
+    path = tmp_path / "a_output.txt"
+    path.write_bytes(b"old")
+    os.chown(path, -1, other_group)
+    path.chmod(0o664)
+    monkeypatch.setattr(os, "fchown", _fails(errno.EPERM))
+    assert atomic.write(path, b"new")
+    assert (path.stat().st_gid == other_group, _mode(path)) == (False, 0o644)
+
+
+def test_1_existing_file_keeps_its_access_control_list(tmp_path):
+    """Who was given an answer by an ACL reads the next one too, and the file's group does not because of its mode."""
+    path = tmp_path / "a_output.txt"
+    path.write_bytes(b"old")
+    _give_acl(path, SHARED_WITH_A_USER)
+    assert atomic.write(path, b"new")
+    assert (_acl_of(path), _mode(path)) == (SHARED_WITH_A_USER, 0o660)
+
+
+def test_1_an_access_control_list_that_cannot_be_kept_opens_nothing(tmp_path, monkeypatch):
+    """Where a list cannot be given, the file's group does not get what the list's mask showed."""
+    path = tmp_path / "a_output.txt"
+    path.write_bytes(b"old")
+    _give_acl(path, SHARED_WITH_A_USER)
+    monkeypatch.setattr(os, "setxattr", _fails(errno.EOPNOTSUPP))
+    assert atomic.write(path, b"new")
+    assert (_acl_of(path), _mode(path)) == (None, 0o600)
+
+
+def test_1_a_new_file_gets_what_its_folder_says(tmp_path, other_group):
+    """A new answer in a shared folder has the folder's group and default list; one that had no list gets none."""
+    os.chown(tmp_path, -1, other_group)
+    tmp_path.chmod(0o2770)
+    made_before = tmp_path / "before_output.txt"
+    made_before.write_bytes(b"old")
+    _give_acl(tmp_path, SHARED_WITH_A_USER, DEFAULT)
+    assert atomic.write(tmp_path / "a_output.txt", b"new")
+    assert ((tmp_path / "a_output.txt").stat().st_gid, _acl_of(tmp_path / "a_output.txt")) == (
+        other_group,
+        SHARED_WITH_A_USER,
+    )
+    assert atomic.write(made_before, b"new")
+    assert (_acl_of(made_before), _mode(made_before)) == (None, 0o644)
+
+
+@pytest.mark.parametrize("folder_has_it_too", [False, True])
+def test_1_an_answer_is_as_closed_as_a_question_with_a_list(tmp_path, folder_has_it_too):
+    """The group that a question's ACL shuts out reads no answer to it, though the question's mode shows the mask."""
+    question = tmp_path / "a_input.txt"
+    question.write_bytes(b"?")
+    _give_acl(question, SHARED_WITH_A_USER)
+    if folder_has_it_too:
+        _give_acl(tmp_path, SHARED_WITH_A_USER, DEFAULT)
+    path = tmp_path / "a_output.txt"
+    for content in (b"one", b"two", b"two"):
+        atomic.write(path, content, question=question)
+        assert _acl_of(path) == (SHARED_WITH_A_USER if folder_has_it_too else None)
+        assert _mode(path) == (0o660 if folder_has_it_too else 0o600)
