@@ -3,7 +3,7 @@ Jobs from anywhere: submit, poll, cancel, by files alone.
 
     client = Client(workspace)
     job = client.submit("Sum up the minutes", data=minutes, tokens=200)
-    while job.status in (JobStatus.PENDING, JobStatus.RUNNING):
+    while not job.ended:
         time.sleep(0.5)
         job = client.status(job.job_id)
     print(job.answer)

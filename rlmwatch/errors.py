@@ -10,6 +10,7 @@ The errors of rlmwatch.
     │   ├── WorkspaceError         the folder is missing, replaced, read-only or full
     │   │   └── WorkspaceBusy      another daemon holds it
     │   ├── LedgerError            the ledger cannot be used, e.g. written by a newer version
+    │   │   └── LedgerDiskError    its disk is full or fails: what was paid is kept in memory meanwhile
     │   └── SandboxUnavailable     this machine cannot lock down a sandbox; the reason
     ├── BudgetError
     │   ├── BudgetExceeded         one reservation does not fit: which cap, used, asked
@@ -90,6 +91,10 @@ class WorkspaceBusy(WorkspaceError):
 
 class LedgerError(UserError):
     """The ledger cannot be used."""
+
+
+class LedgerDiskError(LedgerError):
+    """The ledger's disk cannot take anything now; it can again once there is space, or whoever holds the file ends."""
 
 
 class SandboxUnavailable(UserError):

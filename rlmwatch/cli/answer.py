@@ -8,10 +8,12 @@ import os
 import socket
 import sys
 from contextlib import AsyncExitStack, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rlmwatch import clock
+from rlmwatch.cli.again import again
 from rlmwatch.cli.files import place_of
 from rlmwatch.cli.live import LiveLine
 from rlmwatch.cli.main import INTERRUPTED
@@ -25,8 +27,9 @@ from rlmwatch.daemon.logging import Redactor, configure
 from rlmwatch.daemon.oneshot import answer as answer_one
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.service import elsewhere
-from rlmwatch.daemon.stores import ledger_if_any
+from rlmwatch.daemon.stores import ledger_if_any, ledger_of
 from rlmwatch.errors import ConfigError, UsageError, WorkspaceBusy
+from rlmwatch.execution.material import changed
 from rlmwatch.execution.run_context import Listeners
 from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.runs.model import Run, RunStatus
@@ -103,8 +106,10 @@ async def _here(place: WorkspacePaths, path: str) -> int | None:
             on_text=lambda _run: listener, on_live=lambda _run, live: line.tell(live.shown, live.usage)
         )
         async with App(place, redactor=redactor, parts=Parts(listeners=listeners)) as app:
+            began = clock.utc()
             run = await answer_one(app, path, leave)
     if run.status.ended or run.status is RunStatus.HELD:
+        _tell_earlier(run.path, run.completed_at, began)
         return _print(run, heard=bool(heard))
     if heard:
         put_answer("")
@@ -113,6 +118,14 @@ async def _here(place: WorkspacePaths, path: str) -> int | None:
         return None
     say(f"rlmwatch: interrupted. {path} waits: it goes on when rlmwatch runs here, or with `rlmwatch answer {path}`")
     return INTERRUPTED
+
+
+def _tell_earlier(path: str, completed_at: str | None, began: str) -> None:
+    """Say that the answer is an earlier one, if it is: nothing was asked now."""
+    if completed_at is not None and completed_at < began:
+        at, now = (datetime.fromisoformat(each).astimezone() for each in (completed_at, began))
+        when = f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
+        say(f"answered {when}, unchanged; `rlmwatch again {path}` asks anew")
 
 
 def _print(run: Run, *, heard: bool) -> int:
@@ -139,6 +152,10 @@ async def _by_another(place: WorkspacePaths, path: str) -> int | None:
         if isinstance(rule := look_up(place.root, me), Theirs):
             raise elsewhere(place.root, me, rule.host)
     wanted = (await read_one(place.root, path, _watch_config(place))).digest
+    began = clock.utc()
+    anew = await _material_changed(place, path, wanted)
+    if anew:
+        await asyncio.to_thread(again, place.root / path)  # the daemon asks anew, as for a save of the same bytes
     give_up = clock.monotonic() + SEEN_WITHIN_S
     async with AsyncExitStack() as stack:
         line = stack.enter_context(LiveLine())
@@ -146,7 +163,7 @@ async def _by_another(place: WorkspacePaths, path: str) -> int | None:
         if ledger is not None:
             stack.push_async_callback(ledger.aclose)
         while True:
-            found = await asyncio.to_thread(_status_of, place, path, wanted)
+            found = await asyncio.to_thread(_status_of, place, path, wanted, began if anew else "")
             if found is not None and found.status.ended:
                 break
             if found is not None:
@@ -161,6 +178,7 @@ async def _by_another(place: WorkspacePaths, path: str) -> int | None:
             if found is None and clock.monotonic() > give_up and who.serves:
                 raise UsageError(f"the daemon did not take up {path}; its log says why")
             await asyncio.sleep(POLL_S)
+    _tell_earlier(path, found.completed_at, began)
     return _print_status(place, path, found)
 
 
@@ -191,9 +209,26 @@ async def _run_of(ledger: Ledger[Any], path: str, wanted: str) -> Run | None:
     return next((run for run in recent if run.path == path and run.digest == wanted), None)
 
 
-def _status_of(place: WorkspacePaths, path: str, wanted: str) -> StatusFile | None:
+async def _material_changed(place: WorkspacePaths, path: str, wanted: str) -> bool:
+    """Whether the bytes *wanted* of *path* were asked before, with another material than there is now."""
+    settings = load(user_dir=place.user_dir, workspace=None, environ=os.environ).settings
+    ledger = ledger_of(place)
+    try:
+        name = input_name(path)
+        for run in await ledger.recent(NEWEST, name.conversation if name else None):
+            if run.path == path:
+                roots = settings.context.outside_roots
+                return run.digest == wanted and await asyncio.to_thread(
+                    changed, place.root, run, run.options.get("context"), roots
+                )
+        return False
+    finally:
+        await ledger.aclose()
+
+
+def _status_of(place: WorkspacePaths, path: str, wanted: str, since: str) -> StatusFile | None:
     for number, found in enumerate(statuses(place.root)):
-        if found.input == path and found.input_digest == wanted:
+        if found.input == path and found.input_digest == wanted and found.created_at >= since:
             return found
         if number >= NEWEST:
             break

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from rlmwatch.cli.ids import whole_id
 from rlmwatch.cli.output import quiet, say
 from rlmwatch.client import Client
 from rlmwatch.daemon.paths import locate
@@ -28,7 +29,7 @@ def cancel(*job_ids: str, workspace: Annotated[Path | None, Parameter(name=("--w
     place = locate(workspace)
     client = Client(place.root)
     when = "" if holder(place.state, place.root) else "; no daemon runs here now, it ends when one does"
-    for job_id in job_ids:
+    for job_id in [whole_id(place.root, beginning) for beginning in job_ids]:
         job = client.cancel(job_id)
         say(f"{job_id}: had ended already, {job.status}" if job.ended else f"{job_id}: asked to end{when}")
     return 0

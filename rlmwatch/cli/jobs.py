@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import input_name
 from rlmwatch.daemon.paths import locate
+from rlmwatch.errors import UsageError
 from rlmwatch.workspace.polling import statuses
 
 COLUMNS = ("job_id", "status", "outcome", "input", "model", "output_tokens", "cost_usd", "note")
@@ -35,13 +37,16 @@ def jobs(  # noqa: PLR0913 (the flags of a command line)
 
     Args:
         workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
-        status: Only runs that are pending, running, complete, failed or cancelled.
+        status: Only runs that are pending, running, held, complete, failed or cancelled.
         kind: Only chat, research, job or exa.
         file: Only inputs whose path fits, such as 'notes/*'.
         since: Only those made at this time or later, such as 2026-11-24 or 2026-11-24T09:15 (UTC).
         limit: How many.
         as_json: Print the status files as a JSON list.
     """
+    if limit < 0:
+        raise UsageError(f"--limit {limit}: a number of runs, 0 or more")
+    after = None if since is None else _time(since)
     found = list(
         islice(
             (
@@ -50,7 +55,7 @@ def jobs(  # noqa: PLR0913 (the flags of a command line)
                 if status in (None, each.status)
                 and kind in (None, each.kind)
                 and (file is None or fnmatchcase(each.input, file))
-                and (since is None or each.created_at >= since)
+                and (after is None or (each.created_at and _time(each.created_at) >= after))
             ),
             limit,
         )
@@ -70,6 +75,20 @@ def jobs(  # noqa: PLR0913 (the flags of a command line)
     ]
     print_table(COLUMNS, rows, empty="no runs")
     return 0
+
+
+def _time(text: str) -> datetime:
+    """
+    Return a time of UTC, or of the zone that it names.
+
+    Raises:
+        UsageError: It is none.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--since {text}: write a time such as 2026-11-24 or 2026-11-24T09:15 (UTC)") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _first_line(text: str | None) -> str:

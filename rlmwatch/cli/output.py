@@ -44,10 +44,16 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, em
     Console(width=None if sys.stdout.isatty() else 160).print(table, markup=False)
 
 
+def money(usd: float) -> str:
+    """Return *usd* as a person reads it: two decimals, and more only where there are more, up to a millionth."""
+    whole, _, part = f"{usd:.6f}".partition(".")
+    return f"{whole}.{part.rstrip('0').ljust(2, '0')}"
+
+
 def _cell(value: object) -> Any:  # noqa: ANN401 (rich takes text or renderables)
     if value is None:
         return Text("-")
-    return styled(f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value))
+    return styled(money(value) if isinstance(value, float) else str(value))
 
 
 def styled(text: str, style: str = "") -> Text:

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from rlmwatch.cli.again import again
+from rlmwatch.cli.ids import whole_id
 from rlmwatch.cli.output import quiet
 from rlmwatch.cli.submit import Flag, handed_in
 from rlmwatch.client import Client
@@ -40,6 +41,7 @@ def retry(
     """
     quiet()
     place = locate(workspace)
+    job_id = whole_id(place.root, job_id)
     run = asyncio.run(_find(place, job_id))
     if run is None:
         raise UsageError(f"{job_id}: this machine's ledger has no such run; `rlmwatch jobs` lists what is known")

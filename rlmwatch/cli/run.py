@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from rlmwatch.cli.output import print_json, put, say
+from rlmwatch.cli.output import money, print_json, put, say
 from rlmwatch.cli.waiting import interruptible
 from rlmwatch.daemon.composition import App, Role
 from rlmwatch.daemon.logging import Format, Redactor, configure
@@ -98,12 +98,14 @@ async def _dry_run(flags: _Flags, *, as_json: bool) -> int:
         for sketch in found:
             _print_sketch(sketch)
         known = [sketch.usd for sketch in found if sketch.usd is not None]
-        put(f"{len(found)} unanswered; at most {sum(known):.6f} USD. Nothing was sent.")
+        unlimited = len(found) - len(known)
+        unknown = f", and {unlimited} without a cap or a known price" if unlimited else ""
+        put(f"{len(found)} unanswered; at most {money(sum(known))} USD{unknown}. Nothing was sent.")
     return 0
 
 
 def _print_sketch(sketch: Sketch) -> None:
-    cost = "no cap and no known price" if sketch.usd is None else f"at most {sketch.usd:.6f} USD"
+    cost = "no cap and no known price" if sketch.usd is None else f"at most {money(sketch.usd)} USD"
     calls = (
         f"a run of up to {sketch.steps} steps of {sketch.tokens} tokens"
         if sketch.steps

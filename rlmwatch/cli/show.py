@@ -12,14 +12,18 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.syntax import Syntax
 
-from rlmwatch.cli.output import print_json, quiet, styled
+from rlmwatch.cli.ids import whole_id
+from rlmwatch.cli.output import money, print_json, quiet, styled
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
-from rlmwatch.errors import UsageError
+from rlmwatch.errors import InputError, UsageError
 from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.printable import printable
 from rlmwatch.runs.model import JournalEntry, Run, Usage
 from rlmwatch.runs.trajectory import StepRecord
+from rlmwatch.runs.transitions import shown
+from rlmwatch.workspace.polling import status as read_one
+from rlmwatch.workspace.status import job_id
 
 PIPE_WIDTH = 120
 """Columns where the output is not a terminal."""
@@ -27,9 +31,15 @@ PIPE_WIDTH = 120
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """All that the ledger keeps of one run."""
+    """
+    All that the ledger keeps of one run.
+
+    Attributes:
+        status: In the word that `jobs` and `status` have for it.
+    """
 
     run: Run
+    status: str
     steps: list[StepRecord]
     calls: list[JournalEntry]
 
@@ -56,7 +66,7 @@ def show(
     if as_json:
         print_json(
             {
-                "run": asdict(found.run),
+                "run": asdict(found.run) | {"status": found.status},
                 "steps": [asdict(step) for step in found.steps],
                 "calls": [asdict(call) for call in found.calls],
             }
@@ -71,7 +81,7 @@ def show(
     if calls or not found.steps:
         for call in found.calls:
             _print_call(console, call)
-    _print_end(console, found.run)
+    _print_end(console, found)
     return 0
 
 
@@ -80,10 +90,20 @@ async def _find(place: WorkspacePaths, run_id: str) -> Shown:
     if ledger is None:
         raise UsageError(f"{place.root} has no ledger on this machine: nothing was answered here")
     try:
-        run = await ledger.find(run_id) or await _by_beginning(ledger, run_id)
-        return Shown(run, await ledger.steps(run.run_id), await ledger.entries(run.run_id))
+        run = await ledger.find(whole_id(place.root, run_id)) or await _by_beginning(ledger, run_id)
+        return Shown(run, _word(place, run), await ledger.steps(run.run_id), await ledger.entries(run.run_id))
     finally:
         await ledger.aclose()
+
+
+def _word(place: WorkspacePaths, run: Run) -> str:
+    """Return the status of *run* as its status file shows it; the ledger's, where that says otherwise or is gone."""
+    word = shown(run)
+    try:
+        found = read_one(place.root, job_id(run))
+    except InputError:
+        return word
+    return found.status.value if found is not None and not run.status.ended and not found.status.ended else word
 
 
 async def _by_beginning(ledger: Ledger[Any], beginning: str) -> Run:
@@ -96,7 +116,7 @@ async def _by_beginning(ledger: Ledger[Any], beginning: str) -> Run:
 
 def _print_head(console: Console, found: Shown) -> None:
     run = found.run
-    console.print(styled(run.run_id, style="bold"), styled(f"{run.kind}, {run.status}, attempt {run.attempt}"))
+    console.print(styled(run.run_id, style="bold"), styled(f"{run.kind}, {found.status}, attempt {run.attempt}"))
     console.print(styled(f"{run.path}, saved {run.created_at}"))
     console.print(styled(run.prompt.strip()))
 
@@ -122,10 +142,10 @@ def _print_call(console: Console, entry: JournalEntry) -> None:
         console.print(styled(str(entry.reply.get("text", entry.reply))))
 
 
-def _print_end(console: Console, run: Run) -> None:
-    result = run.result
+def _print_end(console: Console, found: Shown) -> None:
+    run, result = found.run, found.run.result
     if result is None:
-        console.print(Rule(styled(run.held_for or str(run.status)), align="left"))
+        console.print(Rule(styled(run.held_for or found.status), align="left"))
         return
     partial = ", partial" if result.partial else ""
     console.print(Rule(styled(f"{result.outcome}{partial}, {_usage(result.usage)}"), align="left"))
@@ -135,6 +155,6 @@ def _print_end(console: Console, run: Run) -> None:
 
 
 def _usage(usage: Usage) -> str:
-    cost = "" if usage.cost_usd is None else f", {usage.cost_usd:.6f} USD"
+    cost = "" if usage.cost_usd is None else f", {money(usage.cost_usd)} USD"
     searches = f", {usage.searches} searches" if usage.searches else ""
     return f"{usage.llm_calls} calls, {usage.input_tokens} + {usage.output_tokens} tokens{cost}{searches}"

@@ -75,6 +75,7 @@ def pack(payload: RunPayload) -> bytes:
         "session": None if payload.session is None else payload.session.model_dump(mode="json"),
         "context": payload.context.value,
         "context_notes": payload.context.notes,
+        "context_digest": payload.context.digest,
         "problem": payload.problem,
     }
     return zlib.compress(json.dumps(values, separators=(",", ":")).encode("ascii"), level=1)
@@ -94,7 +95,7 @@ def unpack(packed: bytes) -> RunPayload:
         options=values["options"],
         memory=Remembered(ChatState.model_validate(values["memory"]), values["memory_warning"]),
         session=None if values["session"] is None else SessionState.model_validate(values["session"]),
-        context=Context(values["context"], tuple(values["context_notes"])),
+        context=Context(values["context"], tuple(values["context_notes"]), values.get("context_digest")),
         problem=values["problem"],
     )
 

@@ -24,6 +24,9 @@ from rlmwatch.contract.text import decode
 from rlmwatch.errors import InputError
 
 SCHEMA_VERSION: Final = 1
+"""Of what is kept beside a question: state, session, sources."""
+STATUS_VERSION: Final = 2
+"""Of the status file. 2 added the status `held`, which was `running` in 1; all else is as it was."""
 
 MAX_FAULTS: Final = 100
 """Of a document, that are named one by one: nobody reads more."""
@@ -32,18 +35,19 @@ Document = TypeVar("Document", bound=BaseModel)
 
 
 class JobStatus(StrEnum):
-    """Where a run is, for pollers. It moves only forward."""
+    """Where a run is, for pollers. It moves only forward, but between RUNNING and HELD, which waits for a person."""
 
     PENDING = "pending"
     RUNNING = "running"
+    HELD = "held"
     COMPLETE = "complete"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
     @property
     def stage(self) -> int:
-        """0 pending, 1 running, 2 ended: a status never moves to a lower stage."""
-        return {"pending": 0, "running": 1}.get(self.value, 2)
+        """0 pending, 1 running or held, 2 ended: a status never moves to a lower stage."""
+        return {"pending": 0, "running": 1, "held": 1}.get(self.value, 2)
 
     @property
     def ended(self) -> bool:
@@ -100,7 +104,7 @@ class StatusFile(_Ours):
         notes: Things worth knowing that are no errors (`price unknown`, memory that was moved aside).
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = STATUS_VERSION
     job_id: str
     kind: Kind
     status: JobStatus
@@ -141,7 +145,7 @@ class SubmissionFile(RunOptions):
         created_at: When it was submitted; for people, nothing depends on it.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = 1
     status: Literal["pending"]
     task: str
     data: JsonValue = None

@@ -104,10 +104,9 @@ class InputName:
         return f"{self.conversation}_sources.json"
 
     @property
-    def data_candidates(self) -> tuple[str, str, str]:
-        """What becomes the variable `context` where it exists: a text, a Markdown file, a folder."""
-        data = f"{self.conversation}_data"
-        return f"{data}.txt", f"{data}.md", data
+    def data(self) -> str:
+        """What becomes the variable `context` where it exists: a folder of this name, or this name with any ending."""
+        return f"{self.conversation}_data"
 
 
 @dataclass(frozen=True, slots=True)

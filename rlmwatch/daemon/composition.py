@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import structlog
 
 from rlmwatch import clock
+from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
 from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers, load_client
 from rlmwatch.daemon.handover import patiently
@@ -37,6 +38,7 @@ from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
 from rlmwatch.execution.folder_history import FolderHistory
+from rlmwatch.execution.material import changed
 from rlmwatch.execution.run_context import Listeners, PreparedRun, PrepareRun, RunContextFactory, RunStorage
 from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
@@ -67,6 +69,8 @@ if TYPE_CHECKING:
     from rlmwatch.ledger.postgres.ledger import PostgresLedger
 
 MB = 1_000_000
+RUNS_LOOKED_AT = 20
+"""Newest runs of a conversation, among which is the last one of an input."""
 PYTHON_LEDGER = Path("python", "ledger.sqlite3")
 """Of the Python API's runs, in the private state folder, beside the workspaces' folders."""
 
@@ -418,8 +422,21 @@ class App:
             on_admitted=self.supervisor.admitted,
             accepts=kinds.__contains__,
             on_change=self.inbox.changed,
+            material_changed=self.material_changed,
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
+
+    async def material_changed(self, save: Save) -> bool:
+        """Whether the material of *save*, whose bytes were asked before, is another now (`execution/material.py`)."""
+        settings = self.config.loaded.settings
+        options = settings.options_for(save.kind, RunOptions.model_validate(dict(save.options)))
+        for run in await self.ledger.recent(RUNS_LOOKED_AT, save.conversation):
+            if run.path == save.path:
+                roots = settings.context.outside_roots
+                return save.problem is None and await asyncio.to_thread(
+                    changed, self.root.path, run, options.context, roots
+                )
+        return False
 
     async def client_loaded(self) -> None:
         """Wait until the provider's first call can be made at once."""

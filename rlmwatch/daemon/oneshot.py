@@ -26,7 +26,7 @@ from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import Admission, Known
 from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.atomic import sweep
-from rlmwatch.workspace.context import read_context
+from rlmwatch.workspace.context import read_context, refuse_beside_chat
 from rlmwatch.workspace.memory import load_chat
 from rlmwatch.workspace.publish import restore
 
@@ -92,9 +92,9 @@ async def answer(app: App, path: str, leave: asyncio.Event) -> Run:
     """
     Answer the input *path* (POSIX, inside the workspace) and nothing else; return its run, ended or held.
 
-    Where these bytes were answered before, no call is made, and that run is returned. What an earlier process left of
-    the same conversation goes first. When *leave* is set, or a daemon asks for the folder, the run is returned as it
-    is, and goes on at the next start.
+    Where these bytes were answered before, and their material is the same, no call is made, and that run is returned.
+    What an earlier process left of the same conversation goes first. When *leave* is set, or a daemon asks for the
+    folder, the run is returned as it is, and goes on at the next start.
 
     Raises:
         UsageError: There is no such file, it is not an input, or its kind cannot be answered here.
@@ -108,6 +108,9 @@ async def answer(app: App, path: str, leave: asyncio.Event) -> Run:
     if save.kind not in app.supervisor.kinds:
         raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
     admission = await _admit(app, save)
+    if admission.run is None and await app.material_changed(save):
+        await app.ledger.again(save.path)
+        admission = await _admit(app, save)
     if admission.run is None:
         return await _answered_before(app, save, leave)
     app.supervisor.only = save.conversation
@@ -290,10 +293,11 @@ async def _first_request(app: App, save: Save, options: RunOptions) -> Request |
     """Return the one request of a plain call; None for a run of the engine, whose requests depend on its replies."""
     name = input_name(save.path)
     if save.kind is Kind.CHAT and name is not None:
+        await asyncio.to_thread(refuse_beside_chat, app.paths.root, name)
         memory = await asyncio.to_thread(load_chat, app.paths.root, name, now=clock.utc())
         return chat.compose(save.prompt, options, memory.state)
     if save.kind is not Kind.JOB or name is None:
         return None
     found = await asyncio.to_thread(read_context, app.paths.root, name, options.context)
-    context = found.context(dict.fromkeys(found.documents, ""))
+    context = found.context(dict.fromkeys(found.documents, "(not read yet)"))
     return job.compose(save.prompt, options) if job.is_plain(options, context) else None

@@ -62,6 +62,10 @@ together do not come back together; a provider's Retry-After goes before it.
 """
 WAIT_SHOWN_S = 1.0
 """A wait for the rate limit that is shorter than this is not worth a word."""
+UNSTORED = (
+    "a reply that was paid for is kept in memory: the ledger cannot store it now. Free some space on the disk of "
+    "rlmwatch's state folder (its log names the file); it goes on by itself"
+)
 CHARS_PER_TOKEN = 4
 """Rule of thumb for English text, for what was received when no usage was reported."""
 FREE = (0.0, 0.0)
@@ -91,6 +95,7 @@ class Calls:
         on_again: Is told that a call is made again: what came of its text is void.
         on_wait: Is told that `waits_for` has changed.
         crash_at: Is told the named points at which a crash must lose nothing (`call.intended`, ...).
+        on_storing: Is told whether a paid reply waits for the ledger.
     """
 
     frame: AttemptScope
@@ -109,6 +114,8 @@ class Calls:
     on_again: Callable[[], None] = field(default=lambda: None)
     on_wait: Callable[[], None] = field(default=lambda: None)
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
+    on_storing: Callable[[bool], None] = field(default=lambda _waits: None)
+    _unstored: int = 0
     _nth: Counter[str] = field(default_factory=Counter)
     _in_flight: int = 0
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -365,8 +372,29 @@ class Calls:
         return None
 
     async def _record(self, key: str, reply: Reply) -> None:
-        await self.journal.record(self.frame.run_id, key, plain_reply(reply), reply.usage, now=self.frame.utc())
+        """Store a reply that was paid for. While the ledger cannot, it is kept here, and that is said."""
+        told = False
+
+        def tell() -> None:
+            nonlocal told
+            told = True
+            self._storing(+1)
+
+        slow = asyncio.get_running_loop().call_later(WAIT_SHOWN_S, tell)
+        try:
+            await self.journal.record(self.frame.run_id, key, plain_reply(reply), reply.usage, now=self.frame.utc())
+        finally:
+            slow.cancel()
+            if told:
+                self._storing(-1)
         self.crash_at("call.recorded")
+
+    def _storing(self, more: int) -> None:
+        """Say that a reply waits for the ledger, or no longer does; the run's time limit stands still meanwhile."""
+        before, self._unstored = self._unstored, self._unstored + more
+        if (before == 0) != (self._unstored == 0):
+            self.on_storing(self._unstored > 0)
+            self._waits(UNSTORED if self._unstored else None)
 
     async def _failed(self, key: str, sent: Request, held: Reservation, error: ProviderError) -> None:
         """Book what a call that gave no answer has used: as reported, else all of *held* where it may be billed."""

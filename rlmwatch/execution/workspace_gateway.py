@@ -20,10 +20,10 @@ from rlmwatch.contract.memory import ChatState, Turn, without_repeat
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.documents.reader import DocumentReader
-from rlmwatch.errors import WorkspaceError
+from rlmwatch.errors import InputError, WorkspaceError
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.runs.model import Run, Usage
-from rlmwatch.workspace.context import Context, by_path, describe, read_context
+from rlmwatch.workspace.context import Context, by_path, describe, read_context, refuse_beside_chat
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.memory import Remembered, load_chat
 from rlmwatch.workspace.publish import Later, explain, publish, show
@@ -140,9 +140,17 @@ class WorkspaceGateway:
         Return what was said before *run* in its conversation; a damaged file is moved aside first. A job file has none.
 
         Where it asks anew what was asked last (`rlmwatch again`), the answer to that is not among it.
+
+        Raises:
+            InputError: The run is a chat, and there is material for it, which it would not read.
         """
-        if input_name(run.path) is None:
+        name = input_name(run.path)
+        if name is None:
+            if run.kind is Kind.CHAT and {"data", "data_path"} & run.enclosed.keys():
+                raise InputError("a chat is one plain call, which does not read `data`; leave `handler` out")
             return Remembered(ChatState())
+        if run.kind is Kind.CHAT:
+            await asyncio.to_thread(refuse_beside_chat, self.root.path, name)
         found = await asyncio.to_thread(load_chat, self.root.path, _name(run), now=self.utc())
         return replace(found, state=found.state.model_copy(update={"turns": _before(found.state.turns, run)}))
 

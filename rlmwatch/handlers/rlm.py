@@ -55,6 +55,7 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
             "prompts": current_prompts().frozen(),
             "question": question,
             "history": material.history,
+            "material": material.context.digest,
         }
     )
     ended = await run_engine(

@@ -97,7 +97,7 @@ class JournalVerbs(Transactions[D], Journal):
             own = self._spent_nano(db, now)
             raise _ceiling_reached((own[0] + others[0], own[1] + others[1]), reserved_nano, ceilings)
 
-        return await self._write(intend)
+        return await self._within_run(intend)
 
     shared: Sharing | None = None
     """Where ledgers of one user share their ceilings; None in one that holds all workspaces, or shares with none."""

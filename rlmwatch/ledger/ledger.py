@@ -33,7 +33,7 @@ class Ledger(QueueVerbs[D], JournalVerbs[D], Trajectory, Deliveries):
     @override
     async def step(self, run_id: str, record: StepRecord) -> None:
         values = {"run_id": run_id, "path": record.path, "step": record.step, "record": to_json(asdict(record))}
-        await self._write(lambda db: db.execute(self._STEP, values))
+        await self._within_run(lambda db: db.execute(self._STEP, values))
 
     _STEPS = Statement("SELECT path, step, record FROM steps INDEXED BY steps_of WHERE run_id = :run_id ORDER BY id")
 

@@ -205,7 +205,7 @@ class QueueVerbs(Transactions[D], Queue):
     @override
     async def freeze(self, run_id: str, attempt: int, values: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = {"run_id": run_id, "attempt": attempt, "frozen": to_json(values)}
-        row = await self._write(lambda db: first(db, self._FREEZE, asked))
+        row = await self._within_run(lambda db: first(db, self._FREEZE, asked))
         if row is None:
             raise Fenced(f"run {run_id} is no longer attempt {attempt}'s: another has taken over, or it has ended")
         return json_value(row["pinned"])
@@ -393,6 +393,12 @@ class QueueVerbs(Transactions[D], Queue):
     @override
     async def open_in(self, conversation: str) -> list[Run]:
         return await self._read(lambda db: all_runs(db, self._OPEN_IN, {"conversation": conversation}))
+
+    _OPEN = Statement("SELECT * FROM runs INDEXED BY runs_open_in WHERE {mine}completed_at IS NULL")
+
+    async def open_runs(self) -> list[Run]:
+        """Return all runs that have not ended, in order of admission."""
+        return _by_admission(await self._read(lambda db: all_runs(db, self._OPEN)))
 
     _COUNT = Statement("SELECT status, runs FROM tally{ours}")
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 class Transactions(Generic[D]):
     """
-    The three ways in which a verb is carried out.
+    The ways in which a verb is carried out.
 
     Each is one transaction (or its own part of a shared one) and durable when it returns. A verb whose caller stops
     waiting happens all the same. Every verb raises `LedgerError` where the store cannot be used; then it has done
@@ -51,6 +51,10 @@ class Transactions(Generic[D]):
 
     async def _insist(self, work: Callable[[Db], T]) -> T:
         """Carry out *work*, which keeps what was paid for or how a run ended. A store may override it to wait."""
+        return await self._write(work)
+
+    async def _within_run(self, work: Callable[[Db], T]) -> T:
+        """Carry out *work* of a run under way. A store that no other worker can reach may override it to wait."""
         return await self._write(work)
 
 

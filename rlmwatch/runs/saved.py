@@ -100,7 +100,7 @@ def _problem(name: InputName, problem: str, digest: str, signature: Signature) -
 
 
 def _too_large(name: InputName, max_bytes: int) -> str:
-    data = name.data_candidates[0]
+    data = f"{name.data}.txt"
     return (
         f"the input is larger than {max_bytes / _BYTES_PER_MB:g} MB: keep the question here and put the long material "
         f"into {data}, or raise `max_input_mb`"

@@ -52,9 +52,9 @@ def shown(run: Run) -> str:
     """
     Return the status of *run* as pollers see it (file contract, section 5): it moves only forward.
 
-    A run that was started stays `running` while it is held, or waits to be claimed again.
+    A run that was started stays `running` while it waits to be claimed again.
     """
-    if run.status.ended:
+    if run.status.ended or run.status is RunStatus.HELD:
         return run.status.value
     return RunStatus.RUNNING.value if run.started_at is not None else RunStatus.PENDING.value
 

@@ -9,7 +9,8 @@ A content becomes a run unless it is
    switched, a backup that was restored, a folder that came from another machine),
    unless it was asked for `again`, or an answer is under way that will change them;
 4. the bytes that were admitted last on this path, or on the path that it had
-   before (`namesakes.py`): the ledger's word.
+   before (`namesakes.py`), the ledger's word, and the material that goes with
+   them is the same too.
 
 Where the name belongs to another conversation, which is written a little otherwise,
 the run has failed at once, and says so.
@@ -22,7 +23,7 @@ may bring the state file after the input.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -78,6 +79,10 @@ class WatchConfig:
     poll_s: float = 5.0
 
 
+async def _without_material(_save: Save) -> bool:
+    return False
+
+
 class Shown(Protocol):
     """What the folder shows of an input: whether these bytes were answered last, and the highest number of a save."""
 
@@ -114,6 +119,7 @@ class Ports:
         on_change: Called with what is for others to judge: submissions and cancel requests that change below `jobs/`
             (and our own status files, which have the same names), inputs that are gone, folders that appear; and, by a
             RESCAN of `""`, that the whole folder was walked and events may have been lost.
+        material_changed: Whether the material of a save of known bytes is another than when it was asked.
     """
 
     queue: Queue
@@ -121,6 +127,7 @@ class Ports:
     on_admitted: Callable[[Admission], None]
     accepts: Callable[[Kind], bool]
     on_change: Callable[[str, PathEvent], None]
+    material_changed: Callable[[Save], Awaitable[bool]] = field(default=_without_material)
 
 
 @dataclass(slots=True)
@@ -228,6 +235,9 @@ class SaveFilter:
         admission = await self._ports.queue.admit(save, on_new_save=self.config.on_new_save, now=clock.utc())
         self._digests[save.path] = save.digest
         self._names.know([save.path])
+        if admission.run is None and await self._ports.material_changed(save):
+            await self._ports.queue.again(save.path)
+            admission = await self._ports.queue.admit(save, on_new_save=self.config.on_new_save, now=clock.utc())
         if admission.run is None:
             log.info("save.same_bytes", path=save.path, digest=save.digest)
             return admission

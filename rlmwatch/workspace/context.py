@@ -2,29 +2,31 @@
 What a run is given to work on: the files that become its variable `context`.
 
 1. `context:` of the front matter names files and folders, from the input's own folder or else from the workspace's
-   root; without it, `<conversation>_data.txt`, `.md` and the folder `<conversation>_data/` are taken where they exist.
+   root; without it, the files `<conversation>_data.<any ending>` and the folder `<conversation>_data/` are taken.
 2. Links are resolved first; what they lead to must lie in the workspace, or in a folder that the user's own
    configuration allows.
 3. Files that look like secrets are refused where they are named, and passed over in a folder.
 4. One text is a str; a folder, or more than one file, is a mapping of path to text.
 5. All texts together have a limit; beyond it nothing is cut in silence, it is an error.
+6. In a folder, what cannot be used is passed over, and the notes say what and why. A file that was named or lies
+   beside the input is an error then, and so is material with nothing in it: no answer about nothing is paid for.
 
-In a folder, what is not text is skipped, and the notes say so. Documents such as PDFs are only fetched here: what
-turns them into text is `documents/reader.py`.
+Documents such as PDFs are only fetched here: what turns them into text is `documents/reader.py`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from rlmwatch.contract.ignored import ignored, too_deep
-from rlmwatch.contract.names import InputName, Ours, classify
+from rlmwatch.contract.names import InputName, Other, Ours, classify
 from rlmwatch.contract.secrets import secret_content, secret_name
-from rlmwatch.contract.text import decode
+from rlmwatch.contract.text import decode, is_blank
 from rlmwatch.errors import InputError
 from rlmwatch.workspace import safe_open
 
@@ -32,11 +34,15 @@ MAX_CONTEXT_BYTES = 200_000_000
 """Of all files together: twice the largest context that the sandbox was measured with."""
 DOCUMENTS = frozenset({".pdf"})
 """Endings of files that are not text, and are turned into text by a confined process (`documents/`)."""
-SHOWN_NAMES = 5
-"""Names of passed-over files in a note; the rest is counted."""
+SHOWN_NAMES = 20
+"""Passed-over files that a note names, each with its reason; the rest is counted by reason."""
+USABLE = "save it as text (UTF-8; a table as .csv) or as PDF, or move it away"
+"""What to do about a file that is not text."""
 SHOWN_CHARS = 200
 """Of a path in an error: longer ones are mistakes, and would hide what is wrong with them."""
 
+_LOOKED_AT = 8192
+"""Bytes in which a NUL shows that a file is no text at all, as `git` tells it."""
 _SECRET_FOLDER = frozenset({".ssh", ".gnupg", ".aws", ".git", ".kube", ".docker", ".config"})
 
 
@@ -49,10 +55,12 @@ class Context:
         value: A text, a mapping of POSIX path to text, or None where there is none. What a job file encloses may be
             any JSON value.
         notes: What was skipped, for the status file.
+        digest: Of all that was read, by path and content; None where that was nothing of the workspace.
     """
 
     value: Any = None
     notes: tuple[str, ...] = ()
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,43 +72,59 @@ class FoundMaterial:
         texts: Path → text.
         documents: Path → bytes, of formats that are not text.
         found: Those of the documents that a folder holds: one that cannot be read is skipped.
-        passed: What was skipped so far.
+        passed: What was skipped so far → why.
         order: All paths, in which they came.
         is_mapping: Whether the material is a mapping of path to text, whatever its number.
+        named: The files and folders that were looked for, for people.
+        digest: Of all that was read; None where nothing was looked for.
     """
 
     texts: Mapping[str, str]
     documents: Mapping[str, bytes]
     found: frozenset[str]
-    passed: tuple[str, ...]
+    passed: Mapping[str, str]
     order: tuple[str, ...]
     is_mapping: bool
+    named: tuple[str, ...]
+    digest: str | None
 
     def context(self, read: Mapping[str, str | InputError]) -> Context:
         """
         Return the context, with each document as it was *read*: its text, or why there is none.
 
         Raises:
-            InputError: A document that was named cannot be read.
+            InputError: A document that was named cannot be read, or there is nothing in all of the material.
         """
-        texts, passed = dict(self.texts), [*self.passed]
+        texts, passed = dict(self.texts), dict(self.passed)
         for path, text in read.items():
             if isinstance(text, str):
                 texts[path] = text
             elif path in self.found:
-                passed.append(path)
+                passed[path] = str(text).removeprefix(f"context: {path}").lstrip(": ")
             else:
                 raise text
-        notes: tuple[str, ...] = ()
-        if passed:
-            names = ", ".join(passed[:SHOWN_NAMES])
-            more = f" and {len(passed) - SHOWN_NAMES} more" if len(passed) > SHOWN_NAMES else ""
-            notes = (f"passed over in the context, not text or like a secret: {names}{more}",)
-        if not texts and not self.is_mapping:
-            return Context(None, notes)
+        if not self.named:
+            return Context()
+        notes = (f"passed over in the context: {_listed(passed)}",) if passed else ()
+        if all(is_blank(text) for text in texts.values()):
+            said = f" ({notes[0]})" if notes else ""
+            raise InputError(
+                f"context: nothing to work on in {', '.join(self.named)}: "
+                f"{'no text in it' if texts or passed else 'it is empty'}{said}. "
+                "Put a text or a PDF there, or remove it to ask without"
+            )
         if len(texts) == 1 and not self.is_mapping:
-            return Context(next(iter(texts.values())), notes)
-        return Context({path: texts[path] for path in self.order if path in texts}, notes)
+            return Context(next(iter(texts.values())), notes, self.digest)
+        return Context({path: texts[path] for path in self.order if path in texts}, notes, self.digest)
+
+
+def _listed(passed: Mapping[str, str]) -> str:
+    """Return each of *passed* with its reason; those beyond `SHOWN_NAMES` are counted, by reason."""
+    said = [f"{path} ({why})" for path, why in list(passed.items())[:SHOWN_NAMES]]
+    rest: dict[str, int] = {}
+    for why in list(passed.values())[SHOWN_NAMES:]:
+        rest[why] = rest.get(why, 0) + 1
+    return ", ".join(said) + "".join(f", and {number} more ({why})" for why, number in rest.items())
 
 
 def read_context(
@@ -113,11 +137,7 @@ def read_context(
         InputError: A named path is missing, lies outside, looks like a secret, is not text, or all is too large.
     """
     reader = _Reader([root.resolve(), *(folder.expanduser().resolve() for folder in outside_roots)])
-    if paths is None:
-        beside = [root / candidate for candidate in (name.data_candidates if name else ())]
-        wanted = [path for path in beside if path.exists() or path.is_symlink()]
-    else:
-        wanted = [_named(root, name, path) for path in paths]
+    wanted = (beside(root, name) if name else []) if paths is None else [_named(root, name, path) for path in paths]
     for path in wanted:
         shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
         try:
@@ -127,13 +147,42 @@ def read_context(
     return reader.material(is_mapping=len(wanted) > 1)
 
 
+def beside(root: Path, name: InputName) -> list[Path]:
+    """Return the material that lies beside the input *name*: the files of its conversation, then the folder."""
+    data = root / name.data
+    try:
+        with os.scandir(data.parent) as entries:
+            found = sorted(entry.name for entry in entries if entry.name.startswith(f"{data.name}."))
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise InputError(f"context: {data.parent}: {error.strerror or error}") from None
+        return []
+    files = [data.parent / file for file in found if isinstance(classify(file), Other)]
+    return files + ([data] if data.exists() or data.is_symlink() else [])
+
+
+def refuse_beside_chat(root: Path, name: InputName) -> None:
+    """
+    Return if no material lies beside the chat *name*. Blocks.
+
+    Raises:
+        InputError: Some does, which one plain call cannot use; the text says what to do.
+    """
+    found = [path.relative_to(root).as_posix() for path in beside(root, name)]
+    if found:
+        raise InputError(
+            f"{', '.join(found)}: a chat is one plain call, which does not read material; add `handler: job` (or "
+            "`handler: research`) to the front matter, or give the data another name to chat without it"
+        )
+
+
 def _named(root: Path, name: InputName | None, path: str) -> Path:
     """Return where *path* of the front matter is: beside the input, else from the root."""
     if "\0" in path:
         raise InputError(f"context: {_short(path)}: no path holds a NUL character")
     try:
-        beside = (root / name.path).parent / path if name else root / path
-        found = beside if beside.exists() else root / path
+        near = (root / name.path).parent / path if name else root / path
+        found = near if near.exists() else root / path
         there = found.exists()
     except OSError as error:
         raise InputError(f"context: {_short(path)}: {error.strerror or error}") from None
@@ -158,67 +207,89 @@ class _Reader:
         self._documents: dict[str, bytes] = {}
         self._found: set[str] = set()
         self._order: list[str] = []
-        self._passed: list[str] = []
+        self._passed: dict[str, str] = {}
+        self._named: list[str] = []
+        self._hash = sha256()
         self._bytes = 0
         self._folder = False
 
     def add(self, path: Path, shown: str) -> None:
-        """Read the file or folder at *path*, which a person named."""
-        resolved = path.resolve()
+        """Read the file or folder at *path*, which a person named, or which lies beside the input."""
+        self._named.append(shown)
+        try:
+            resolved = path.resolve(strict=True)
+            is_folder = resolved.is_dir()
+        except (OSError, RuntimeError) as error:  # a link that leads nowhere, or to itself
+            raise InputError(f"context: {shown}: {getattr(error, 'strerror', None) or error}") from None
         within = next((root for root in self._roots if resolved.is_relative_to(root)), None)
         if within is None:
             raise InputError(
                 f"context: {shown} leads out of the workspace; copy it in, or allow its folder in your config.toml: "
                 "[context] outside_roots"
             )
-        if resolved.is_dir():
+        if is_folder:
             self._folder = True
-            for file in _files(resolved, shown.rstrip("/")):
-                inner = f"{shown.rstrip('/')}/{file.relative_to(resolved).as_posix()}"
-                self._add_found(file, inner, within)
+            self._add_folder(resolved, shown.rstrip("/"), within)
         elif _is_secret(resolved, within):
             raise InputError(f"context: {shown} looks like a secret, and would be sent to a model; it is refused")
         else:
-            self._read(resolved, shown, within)
+            try:
+                self._read(resolved, shown, within)
+            except _Unusable as error:
+                raise InputError(f"context: {shown}: {error}") from None
 
-    def _add_found(self, file: Path, shown: str, within: Path) -> None:
-        """Read a file that a folder holds; what is not text is skipped."""
-        if _is_secret(file, within):
-            self._passed.append(shown)
+    def _add_folder(self, folder: Path, shown: str, within: Path) -> None:
+        """Read the files below *folder* in order of their names; what is not used is noted, with its reason."""
+        if too_deep(shown):
+            self._passed[f"{shown}/"] = "folders nested too deeply"
             return
-        self._found.add(shown)
         try:
-            self._read(file, shown, within)
-        except _TooMuch:
-            raise
-        except InputError:
-            self._passed.append(shown)
+            with os.scandir(folder) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            self._passed[f"{shown}/"] = error.strerror or str(error)
+            return
+        for entry in found:
+            inner = f"{shown}/{entry.name}"
+            if (why := _not_material(entry)) is not None:
+                self._passed[inner] = why
+            elif entry.is_dir(follow_symlinks=False):
+                self._add_folder(Path(entry.path), inner, within)
+            elif _is_secret(Path(entry.path), within):
+                self._passed[inner] = "its name is one of a secret"
+            else:
+                self._found.add(inner)
+                try:
+                    self._read(Path(entry.path), inner, within)
+                except _Unusable as error:
+                    self._passed[inner] = str(error)
 
     def _read(self, path: Path, shown: str, within: Path) -> None:
+        """
+        Read one file.
+
+        Raises:
+            _Unusable: It cannot be used.
+            InputError: The material becomes too large.
+        """
         try:
             raw = safe_open.read(path, within=within, max_bytes=MAX_CONTEXT_BYTES - self._bytes)
         except OSError as error:
             if path.is_file() and path.stat().st_size + self._bytes > MAX_CONTEXT_BYTES:
-                raise _TooMuch(
+                raise InputError(
                     f"context: with {shown} it is larger than {MAX_CONTEXT_BYTES // 1_000_000} MB; name fewer files"
                 ) from None
-            raise InputError(f"context: {shown}: {error.strerror or error}") from None
+            raise _Unusable(error.strerror or str(error)) from None
         if raw is None:
-            raise InputError(f"context: {shown}: it is gone")
+            raise _Unusable("it is gone")
         self._bytes += len(raw)
-        self._order.append(shown)
+        self._hash.update(f"{len(shown)}:{shown}{len(raw)}:".encode("utf-8", "surrogatepass"))
+        self._hash.update(raw)
         if path.suffix.lower() in DOCUMENTS:
             self._documents[shown] = raw
-            return
-        try:
-            text = decode(raw)
-        except InputError as error:
-            raise InputError(f"context: {shown}: {error}") from None
-        if secret_content(text):
-            raise InputError(
-                f"context: {shown} holds a private key or a password, and would be sent to a model; it is refused"
-            )
-        self._texts[shown] = text
+        else:
+            self._texts[shown] = _text(raw)
+        self._order.append(shown)
 
     def material(self, *, is_mapping: bool) -> FoundMaterial:
         """Return what was read."""
@@ -226,32 +297,49 @@ class _Reader:
             texts=self._texts,
             documents=self._documents,
             found=frozenset(self._found),
-            passed=tuple(self._passed),
+            passed=self._passed,
             order=tuple(self._order),
             is_mapping=is_mapping or self._folder,
+            named=tuple(self._named),
+            digest=f"sha256:{self._hash.hexdigest()}" if self._named else None,
         )
 
 
-class _TooMuch(InputError):
-    """The material is larger than a run may have: an error also where the file was only found in a folder."""
+class _Unusable(Exception):
+    """A file cannot be used as material; the text is why, and what to do."""
 
 
-def _files(folder: Path, shown: str) -> Iterator[Path]:
+def _text(raw: bytes) -> str:
     """
-    Yield the plain files below *folder* in order of their names: no links, nothing hidden, nothing of ours.
+    Return the text of *raw*.
 
-    A folder that is too deep (its path as *shown*) is yielded itself: it cannot be read, so it is passed over.
+    Raises:
+        _Unusable: It is not text, or holds a secret.
     """
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        if entry.is_symlink() or entry.name.lower() in _SECRET_FOLDER or ignored(entry.name) is not None:
-            continue
-        if entry.is_dir():
-            inner = f"{shown}/{entry.name}"
-            yield from [Path(entry.path)] if too_deep(inner) else _files(Path(entry.path), inner)
-        elif entry.is_file() and not isinstance(classify(entry.name), Ours):
-            yield Path(entry.path)
+    try:
+        text = decode(raw)
+    except InputError as error:
+        if b"\0" in raw[:_LOOKED_AT]:
+            raise _Unusable(f"it is not text; {USABLE}") from None
+        raise _Unusable(f"it is not text that can be read ({error}); {USABLE}") from None
+    if secret_content(text):
+        raise _Unusable("it holds a private key or a password, and would be sent to a model; it is refused")
+    return text
+
+
+def _not_material(entry: os.DirEntry[str]) -> str | None:
+    """Return why what lies in a folder under this name is not looked at; None where it is."""
+    if entry.is_symlink():
+        return "a link: not followed in a folder"
+    if entry.name.lower() in _SECRET_FOLDER:
+        return "its name is one of a folder with secrets"
+    if (why := ignored(entry.name)) is not None:
+        return why
+    if entry.is_dir():
+        return None
+    if not entry.is_file():
+        return "neither a file nor a folder"
+    return "written by rlmwatch" if isinstance(classify(entry.name), Ours) else None
 
 
 def _is_secret(path: Path, within: Path) -> bool:

@@ -10,6 +10,7 @@ from rlmwatch.contract.documents import StatusFile, read_status
 from rlmwatch.contract.names import JOBS
 from rlmwatch.errors import InputError
 from rlmwatch.workspace import safe_open
+from rlmwatch.workspace.liveness import seen_now
 
 ENDING = ".json"
 SECOND = len("20261124T093000Z")
@@ -38,7 +39,7 @@ def statuses(root: Path) -> Iterator[StatusFile]:
 def _read(jobs: int, name: str) -> StatusFile | None:
     try:
         raw = safe_open.read_in(jobs, name, max_bytes=safe_open.MAX_BYTES)
-        return read_status(raw, job_id=name.removesuffix(ENDING))
+        return seen_now(read_status(raw, job_id=name.removesuffix(ENDING)))
     except (OSError, InputError):
         return None
 
@@ -54,4 +55,15 @@ def status(root: Path, job_id: str) -> StatusFile | None:
         raw = safe_open.read(root / JOBS / f"{job_id}{ENDING}", within=root, max_bytes=safe_open.MAX_BYTES)
     except OSError:
         return None
-    return None if raw is None else read_status(raw, job_id=job_id)
+    return None if raw is None else seen_now(read_status(raw, job_id=job_id))
+
+
+def matching(root: Path, beginning: str) -> list[str]:
+    """Return the ids with a status file that begin with *beginning*, in order; that id alone where it is one itself."""
+    try:
+        with safe_open.folder(root / JOBS, within=root) as jobs:
+            names = (name.removesuffix(ENDING) for name in safe_open.names(jobs) if name.endswith(ENDING))
+            found = sorted(name for name in names if name.startswith(beginning) and not name.startswith("."))
+    except OSError:
+        return []
+    return [beginning] if beginning in found else found

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -13,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from servers.openai_server import OpenAIServer
+from servers.openai_server import OpenAIServer, Reply
 from system.daemon import Daemon
 from system.harness import Brain, Home, as_an_ordinary_user, question
 from system.together import Scenario, begin, name
@@ -264,7 +267,39 @@ def a_wall_clock_that_jumps(home: Home, provider: OpenAIServer, _brain: Brain) -
     assert {status["status"] for status in statuses} == {"complete"}
 
 
+def a_disk_of_the_state_folder_that_fills(home: Home, provider: OpenAIServer, brain: Brain) -> None:
+    """
+    A paid reply that the ledger cannot store waits in memory, also beyond the time limit, and later saves behind it.
+
+    The status file says so; once there is space both are answered, each paid for once.
+    """
+    state = home.root / "state"
+    state.mkdir(exist_ok=True)
+    answer = threading.Event()
+    brain.on("dear", Reply("the dear answer", until=answer))
+    with home.daemon(before=in_a_mount_namespace(f"mount -t tmpfs -o size=8m none {state}")) as daemon:
+        home.save("note_input.txt", "---\nmax_seconds: 6\n---\ndear")
+        provider.wait_for_calls(1)
+        inside(daemon, f"cat /dev/zero > {state}/fill || true")
+        answer.set()
+        assert "full" in daemon.wait("ledger.waiting")["why"]
+        status = next(home.workspace.glob("jobs/*.json")).relative_to(home.workspace).as_posix()
+        home.appears(status, "kept in memory")
+        home.save("note_input.txt", "second")
+        time.sleep(7)  # longer than the time limit: nothing else tells that it does not count
+        assert provider.count == 1
+        inside(daemon, f"rm {state}/fill")
+        daemon.answered("note_output.txt", 2)
+        turns = json.loads(home.read("note_state.json"))["turns"]
+        assert [(turn["input"].strip(), turn["answer"]) for turn in turns] == [
+            ("dear", "the dear answer"),
+            ("second", "re: second"),
+        ]
+    assert provider.count == 2
+
+
 FAULTS = (
+    a_disk_of_the_state_folder_that_fills,
     events_that_the_kernel_dropped,
     a_workspace_that_goes_and_comes_back,
     folders_that_come_at_once,

@@ -111,6 +111,65 @@ def test_a_folder_is_a_mapping_of_path_to_text(office: Office):
     assert answer == [["minutes_job_data/a.txt", "one"], ["minutes_job_data/deep/b.md", "two"]]
 
 
+def test_material_that_cannot_be_used_costs_nothing(office: Office):
+    """A table as .xlsx, an empty folder, a data file beside a chat: an error that names the file, and no request."""
+    office.home.save("table_job_data.xlsx", "PK\0")
+    office.home.save("table_job_input.txt", "Question about a table")
+    (office.home.workspace / "hollow_job_data").mkdir()
+    office.home.save("hollow_job_input.txt", "Question about a hollow folder")
+    office.home.save("talk_data.csv", "1,2")
+    office.home.save("talk_input.txt", "Question about a csv")
+    office.home.appears("table_job_error.txt", "table_job_data.xlsx")
+    office.home.appears("hollow_job_error.txt", "hollow_job_data")
+    office.home.appears("talk_error.txt", "talk_data.csv")
+    assert office.bodies("Question about a ") == []
+
+
+def test_a_csv_is_used_and_the_folder_says_what_was_passed_over(office: Office):
+    """`…_data.csv` is material like `.txt`; of a folder, state and status say what was passed over."""
+    office.home.save("cells_job_data.csv", "7,8")
+    office.coder.on("the cells", "answer(context)")
+    assert office.job("cells", "the cells, please") == "7,8\n"
+    office.home.save("mix_job_data/a.txt", "one")
+    office.home.save("mix_job_data/p.png", "\0")
+    office.coder.on("the mix", "answer(context)")
+    office.job("mix", "the mix, please")
+    for notes in (
+        office.status("mix")["notes"],
+        json.loads(office.home.read("mix_job_state.json"))["turns"][0]["notes"],
+    ):
+        assert any("mix_job_data/p.png (it is not text" in note for note in notes)
+
+
+def test_a_question_belongs_to_its_material(office: Office):
+    """
+    Where the data changed, the same bytes saved again, and `answer`, ask anew; the change alone starts nothing.
+
+    `status` names it. Where nothing changed, `answer` says when it was answered and asks nothing.
+    """
+    office.coder.on("what is in it", "answer(context)")
+    office.home.save("own_job_data.txt", "old")
+    office.home.save("own_job_input.txt", "what is in it?")
+    office.daemon.answered("own_job_output.txt")
+    asked = len(office.bodies("what is in it"))
+    office.home.save("own_job_input.txt", "what is in it?")
+    office.daemon.wait("save.same_bytes", path="own_job_input.txt")
+    again = office.home.cli("answer", str(office.home.workspace / "own_job_input.txt"))
+    assert (again.returncode, again.stdout) == (0, "old\n")
+    assert "unchanged; `rlmwatch again" in again.stderr
+    office.home.save("own_job_data.txt", "new")
+    told = json.loads(office.home.cli("status", "-w", str(office.home.workspace), "--json").stdout)
+    assert any(each.startswith("own_job_input.txt: save it again") for each in told["material_changed"])
+    assert len(office.bodies("what is in it")) == asked
+    office.home.save("own_job_input.txt", "what is in it?")
+    office.daemon.answered("own_job_output.txt", 2)
+    assert office.home.read("own_job_output.txt") == "new\n"
+    office.home.save("own_job_data.txt", "newest")
+    newest = office.home.cli("answer", str(office.home.workspace / "own_job_input.txt"))
+    assert (newest.returncode, newest.stdout) == (0, "newest\n")
+    assert "unchanged" not in newest.stderr
+
+
 def test_the_front_matter_names_the_material(office: Office):
     """`context:` takes any paths of the workspace, and what lies outside is refused in words."""
     office.home.save("notes/n.txt", "from the notes")

@@ -22,7 +22,7 @@ from time import sleep
 from typing_extensions import override
 
 from rlmwatch import clock
-from rlmwatch.errors import LedgerError
+from rlmwatch.errors import LedgerDiskError, LedgerError
 from rlmwatch.ledger.sqlite.private import make_private
 from rlmwatch.ledger.sqlite.schema import migrate
 from rlmwatch.ledger.writer import Store
@@ -130,8 +130,11 @@ def explain(error: sqlite3.Error, path: Path) -> LedgerError:
     """Say what *error* means for the ledger at *path*, and what to do."""
     what, cure = _FAILURES.get(error_class(error), ("cannot be used", "Look at the disk and the folder's permissions"))
     text = f"the ledger {path} {what} ({error}). {cure.replace('PATH', str(path))}"
-    return LedgerError(text)
+    return LedgerDiskError(text) if error_class(error) in _PASSING else LedgerError(text)
 
+
+_PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN})
+"""The last one is what a full disk says when the connection is opened anew: its log cannot be made."""
 
 _DAMAGED = "is damaged"
 _MOVE_ASIDE = (

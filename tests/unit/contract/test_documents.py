@@ -64,8 +64,8 @@ def test_submission_that_nobody_took_up_reads_as_a_pending_job():
 
 def test_statuses_have_stages_that_only_rise():
     """Pending comes before running, running before every end."""
-    assert [s.stage for s in JobStatus] == [0, 1, 2, 2, 2]
-    assert [s.ended for s in JobStatus] == [False, False, True, True, True]
+    assert [s.stage for s in JobStatus] == [0, 1, 1, 2, 2, 2]
+    assert [s.ended for s in JobStatus] == [False, False, False, True, True, True]
 
 
 def test_submission_takes_the_options_of_front_matter():

@@ -69,7 +69,7 @@ def test_an_input_knows_all_its_neighbours():
     assert name.error == "notes/x_research_error.txt"
     assert name.sources == "notes/x_research_sources.json"
     assert name.partial_output == "notes/x_research_output.partial.md"
-    assert name.data_candidates == ("notes/x_research_data.txt", "notes/x_research_data.md", "notes/x_research_data")
+    assert name.data == "notes/x_research_data"
 
 
 @pytest.mark.parametrize(
@@ -202,4 +202,4 @@ def test_every_path_has_one_meaning_and_an_input_never_writes_over_itself(path):
     if isinstance(name, InputName):
         for written in (name.output, name.partial_output, name.state, name.error, name.sources):
             assert classify(written) == Ours(written)
-        assert all(classify(data) == Other(data) for data in name.data_candidates)
+        assert all(classify(data) == Other(data) for data in (f"{name.data}.txt", f"{name.data}.csv", name.data))

@@ -61,6 +61,7 @@ def test_no_statement_reads_a_whole_table(tmp_path: Path, name):
     """With 100,000 finished runs every statement costs the same: it searches an index, or reads a few rows."""
     small = {
         "KNOWN": "SCAN inputs",  # is asked for every input
+        "OPEN": "SCAN runs USING INDEX runs_open_in",  # those that have not ended, alone
         "COUNT": "SCAN tally",  # one row per status
         "RECENT": "SCAN runs",  # backwards, to its limit
         "STANDING": "SCAN asked VIRTUAL TABLE INDEX 1:",  # likewise

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rlmwatch.errors import LedgerError
+from rlmwatch.errors import LedgerDiskError, LedgerError
 from rlmwatch.ledger.sqlite.connection import File
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.ledger.writer import GROUP_MAX, Writer
@@ -123,7 +123,7 @@ def test_rule_3_a_verb_that_does_not_fit_fails_alone(tmp_path):
             answers = await asyncio.gather(
                 writer.do(put("a")), writer.do(put("x" * 5_000_000)), writer.do(put("b")), return_exceptions=True
             )
-            assert [type(answer) for answer in answers] == [type(None), LedgerError, type(None)]
+            assert [type(answer) for answer in answers] == [type(None), LedgerDiskError, type(None)]
             assert str(tmp_path / "ledger.db") in str(answers[1])
             assert await writer.do(paths, writes=False) == ["a", "b", "before"]
         await writer.do(put("after"))

@@ -75,16 +75,15 @@ def test_the_first_run_of_a_path_has_no_predecessor():
         (RunStatus.PENDING, None, "pending"),
         (RunStatus.PENDING, "2026-11-23T09:15:03Z", "running"),
         (RunStatus.RUNNING, "2026-11-23T09:15:03Z", "running"),
-        (RunStatus.HELD, "2026-11-23T09:15:03Z", "running"),
-        (RunStatus.HELD, None, "pending"),
+        (RunStatus.HELD, "2026-11-23T09:15:03Z", "held"),
         (RunStatus.COMPLETE, "2026-11-23T09:15:03Z", "complete"),
         (RunStatus.FAILED, None, "failed"),
         (RunStatus.CANCELLED, None, "cancelled"),
         (RunStatus.CANCELLED, "2026-11-23T09:15:03Z", "cancelled"),
     ],
 )
-def test_pollers_see_five_statuses(status, started_at, public):
-    """A held or reclaimed run that was started is still running, for those who poll."""
+def test_pollers_see_six_statuses(status, started_at, public):
+    """A reclaimed run that was started is still running, for those who poll; a held one is held."""
     assert shown(replace(RUN, status=status, started_at=started_at)) == public
 
 
@@ -92,7 +91,7 @@ def test_pollers_see_five_statuses(status, started_at, public):
 @given(st.lists(st.sampled_from(Event)))
 def test_the_status_that_pollers_see_moves_only_forward(events):
     """Pending, running, ended: holds and restarts are not seen as steps back."""
-    stage = {"pending": 0, "running": 1}
+    stage = {"pending": 0, "running": 1, "held": 1}
     run = RUN
     for event in events:
         if run.status not in MOVES[event]:

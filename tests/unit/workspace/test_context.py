@@ -1,5 +1,7 @@
 """workspace/context.py: the rules at its top."""
 
+import os
+
 import pytest
 
 from rlmwatch.contract.names import input_name
@@ -135,6 +137,121 @@ def test_a_named_document_that_cannot_be_read_is_an_error(root):
         found.context({"notes/a.pdf": InputError("broken")})
 
 
+@pytest.mark.parametrize("ending", ["csv", "tsv", "json", "yaml", "html", "rst", "org", "log", "CSV", "2024.csv"])
+def test_1_a_text_of_any_ending_beside_the_input_is_its_material(root, ending):
+    """`x_job_data.csv` is used as `x_job_data.txt` is: it was ignored, and an answer about nothing was paid for."""
+    put(root, {f"notes/x_job_data.{ending}": "a,b\n1,2\n", "notes/x_job_data.csv~": "old", "notes/x_job_data2.csv": ""})
+    assert read_context(root, NAME, None).value == "a,b\n1,2\n"
+
+
+def test_1_a_document_beside_the_input_is_its_material(root):
+    """`x_job_data.pdf` is read by the process for documents; where that fails, the run fails before it pays."""
+    put(root, {"notes/x_job_data.pdf": b"%PDF"})
+    found = context.read_context(root, NAME, None)
+    assert found.context({"notes/x_job_data.pdf": "its text"}).value == "its text"
+    with pytest.raises(InputError, match="broken"):
+        found.context({"notes/x_job_data.pdf": InputError("broken")})
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [("png", b"\x89PNG\x00\xff"), ("xlsx", b"PK\x03\x04\x00"), ("csv", "Größe\n".encode("latin-1")), ("txt", b"\0")],
+)
+def test_6_material_beside_the_input_that_is_not_text_is_an_error_with_its_cure(root, name, raw):
+    """What cannot be used is named, and what to do: no run without it is paid for."""
+    put(root, {f"notes/x_job_data.{name}": raw})
+    with pytest.raises(InputError, match=rf"notes/x_job_data\.{name}: .*save it as text"):
+        read_context(root, NAME, None)
+
+
+def test_6_material_beside_the_input_that_cannot_be_read_is_an_error(root):
+    """A link that leads nowhere, or to itself, is not passed over in silence."""
+    (root / "notes/x_job_data.txt").symlink_to(root / "nowhere.txt")
+    with pytest.raises(InputError, match=r"x_job_data\.txt: No such file"):
+        read_context(root, NAME, None)
+
+
+def test_6_a_folder_says_what_it_passed_over_and_why(root):
+    """Links, hidden and binary files, secrets, pipes, our own files, and documents that cannot be read: each reason."""
+    folder = "notes/x_job_data"
+    put(
+        root,
+        {
+            f"{folder}/a.txt": "1",
+            f"{folder}/.hidden": "no",
+            f"{folder}/y_state.json": "{}",
+            f"{folder}/picture.png": b"\x89PNG\x00\xff",
+            f"{folder}/latin.csv": b"\xe9",
+            f"{folder}/server.pem": "x",
+            f"{folder}/scan.pdf": b"%PDF",
+            f"{folder}/.git/config": "x",
+        },
+    )
+    (root / folder / "link.txt").symlink_to(root / "notes")
+    os.mkfifo(root / folder / "pipe")
+    scan = f"{folder}/scan.pdf"
+    found = context.read_context(root, NAME, None).context({scan: InputError(f"context: {scan} holds no text")})
+    assert found.value == {f"{folder}/a.txt": "1"}
+    (note,) = found.notes
+    for each in (
+        ".hidden (a name that begins with a dot",
+        "y_state.json (written by rlmwatch)",
+        "picture.png (it is not text;",
+        "latin.csv (it is not text that can be read (line 1, column 1: byte 0xE9",
+        "server.pem (its name is one of a secret)",
+        "scan.pdf (holds no text)",
+        "link.txt (a link",
+        "pipe (neither a file nor a folder)",
+        ".git (its name is one of a folder with secrets)",
+    ):
+        assert f"{folder}/{each}" in note
+
+
+def test_6_a_long_list_is_counted_by_reason(root):
+    """A folder of pictures does not fill the status file."""
+    put(root, {f"notes/x_job_data/{n:03}.png": b"\0" for n in range(100)} | {"notes/x_job_data/a.txt": "1"})
+    (note,) = read_context(root, NAME, None).notes
+    assert "019.png" in note
+    assert "020.png" not in note
+    assert "and 80 more (it is not text" in note
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{}, {"a.png": b"\x89PNG\0"}, {"a.txt": " \n"}, {"deep/b.txt": ""}],
+    ids=["empty", "binary", "blank", "deep"],
+)
+def test_6_material_with_nothing_in_it_is_an_error(root, files):
+    """No answer about nothing is paid for: an empty folder, one without text, a blank file."""
+    (root / "notes/x_job_data").mkdir()
+    put(root, {f"notes/x_job_data/{path}": raw for path, raw in files.items()})
+    with pytest.raises(InputError, match="nothing to work on in notes/x_job_data") as error:
+        read_context(root, NAME, None)
+    assert all(path in str(error.value) for path in files if path.endswith("png"))
+
+
+def test_6_material_beside_a_chat_is_an_error(root):
+    """A chat does not read material, so it says so before it pays; without any, nothing is raised."""
+    chat = input_name("notes/plan_input.txt")
+    context.refuse_beside_chat(root, chat)
+    put(root, {"notes/plan_data.csv": "1"})
+    with pytest.raises(InputError, match=r"notes/plan_data\.csv: a chat .*handler: job"):
+        context.refuse_beside_chat(root, chat)
+
+
+def test_the_digest_is_of_paths_and_contents(root):
+    """The same material has the same digest; another name, another byte or one file more is another material."""
+    put(root, {"notes/x_job_data/a.txt": "1"})
+    seen = {read_context(root, NAME, None).digest}
+    assert read_context(root, NAME, None).digest in seen
+    for path, text in (("a.txt", "2"), ("b.txt", "1"), ("c.txt", "")):
+        put(root, {f"notes/x_job_data/{path}": text})
+        digest = read_context(root, NAME, None).digest
+        assert digest not in seen
+        seen.add(digest)
+    assert read_context(root, input_name("y_job_input.txt"), None).digest is None
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [
@@ -153,3 +270,14 @@ def test_1_a_path_that_cannot_be_one_is_the_persons_matter(root, path, says):
         with pytest.raises(InputError, match=says) as refused:
             read_context(root, name, [path])
         assert len(str(refused.value)) < 400
+
+
+def test_6_folders_nested_too_deeply_are_passed_over(root):
+    """Depth ends no run: what lies 70 folders down is passed over, and the notes say so."""
+    put(root, {"d/" * 70 + "deep.txt": "1"})
+    with pytest.raises(InputError, match=r"nothing to work on in d: .*nested too deeply"):
+        read_context(root, None, ["d"])
+    put(root, {"d/a.txt": "1"})
+    found = read_context(root, None, ["d"])
+    assert found.value == {"d/a.txt": "1"}
+    assert "nested too deeply" in found.notes[0]

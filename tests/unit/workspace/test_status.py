@@ -77,9 +77,9 @@ def test_status_of_a_running_run_says_what_is_known():
     assert (found.attempt, found.pid, found.host, found.model, found.updated_at) == (1, 4242, "den", "m", at(5))
 
 
-@pytest.mark.parametrize("of", [RunStatus.HELD, RunStatus.PENDING, RunStatus.RUNNING])
+@pytest.mark.parametrize("of", [RunStatus.PENDING, RunStatus.RUNNING])
 def test_run_that_was_started_stays_running(of):
-    """A run that is held, or was taken over by a restart, is `running` for pollers."""
+    """A run that was taken over by a restart is `running` for pollers."""
     assert build(replace(RUNNING, status=of), live=Live(), by=ME, now=at(5)).status == "running"
 
 
@@ -98,7 +98,7 @@ def test_held_run_says_what_it_waits_for(board, root):
     """While a run waits for a person its status file says for what, at once, and no longer afterwards."""
     board.update(RUNNING, now=at(1))
     assert board.update(replace(RUNNING, status=RunStatus.HELD, held_for="set OPENAI_API_KEY"), now=at(1.1))
-    assert (said(root)["status"], said(root)["error"]) == ("running", "set OPENAI_API_KEY")
+    assert (said(root)["status"], said(root)["error"]) == ("held", "set OPENAI_API_KEY")
     assert board.update(replace(RUNNING, attempt=2), now=at(1.2))
     assert (said(root)["error"], said(root)["attempt"]) == (None, 2)
 

@@ -1,0 +1,56 @@
+"""The verbs are even: ids, numbers and times mean the same in each, and what cannot be meant is said in words."""
+
+import json
+
+import pytest
+
+from rlmwatch.cli.ids import whole_id
+from rlmwatch.cli.jobs import jobs
+from rlmwatch.cli.output import money
+from rlmwatch.cli.status import status
+from rlmwatch.errors import UsageError
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    for name, at in (("20261124T090000Z-chat-aa", "09:00:00"), ("20261124T100000Z-chat-bb", "10:00:00")):
+        values = {"kind": "chat", "status": "complete", "input_digest": "x", "created_at": f"2026-11-24T{at}Z"}
+        (tmp_path / f"jobs/{name}.json").write_text(json.dumps(values), encoding="utf-8")
+    return tmp_path
+
+
+def test_the_beginning_of_an_id_is_enough_where_only_one_run_has_it(root):
+    """Several, or nothing, is an error that names them; an unknown one is for the verb to say."""
+    assert whole_id(root, "20261124T09") == "20261124T090000Z-chat-aa"
+    assert whole_id(root, "unknown") == "unknown"
+    with pytest.raises(UsageError, match=r"2 runs have an id .*-aa, .*-bb"):
+        whole_id(root, "2026")
+    with pytest.raises(UsageError, match="which run"):
+        whole_id(root, "")
+
+
+@pytest.mark.parametrize(("options", "says"), [({"limit": -1}, "--limit -1"), ({"since": "nonsense"}, "2026-11-24T09")])
+def test_a_limit_or_a_time_that_is_none_is_said(root, options, says):
+    """No traceback, and no silent nothing."""
+    with pytest.raises(UsageError, match=says):
+        jobs(root, **options)
+
+
+@pytest.mark.parametrize("since", ["2026-11-24T09:30", "2026-11-24T09:30Z", "2026-11-24T11:30+02:00"])
+def test_since_is_a_time_of_utc_or_of_the_zone_that_it_names(root, since, capsys):
+    """The same moment, however it is written."""
+    jobs(root, since=since, as_json=True)
+    assert [each["job_id"] for each in json.loads(capsys.readouterr().out)] == ["20261124T100000Z-chat-bb"]
+
+
+def test_status_of_a_folder_names_the_option(root):
+    """`rlmwatch status .` says what was meant."""
+    with pytest.raises(UsageError, match=r"--workspace \."):
+        status(".")
+
+
+@pytest.mark.parametrize(("usd", "text"), [(0.0, "0.00"), (1.5, "1.50"), (0.1 + 0.2, "0.30"), (0.000313, "0.000313")])
+def test_numbers_read_like_money(usd, text):
+    """Two decimals, and more only where they say something."""
+    assert money(usd) == text
