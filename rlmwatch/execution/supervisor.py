@@ -12,8 +12,9 @@ What it holds to:
 4. What a person can fix (key, model, ceiling) holds a run; it runs after a
    restart or a reload, without saving again. One that a ceiling holds is tried
    again when a run has ended, which may have reserved more than it used.
-5. On stop, running calls get `grace_s` to end; then their connections are
-   closed, and the runs go on at the next start.
+5. On stop, running calls get `grace_s` to end, those of the engine
+   `STEPS_GRACE_S`; then their connections are closed, and the runs go on at the
+   next start.
 6. A cancelled run ends, wherever it is: waiting, held, being claimed, or in the
    middle of a call, whose connection closes at once.
 7. While the ledger cannot be used, a run waits and is tried again.
@@ -39,6 +40,8 @@ from rlmwatch.runs.schedule import startable
 
 GRACE_S = 5.0
 """A short answer takes about this long; systemd kills 90 s after its own stop signal."""
+STEPS_GRACE_S = 0.4
+"""For a run of the engine: what it has paid for is in the journal, and more calls would only delay the stop."""
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 60.0
 """A folder that cannot be written to is tried again after this, doubling: a person fixes it in minutes."""
@@ -234,7 +237,13 @@ class Supervisor:
         tasks = list(self._tasks.values())
         if tasks:
             log.info("stopping", running=len(tasks), grace_s=self.grace_s)
-            _, late = await asyncio.wait(tasks, timeout=self.grace_s)
+            in_steps = {task for run_id, task in self._tasks.items() if self.workspace.is_in_steps(run_id)}
+            first_s = min(self.grace_s, STEPS_GRACE_S)
+            _, late = await asyncio.wait(tasks, timeout=first_s)
+            for task in late & in_steps:
+                task.cancel()
+            if late and self.grace_s > first_s:
+                _, late = await asyncio.wait(late, timeout=self.grace_s - first_s)
             for task in late:
                 task.cancel()
         await asyncio.gather(*tasks, *self._background, return_exceptions=True)

@@ -70,6 +70,7 @@ class WorkspaceGateway:
     documents: DocumentReader
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _locked_sessions: set[str] = field(default_factory=set)
+    _in_steps: set[str] = field(default_factory=set)
 
     def ready_for(self, run: Run) -> None:
         """
@@ -118,6 +119,7 @@ class WorkspaceGateway:
         """Write how far *run* is, beside the work that goes on; at most once a second, the rest by `flush`."""
         if live.progress is not None and live.progress.step and live.waits_for is None:
             at = live.progress
+            self._in_steps.add(run.run_id)
             log.info("run.step", run=run.run_id, step=at.step, of=at.max_steps, note=at.note)
         self._in_background(self.report(run, live))
 
@@ -125,6 +127,10 @@ class WorkspaceGateway:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    def is_in_steps(self, run_id: str) -> bool:
+        """Whether the run works step by step: an engine has said how far it is."""
+        return run_id in self._in_steps
 
     async def flush(self) -> None:
         """Write what waited for its second."""
@@ -250,6 +256,7 @@ class WorkspaceGateway:
             run = replace(run, result=replace(result, error=self.redact(result.error)))
         self._check_root()
         with self._session_locked(run):
+            self._in_steps.discard(run.run_id)
             progress = self.board.progress_of(run.run_id)
             report = publish(self.root, run, later=later, by=self.board.by, now=self.utc(), progress=progress)
         self.board.update(run, now=self.utc())  # nothing of it is to be flushed any more

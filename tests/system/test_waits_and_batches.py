@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
+from datetime import datetime
 
 import pytest
 from servers.openai_server import DEADLINE_S, Fault, Reply
 from system.harness import Brain, Home, OpenAIServer
 
 from rlmwatch import Client, JobStatus
+from rlmwatch.execution.supervisor import GRACE_S
 
 OVERLOADED = Fault.status(503, {"error": {"message": "the kitchen is full"}})
 
@@ -74,3 +77,25 @@ def test_a_run_with_a_great_batch_is_cancelled_and_others_are_answered(home: Hom
             (home.workspace / f"jobs/{job.job_id}.cancel").touch()
             ended = client.wait(job.job_id, timeout=DEADLINE_S)
             assert ended.status is JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_a_stop_does_not_wait_for_a_great_batch_and_the_run_goes_on_later(home: Home, name: str):
+    """SIGTERM ends the daemon before the grace of a plain call is over; after a restart a cancel ends the same run."""
+
+    def answer(body):
+        return f"```python\n{BATCHES[name]}\n```" if "go on" in body["messages"][-1]["content"] else Fault.stall()
+
+    with OpenAIServer(answer) as server:
+        home.provider = server
+        client = Client(home.workspace)
+        with home.daemon() as daemon:
+            job = client.submit("go on", "material", max_seconds=120)
+            server.wait_for_calls(2)
+            daemon.stop(signal.SIGTERM)
+            stopping, stopped = (daemon.wait(event)["timestamp"] for event in ("stopping", "stopped"))
+        took = datetime.fromisoformat(stopped) - datetime.fromisoformat(stopping)
+        assert took.total_seconds() < GRACE_S, "it waited as for a plain call"
+        with home.daemon():
+            (home.workspace / f"jobs/{job.job_id}.cancel").touch()
+            assert client.wait(job.job_id, timeout=DEADLINE_S).status is JobStatus.CANCELLED
