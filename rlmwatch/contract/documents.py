@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
+from rlmwatch.contract.faults import in_words
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.structure import excess
@@ -267,7 +268,5 @@ def _fault(model: type[BaseModel], fault: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"`{where}`: no such key; there are {', '.join(sorted(model.model_fields))}"
-    if fault["type"] == "missing":
-        return f"`{where}`: is missing"
-    what = str(fault["msg"]).removeprefix("Value error, ")
+    what = in_words(fault)
     return f"`{where}`: {what}" if where else what

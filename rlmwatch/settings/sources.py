@@ -24,6 +24,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from rlmwatch.contract.faults import in_words
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.text import decode
 from rlmwatch.errors import ConfigError, InputError
@@ -189,7 +190,7 @@ def _in_words(wrong: ValidationError, origins: Mapping[str, str]) -> str:
             names = _names_beside([str(part) for part in error["loc"]])
             what = f"no such setting{_did_you_mean(dotted.rpartition('.')[2], names)}"
         else:
-            what = error["msg"].removeprefix("Value error, ")
+            what = in_words(error)
         lines.append(f"{origin}: {dotted}: {what}" if dotted else f"{origin}: {what}")
     return "\n".join(lines)
 
