@@ -134,9 +134,9 @@ class Client:
         """
         now = clock.utc()
         job_id = f"{second(now)}Z-{Kind.JOB}-{secrets.token_hex(6)}"
-        said = {name: value for name, value in options.items() if value is not None}
+        given = {name: value for name, value in options.items() if value is not None}
         submission = _checked(
-            {"status": "pending", "job_id": job_id, "task": task, "data": data, "created_at": now, **said}
+            {"status": "pending", "job_id": job_id, "task": task, "data": data, "created_at": now, **given}
         )
         box.submitted(self.root, job_id, dump(submission, nulls=False))
         kind = submission.handler or Kind.JOB

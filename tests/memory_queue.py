@@ -8,7 +8,7 @@ from typing import Any
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import InputName
 from rlmwatch.errors import LedgerError
-from rlmwatch.execution.folder_history import Shown
+from rlmwatch.execution.folder_history import ShownAnswer
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import Admission, Known, OnNewSave, Precedent
 from rlmwatch.watch.observer import PathEvent
@@ -92,9 +92,9 @@ class Answered:
     digests: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    async def __call__(self, name: InputName, digest: str, *, known: bool, wait: bool) -> Shown:
+    async def __call__(self, name: InputName, digest: str, *, known: bool, wait: bool) -> ShownAnswer:
         self.asked.append(name.path)
-        return Shown(self.digests.get(name.path) == digest, 0)
+        return ShownAnswer(self.digests.get(name.path) == digest, 0)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlmwatch.citations.markdown import Citation, Read, mask, read
-from rlmwatch.citations.quotes import Said, quotations
+from rlmwatch.citations.quotes import PageTexts, quotations
 from rlmwatch.citations.sources import (
     Change,
     Named,
@@ -191,5 +191,5 @@ def _unsaid(text: str, seen: Read, pages: Sequence[Page]) -> list[tuple[int, int
     for link in seen.links:
         signs[slice(*link.hidden)] = " " * (link.hidden[1] - link.hidden[0])
     found = list(quotations("".join(signs)))
-    said = Said(pages) if found else None
+    said = PageTexts(pages) if found else None
     return [(start, end) for start, end in found if said is not None and not said.has(text[start:end])]

@@ -49,7 +49,7 @@ def words(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", _plain(text)).casefold())
 
 
-class Said:
+class PageTexts:
     """What the pages say, word by word."""
 
     def __init__(self, pages: Sequence[Page]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from rlmwatch.cli.files import place_of
+from rlmwatch.cli.files import paths_of
 from rlmwatch.cli.output import quiet, say
 from rlmwatch.contract.names import input_name
 from rlmwatch.daemon.paths import WorkspacePaths
@@ -24,21 +24,21 @@ def again(file: Path, /) -> int:
         file: An input, such as chat_input.txt.
     """
     quiet()
-    place, path = place_of(file)
+    paths, path = paths_of(file)
     if input_name(path) is None:
         raise UsageError(f"{path} is not an input file: its name must end in _input.txt, _input.md or the like")
-    asyncio.run(_forget(place, path))
+    asyncio.run(_forget(paths, path))
     # Opened for writing and closed, with nothing written: the event of a save, and the file stays as it is.
-    os.close(os.open(place.root / path, os.O_WRONLY | os.O_NOFOLLOW))
-    if holder(place.state, place.root):
+    os.close(os.open(paths.root / path, os.O_WRONLY | os.O_NOFOLLOW))
+    if holder(paths.state, paths.root):
         say(f"{path}: asked again")
     else:
         say(f"{path}: will be asked again when rlmwatch runs here next")
     return 0
 
 
-async def _forget(place: WorkspacePaths, path: str) -> None:
-    ledger = ledger_of(place)
+async def _forget(paths: WorkspacePaths, path: str) -> None:
+    ledger = ledger_of(paths)
     try:
         if not await ledger.again(path):
             # Never seen by this ledger, but perhaps answered by an earlier one: known now, and as not admitted.

@@ -14,7 +14,7 @@ from typing import Any
 
 from rlmwatch import clock
 from rlmwatch.cli.again import again
-from rlmwatch.cli.files import place_of
+from rlmwatch.cli.files import paths_of
 from rlmwatch.cli.live import LiveLine
 from rlmwatch.cli.main import INTERRUPTED
 from rlmwatch.cli.output import put_answer, say
@@ -61,7 +61,7 @@ def answer(file: Path, /) -> int:
     Args:
         file: An input, such as chat_input.txt or notes/x_input.md.
     """
-    place, path = place_of(file)
+    paths, path = paths_of(file)
     name = input_name(path)
     if name is None:  # said at once, whoever holds the workspace
         raise UsageError(f"{path} is not an input: its name must end in _input.txt, _input.md or the like")
@@ -69,17 +69,17 @@ def answer(file: Path, /) -> int:
     try:
         while True:
             try:
-                ended = asyncio.run(_here(place, path))
+                ended = asyncio.run(_here(paths, path))
                 who = "the daemon that has started here"
                 if ended is None:
                     say(f"{who} goes on with it")
             except WorkspaceBusy:
                 if who is None:
-                    who = "a daemon" if is_served(place.state, place.root) else "another command"
+                    who = "a daemon" if is_served(paths.state, paths.root) else "another command"
                     say(f"{who} answers here already: waiting for it")
                 ended = None
             if ended is None:
-                ended = asyncio.run(_by_another(place, path))
+                ended = asyncio.run(_by_another(paths, path))
             if ended is not None:
                 return ended
     except KeyboardInterrupt:
@@ -88,16 +88,16 @@ def answer(file: Path, /) -> int:
         raise
 
 
-async def _here(place: WorkspacePaths, path: str) -> int | None:
+async def _here(paths: WorkspacePaths, path: str) -> int | None:
     """Answer it here, and print that; None where a daemon has asked for the folder before it was answered."""
     redactor = Redactor()
     configure("text", redactor, level=logging.WARNING)
-    heard: list[str] = []
+    streamed: list[str] = []
     with LiveLine() as line, interruptible() as leave:
 
         def hear(piece: str) -> None:
             line.stop()
-            heard.append(piece)
+            streamed.append(piece)
             put_answer(piece, end="")
 
         # Piped on, it is printed whole at the end: a call that breaks off is made again, from its beginning.
@@ -105,16 +105,16 @@ async def _here(place: WorkspacePaths, path: str) -> int | None:
         listeners = Listeners(
             on_text=lambda _run: listener, on_live=lambda _run, live: line.tell(live.shown, live.usage)
         )
-        async with App(place, redactor=redactor, parts=Parts(listeners=listeners)) as app:
+        async with App(paths, redactor=redactor, parts=Parts(listeners=listeners)) as app:
             began = clock.utc()
             run = await answer_one(app, path, leave)
     if run.status.ended or run.status is RunStatus.HELD:
         _tell_earlier(run.path, run.completed_at, began)
-        return _print(run, heard=bool(heard))
-    if heard:
+        return _print(run, streamed=bool(streamed))
+    if streamed:
         put_answer("")
     if not leave.is_set():
-        await handed_over(place)
+        await handed_over(paths)
         return None
     say(f"rlmwatch: interrupted. {path} waits: it goes on when rlmwatch runs here, or with `rlmwatch answer {path}`")
     return INTERRUPTED
@@ -128,10 +128,10 @@ def _tell_earlier(path: str, completed_at: str | None, began: str) -> None:
         say(f"answered {when}, unchanged; `rlmwatch again {path}` asks anew")
 
 
-def _print(run: Run, *, heard: bool) -> int:
+def _print(run: Run, *, streamed: bool) -> int:
     result = run.result
     if run.status is RunStatus.COMPLETE and result is not None and result.answer is not None:
-        put_answer("" if heard else result.answer)
+        put_answer("" if streamed else result.answer)
         if result.partial:
             say(f"cut short: {result.outcome}")
         return 0
@@ -139,7 +139,7 @@ def _print(run: Run, *, heard: bool) -> int:
     return 1
 
 
-async def _by_another(place: WorkspacePaths, path: str) -> int | None:
+async def _by_another(paths: WorkspacePaths, path: str) -> int | None:
     """
     Wait for the answer of who holds the workspace, and print it; None once nobody holds it any more.
 
@@ -148,57 +148,57 @@ async def _by_another(place: WorkspacePaths, path: str) -> int | None:
         InputError: It holds nothing to answer.
     """
     with suppress(ConfigError):
-        me = this_host(own_name(place.user_dir, os.environ, socket.gethostname()), place.state.parent)
-        if isinstance(rule := look_up(place.root, me), Theirs):
-            raise elsewhere(place.root, me, rule.host)
-    wanted = (await read_one(place.root, path, _watch_config(place))).digest
+        me = this_host(own_name(paths.user_dir, os.environ, socket.gethostname()), paths.state.parent)
+        if isinstance(rule := look_up(paths.root, me), Theirs):
+            raise elsewhere(paths.root, me, rule.host)
+    wanted = (await read_one(paths.root, path, _watch_config(paths))).digest
     began = clock.utc()
-    anew = await _material_changed(place, path, wanted)
+    anew = await _material_changed(paths, path, wanted)
     if anew:
-        await asyncio.to_thread(again, place.root / path)  # the daemon asks anew, as for a save of the same bytes
+        await asyncio.to_thread(again, paths.root / path)  # the daemon asks anew, as for a save of the same bytes
     give_up = clock.monotonic() + SEEN_WITHIN_S
     async with AsyncExitStack() as stack:
         line = stack.enter_context(LiveLine())
-        ledger = ledger_if_any(place)
+        ledger = ledger_if_any(paths)
         if ledger is not None:
             stack.push_async_callback(ledger.aclose)
         while True:
-            found = await asyncio.to_thread(_status_of, place, path, wanted, began if anew else "")
+            found = await asyncio.to_thread(_status_of, paths, path, wanted, began if anew else "")
             if found is not None and found.status.ended:
                 break
             if found is not None:
                 line.tell(found.progress, found.usage)
-            who = await asyncio.to_thread(holder, place.state, place.root)
+            who = await asyncio.to_thread(holder, paths.state, paths.root)
             if who is None:
                 return None
             run = None if ledger is None else await _run_of(ledger, path, wanted)
             if who.serves and run is not None and run.status is RunStatus.HELD:
                 line.stop()
-                return _print(run, heard=False)
+                return _print(run, streamed=False)
             if found is None and clock.monotonic() > give_up and who.serves:
                 raise UsageError(f"the daemon did not take up {path}; its log says why")
             await asyncio.sleep(POLL_S)
     _tell_earlier(path, found.completed_at, began)
-    return _print_status(place, path, found)
+    return _print_status(paths, path, found)
 
 
-def _print_status(place: WorkspacePaths, path: str, found: StatusFile) -> int:
+def _print_status(paths: WorkspacePaths, path: str, found: StatusFile) -> int:
     """Print how the run ended that *found* is about; an output that was deleted is written anew."""
     if found.answer is None:
         say(f"rlmwatch: {found.error or found.outcome}")
         return 1
     if (name := input_name(path)) is not None and found.input_digest is not None:
-        restore(Root.open(place.root), name, found.input_digest, or_else=found.answer)
+        restore(Root.open(paths.root), name, found.input_digest, or_else=found.answer)
     put_answer(found.answer)
     return 0
 
 
-def _watch_config(place: WorkspacePaths) -> WatchConfig:
+def _watch_config(paths: WorkspacePaths) -> WatchConfig:
     """Return what counts as a save; where the workspace's settings are wrong, as the user's own say."""
     try:
-        loaded = load(user_dir=place.user_dir, workspace=place.root, environ=os.environ)
+        loaded = load(user_dir=paths.user_dir, workspace=paths.root, environ=os.environ)
     except ConfigError:
-        loaded = load(user_dir=place.user_dir, workspace=None, environ=os.environ)
+        loaded = load(user_dir=paths.user_dir, workspace=None, environ=os.environ)
     return watch_config(loaded.settings)
 
 
@@ -209,25 +209,25 @@ async def _run_of(ledger: Ledger[Any], path: str, wanted: str) -> Run | None:
     return next((run for run in recent if run.path == path and run.digest == wanted), None)
 
 
-async def _material_changed(place: WorkspacePaths, path: str, wanted: str) -> bool:
+async def _material_changed(paths: WorkspacePaths, path: str, wanted: str) -> bool:
     """Whether the bytes *wanted* of *path* were asked before, with another material than there is now."""
-    settings = load(user_dir=place.user_dir, workspace=None, environ=os.environ).settings
-    ledger = ledger_of(place)
+    settings = load(user_dir=paths.user_dir, workspace=None, environ=os.environ).settings
+    ledger = ledger_of(paths)
     try:
         name = input_name(path)
         for run in await ledger.recent(NEWEST, name.conversation if name else None):
             if run.path == path:
                 roots = settings.context.outside_roots
                 return run.digest == wanted and await asyncio.to_thread(
-                    changed, place.root, run, run.options.get("context"), roots
+                    changed, paths.root, run, run.options.get("context"), roots
                 )
         return False
     finally:
         await ledger.aclose()
 
 
-def _status_of(place: WorkspacePaths, path: str, wanted: str, since: str) -> StatusFile | None:
-    for number, found in enumerate(statuses(place.root)):
+def _status_of(paths: WorkspacePaths, path: str, wanted: str, since: str) -> StatusFile | None:
+    for number, found in enumerate(statuses(paths.root)):
         if found.input == path and found.input_digest == wanted and found.created_at >= since:
             return found
         if number >= NEWEST:

@@ -26,10 +26,10 @@ def cancel(*job_ids: str, workspace: Annotated[Path | None, Parameter(name=("--w
     quiet()
     if not job_ids:
         raise UsageError("which run? `rlmwatch jobs` lists them")
-    place = locate(workspace)
-    client = Client(place.root)
-    when = "" if holder(place.state, place.root) else "; no daemon runs here now, it ends when one does"
-    for job_id in [whole_id(place.root, beginning) for beginning in job_ids]:
+    paths = locate(workspace)
+    client = Client(paths.root)
+    when = "" if holder(paths.state, paths.root) else "; no daemon runs here now, it ends when one does"
+    for job_id in [whole_id(paths.root, beginning) for beginning in job_ids]:
         job = client.cancel(job_id)
         say(f"{job_id}: had ended already, {job.status}" if job.ended else f"{job_id}: asked to end{when}")
     return 0

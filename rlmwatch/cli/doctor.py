@@ -106,26 +106,26 @@ async def _collect(workspace: Path | None, *, ask: bool) -> list[Line]:
 
 async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
     yield Line("ok", "rlmwatch", f"{__version__} on Python {sys.version.split()[0]}")
-    place: WorkspacePaths | None = None
+    paths: WorkspacePaths | None = None
     try:
-        place = locate(workspace)
+        paths = locate(workspace)
     except UsageError as error:
         yield Line("wrong", "workspace", str(error), "name the folder, or make one with `rlmwatch init DIR`")
     else:
-        for line in _workspace(place):
+        for line in _workspace(paths):
             yield line
-        yield await asyncio.to_thread(_inotify, place)
+        yield await asyncio.to_thread(_inotify, paths)
     from rlmwatch.settings.sources import user_config_dir
 
-    user_dir = place.user_dir if place else user_config_dir()
+    user_dir = paths.user_dir if paths else user_config_dir()
     try:
-        loaded = load(user_dir=user_dir, workspace=place.root if place else None, environ=os.environ)
+        loaded = load(user_dir=user_dir, workspace=paths.root if paths else None, environ=os.environ)
     except RlmwatchError as error:
         yield Line("wrong", "settings", str(error), "fix the named file; until then the last good settings hold")
         return
     yield Line("ok", "settings", _origins(loaded, user_dir))
-    if place is not None:
-        yield await _ceiling(place, loaded.settings.ceilings)
+    if paths is not None:
+        yield await _ceiling(paths, loaded.settings.ceilings)
     keys: dict[str, Key] = {}
     try:
         keys = await asyncio.to_thread(find_all, os.environ, user_dir, named=wanted(loaded.settings))
@@ -140,30 +140,30 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
         yield line
 
 
-def _workspace(place: WorkspacePaths) -> list[Line]:
+def _workspace(paths: WorkspacePaths) -> list[Line]:
     lines = []
     try:
-        storable(Root.open(place.root).path)
-        lines.append(Line("ok", "workspace", f"{place.root} can be written to"))
+        storable(Root.open(paths.root).path)
+        lines.append(Line("ok", "workspace", f"{paths.root} can be written to"))
     except RlmwatchError as error:
         lines.append(Line("wrong", "workspace", str(error), "answers could not be stored: no call is made until then"))
-    who = holder(place.state, place.root)
-    todo = "" if who else f"start it with: rlmwatch run {place.root}"
+    who = holder(paths.state, paths.root)
+    todo = "" if who else f"start it with: rlmwatch run {paths.root}"
     lines.append(Line("ok" if who else "warning", "daemon", str(who or "not running here"), todo))
     try:
-        lines.append(Line("ok", "host", str(named_host(place.root) or "none named yet; the first daemon names itself")))
+        lines.append(Line("ok", "host", str(named_host(paths.root) or "none named yet; the first daemon names itself")))
     except RlmwatchError as error:
         lines.append(Line("wrong", "host", str(error)))
     return lines
 
 
-async def _ceiling(place: WorkspacePaths, ceilings: CeilingSettings) -> Line:
+async def _ceiling(paths: WorkspacePaths, ceilings: CeilingSettings) -> Line:
     """Say what is left of the day's ceiling."""
     limit, of_user = ceilings.max_cost_usd_per_day, ceilings.per == "user"
     if limit is None:
         return Line("warning", "ceiling", "none per day", "set max_cost_usd_per_day under [ceilings]")
     try:
-        ledger = await asyncio.to_thread(ledger_if_any, place)
+        ledger = await asyncio.to_thread(ledger_if_any, paths)
         if ledger is None:
             return Line("ok", "ceiling", f"{limit:g} USD per day")
         try:
@@ -179,9 +179,9 @@ async def _ceiling(place: WorkspacePaths, ceilings: CeilingSettings) -> Line:
     return Line("warning", "ceiling", left, "raise max_cost_usd_per_day under [ceilings], or wait for the next day")
 
 
-def _inotify(place: WorkspacePaths) -> Line:
+def _inotify(paths: WorkspacePaths) -> Line:
     """Compare the kernel's limits with the folders to be watched."""
-    scan = Scan(place.root)
+    scan = Scan(paths.root)
     closed = [found.path for found in scan if isinstance(found, UnlistedFolder)]
     try:
         watches = int((INOTIFY / "max_user_watches").read_text(encoding="ascii"))
@@ -296,22 +296,22 @@ async def _listed(choice: Choice, keys: Mapping[str, Key]) -> AsyncIterator[Line
     if choice.base_url is None:
         yield Line("ok", "reachable", "it is on this machine")
         return
-    place = shown(choice.base_url)
+    paths = shown(choice.base_url)
     try:
         offers = await offered(endpoint_of(choice, keys), timeout_s=REACH_TIMEOUT_S)
     except WrongKey as error:
-        yield Line("ok", "reachable", place)
+        yield Line("ok", "reachable", paths)
         yield Line("wrong", "models", str(error), "check the key")
     except ProviderError as error:
         if error.status is None:
             yield Line("wrong", "reachable", str(error), "check the network and the address")
         else:
-            yield Line("ok", "reachable", place)
+            yield Line("ok", "reachable", paths)
             yield Line(
                 "warning", "models", f"{error}", "not every server lists its models; `--ask` proves that it answers"
             )
     else:
-        yield Line("ok", "reachable", place)
+        yield Line("ok", "reachable", paths)
         there = any(offer.model == choice.model for offer in offers)
         found = f"{len(offers)} listed, {choice.model} {'is' if there else 'is not'} among them"
         todo = "" if there else "`rlmwatch models` shows what there is; set `model` in your config.toml"

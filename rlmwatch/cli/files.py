@@ -11,7 +11,7 @@ from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.locate import WORKSPACE_VARIABLE
 
 
-def place_of(file: Path) -> tuple[WorkspacePaths, str]:
+def paths_of(file: Path) -> tuple[WorkspacePaths, str]:
     """
     Return the workspace that *file* is in, and its POSIX path there.
 

@@ -45,17 +45,17 @@ def move(
     from rlmwatch.ledger import transfer
     from rlmwatch.ledger.postgres.connection import described
 
-    place = locate(workspace)
-    url = to or load(user_dir=place.user_dir, workspace=None, environ=os.environ).settings.ledger
+    paths = locate(workspace)
+    url = to or load(user_dir=paths.user_dir, workspace=None, environ=os.environ).settings.ledger
     if url is None:
         raise UsageError("where to? Name it with --to postgresql://…, or set `ledger` in your config.toml")
-    if not place.ledger.exists():
-        raise UsageError(f"{place.root} has no embedded ledger on this machine: there is nothing to move")
-    host = own_name(place.user_dir, os.environ, socket.gethostname())
-    lock = Lock.acquire(place.state, host=host, pid=os.getpid(), now=clock.utc())
+    if not paths.ledger.exists():
+        raise UsageError(f"{paths.root} has no embedded ledger on this machine: there is nothing to move")
+    host = own_name(paths.user_dir, os.environ, socket.gethostname())
+    lock = Lock.acquire(paths.state, host=host, pid=os.getpid(), now=clock.utc())
     try:
-        moved = transfer.move(place.ledger, url, workspace_name(place, host))
-        aside = _set_aside(place.ledger)
+        moved = transfer.move(paths.ledger, url, workspace_name(paths, host))
+        aside = _set_aside(paths.ledger)
     finally:
         lock.release()
     if as_json:
@@ -64,7 +64,7 @@ def move(
         put(f"moved to {described(url)}: " + ", ".join(f"{count} {table}" for table, count in moved.rows.items()))
         put(f"the old ledger is now {aside}")
         if to is not None:
-            put(f'to answer over it from now on, set in {place.user_dir / "config.toml"}: ledger = "postgresql://…"')
+            put(f'to answer over it from now on, set in {paths.user_dir / "config.toml"}: ledger = "postgresql://…"')
     return 0
 
 

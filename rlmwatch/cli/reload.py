@@ -23,11 +23,11 @@ def reload(workspace: Path | None = None, /) -> int:
         workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
     """
     quiet()
-    place = locate(workspace)
-    who = holder(place.state, place.root)
+    paths = locate(workspace)
+    who = holder(paths.state, paths.root)
     if who is None or not who.serves:
-        raise UsageError(f"no daemon runs here now; start one with: rlmwatch run {place.root}")
-    load(user_dir=place.user_dir, workspace=place.root, environ=os.environ)
+        raise UsageError(f"no daemon runs here now; start one with: rlmwatch run {paths.root}")
+    load(user_dir=paths.user_dir, workspace=paths.root, environ=os.environ)
     if not who.pid:
         raise UsageError(f"{who} cannot be reached from here: call `rlmwatch reload` where it runs")
     try:

@@ -40,17 +40,17 @@ def retry(
         as_json: For a job: print it as JSON.
     """
     quiet()
-    place = locate(workspace)
-    job_id = whole_id(place.root, job_id)
-    run = asyncio.run(_find(place, job_id))
+    paths = locate(workspace)
+    job_id = whole_id(paths.root, job_id)
+    run = asyncio.run(_find(paths, job_id))
     if run is None:
         raise UsageError(f"{job_id}: this machine's ledger has no such run; `rlmwatch jobs` lists what is known")
     _refuse(run, job_id)
     if input_name(run.path) is not None:
-        return again(place.root / run.path)
-    client = Client(place.root)
+        return again(paths.root / run.path)
+    client = Client(paths.root)
     given = {name: run.enclosed[name] for name in ENCLOSED if name in run.enclosed}
-    return handed_in(place, client, client.submit(run.prompt, **run.options, **given), wait=wait, as_json=as_json)
+    return handed_in(paths, client, client.submit(run.prompt, **run.options, **given), wait=wait, as_json=as_json)
 
 
 def _refuse(run: Run, job_id: str) -> None:
@@ -70,8 +70,8 @@ def _refuse(run: Run, job_id: str) -> None:
         )
 
 
-async def _find(place: WorkspacePaths, job_id: str) -> Run | None:
-    ledger = ledger_if_any(place)
+async def _find(paths: WorkspacePaths, job_id: str) -> Run | None:
+    ledger = ledger_if_any(paths)
     if ledger is None:
         return None
     try:

@@ -28,7 +28,7 @@ SHOWN_CHARS = 400
 
 @dataclass(frozen=True, slots=True)
 class _Flags:
-    place: WorkspacePaths
+    paths: WorkspacePaths
     options: StartOptions
     form: Format
     settings: dict[str, object]
@@ -70,7 +70,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
 def _app(flags: _Flags, role: Role) -> App:
     redactor = Redactor()
     configure(flags.form, redactor, level=logging.WARNING if role is Role.DRY_RUN else logging.INFO)
-    return App(flags.place, flags=flags.settings, redactor=redactor, role=role)
+    return App(flags.paths, flags=flags.settings, redactor=redactor, role=role)
 
 
 async def _serve(flags: _Flags) -> int:

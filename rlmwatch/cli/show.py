@@ -30,7 +30,7 @@ PIPE_WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class RunDetails:
     """
     All that the ledger keeps of one run.
 
@@ -85,22 +85,22 @@ def show(
     return 0
 
 
-async def _find(place: WorkspacePaths, run_id: str) -> Shown:
-    ledger = ledger_if_any(place)
+async def _find(paths: WorkspacePaths, run_id: str) -> RunDetails:
+    ledger = ledger_if_any(paths)
     if ledger is None:
-        raise UsageError(f"{place.root} has no ledger on this machine: nothing was answered here")
+        raise UsageError(f"{paths.root} has no ledger on this machine: nothing was answered here")
     try:
-        run = await ledger.find(whole_id(place.root, run_id)) or await _by_beginning(ledger, run_id)
-        return Shown(run, _word(place, run), await ledger.steps(run.run_id), await ledger.entries(run.run_id))
+        run = await ledger.find(whole_id(paths.root, run_id)) or await _by_beginning(ledger, run_id)
+        return RunDetails(run, _word(paths, run), await ledger.steps(run.run_id), await ledger.entries(run.run_id))
     finally:
         await ledger.aclose()
 
 
-def _word(place: WorkspacePaths, run: Run) -> str:
+def _word(paths: WorkspacePaths, run: Run) -> str:
     """Return the status of *run* as its status file shows it; the ledger's, where that says otherwise or is gone."""
     word = shown(run)
     try:
-        found = read_one(place.root, job_id(run))
+        found = read_one(paths.root, job_id(run))
     except InputError:
         return word
     return found.status.value if found is not None and not run.status.ended and not found.status.ended else word
@@ -114,7 +114,7 @@ async def _by_beginning(ledger: Ledger[Any], beginning: str) -> Run:
     return found[0]
 
 
-def _print_head(console: Console, found: Shown) -> None:
+def _print_head(console: Console, found: RunDetails) -> None:
     run = found.run
     console.print(styled(run.run_id, style="bold"), styled(f"{run.kind}, {found.status}, attempt {run.attempt}"))
     console.print(styled(f"{run.path}, saved {run.created_at}"))
@@ -142,7 +142,7 @@ def _print_call(console: Console, entry: JournalEntry) -> None:
         console.print(styled(str(entry.reply.get("text", entry.reply))))
 
 
-def _print_end(console: Console, found: Shown) -> None:
+def _print_end(console: Console, found: RunDetails) -> None:
     run, result = found.run, found.run.result
     if result is None:
         console.print(Rule(styled(run.held_for or found.status), align="left"))

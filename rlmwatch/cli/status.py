@@ -53,8 +53,8 @@ def status(
     quiet()
     if job_id is not None and ("/" in job_id or Path(job_id).is_dir()):
         raise UsageError(f"{job_id} is a folder, not a run's id; write `rlmwatch status --workspace {job_id}`")
-    place = locate(workspace)
-    facts = _one(place, whole_id(place.root, job_id)) if job_id else asyncio.run(_whole(place))
+    paths = locate(workspace)
+    facts = _one(paths, whole_id(paths.root, job_id)) if job_id else asyncio.run(_whole(paths))
     if as_json:
         print_json(facts)
     else:
@@ -66,35 +66,35 @@ def status(
     return 0
 
 
-def _one(place: WorkspacePaths, job_id: str) -> dict[str, Any]:
-    found = read_one(place.root, job_id)
+def _one(paths: WorkspacePaths, job_id: str) -> dict[str, Any]:
+    found = read_one(paths.root, job_id)
     if found is None:
-        raise UsageError(f"{job_id}: no such run in {place.root}; `rlmwatch jobs` lists them")
+        raise UsageError(f"{job_id}: no such run in {paths.root}; `rlmwatch jobs` lists them")
     return found.model_dump(mode="json")
 
 
-async def _whole(place: WorkspacePaths) -> dict[str, Any]:
+async def _whole(paths: WorkspacePaths) -> dict[str, Any]:
     import os
 
     # The ceilings are the user's own: a workspace whose file is wrong can still be looked at.
-    settings = load(user_dir=place.user_dir, workspace=None, environ=os.environ).settings
+    settings = load(user_dir=paths.user_dir, workspace=None, environ=os.environ).settings
     host, problem = None, None
     try:
-        host = named_host(place.root)
-        load(user_dir=place.user_dir, workspace=place.root, environ=os.environ)
+        host = named_host(paths.root)
+        load(user_dir=paths.user_dir, workspace=paths.root, environ=os.environ)
     except ConfigError as error:
         problem = str(error)
     facts: dict[str, Any] = {
-        "workspace": str(place.root),
-        "daemon": str(holder(place.state, place.root) or "not running here"),
+        "workspace": str(paths.root),
+        "daemon": str(holder(paths.state, paths.root) or "not running here"),
         "host": host and host.name,
         "problem": problem,
     }
-    names = matching(place.root, "")
+    names = matching(paths.root, "")
     of_user: float | None = None
-    ledger = ledger_if_any(place)
+    ledger = ledger_if_any(paths)
     if ledger is None:
-        facts["waiting"] = _submissions(place, set(names))
+        facts["waiting"] = _submissions(paths, set(names))
     else:
         try:
             counts = await ledger.count()
@@ -109,9 +109,9 @@ async def _whole(place: WorkspacePaths) -> dict[str, Any]:
                 facts["problem"] = "\n".join(filter(None, (problem, str(error))))
         finally:
             await ledger.aclose()
-        facts["waiting"] = [*_waiting_runs(place, open_runs), *_submissions(place, unknown)][:SHOWN]
-        facts["material_changed"] = _with_other_material(place, recent, settings)
-        facts["runs"] = _counted(place, counts, open_runs)
+        facts["waiting"] = [*_waiting_runs(paths, open_runs), *_submissions(paths, unknown)][:SHOWN]
+        facts["material_changed"] = _with_other_material(paths, recent, settings)
+        facts["runs"] = _counted(paths, counts, open_runs)
         facts["spent_today_usd"] = day
         facts["spent_this_month_usd"] = month
     ceiling = settings.ceilings.max_cost_usd_per_day
@@ -122,26 +122,26 @@ async def _whole(place: WorkspacePaths) -> dict[str, Any]:
     return facts
 
 
-def _waiting_runs(place: WorkspacePaths, runs: list[Run]) -> list[dict[str, str]]:
+def _waiting_runs(paths: WorkspacePaths, runs: list[Run]) -> list[dict[str, str]]:
     """Return those of *runs*, in order of admission, that wait now, and why."""
     before: set[str] = set()
     waiting = []
     for run in runs:
-        found = _file_of(place, run)
+        found = _file_of(paths, run)
         why = _first_line(found.error if found else run.held_for)
         status = found.status.value if found else shown(run)
         if status == JobStatus.PENDING and not why:
             if run.conversation in before:
                 why = "an earlier save of its conversation comes first"
             else:
-                why = "its turn" if holder(place.state, place.root) else NOT_RUNNING
+                why = "its turn" if holder(paths.state, paths.root) else NOT_RUNNING
         before.add(run.conversation)
         if why:
             waiting.append({"job_id": job_id(run), "status": status, "input": run.path, "why": why})
     return waiting
 
 
-def _with_other_material(place: WorkspacePaths, recent: list[Run], settings: Settings) -> list[str]:
+def _with_other_material(paths: WorkspacePaths, recent: list[Run], settings: Settings) -> list[str]:
     """Return, in words, the inputs whose material changed since they were asked: that alone starts nothing."""
     newest: dict[str, Run] = {}
     for run in recent:
@@ -149,37 +149,37 @@ def _with_other_material(place: WorkspacePaths, recent: list[Run], settings: Set
     return [
         f"{path}: save it again, or `rlmwatch answer`, to ask about what is there now"
         for path, run in sorted(newest.items())
-        if (place.root / path).exists()
-        and changed(place.root, run, run.options.get("context"), settings.context.outside_roots)
+        if (paths.root / path).exists()
+        and changed(paths.root, run, run.options.get("context"), settings.context.outside_roots)
     ]
 
 
-def _counted(place: WorkspacePaths, counts: Mapping[RunStatus, int], open_runs: list[Run]) -> dict[str, int]:
+def _counted(paths: WorkspacePaths, counts: Mapping[RunStatus, int], open_runs: list[Run]) -> dict[str, int]:
     """Return how many runs are in each status, in the word that `jobs` has for each."""
     words = {str(status): count for status, count in counts.items()}
     for run in open_runs:
-        found = _file_of(place, run)
+        found = _file_of(paths, run)
         words[run.status] -= 1
         words[found.status if found else shown(run)] += 1
     return {word: count for word, count in words.items() if count > 0}
 
 
-def _file_of(place: WorkspacePaths, run: Run) -> StatusFile | None:
+def _file_of(paths: WorkspacePaths, run: Run) -> StatusFile | None:
     """Return the status file of *run*, where it is one and no older than the ledger's row."""
     try:
-        found = read_one(place.root, job_id(run))
+        found = read_one(paths.root, job_id(run))
     except InputError:
         return None
     return None if found is None or found.status.ended or not found.input_digest else found
 
 
-def _submissions(place: WorkspacePaths, unknown: set[str]) -> list[dict[str, str]]:
+def _submissions(paths: WorkspacePaths, unknown: set[str]) -> list[dict[str, str]]:
     """Return the job files among *unknown* that no run was made of yet, and why."""
-    why = "rlmwatch takes it up once it has come to rest" if holder(place.state, place.root) else NOT_RUNNING
+    why = "rlmwatch takes it up once it has come to rest" if holder(paths.state, paths.root) else NOT_RUNNING
     waiting = []
     for name in sorted(unknown):
         try:
-            found = read_one(place.root, name)
+            found = read_one(paths.root, name)
         except InputError:
             continue
         if found is not None and found.status is JobStatus.PENDING and not found.input_digest:

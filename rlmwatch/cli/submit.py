@@ -72,8 +72,8 @@ def submit(  # noqa: PLR0913 (the flags of a command line)
         as_json: Print the job as JSON.
     """
     quiet()
-    place = locate(workspace)
-    client = Client(place.root)
+    paths = locate(workspace)
+    client = Client(paths.root)
     options: Options = {
         "model": model,
         "tokens": tokens,
@@ -83,44 +83,44 @@ def submit(  # noqa: PLR0913 (the flags of a command line)
         "webhook": webhook,
     }
     words = _task(task, file, data)
-    material = _material(place, data)
+    material = _material(paths, data)
     try:
         job = client.submit(words, **options, **material)
     except InputError as error:
         raise UsageError(str(error)) from None
-    return handed_in(place, client, job, wait=wait, as_json=as_json)
+    return handed_in(paths, client, job, wait=wait, as_json=as_json)
 
 
-def handed_in(place: WorkspacePaths, client: Client, job: Job, *, wait: bool, as_json: bool) -> int:
+def handed_in(paths: WorkspacePaths, client: Client, job: Job, *, wait: bool, as_json: bool) -> int:
     """Say what becomes of *job*, and wait for it where that is asked; return the exit status."""
     if not wait:
         if as_json:
             print_json(job_values(job))
         else:
             put(job.job_id)
-        if (where := _nobody(place)) is not None:
+        if (where := _nobody(paths)) is not None:
             say(f"rlmwatch: {where}")
         return 0
     try:
-        ended = asyncio.run(_wait(place, client, job))
+        ended = asyncio.run(_wait(paths, client, job))
     except KeyboardInterrupt:
         say(f"rlmwatch: {job.job_id} is handed in, and goes on: `rlmwatch status {job.job_id}`, `rlmwatch cancel …`")
         raise
     return print_ended(ended, as_json=as_json)
 
 
-async def _wait(place: WorkspacePaths, client: Client, job: Job) -> Job:
+async def _wait(paths: WorkspacePaths, client: Client, job: Job) -> Job:
     """Return *job* once it has ended: answered by whoever answers in the workspace, or here where nobody does."""
     telling = asyncio.create_task(until_ended(client, job.job_id))
     try:
         while True:
-            if (where := _nobody(place)) is not None:
+            if (where := _nobody(paths)) is not None:
                 say(f"rlmwatch: {where} It is answered here.")
                 with suppress(WorkspaceBusy):  # somebody has begun meanwhile
-                    await _answered_here(place, job)
+                    await _answered_here(paths, job)
                     if (now := await asyncio.to_thread(client.status, job.job_id)).ended:
                         return now
-                    await handed_over(place)
+                    await handed_over(paths)
             ended, _ = await asyncio.wait({telling}, timeout=LOOK_EVERY_S)
             if ended:
                 return await telling
@@ -129,12 +129,12 @@ async def _wait(place: WorkspacePaths, client: Client, job: Job) -> Job:
         await asyncio.gather(telling, return_exceptions=True)
 
 
-async def _answered_here(place: WorkspacePaths, job: Job) -> None:
+async def _answered_here(paths: WorkspacePaths, job: Job) -> None:
     redactor = Redactor()
     configure("text", redactor, level=logging.WARNING)
     try:
         with interruptible() as leave:
-            async with App(place, redactor=redactor) as app:
+            async with App(paths, redactor=redactor) as app:
                 await answer_job(app, job.job_id, leave)
         if leave.is_set():
             raise KeyboardInterrupt
@@ -142,15 +142,15 @@ async def _answered_here(place: WorkspacePaths, job: Job) -> None:
         raise UsageError(f"{error}\n{job.job_id} is handed in, and is answered when rlmwatch runs here") from error
 
 
-def _nobody(place: WorkspacePaths) -> str | None:
+def _nobody(paths: WorkspacePaths) -> str | None:
     """Say, in words, that no daemon answers here now; None where one does, here or on another machine."""
-    if holder(place.state, place.root) is not None:
+    if holder(paths.state, paths.root) is not None:
         return None
     with suppress(ConfigError, WorkspaceError):
-        me = this_host(own_name(place.user_dir, os.environ, socket.gethostname()), place.state.parent)
-        if isinstance(look_up(place.root, me), Theirs):
+        me = this_host(own_name(paths.user_dir, os.environ, socket.gethostname()), paths.state.parent)
+        if isinstance(look_up(paths.root, me), Theirs):
             return None
-    return f"no daemon runs here now; `rlmwatch run {place.root}` answers what waits."
+    return f"no daemon runs here now; `rlmwatch run {paths.root}` answers what waits."
 
 
 def _task(words: tuple[str, ...], file: Path | None, data: str | None) -> str:
@@ -169,7 +169,7 @@ def _task(words: tuple[str, ...], file: Path | None, data: str | None) -> str:
     return " ".join(words)
 
 
-def _material(place: WorkspacePaths, data: str | None) -> dict[str, str]:
+def _material(paths: WorkspacePaths, data: str | None) -> dict[str, str]:
     """Return the job's `data`, or `data_path` where that lies in the workspace and need not be copied."""
     if data is None:
         return {}
@@ -181,10 +181,10 @@ def _material(place: WorkspacePaths, data: str | None) -> dict[str, str]:
     except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a NUL character
         why = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or error
         raise UsageError(f"--data {data}: {why}") from None
-    if resolved != place.root and resolved.is_relative_to(place.root):
-        return {"data_path": resolved.relative_to(place.root).as_posix()}
+    if resolved != paths.root and resolved.is_relative_to(paths.root):
+        return {"data_path": resolved.relative_to(paths.root).as_posix()}
     if path.is_dir():
-        raise UsageError(f"--data {data}: a folder must lie in the workspace {place.root}")
+        raise UsageError(f"--data {data}: a folder must lie in the workspace {paths.root}")
     return {"data": _text(path)}
 
 

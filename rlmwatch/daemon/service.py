@@ -23,7 +23,7 @@ from rlmwatch.daemon.handover import patiently
 from rlmwatch.daemon.standing_by import answering, nobody, standing_by, tell
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.daemon.terminal import Terminal
-from rlmwatch.daemon.turn import Turn
+from rlmwatch.daemon.turn import HostTurn
 from rlmwatch.daemon.vitals import Vitals, worker_thread
 from rlmwatch.errors import RlmwatchError, UsageError, WorkspaceBusy, WorkspaceError
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
@@ -72,7 +72,7 @@ async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager
     """
     await begin(app, options)
     raise_soft_limit()
-    turn = Turn(app)
+    turn = HostTurn(app)
     vitals = Vitals({"ledger": app.ledger.alive, "threads": worker_thread})
     with _signals(app, stop, manager):
         stale = False  # whether another host may have answered since the folder was read
@@ -153,7 +153,7 @@ def _nobody_here(app: App) -> None:
         raise WorkspaceBusy(f"another {who} answers in this workspace already. Stop it first.")
 
 
-async def _until_ours(turn: Turn, stop: asyncio.Event, manager: Manager, vitals: Vitals, *, first: bool) -> bool:
+async def _until_ours(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: Vitals, *, first: bool) -> bool:
     """
     Wait until this host answers here, or *stop*; return whether another may have meanwhile.
 
@@ -204,7 +204,7 @@ async def _stand_by(app: App, other: Host) -> None:
     await asyncio.to_thread(tell, app.paths.root, standing_by(app.me, other, now=clock.utc()), anew=True)
 
 
-async def _work(turn: Turn, stop: asyncio.Event, manager: Manager, vitals: Vitals) -> None:
+async def _work(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: Vitals) -> None:
     """Watch and answer until *stop*, or until another host takes over."""
     app = turn.app
     leave = asyncio.Event()
@@ -225,7 +225,7 @@ async def _work(turn: Turn, stop: asyncio.Event, manager: Manager, vitals: Vital
             leave.set()
 
 
-async def _maintain(turn: Turn, stop: asyncio.Event, manager: Manager, vitals: Vitals) -> None:
+async def _maintain(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: Vitals) -> None:
     """Return when *stop* is set or another host answers."""
     app = turn.app
     prune_at, day = clock.monotonic(), _day()

@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Turn:
+class HostTurn:
     """
     Whose turn it is in the workspace of *app*.
 

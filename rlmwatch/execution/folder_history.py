@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownAnswer:
     """
     What the folder shows of an input.
 
@@ -82,7 +82,7 @@ class FolderHistory:
         if self._reading is not None:
             self._reading.cancel()
 
-    async def shows(self, name: InputName, digest: str, *, known: bool, wait: bool = True) -> Shown:
+    async def shows(self, name: InputName, digest: str, *, known: bool, wait: bool = True) -> ShownAnswer:
         """
         Return what the folder shows of the bytes *digest* of *name*.
 
@@ -108,7 +108,7 @@ class FolderHistory:
         if newest is not None:
             number = max(number, newest.number)
             answered = answered or (newest.digest == digest and not known)
-        return Shown(answered, number)
+        return ShownAnswer(answered, number)
 
     async def later(self, run: Run, *, left_over: bool) -> Later:
         """

@@ -47,7 +47,7 @@ TEMPERATURE = 0.2
 END_GRACE_S = 1.0
 """A child that has not ended by itself after this is killed."""
 
-_SAID_BYTES = 600  # of the child's last words, in an error
+_STDERR_BYTES = 600  # of the child's last words, in an error
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
 
 
@@ -166,7 +166,7 @@ class _Child:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self._said = bytearray()
+        self._stderr_tail = bytearray()
         self._listening = asyncio.get_running_loop().create_task(self._listen())
         self._client: OpenAIModel | None = None
 
@@ -263,7 +263,7 @@ class _Child:
 
     def last_words(self) -> str:
         """Return the last lines that it wrote, for a person."""
-        said = self._said.decode("utf-8", "replace").split("\n")
+        said = self._stderr_tail.decode("utf-8", "replace").split("\n")
         words = " | ".join(line.strip() for line in said if line.strip())
         return f"Its last words: {words}" if words else "It said nothing."
 
@@ -281,9 +281,9 @@ class _Child:
     async def _listen(self) -> None:
         """Keep the end of its standard error, off our terminal."""
         stderr = self.process.stderr
-        while stderr is not None and (piece := await stderr.read(_SAID_BYTES)):
-            self._said += piece
-            del self._said[:-_SAID_BYTES]
+        while stderr is not None and (piece := await stderr.read(_STDERR_BYTES)):
+            self._stderr_tail += piece
+            del self._stderr_tail[:-_STDERR_BYTES]
 
     @property
     def _stdin(self) -> asyncio.StreamWriter:

@@ -200,7 +200,7 @@ class OpenAIModel:
                 return chunk
             error = error_in(chunk)
             if error is not None:
-                return self._said(error, response, request)
+                return self._error_in_reply(error, response, request)
             for piece in answer.take(chunk):
                 hear(piece)
 
@@ -286,7 +286,7 @@ class OpenAIModel:
             words = f"no connection to {shown(self._endpoint.base_url)}: {broken}"
         return ProviderUnavailable(text(words), may_be_billed=broken.sent)
 
-    def _said(self, error: object, response: Response, request: Request) -> ProviderError:
+    def _error_in_reply(self, error: object, response: Response, request: Request) -> ProviderError:
         """Return the error that a provider put into an answer with status 200."""
         return self._by_status(status_of(error), {"error": error}, response, request)
 

@@ -136,12 +136,12 @@ class Connections:
             response = Response(cast("httpx2.Response", raw), BYTES_OF_AN_ANSWER + tokens * BYTES_PER_TOKEN)
         except _Refused as refused:
             if (elsewhere := self._elsewhere(refused.response)) is None:
-                return self._heard(refused.response)
+                return self._received(refused.response)
             failure = elsewhere
         except Exception as error:  # noqa: BLE001 (ValueError, too: what cannot be sent)
             failure = self._broken(error)
         else:
-            return self._heard(response)
+            return self._received(response)
         raise failure
 
     async def aclose(self) -> None:
@@ -150,7 +150,7 @@ class Connections:
         if self._unkept is not None:
             await self._unkept.close()
 
-    def _heard(self, response: Response) -> Response:
+    def _received(self, response: Response) -> Response:
         """From the first answer of a server that closes what it promised to keep, use a connection for each call."""
         if self._unkept is None and response.headers.get("server", "").startswith(_CLOSERS):
             self._unkept = self._client(_NOT_KEPT_S)

@@ -156,10 +156,10 @@ class CellRunner:
             except BaseException as raised:  # noqa: BLE001 (a cell may raise anything)
                 self._give_up_reserve()
                 error = raised
-                text = _told(raised)
+                text = _reported(raised)
         except CellInterrupted as late:
             interrupts.running = False
-            error, text = late, _told(late)
+            error, text = late, _reported(late)
         interrupts.running = False
         _restore_builtins(_BUILTINS)
         restored = self._put_back()
@@ -285,23 +285,23 @@ def _error_class(name: str) -> type[Exception]:
     return type(name, (Error,), {"__module__": "builtins"})
 
 
-def _told(error: BaseException) -> str:
+def _reported(error: BaseException) -> str:
     """Return the traceback of *error*, without our own frames. Never raises."""
     try:
-        told = traceback.TracebackException.from_exception(error, compact=True)
-        _without_ours(told)
-        return shortened("".join(told.format()), MAX_ERROR_CHARS)
+        reported = traceback.TracebackException.from_exception(error, compact=True)
+        _without_ours(reported)
+        return shortened("".join(reported.format()), MAX_ERROR_CHARS)
     except BaseException:  # noqa: BLE001 (its `__str__` is the cell's)
         return f"{type(error).__name__} (its text could not be had)"
 
 
-def _without_ours(told: traceback.TracebackException | None) -> None:
-    if told is None:
+def _without_ours(reported: traceback.TracebackException | None) -> None:
+    if reported is None:
         return
-    told.stack[:] = [frame for frame in told.stack if not frame.filename.startswith(_OURS)]
-    for frame in told.stack:
+    reported.stack[:] = [frame for frame in reported.stack if not frame.filename.startswith(_OURS)]
+    for frame in reported.stack:
         frame.filename = frame.filename.removeprefix(_LIBRARY)  # the path may name a person
-    _without_ours(told.__cause__)
-    _without_ours(told.__context__)
-    for part in getattr(told, "exceptions", None) or ():
+    _without_ours(reported.__cause__)
+    _without_ours(reported.__context__)
+    for part in getattr(reported, "exceptions", None) or ():
         _without_ours(part)

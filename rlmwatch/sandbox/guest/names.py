@@ -35,12 +35,12 @@ def described(names: Mapping[str, Any], *, without: Mapping[str, Any]) -> list[l
 
     Names that begin with `_` and those in *without* are left out; of more than `MAX_NAMES`, the oldest.
     """
-    told = [
+    reported = [
         (name, value)
         for name, value in list(names.items())
         if isinstance(name, str) and not name.startswith("_") and name not in without
     ]
-    return [_line(name[:EDGE_CHARS], value) for name, value in told[-MAX_NAMES:]]
+    return [_line(name[:EDGE_CHARS], value) for name, value in reported[-MAX_NAMES:]]
 
 
 def shortened(text: str, most: int) -> str:

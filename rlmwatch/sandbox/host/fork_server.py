@@ -176,12 +176,12 @@ class _Spawner:
         self._control = control.fileno()
         self._started = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self._said = ""
+        self._stderr_text = ""
         self._thread = threading.Thread(target=self._spawn, name="rlmwatch-zygote", daemon=True)
         self._thread.start()
         self._started.wait()
         if self._process is None:
-            raise SandboxUnavailable(f"{python} cannot be started: {self._said}")
+            raise SandboxUnavailable(f"{python} cannot be started: {self._stderr_text}")
 
     def end(self) -> str:
         """Wait until the process ends, kill it where it does not, and return the last of what it said."""
@@ -189,10 +189,10 @@ class _Spawner:
         if self._thread.is_alive() and self._process is not None:
             self._process.kill()
             self._thread.join()
-        return self._said
+        return self._stderr_text
 
     def _spawn(self) -> None:
-        with os.fdopen(os.memfd_create("said"), "w+b") as said:
+        with os.fdopen(os.memfd_create("said"), "w+b") as stderr_text:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 (our own interpreter)
                     self._command,
@@ -200,18 +200,18 @@ class _Spawner:
                     cwd="/",
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    stderr=said,
+                    stderr=stderr_text,
                     pass_fds=(self._control,),
                     start_new_session=True,
                 )
             except OSError as problem:
-                self._said = str(problem)
+                self._stderr_text = str(problem)
                 return
             finally:
                 self._started.set()
             self._process.wait()
-            said.seek(0)
-            self._said = said.read().decode(errors="replace").strip()[-500:]
+            stderr_text.seek(0)
+            self._stderr_text = stderr_text.read().decode(errors="replace").strip()[-500:]
 
 
 def probe(policy: Policy, python: str = sys.executable) -> Report:
@@ -260,24 +260,24 @@ def _listen(process: subprocess.Popen[bytes]) -> list[ReportLine]:
     lines: list[ReportLine] = []
     trying = "interpreter"
     for line in process.stdout:
-        told: dict[str, Any] = json.loads(line)
-        if "trying" in told:
+        report: dict[str, Any] = json.loads(line)
+        if "trying" in report:
             lines += [ReportLine(trying, "on", _LAYERS[trying])] if trying in _LAYERS else []
-            trying = told["trying"]
-        elif "refused" in told:
-            layer, reason, cure = told["refused"]
+            trying = report["trying"]
+        elif "refused" in report:
+            layer, reason, cure = report["refused"]
             return [*[known for known in lines if known.layer != layer], ReportLine(layer, "refused", reason, cure)]
         else:
             problem = filtered(process.pid)
             cure = "Make /proc readable for this user (ProtectProc=default, no hidepid)."
             host = ReportLine("host", "refused", problem, cure) if problem else ReportLine("host", "on", "checked")
             process.stdin.close()
-            return [*(ReportLine(*layer) for layer in told["layers"]), host]
+            return [*(ReportLine(*layer) for layer in report["layers"]), host]
     code = process.wait()
-    said = process.stderr.read().decode(errors="replace").strip()[-500:]
+    stderr_text = process.stderr.read().decode(errors="replace").strip()[-500:]
     if code == -signal.SIGSYS:
         return [*lines, ReportLine(trying, "refused", "killed by SIGSYS", _SERVICE_CURE)]
-    return [*lines, ReportLine(trying, "refused", f"ended with status {code}: {said}")]
+    return [*lines, ReportLine(trying, "refused", f"ended with status {code}: {stderr_text}")]
 
 
 def _command(python: str, *what: str) -> list[str]:

@@ -132,7 +132,7 @@ class ProcessSession:
 
     async def initialize(self, values: Mapping[str, JsonValue], seed: int | None) -> None:
         """Give the session the *values* that are put back when overwritten, and seed `random`."""
-        await self._told({"op": "seed", "seed": seed})
+        await self._report({"op": "seed", "seed": seed})
         for name, value in values.items():
             await self._set(name, value)
 
@@ -143,7 +143,7 @@ class ProcessSession:
         text = value if plain else json.dumps(value, allow_nan=False)
         request = {"op": "set", "name": name, "plain": plain}
         if len(text) <= MIN_CHARS:
-            frame = await self._told(request | {"value": value})
+            frame = await self._report(request | {"value": value})
         else:
             frame = await self._handed_over(text, request)
         if "problem" in frame:
@@ -155,14 +155,14 @@ class ProcessSession:
             for start in range(0, len(text), PIECE_CHARS):
                 size = await self._shared.put(text[start : start + PIECE_CHARS])
                 last = start + PIECE_CHARS >= len(text)
-                frame = await self._told(request | {"bytes": size, "last": last})
+                frame = await self._report(request | {"bytes": size, "last": last})
                 if "problem" in frame:
                     break
         finally:
             self._shared.clear()
         return frame
 
-    async def _told(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def _report(self, request: dict[str, Any]) -> dict[str, Any]:
         """Exchange a request that runs no cell."""
         step = Step(self._process, self._wire, _SET_S, {})
         try:

@@ -53,14 +53,14 @@ def cell_result(frame: dict[str, Any], *, seconds: float, host_seconds: float, i
     )
 
 
-def variables(told: object) -> tuple[Variable, ...]:
+def variables(reported: object) -> tuple[Variable, ...]:
     """
     Return the description of a session's names.
 
     Raises:
         BadFrame: It is none.
     """
-    return tuple(_variable(line) for line in _list(told, _MAX_NAMES))
+    return tuple(_variable(line) for line in _list(reported, _MAX_NAMES))
 
 
 def _variable(line: object) -> Variable:

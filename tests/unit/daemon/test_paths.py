@@ -1,8 +1,8 @@
-"""daemon/place.py and cli/files.py: which workspace is meant."""
+"""daemon/paths.py and cli/files.py: which workspace is meant."""
 
 import pytest
 
-from rlmwatch.cli.files import place_of
+from rlmwatch.cli.files import paths_of
 from rlmwatch.daemon.paths import locate
 from rlmwatch.errors import UsageError
 
@@ -39,7 +39,7 @@ def test_the_private_state_is_outside_and_can_be_moved(tmp_path):
     """The ledger is never in the workspace, which a sync tool copies."""
     (tmp_path / "w").mkdir()
     place = locate(tmp_path / "w", {"RLMWATCH_STATE_DIR": str(tmp_path / "state")})
-    assert place.ledger.is_relative_to(tmp_path / "state")
+    assert paths.ledger.is_relative_to(tmp_path / "state")
     assert (
         locate(tmp_path / "w", {"XDG_STATE_HOME": str(tmp_path / "xdg")}).state.parent == tmp_path / "xdg" / "rlmwatch"
     )
@@ -50,10 +50,10 @@ def test_a_file_belongs_to_the_nearest_workspace_above(tmp_path):
     deep = tmp_path / "w" / "notes"
     deep.mkdir(parents=True)
     (deep / "x_input.txt").touch()
-    place, path = place_of(deep / "x_input.txt")
-    assert (place.root, path) == (deep, "x_input.txt")
+    paths, path = paths_of(deep / "x_input.txt")
+    assert (paths.root, path) == (deep, "x_input.txt")
     (tmp_path / "w" / "rlmwatch.toml").touch()
-    place, path = place_of(deep / "x_input.txt")
-    assert (place.root, path) == (tmp_path / "w", "notes/x_input.txt")
+    paths, path = paths_of(deep / "x_input.txt")
+    assert (paths.root, path) == (tmp_path / "w", "notes/x_input.txt")
     with pytest.raises(UsageError, match="no such file"):
-        place_of(deep / "y_input.txt")
+        paths_of(deep / "y_input.txt")

@@ -15,7 +15,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.memory import Turn
 from rlmwatch.contract.names import input_name
 from rlmwatch.errors import WorkspaceError
-from rlmwatch.execution.folder_history import FolderHistory, Shown
+from rlmwatch.execution.folder_history import FolderHistory, ShownAnswer
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.runs.model import Outcome, Result, RunStatus, Save
 from rlmwatch.runs.queue import OnNewSave
@@ -27,7 +27,7 @@ FUTURE = "2099-01-01T00:00:00.000Z"
 CHAT = input_name("notes/plan_input.txt")
 DONE = Result(RunStatus.COMPLETE, Outcome.SUCCESS, answer="42")
 FAILED = Result(RunStatus.FAILED, Outcome.ERROR, error="it broke")
-NEVER = Shown(answered=False, number=0)
+NEVER = ShownAnswer(answered=False, number=0)
 
 
 class Here:
@@ -97,7 +97,7 @@ def test_answered_is_known_from_the_state_file(tell):
         here.turn("r1", input_digest="sha256:1", save_number=4)
         here.turn("r2", input_digest="sha256:2", save_number=7, at="1970-01-01T00:00:00.000Z")
         for known in (True, False):
-            assert await here.shows("sha256:2", known=known) == Shown(answered=True, number=7)
+            assert await here.shows("sha256:2", known=known) == ShownAnswer(answered=True, number=7)
             assert not (await here.shows("sha256:1", known=known)).answered
         assert await here.shows("sha256:2", path="notes/plan_input.md") == NEVER
 
@@ -110,7 +110,7 @@ def test_answered_is_known_from_the_status_file(tell, status):
 
     async def story(here):
         here.status("a", status=status, save_number=3)
-        assert await here.shows("sha256:s") == Shown(answered=True, number=3)
+        assert await here.shows("sha256:s") == ShownAnswer(answered=True, number=3)
         assert await here.shows("sha256:s", path="plan_input.txt") == NEVER
         assert not (await here.shows("sha256:s", known=True)).answered, "the ledger knows better"
 
@@ -135,7 +135,7 @@ def test_latest_save_counts_by_its_number(tell):
         here.status("b", digest="sha256:1", save_number=1, created_at=FUTURE)
         here.status("c", digest="sha256:2", save_number=2)
         here.status("d", digest="sha256:0", created_at=FUTURE)
-        assert await here.shows("sha256:2") == Shown(answered=True, number=2)
+        assert await here.shows("sha256:2") == ShownAnswer(answered=True, number=2)
         assert not (await here.shows("sha256:1")).answered
 
     tell(story)
