@@ -38,7 +38,7 @@ def test_missing_and_wrong_folders_are_named(tmp_path):
 def test_the_private_state_is_outside_and_can_be_moved(tmp_path):
     """The ledger is never in the workspace, which a sync tool copies."""
     (tmp_path / "w").mkdir()
-    place = locate(tmp_path / "w", {"RLMWATCH_STATE_DIR": str(tmp_path / "state")})
+    paths = locate(tmp_path / "w", {"RLMWATCH_STATE_DIR": str(tmp_path / "state")})
     assert paths.ledger.is_relative_to(tmp_path / "state")
     assert (
         locate(tmp_path / "w", {"XDG_STATE_HOME": str(tmp_path / "xdg")}).state.parent == tmp_path / "xdg" / "rlmwatch"
