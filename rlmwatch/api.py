@@ -25,6 +25,7 @@ import structlog
 from pydantic import ValidationError
 
 from rlmwatch import clock
+from rlmwatch.contract.faults import in_words
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import Keywords, RunOptions
 from rlmwatch.contract.session import SessionState
@@ -264,7 +265,7 @@ class _Call:
         try:
             chosen = RunOptions.model_validate({name: value for name, value in rest.items() if value not in (None, ())})
         except ValidationError as wrong:
-            faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong.errors())
+            faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {in_words(e)}" for e in wrong.errors())
             raise UsageError(f"run(): {faults}") from None
         keys = {}
         key = Key.of(CALLERS_KEY, api_key, "the call") if api_key else None

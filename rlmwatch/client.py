@@ -26,6 +26,7 @@ from pydantic import JsonValue, ValidationError
 
 from rlmwatch import clock
 from rlmwatch.contract.documents import JobStatus, Progress, StatusFile, SubmissionFile, UsageSoFar, dump, second
+from rlmwatch.contract.faults import in_words
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import JOBS, Submission, classify
 from rlmwatch.contract.options import Keywords
@@ -200,7 +201,7 @@ def _checked(values: Mapping[str, Any]) -> SubmissionFile:
     try:
         return SubmissionFile.model_validate(dict(values))
     except ValidationError as wrong:
-        faults = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong.errors(include_url=False))
+        faults = (f"{'.'.join(map(str, each['loc']))}: {in_words(each)}" for each in wrong.errors(include_url=False))
         raise InputError(f"submit(): {'; '.join(faults)}") from None
 
 

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from rlmwatch import clock
 from rlmwatch.addresses import shown
-from rlmwatch.cli.output import print_json, put, quiet
+from rlmwatch.cli.output import money, print_json, put, quiet
 from rlmwatch.daemon.credentials import KEYS, Key, find_all, wanted
 from rlmwatch.daemon.factories import build_sandbox, endpoint_of, find_model, gather
 from rlmwatch.daemon.paths import WorkspacePaths, locate
@@ -173,7 +173,7 @@ async def _ceiling(paths: WorkspacePaths, ceilings: CeilingSettings) -> Line:
     except (CeilingUnknown, LedgerError, ConfigError) as error:
         return Line("wrong", "ceiling", str(error), "until then no call is made")
     whose = "all workspaces of this user together" if of_user else "this workspace"
-    left = f"{max(0.0, limit - spent):.4f} of {limit:g} USD are left today (UTC), for {whose}"
+    left = f"{money(max(0.0, limit - spent))} of {money(limit)} USD are left today (UTC), for {whose}"
     if spent < limit:
         return Line("ok", "ceiling", left)
     return Line("warning", "ceiling", left, "raise max_cost_usd_per_day under [ceilings], or wait for the next day")

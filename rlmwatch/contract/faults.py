@@ -26,7 +26,7 @@ _KINDS = {
 
 _OF_KIND = ("_type", "_parsing", "_from_float", "_number", "_attributes_type")
 
-_WHOLE = {"missing": "is missing", "string_too_short": "must not be empty"}
+_WHOLE = {"missing": "is missing", "string_too_short": "must not be empty", "extra_forbidden": "no such key"}
 
 _BOUNDS = {
     "greater_than": ("gt", "a number above {}"),

@@ -36,6 +36,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rlmwatch.contract.faults import in_words
 from rlmwatch.contract.text import decode
 from rlmwatch.errors import (
     ConfigError,
@@ -130,10 +131,10 @@ def read_script(file: Path) -> ScriptFile:
         raise ConfigError(f"{file}: cannot be read: {error}") from None
     except ValidationError as error:
         faults = error.errors(include_url=False)
-        said = "\n".join(f"{file}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
-        raise ConfigError(said) from None
+        report = "\n".join(f"{file}: {'.'.join(map(str, fault['loc']))}: {in_words(fault)}" for fault in faults)
+        raise ConfigError(report) from None
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{file}: no valid TOML: {error}") from None
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
 
 
 def scripted_model(script: ScriptFile, file: Path) -> ScriptedModel:

@@ -107,10 +107,10 @@ def test_3_a_search_finds_the_pages_that_fit(script):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[[replies]]\n", "replies.0: Value error, write `text` or `error`"),
+        ("[[replies]]\n", "replies.0: write `text` or `error`"),
         ("[[replies]]\ntext = 'a'\nerror = 'b'\n", "write `text` or `error`"),
-        ("[[reply]]\ntext = 'a'\n", "reply: Extra inputs"),
-        ("text = ", "no valid TOML"),
+        ("[[reply]]\ntext = 'a'\n", "reply: no such key"),
+        ("text = ", "not valid TOML"),
         (b"\xff\xfax", "cannot be read"),
         ("[[pages]]\nurl = 'file:///etc/passwd'\n", "pages.0.url"),
     ],
