@@ -19,7 +19,7 @@ from rlmwatch.cli.live import LiveLine
 from rlmwatch.cli.main import INTERRUPTED
 from rlmwatch.cli.output import put_answer, say
 from rlmwatch.cli.waiting import interruptible
-from rlmwatch.contract.documents import StatusFile
+from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.names import input_name
 from rlmwatch.daemon.composition import App, Parts, watch_config
 from rlmwatch.daemon.handover import handed_over
@@ -109,7 +109,7 @@ async def _here(paths: WorkspacePaths, path: str) -> int | None:
             began = clock.utc()
             run = await answer_one(app, path, leave)
     if run.status.ended or run.status is RunStatus.HELD:
-        _tell_earlier(run.path, run.completed_at, began)
+        _tell_earlier(run.path, run.status, run.completed_at, began)
         return _print(run, streamed=bool(streamed))
     if streamed:
         put_answer("")
@@ -120,9 +120,9 @@ async def _here(paths: WorkspacePaths, path: str) -> int | None:
     return INTERRUPTED
 
 
-def _tell_earlier(path: str, completed_at: str | None, began: str) -> None:
+def _tell_earlier(path: str, status: RunStatus | JobStatus, completed_at: str | None, began: str) -> None:
     """Say that the answer is an earlier one, if it is: nothing was asked now."""
-    if completed_at is not None and completed_at < began:
+    if status.value == JobStatus.COMPLETE.value and completed_at is not None and completed_at < began:
         at, now = (datetime.fromisoformat(each).astimezone() for each in (completed_at, began))
         when = f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
         say(f"answered {when}, unchanged; `rlmwatch again {path}` asks anew")
@@ -178,7 +178,7 @@ async def _by_another(paths: WorkspacePaths, path: str) -> int | None:
             if found is None and clock.monotonic() > give_up and who.serves:
                 raise UsageError(f"the daemon did not take up {path}; its log says why")
             await asyncio.sleep(POLL_S)
-    _tell_earlier(path, found.completed_at, began)
+    _tell_earlier(path, found.status, found.completed_at, began)
     return _print_status(paths, path, found)
 
 

@@ -58,7 +58,7 @@ def test_the_status_file_has_every_field_of_the_contract(shared: Shared):
     assert found.pop("progress").keys() == {"step", "max_steps", "note"}
     assert found.pop("host")
     assert found == {
-        "schema_version": 1,
+        "schema_version": 2,
         "job_id": run,
         "kind": "chat",
         "status": "complete",
