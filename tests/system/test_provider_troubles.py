@@ -104,7 +104,7 @@ def test_a_wrong_key_or_model_holds_the_save_until_the_restart(home: Home, provi
             daemon.wait("run.held", path=f"{name}_input.txt")
             assert word in home.appears(f"{name}_error.txt", "save is kept")
             status = home.status_of(f"{name}_input.txt")
-            assert status["status"] in ("pending", "running")
+            assert status["status"] == "held"
             assert word in status["error"]
         home.save("b_input.txt", "another one")
         daemon.answered("b_output.txt")

@@ -157,6 +157,7 @@ def test_git(shared: Shared, folder: Path):
     do(shared, "git", "checkout", "-q", "main", cwd=folder)
     admitted(shared, file, 3)
     do(shared, "git", "merge", "-q", "other", cwd=folder)
+    admitted(shared, file, 4)
     assert ran(shared, folder) == {"note_input.txt": ["main\n", "other\n", "main\n", "other\n"]}
 
 
