@@ -370,6 +370,7 @@ def test_a_thread_that_died_is_replaced(root: Path, victim: str):
 
 def test_jobs_are_passed_on(root: Path):
     """Submissions and cancel requests are handed on, each when it appears, and no input is looked for there."""
+    (root / "jobs").mkdir()  # where it appears later, the inbox is told of the folder, and lists it
 
     async def go() -> None:
         async with watching(root) as live:
