@@ -23,9 +23,11 @@ from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import InputError, WorkspaceError
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.runs.model import Run, Usage
+from rlmwatch.workspace import safe_open
 from rlmwatch.workspace.context import Context, by_path, describe, read_context, refuse_beside_chat
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.memory import Remembered, load_chat
+from rlmwatch.workspace.os_errors import cannot
 from rlmwatch.workspace.publish import Later, explain, publish, show
 from rlmwatch.workspace.session import SessionFile, SessionLock, session_of
 from rlmwatch.workspace.status import Live, StatusBoard
@@ -80,16 +82,31 @@ class WorkspaceGateway:
             WorkspaceError: It could not; the text says what to do.
         """
         self._check_root()
+        self._check_jobs()
         name = input_name(run.path)
         if name is None:  # a job file: its answer goes into its status
-            jobs = self.root.path / JOBS
-            storable(jobs if jobs.exists() else self.root.path)
             return
         output = self.root.path / name.output
         # A question whose folder is gone is answered in its status file alone.
         storable(output.parent if output.parent.exists() else self.root.path)
         if output.is_dir() and not output.is_symlink():
             raise WorkspaceError(f"{output} is a folder, where the answer is to go. Rename or remove it.")
+
+    def _check_jobs(self) -> None:
+        """
+        Check that status files can be stored: an answer without its status is not published.
+
+        Raises:
+            WorkspaceError: They cannot.
+        """
+        jobs = self.root.path / JOBS
+        try:
+            with safe_open.folder(jobs, within=self.root.path):
+                storable(jobs)
+        except FileNotFoundError:
+            storable(self.root.path)
+        except OSError as error:
+            raise cannot("store status files in", jobs, error) from error
 
     def _check_root(self) -> None:
         """

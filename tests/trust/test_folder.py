@@ -37,9 +37,9 @@ def test_something_else_in_the_place_of_jobs_is_waited_for(home: Home, make):
     make(path)
     home.save("chat_input.txt", "hello")
     with home.daemon() as daemon:
-        daemon.wait("save.not_admitted", path="chat_input.txt", reason=lambda why: "links are not followed" in why)
+        daemon.wait("workspace.waiting", path="chat_input.txt", why=lambda why: "links are not followed" in why)
         home.save("b_chat_input.txt", "later")
-        daemon.wait("save.not_admitted", path="b_chat_input.txt")
+        daemon.wait("workspace.waiting", path="b_chat_input.txt")
         assert home.provider.calls == []
         assert daemon.process.poll() is None
         path.unlink()
