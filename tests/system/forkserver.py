@@ -60,7 +60,7 @@ class Started:
         """Return the exit status, negative for a signal; raise TimeoutExpired where it runs for *timeout* seconds."""
         with self._lock:
             if self.returncode is None:
-                if not select.select([self._line], [], [], timeout)[0]:
+                if not _is_readable(self._line, timeout):
                     raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
                 self.returncode = self._number()
                 self._line.close()
