@@ -60,7 +60,9 @@ class Started:
         """Return the exit status, negative for a signal; raise TimeoutExpired where it runs for *timeout* seconds."""
         with self._lock:
             if self.returncode is None:
-                if not _is_readable(self._line, timeout):
+                poll = select.poll()  # `select` takes no descriptor above 1,023
+        poll.register(self._line, select.POLLIN)
+        if not poll.poll(None if timeout is None else timeout * 1000):
                     raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
                 self.returncode = self._number()
                 self._line.close()
