@@ -61,8 +61,8 @@ class Started:
         with self._lock:
             if self.returncode is None:
                 poll = select.poll()  # `select` takes no descriptor above 1,023
-        poll.register(self._line, select.POLLIN)
-        if not poll.poll(None if timeout is None else timeout * 1000):
+                poll.register(self._line, select.POLLIN)
+                if not poll.poll(None if timeout is None else timeout * 1000):
                     raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
                 self.returncode = self._number()
                 self._line.close()
