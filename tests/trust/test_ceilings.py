@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,8 +96,8 @@ def test_no_call_is_made_while_nobody_knows_what_was_spent(home: Home, provider:
             lock.close()
         daemon.hup()
         daemon.answered("chat_output.txt")
-    with sqlite3.connect(file) as db:  # a lost file has this workspace's sums again
+    with closing(sqlite3.connect(file)) as db:  # a lost file has this workspace's sums again
         ((total,),) = db.execute("SELECT SUM(nano) FROM spending").fetchall()
     (ledger,) = file.parent.glob("*/ledger.sqlite3")
-    with sqlite3.connect(ledger) as db:
+    with closing(sqlite3.connect(ledger)) as db:
         assert db.execute("SELECT SUM(nano) FROM spending").fetchone() == (total,)

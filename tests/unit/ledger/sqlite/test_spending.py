@@ -2,6 +2,7 @@
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -22,9 +23,16 @@ def file(tmp_path):
     return tmp_path / "spending.sqlite3"
 
 
-def test_1_a_file_that_was_lost_has_the_sums_again_with_the_next_call(file):
+@pytest.fixture
+def opened():
+    """Open the spending of a file as a workspace sees it; it is closed after the test."""
+    with ExitStack() as stack:
+        yield lambda file, workspace: stack.enter_context(closing(SharedSpending(file, workspace)))
+
+
+def test_1_a_file_that_was_lost_has_the_sums_again_with_the_next_call(opened, file):
     """Whoever calls writes what its ledger has of the month, also where the file was removed under it."""
-    mine, theirs = SharedSpending(file, "mine"), SharedSpending(file, "theirs")
+    mine, theirs = opened(file, "mine"), opened(file, "theirs")
     mine.tell({DAY: 10})
     theirs.tell({DAY: 5, "2026-11-01": 7, "2026-10-31": 90})
     assert mine.others(DAY) == (5, 12)
@@ -34,11 +42,11 @@ def test_1_a_file_that_was_lost_has_the_sums_again_with_the_next_call(file):
     assert theirs.others(DAY) == (30, 33)
 
 
-def test_2_nobody_takes_the_last_dollar_twice(file):
+def test_2_nobody_takes_the_last_dollar_twice(opened, file):
     """Of many programs that ask at the same moment only so many go through as fit."""
 
     def ask(n):
-        shared = SharedSpending(file, f"workspace {n}")
+        shared = opened(file, f"workspace {n}")
         others, _ = shared.claim({}, asks(30))
         shared.close()
         return others + 30 <= 100
@@ -47,9 +55,9 @@ def test_2_nobody_takes_the_last_dollar_twice(file):
         assert sum(pool.map(ask, range(16))) == 3
 
 
-def test_2_what_does_not_fit_reserves_nothing(file):
+def test_2_what_does_not_fit_reserves_nothing(opened, file):
     """A refused call leaves room for a smaller one of another workspace; the month's ceiling holds likewise."""
-    mine, theirs = SharedSpending(file, "mine"), SharedSpending(file, "theirs")
+    mine, theirs = opened(file, "mine"), opened(file, "theirs")
     assert mine.claim({DAY: 60}, asks(50)) == (0, 0)
     assert theirs.others(DAY) == (60, 60)
     assert mine.claim({DAY: 0, "2026-11-01": 60}, asks(50, None, 100)) == (0, 0)
@@ -58,10 +66,10 @@ def test_2_what_does_not_fit_reserves_nothing(file):
     assert theirs.others(DAY) == (0, 60)
 
 
-def test_3_and_4_who_finds_it_locked_waits_once_and_says_so(file, monkeypatch):
+def test_3_and_4_who_finds_it_locked_waits_once_and_says_so(opened, file, monkeypatch):
     """A file that another program holds costs one wait and no more for the calls behind it; then it works again."""
     monkeypatch.setattr(spending, "CLAIM_S", 0.05)
-    mine = SharedSpending(file, "mine")
+    mine = opened(file, "mine")
     mine.tell({DAY: 1})
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -77,14 +85,14 @@ def test_3_and_4_who_finds_it_locked_waits_once_and_says_so(file, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["text", "version", "folder"])
-def test_3_what_is_no_such_file_is_named(file, damage):
+def test_3_what_is_no_such_file_is_named(opened, file, damage):
     """A damaged file, one of a newer version, and a folder in its place are told with the way out."""
     if damage == "text":
         file.write_bytes(b"no database " * 1_000)
     elif damage == "folder":
         file.mkdir()
     else:
-        with sqlite3.connect(file) as db:
+        with closing(sqlite3.connect(file)) as db:
             db.execute("PRAGMA user_version = 99")
     with pytest.raises(CeilingUnknown, match=r"spending\.sqlite3"):
-        SharedSpending(file, "mine").claim({}, asks(1))
+        opened(file, "mine").claim({}, asks(1))
