@@ -60,9 +60,7 @@ class Started:
         """Return the exit status, negative for a signal; raise TimeoutExpired where it runs for *timeout* seconds."""
         with self._lock:
             if self.returncode is None:
-                poll = select.poll()  # `select` takes no descriptor above 1,023
-                poll.register(self._line, select.POLLIN)
-                if not poll.poll(None if timeout is None else timeout * 1000):
+                if not select.select([self._line], [], [], timeout)[0]:
                     raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
                 self.returncode = self._number()
                 self._line.close()

@@ -85,30 +85,29 @@ def nested(root: Path, depth: int) -> None:
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     for _ in range(depth):
         os.mkdir("d", dir_fd=fd)
-        above, fd = fd, os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
-        os.close(above)
+        fd = _moved_to("d", fd)
     os.close(os.open("chat_input.txt", os.O_WRONLY | os.O_CREAT, dir_fd=fd))
     os.close(fd)
 
 
 def unnested(root: Path, depth: int) -> None:
     """Remove what `nested` made: what cleans up after tests cannot."""
-    fds = [os.open(root, os.O_RDONLY | os.O_DIRECTORY)]
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     for _ in range(depth):
-        fds.append(os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fds[-1]))
-        if len(fds) > 500:
-            os.close(fds.pop(0))
-    os.unlink("chat_input.txt", dir_fd=fds[-1])
-    while True:
-        here = fds.pop()
-        above = os.open("..", os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
-        done = os.path.samestat(os.fstat(here), root.stat())
-        os.close(here)
-        if done:
-            os.close(above)
-            break
-        os.rmdir("d", dir_fd=above)
-        fds.append(above)
+        fd = _moved_to("d", fd)
+    os.unlink("chat_input.txt", dir_fd=fd)
+    for _ in range(depth):
+        fd = _moved_to("..", fd)
+        os.rmdir("d", dir_fd=fd)
+    os.close(fd)
+
+
+def _moved_to(name: str, fd: int) -> int:
+    """Return a descriptor of the folder *name*, seen from that of *fd*, which is closed."""
+    try:
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+    finally:
+        os.close(fd)
 
 
 def test_the_folders_would_be_too_deep(tmp_path):
