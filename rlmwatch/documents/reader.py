@@ -154,7 +154,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         process.kill()
     # Shielded: a cancelled run must leave no process behind that nobody waits for.
-    await asyncio.shield(process.wait())
+    # Read to its end as well: `wait` alone goes on waiting while words that nobody reads are in the pipe.
+    await asyncio.shield(process.communicate())
 
 
 def _suffix(path: str) -> str:

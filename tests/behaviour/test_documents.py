@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rlmwatch.documents.reader import DocumentReader
+from rlmwatch.documents.reader import DocumentReader, _end
 from rlmwatch.errors import InputError
 from rlmwatch.sandbox.guest.lockdown import Policy
 
@@ -154,3 +155,23 @@ def test_the_process_that_reads_can_open_no_file():
     """A fault in a library reaches nothing: after the lock, opening a file fails in the process that parses."""
     found = texts(DocumentReader(POLICY, launch=reading("open('/etc/passwd').read()")), {"a.pdf": b"x"})
     assert "PermissionError" in str(found["a.pdf"])
+
+
+def test_a_process_whose_words_nobody_reads_is_ended_all_the_same():
+    """A text over the limit is not read to its end: ending its process does not wait for that."""
+
+    async def scene() -> int | None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            "import os, time; os.write(1, bytes(1 << 20)); time.sleep(600)",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        while not process.stdout._paused:  # noqa: ASYNC110 (asyncio tells nobody that it reads no more)
+            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            await _end(process)
+        return process.returncode
+
+    assert asyncio.run(scene()) == -signal.SIGKILL
