@@ -24,7 +24,7 @@ from rlmwatch.citations.check import Fetched
 from rlmwatch.citations.sources import numbered
 from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine.call_site import CallSite
-from rlmwatch.engine.calls import Calls
+from rlmwatch.engine.calls import UNSTORED, Calls
 from rlmwatch.engine.tools import Tool
 from rlmwatch.errors import ProviderError, ProviderUnavailable
 from rlmwatch.runs.model import PaidCall, Usage
@@ -137,9 +137,7 @@ class Searches:
         held = calls.budget.reserve_search(self.search.max_usd(query))
         call = PaidCall(key, "search", self.search.provider, asdict(query), 0, held.usd)
         try:
-            done = await calls.journal.intend(
-                frame.run_id, frame.attempt, call, ceilings=frame.ceilings, now=frame.utc()
-            )
+            done = await calls.intend(call)
         except BaseException:
             calls.budget.release(held)
             raise
@@ -161,7 +159,8 @@ class Searches:
         calls.crash_at("search.replied")
         calls.book(held, reply.usage)
         now = frame.utc()
-        await asyncio.shield(calls.journal.record(frame.run_id, key, asdict(reply), reply.usage, now=now))
+        recorded = calls.journal.record(frame.run_id, key, asdict(reply), reply.usage, now=now)
+        await asyncio.shield(calls.time.stored(recorded, UNSTORED))
         calls.crash_at("search.recorded")
         return reply, now
 

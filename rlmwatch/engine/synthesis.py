@@ -86,7 +86,7 @@ class Synthesis:
         self._held = None
         deps.calls.text_so_far = ""
         try:
-            async with asyncio.timeout(within_s):
+            async with deps.calls.time.limit(within_s):
                 reply = await deps.calls.llm(request, CallSite(self.path, SYNTHESIS_STEP, LEAST_TOKENS, held=held))
                 return reply.text.strip()
         except TimeoutError:
