@@ -7,7 +7,6 @@ affordable whatever the run spends, and so are those of the engines above.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from rlmwatch.budget import CostBound, Left, Reservation
