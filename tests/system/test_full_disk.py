@@ -94,3 +94,27 @@ def test_a_stop_while_a_reply_waits_for_the_disk_is_clean(tmp_path: Path):
             home.appears(status, "kept in memory")
             assert daemon.stop() == 0
             assert [line for line in daemon.log if line["level"] == "error"] == []
+
+
+def test_a_save_that_cannot_be_admitted_is_told_beside_it(tmp_path: Path):
+    """While the ledger can take no save, its error file says so; it is asked by itself, and the text goes."""
+    with OpenAIServer(lambda _body: "the answer") as provider:
+        home = Home(tmp_path / "home", provider)
+        home.states.mkdir()
+        with home.daemon(before=in_mounts_of_its_own(home.states)) as daemon:
+            home.save("warm_input.txt", "warm up")
+            daemon.answered("warm_output.txt")
+            inside(daemon, f"cat /dev/zero > {home.states}/fill || true")
+            home.save("a_input.txt", "---\ntokens: many\n---\n" + "long " * 10_000)
+            home.save("b_input.txt", "long " * 10_000)
+            for name in ("a", "b"):
+                home.appears(f"{name}_error.txt", "the disk is full", "not asked yet")
+            home.save("b_input.txt", " \n")  # thought better of it
+            assert provider.count == 1
+            inside(daemon, f"rm {home.states}/fill")
+            daemon.wait("run.failed", path="a_input.txt")
+            assert "tokens" in home.appears("a_error.txt", "line 2")
+            home.save("b_input.txt", "short")
+            daemon.answered("b_output.txt")
+            assert not home.exists("b_error.txt")
+    assert provider.count == 2
