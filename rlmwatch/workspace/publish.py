@@ -34,9 +34,7 @@ from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.os_errors import cannot
 from rlmwatch.workspace.session import session_of
 
-NOT_ASKED_YET = (
-    "The save is not asked yet. It is, by itself, as soon as that is fixed, as the file is then."
-)
+NOT_ASKED_YET = "The save is not asked yet. It is, by itself, as soon as that is fixed, as the file is then."
 
 log = structlog.get_logger()
 
