@@ -24,7 +24,7 @@ from rlmwatch.daemon.standing_by import answering, nobody, standing_by, tell
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.daemon.terminal import Terminal
 from rlmwatch.daemon.turn import HostTurn
-from rlmwatch.daemon.vitals import Vitals, worker_thread
+from rlmwatch.daemon.vitals import Vitals
 from rlmwatch.errors import RlmwatchError, UsageError, WorkspaceBusy, WorkspaceError
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
@@ -73,7 +73,7 @@ async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager
     await begin(app, options)
     raise_soft_limit()
     turn = HostTurn(app)
-    vitals = Vitals({"ledger": app.ledger.alive, "threads": worker_thread})
+    vitals = app.vitals()
     with _signals(app, stop, manager):
         stale = False  # whether another host may have answered since the folder was read
         while not stop.is_set():
