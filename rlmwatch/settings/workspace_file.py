@@ -20,7 +20,6 @@ from typing import Any
 
 from rlmwatch.contract.text import decode
 from rlmwatch.errors import ConfigError, InputError
-from rlmwatch.printable import is_hidden
 
 WORKSPACE_FILE = "rlmwatch.toml"
 MAX_BYTES = 64 * 1024
@@ -92,8 +91,8 @@ def parse(root: Path, text: str) -> dict[str, Any]:
     host = values.get("host", "")
     if not isinstance(host, str):
         raise ConfigError(f'{path}: host: write the machine\'s name as a text: host = "name".')
-    if len(host) > MAX_HOST_CHARS or any(map(is_hidden, host)):
-        raise ConfigError(f"{path}: host: no machine's name has control characters or more than {MAX_HOST_CHARS}.")
+    if len(host) > MAX_HOST_CHARS:
+        raise ConfigError(f"{path}: host: no machine's name has more than {MAX_HOST_CHARS} characters.")
     return values
 
 
