@@ -7,7 +7,8 @@ No clock decides; machines' clocks differ, jump, and begin in 1970.
 2. A run that was admitted since this program began to answer here is later than every run that its ledger does not
    know: nobody else admits meanwhile.
 3. For a run that an earlier program left, a save that the ledger does not know is later where its number is above all
-   that the folder showed when the run was admitted. Each new number is above all that its ledger and the folder show.
+   that the folder showed when the run was admitted. Each new number is above all that its ledger and the folder show:
+   the numbers of runs that wait on another machine, too.
 4. Of the status files only those are read whose runs the ledger does not know: once, in the background, from the start.
 """
 
@@ -26,7 +27,7 @@ from rlmwatch.contract.names import InputName, input_name
 from rlmwatch.errors import LedgerError, WorkspaceError
 from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import Queue
-from rlmwatch.workspace.memory import EndedRun, beside, ended_runs, job_ids
+from rlmwatch.workspace.memory import ShownRun, beside, job_ids, shown_runs
 from rlmwatch.workspace.publish import Later
 
 ASKED_AT_ONCE = 5_000
@@ -51,10 +52,11 @@ class ShownAnswer:
 
 @dataclass(slots=True)
 class _Strangers:
-    """The ended runs that the ledger does not know: the newest of each input, and all of each output."""
+    """The runs that the ledger does not know, by the paths of inputs and outputs."""
 
-    newest: dict[str, EndedRun] = field(default_factory=dict)
-    by_output: dict[str, list[EndedRun]] = field(default_factory=dict)
+    number: dict[str, int] = field(default_factory=dict)  # of an input, the highest
+    newest: dict[str, ShownRun] = field(default_factory=dict)  # of an input, that has ended
+    by_output: dict[str, list[ShownRun]] = field(default_factory=dict)  # those that have ended
 
 
 @dataclass(slots=True)
@@ -102,12 +104,11 @@ class FolderHistory:
         last = last_asked(turns)
         answered = last is not None and last.digest == digest
         number = max((turn.number for turn in turns), default=0)
-        newest = None
         if self._has_read() or (wait and not (known or answered)):
-            newest = (await self._strangers()).newest.get(well_formed(name.path))
-        if newest is not None:
-            number = max(number, newest.number)
-            answered = answered or (newest.digest == digest and not known)
+            strangers, path = await self._strangers(), well_formed(name.path)
+            number = max(number, strangers.number.get(path, 0))
+            newest = strangers.newest.get(path)
+            answered = answered or (newest is not None and newest.digest == digest and not known)
         return ShownAnswer(answered, number)
 
     async def later(self, run: Run, *, left_over: bool) -> Later:
@@ -171,12 +172,15 @@ class FolderHistory:
         found = _Strangers()
         for at in range(0, len(ids), ASKED_AT_ONCE):
             unknown = await self.ledger.unknown(ids[at : at + ASKED_AT_ONCE])
-            _sort(await asyncio.to_thread(ended_runs, self.root, unknown), found)
+            _sort(await asyncio.to_thread(shown_runs, self.root, unknown), found)
         return found
 
 
-def _sort(runs: Iterable[EndedRun], into: _Strangers) -> None:
+def _sort(runs: Iterable[ShownRun], into: _Strangers) -> None:
     for run in runs:
+        into.number[run.input] = max(into.number.get(run.input, 0), run.number)
+        if not run.ended:
+            continue
         newest = into.newest.get(run.input)
         if newest is None or (run.number, run.saved_at) > (newest.number, newest.saved_at):
             into.newest[run.input] = run

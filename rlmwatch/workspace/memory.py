@@ -33,6 +33,7 @@ _DAMAGE = (errno.ELOOP, errno.EINVAL, errno.EFBIG)
 """A link, a pipe or a device, or far too large: no state file of ours, and moved aside like a damaged one."""
 
 _ENDING = ".json"
+_STATUSES = tuple(status.value for status in JobStatus)
 _ENDED = tuple(status.value for status in JobStatus if status.ended)
 
 log = structlog.get_logger()
@@ -119,14 +120,15 @@ def beside(root: Path, name: InputName) -> Sequence[Remark]:
 
 
 @dataclass(frozen=True, slots=True)
-class EndedRun:
+class ShownRun:
     """
-    A run that has ended, as its status file shows it.
+    A run as its status file shows it.
 
     Attributes:
         number: Of its save; 0 where an older rlmwatch wrote the file.
         saved_at: As the machine's clock said that admitted it.
-        answered, failed: Whether it wrote an answer, an error.
+        ended: Whether it has ended; else it waits, runs or is held on the machine that admitted it.
+        answered, failed: Whether it has ended and wrote an answer, an error.
     """
 
     run_id: str
@@ -135,6 +137,7 @@ class EndedRun:
     digest: str
     number: int
     saved_at: str
+    ended: bool
     answered: bool
     failed: bool
 
@@ -156,9 +159,9 @@ def job_ids(root: Path) -> list[str]:
     return [file.removesuffix(_ENDING) for file in found]
 
 
-def ended_runs(root: Path, ids: Iterable[str]) -> list[EndedRun]:
+def shown_runs(root: Path, ids: Iterable[str]) -> list[ShownRun]:
     """
-    Return the runs among *ids* whose status file says that they have ended; some 60 µs each.
+    Return the runs among *ids* that have a status file; some 60 µs each.
 
     Not every field is checked, and what is no status of ours is passed over: somebody's submission, a broken file.
 
@@ -171,7 +174,7 @@ def ended_runs(root: Path, ids: Iterable[str]) -> list[EndedRun]:
             for job_id in ids:
                 with suppress(OSError, InputError):
                     status = json_object(safe_open.read_in(jobs, job_id + _ENDING, max_bytes=safe_open.MAX_BYTES))
-                    if (run := _ended(job_id, status)) is not None:
+                    if (run := _shown(job_id, status)) is not None:
                         found.append(run)
     except FileNotFoundError:
         return []
@@ -180,19 +183,21 @@ def ended_runs(root: Path, ids: Iterable[str]) -> list[EndedRun]:
     return found
 
 
-def _ended(job_id: str, status: dict[str, object]) -> EndedRun | None:
+def _shown(job_id: str, status: dict[str, object]) -> ShownRun | None:
     asked, digest, output = status.get("input"), status.get("input_digest"), status.get("output")
-    if status.get("status") not in _ENDED or not (isinstance(asked, str) and isinstance(digest, str) and digest):
+    if status.get("status") not in _STATUSES or not (isinstance(asked, str) and isinstance(digest, str) and digest):
         return None
-    return EndedRun(
+    ended = status["status"] in _ENDED
+    return ShownRun(
         run_id=job_id,
         input=asked,
         output=output if isinstance(output, str) else None,
         digest=digest,
         number=whole_number(status.get("save_number")),
         saved_at=str(status.get("created_at") or ""),
-        answered=status.get("answer") is not None,
-        failed=status.get("error") is not None,
+        ended=ended,
+        answered=ended and status.get("answer") is not None,
+        failed=ended and status.get("error") is not None,
     )
 
 

@@ -39,7 +39,7 @@ READERS = {
     "the memory of a chat": 'print(memory.load_chat(root, classify("chat_input.txt"), now=now).warning)',
     "a session": 'print(session.SessionFile(root, root / "chat_state.json", "x").load(now=now)[1])',
     "ended runs": 'print(jobs.ended(root, ["a"]))',
-    "what was answered": 'print(memory.ended_runs(root, ["a"]), memory.beside(root, classify("chat_input.txt")))',
+    "what was answered": 'print(memory.shown_runs(root, ["a"]), memory.beside(root, classify("chat_input.txt")))',
     "the list for pollers": "print(list(polling.statuses(root)))",
     "a job file": (
         'raw = (root / "jobs/a.json").read_bytes()\n'

@@ -128,6 +128,19 @@ def test_run_that_did_not_end_answered_nothing(tell, status):
     tell(story)
 
 
+@pytest.mark.parametrize("status", [JobStatus.PENDING, JobStatus.RUNNING, JobStatus.HELD])
+def test_a_save_that_waits_on_another_machine_has_its_place_in_the_order(tell, status):
+    """What is saved here is later than what waits there: its number is above."""
+
+    async def story(here):
+        here.status("a", status=status, save_number=3, error="held for a price")
+        assert await here.shows("sha256:s") == ShownAnswer(answered=False, number=3)
+        left = await here.admit("x", after=2)
+        assert await here.history.later(left, left_over=True) == Later(), "nothing of it is answered yet"
+
+    tell(story)
+
+
 def test_latest_save_counts_by_its_number(tell):
     """Of all runs of an input that the ledger does not know, the highest number says what was asked last."""
 
