@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rlmwatch.errors import ConfigError, NoProvider
-from rlmwatch.models.select import EMBEDDED_FILE, Facts, LocalServer, address_of, choose, named
+from rlmwatch.models.select import EMBEDDED_FILE, Facts, LocalServer, address_of, choose, named, why_no_engine
 from rlmwatch.settings.model import ProviderSettings
 from rlmwatch.settings.providers import SHIPPED
 
@@ -291,3 +291,16 @@ def test_moved_addresses_hold_for_named_providers():
     """`OPENAI_BASE_URL` moves the provider `openai` wherever it is named."""
     assert address_of(Facts(openai_base_url="http://127.0.0.1:2/v1"), "openai") == "http://127.0.0.1:2/v1"
     assert address_of(Facts(), "azure") is None
+
+
+def test_the_engine_is_refused_to_the_shipped_weights_alone():
+    """Only the model that is known to be unable gets no engine work; the words name a key, a server and a file."""
+    alone = Facts(embedded_installed=True, embedded_path=WEIGHTS, embedded_writes_code=False)
+    why = why_no_engine(choose(alone), named=False)
+    assert why is not None
+    assert why.startswith("needs a model that can write code: smollm2-135m-instruct")
+    for way in ("OPENAI_API_KEY", ".env", "base_url", "Ollama", "path", "[models]"):
+        assert way in why
+    assert "Take `provider: embedded` out" in str(why_no_engine(choose(alone), named=True))
+    for others in (replace(alone, embedded_writes_code=True), ALL, replace(alone, local=(OLLAMA,))):
+        assert why_no_engine(choose(others), named=False) is None
