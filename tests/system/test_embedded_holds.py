@@ -56,7 +56,7 @@ def test_the_engines_work_is_held_and_goes_on_by_itself(home: Home, coder: Coder
         with home.daemon() as daemon:
             daemon.wait("run.held", 4, timeout=60)
             for kind, path in inputs.items():
-                error, status = home.read(f"{kind}_error.txt"), home.status_of(path)
+                error, status = home.appears(f"{kind}_error.txt", NEEDS), home.status_of(path)
                 assert all(word in error for word in (NEEDS, *WAYS)), error
                 assert (status["status"], status["answer"], NEEDS in status["error"]) == ("held", None, True)
                 assert not home.exists(f"{kind}_output.txt")
