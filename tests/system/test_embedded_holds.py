@@ -117,3 +117,17 @@ def test_a_plain_job_is_answered(home: Home):
     done = home.cli("answer", str(home.workspace / "job_input.txt"), deadline_s=120)
     assert (done.returncode, done.stderr.count(NEEDS)) == (0, 0), done.stderr
     assert home.read("job_output.txt").strip()
+
+
+def test_the_exam_says_that_it_cannot(home: Home, coder: Coder, provider: OpenAIServer):
+    """`doctor --exam` asks the embedded model nothing; a model with a price is asked once somebody said yes."""
+    done = home.cli("doctor", "--exam")
+    assert (done.returncode, NEEDS in done.stdout) == (1, True), done.stderr
+    home.key = KEY
+    done = home.cli("doctor", "--exam", "gpt-4.1")
+    assert (done.returncode, "USD" in done.stderr, "--yes" in done.stderr) == (2, True, True)
+    assert provider.count == 0
+    coder.on("safe", "import re\nanswer(re.search(r'safe is (\\d+)', context)[1])")
+    done = home.cli("doctor", "--exam", "gpt-4.1", "--yes", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["model"], found["right"], found["of"]) == (1, "gpt-4.1", 1, 5)
