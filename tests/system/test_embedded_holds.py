@@ -124,6 +124,7 @@ def test_the_exam_says_that_it_cannot(home: Home, coder: Coder, provider: OpenAI
     done = home.cli("doctor", "--exam")
     assert (done.returncode, NEEDS in done.stdout) == (1, True), done.stderr
     home.key = KEY
+    home.set('[prices]\n"gpt-4.1" = { input = 2.0, output = 8.0 }\n')
     done = home.cli("doctor", "--exam", "gpt-4.1")
     assert (done.returncode, "USD" in done.stderr, "--yes" in done.stderr) == (2, True, True)
     assert provider.count == 0
