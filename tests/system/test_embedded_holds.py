@@ -132,3 +132,18 @@ def test_the_exam_says_that_it_cannot(home: Home, coder: Coder, provider: OpenAI
     done = home.cli("doctor", "--exam", "gpt-4.1", "--yes", "--json")
     found = json.loads(done.stdout)
     assert (done.returncode, found["model"], found["right"], found["of"]) == (1, "gpt-4.1", 1, 5)
+
+
+def test_submit_beside_a_daemon_says_why_it_waits(home: Home, coder: Coder, provider: OpenAIServer):
+    """`submit --wait` says once, on standard error, what the job is held for, and prints the answer when it came."""
+    coder.on("Count", "answer('3 lines')")
+    with home.daemon() as daemon:
+        submit = ("submit", "Count", "--max-steps", "3", "--wait", "--workspace", str(home.workspace))
+        process = home.start("-m", "rlmwatch", *submit)
+        daemon.wait("run.held", timeout=60)
+        assert process.stderr is not None
+        assert NEEDS in process.stderr.readline()
+        (home.config / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")
+        daemon.hup()
+        said, errors = process.communicate(timeout=60)
+        assert (process.wait(), said, errors.count(NEEDS)) == (0, "3 lines\n", 0), errors
