@@ -78,6 +78,8 @@ def doctor(
     /,
     *,
     ask: Annotated[bool, Parameter(negative=())] = False,
+    exam: Annotated[list[str] | None, Parameter(consume_multiple=(0, 1), negative=())] = None,
+    yes: Annotated[bool, Parameter(negative=())] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """
@@ -86,9 +88,16 @@ def doctor(
     Args:
         workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
         ask: Also ask the model for one token, which costs next to nothing and proves the key.
+        exam: Only ask a model (default: the configured one) a handful of questions that need code, with the engine, and
+            say what it can do; the price comes first. Exit status 1 where it cannot do the engine's work.
+        yes: With --exam, ask even where that costs money.
         as_json: Print JSON.
     """
     quiet()
+    if exam is not None:
+        from rlmwatch.cli.exam import exam as put_to_the_test
+
+        return put_to_the_test(os.environ, exam[0] if exam else None, yes=yes, as_json=as_json)
     lines = asyncio.run(_collect(workspace, ask=ask))
     if as_json:
         print_json([asdict(line) for line in lines])

@@ -643,6 +643,11 @@ class DirectRunner:
         await self._builder.stack.aclose()
 
     @property
+    def config(self) -> RuntimeConfig:
+        """What holds for its runs."""
+        return self._builder.config
+
+    @property
     def sandbox(self) -> Sandbox:
         """Where a model's code runs."""
         return self._builder.sandbox

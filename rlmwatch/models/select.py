@@ -77,6 +77,7 @@ class Facts:
         local: Local servers that were found.
         embedded_installed: Whether the extra `local` is installed.
         embedded_path: The fetched GGUF file; None where there is none.
+        embedded_writes_code: Whether its model may be given the engine's work (see `weights.writes_code`).
     """
 
     provider: str | None = None
@@ -91,6 +92,7 @@ class Facts:
     local: tuple[LocalServer, ...] = ()
     embedded_installed: bool = False
     embedded_path: str | None = None
+    embedded_writes_code: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class Choice:
         key_header: The header that carries the key.
         replies: The file of replies.
         one_model: Whether the address answers as one model, whatever is asked for: an Azure deployment's own.
+        writes_code: False where the model is known to be unable to, so that no run of the engine is given to it.
     """
 
     provider: str
@@ -121,6 +124,7 @@ class Choice:
     key_header: str = "Authorization"
     replies: str | None = None
     one_model: bool = False
+    writes_code: bool = True
 
 
 def choose(facts: Facts) -> Choice:
@@ -170,6 +174,27 @@ def ways_out() -> str:
         "and run `rlmwatch model fetch` for the small embedded model, which needs no key; (3) start Ollama or a "
         "llama.cpp server on this machine; (4) write `base_url` and `model` of any OpenAI-compatible server into your "
         "own config.toml."
+    )
+
+
+def why_no_engine(choice: Choice, *, named: bool) -> str | None:
+    """
+    Return why a run of the engine is not given to *choice*, and the ways to a model that can do it; None where it is.
+
+    Args:
+        choice: What answers.
+        named: Whether `provider` asks for it, in the run or in the settings.
+    """
+    if choice.writes_code:
+        return None
+    instead = f"Take `provider: {choice.provider}` out where it is set, and do" if named else "Do"
+    return (
+        f"needs a model that can write code: {choice.model} is too small for that, it only chats. {instead} one of "
+        f"these: (1) set {OPENROUTER_KEY}, {OPENAI_KEY} or another provider's variable (`rlmwatch doctor` lists them) "
+        "in the environment, or in a file .env in rlmwatch's folder of your configuration (never in the workspace); "
+        "(2) start Ollama or a llama.cpp server with a larger model on this machine, or write `base_url` and `model` "
+        "of any OpenAI-compatible server into your own config.toml; (3) write the path of a better model file (GGUF) "
+        "into your own config.toml: `path` under [models]. `rlmwatch doctor --exam` says what a model can do."
     )
 
 
@@ -348,7 +373,13 @@ def _embedded(facts: Facts, order: str, wanted: str | None) -> Choice | None:
             f"much smaller. Take `model` out to be answered by it. {ways_out()}"
         )
     model = EMBEDDED_MODEL if ours else wanted or file.stem
-    return Choice(EMBEDDED, model, _why("the embedded model", order), embedded_path=facts.embedded_path)
+    return Choice(
+        EMBEDDED,
+        model,
+        _why("the embedded model", order),
+        embedded_path=facts.embedded_path,
+        writes_code=facts.embedded_writes_code,
+    )
 
 
 def _why(taken: str, order: str) -> str:

@@ -10,6 +10,10 @@ from pydantic import ValidationError
 from rlmwatch.errors import ConfigError, NoProvider
 from rlmwatch.models.select import EMBEDDED_FILE, Facts, LocalServer, address_of, choose, named
 from rlmwatch.settings.model import ProviderSettings, Settings
+
+
+from rlmwatch.models.select import EMBEDDED_FILE, Facts, LocalServer, address_of, choose, named, why_no_engine
+from rlmwatch.settings.model import ProviderSettings
 from rlmwatch.settings.providers import SHIPPED
 
 WEIGHTS = f"/cache/{EMBEDDED_FILE}"
@@ -330,3 +334,16 @@ def test_a_malformed_address_in_the_configuration_is_a_wrong_setting(url: str):
     for make in (lambda: Settings(base_url=url), lambda: ProviderSettings(base_url=url)):
         with pytest.raises(ValidationError, match="write a whole address"):
             make()
+
+
+def test_the_engine_is_refused_to_the_shipped_weights_alone():
+    """Only the model that is known to be unable gets no engine work; the words name a key, a server and a file."""
+    alone = Facts(embedded_installed=True, embedded_path=WEIGHTS, embedded_writes_code=False)
+    why = why_no_engine(choose(alone), named=False)
+    assert why is not None
+    assert why.startswith("needs a model that can write code: smollm2-135m-instruct")
+    for way in ("OPENAI_API_KEY", ".env", "base_url", "Ollama", "path", "[models]"):
+        assert way in why
+    assert "Take `provider: embedded` out" in str(why_no_engine(choose(alone), named=True))
+    for others in (replace(alone, embedded_writes_code=True), ALL, replace(alone, local=(OLLAMA,))):
+        assert why_no_engine(choose(others), named=False) is None
