@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Literal, TextIO, cast
 
@@ -125,3 +125,42 @@ def configure(form: Format, redactor: Redactor, *, stream: TextIO | None = None,
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def observe(
+    on_event: Callable[[Mapping[str, Any]], None], redactor: Callable[..., Any], *, level: int = logging.INFO
+) -> None:
+    """
+    Hand structlog's events, and the standard library's warnings, to *on_event* in place of a log, without secrets.
+
+    Args:
+        on_event: Is given each event with its facts, its `level` and its name, `event`; from any thread.
+        redactor: As in `configure`.
+        level: As in `configure`.
+    """
+
+    def hand_over(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        on_event(event)
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, redactor, hand_over],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.ReturnLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[_Handover(on_event, redactor)], force=True)
+
+
+class _Handover(logging.Handler):
+    """Hands over what other libraries log."""
+
+    def __init__(self, on_event: Callable[[Mapping[str, Any]], None], redactor: Callable[..., Any]) -> None:
+        super().__init__()
+        self._on_event = on_event
+        self._redactor = redactor
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand over *record*."""
+        event = {"event": f"{record.name} says", "level": record.levelname.lower(), "what": record.getMessage()}
+        self._on_event(self._redactor(None, "", event))
