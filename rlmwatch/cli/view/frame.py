@@ -61,7 +61,7 @@ ASCII = Signs("o", ">", "+", "x", "-", "=", "~", "-")
 
 
 @dataclass(frozen=True, slots=True)
-class Terminal:
+class Viewport:
     """
     What the lines are for.
 
@@ -126,45 +126,46 @@ class Terminal:
         return [self.fit(each, cells) for each in found]
 
 
-def frame(shown: Shown, terminal: Terminal, *, now: datetime) -> list[Text]:
-    """Return the lines of the view, each for itself no wider than the *terminal*, and no more than it has."""
-    head = heading(shown, terminal)
-    names = name_cells(shown, terminal)
+def frame(shown: Shown, viewport: Viewport, *, now: datetime) -> list[Text]:
+    """Return the lines of the view, each for itself no wider than the *viewport*, and no more than it has."""
+    head = heading(shown, viewport)
+    names = name_cells(shown, viewport)
     held = [row for row in shown.rows.values() if row.status is JobStatus.HELD]
     rest = [row for row in shown.rows.values() if row.status is not JobStatus.HELD]
-    foot = [line for notice in shown.notices for line in notice_lines(notice, terminal)]
-    foot += [line for row in held for line in row_lines(row, terminal, names, now=now)]
-    if foot:
+    foot = [line for notice in shown.notices for line in notice_lines(notice, viewport)]
+    foot += [line for row in held for line in row_lines(row, viewport, names, now=now)]
+    if foot and rest:
         foot = [Text(), *foot]
-    if terminal.height is None:
-        body = [line for row in rest for line in row_lines(row, terminal, names, now=now)]
+    if viewport.height is None:
+        body = [line for row in rest for line in row_lines(row, viewport, names, now=now)]
         return [*head, Text(), *body, *foot]
-    room = max(1, terminal.height - len(head) - 1)
-    foot = _cropped(foot, room - min(len(rest), max(2, room // 2)), terminal)
-    body = _within(rest, room - len(foot), terminal, names, now=now)
-    return [*head, Text(), *body, *foot][: terminal.height]
+    room = max(1, viewport.height - len(head) - 1)
+    foot = _cropped(foot, room - min(len(rest), max(2, room // 2)), viewport)
+    body = _within(rest, room - len(foot), viewport, names, now=now)
+    return [*head, Text(), *body, *foot][: viewport.height]
 
 
-def heading(shown: Shown, terminal: Terminal) -> list[Text]:
+def heading(shown: Shown, viewport: Viewport) -> list[Text]:
     """Return folder and who answers, what was spent and what goes on, and what a person may do."""
-    about, signs = shown.heading, terminal.signs
-    folder = terminal.plain(about.folder)
-    room = terminal.width - cell_len("rlmwatch  ") - 2
-    answers = terminal.fit(about.answers, room - min(cell_len(folder), FOLDER_CELLS))
+    about, signs = shown.heading, viewport.signs
+    folder = viewport.plain(about.folder)
+    room = viewport.width - cell_len("rlmwatch  ") - 2
+    answers = viewport.fit(about.answers, room - min(cell_len(folder), FOLDER_CELLS))
     answers = answers if cell_len(answers) >= min(cell_len(about.answers), NAME_CELLS[0]) else ""
-    folder = terminal.fit_end(about.folder, room - cell_len(answers))
+    folder = viewport.fit_end(about.folder, room - cell_len(answers))
     gap = " " * (room + 2 - cell_len(folder) - cell_len(answers))
-    first = _line(terminal, ("rlmwatch", "bold"), (f"  {folder}{gap * bool(answers)}{answers}", ""))
+    first = _line(viewport, ("rlmwatch", "bold"), (f"  {folder}{gap * bool(answers)}{answers}", ""))
     money_spent, stands_out = spent(about)
     between = f" {signs.between} " if money_spent else ""
-    counts = terminal.fit(_counts(shown), terminal.width - cell_len(money_spent + between))
-    second = _line(terminal, (money_spent, HELD if stands_out else ""), (between, DIM), (counts, ""))
-    hint = "; ".join(filter(None, (about.state or HINT, about.ends)))
-    return [
-        first,
-        second,
-        *(_line(terminal, (line, DIM)) for line in terminal.wrapped(hint, terminal.width, HINT_LINES)),
-    ]
+    counts = viewport.fit(_counts(shown), viewport.width - cell_len(money_spent + between))
+    second = _line(viewport, (money_spent, HELD if stands_out else ""), (between, DIM), (counts, ""))
+    return [first, second, *hint(shown, viewport)]
+
+
+def hint(shown: Shown, viewport: Viewport) -> list[Text]:
+    """Return what the daemon does, or what a person may do."""
+    words = "; ".join(filter(None, (shown.heading.state or HINT, shown.heading.ends)))
+    return [_line(viewport, (line, DIM)) for line in viewport.wrapped(words, viewport.width, HINT_LINES)]
 
 
 def spent(about: Heading) -> tuple[str, bool]:
@@ -191,29 +192,29 @@ def _counts(shown: Shown) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing asked yet"
 
 
-def row_lines(row: Question, terminal: Terminal, names: int, *, now: datetime) -> list[Text]:
+def row_lines(row: Question, viewport: Viewport, names: int, *, now: datetime) -> list[Text]:
     """Return the line of a question, its name in *names* cells; under an error, what to do about it."""
-    sign, style = _sign(row, terminal.signs)
+    sign, style = _sign(row, viewport.signs)
     what = _what(row)
     right = _right(row, now=now)
-    name = set_cell_size(terminal.fit_end(row.name, names), names)
-    room = terminal.width - cell_len(f"{sign} {name}  ") - (cell_len(right) + 2 if right else 0)
+    name = set_cell_size(viewport.fit_end(row.name, names), names)
+    room = viewport.width - cell_len(f"{sign} {name}  ") - (cell_len(right) + 2 if right else 0)
     if room < NAME_CELLS[0] and right:  # too narrow for what it cost
         right, room = "", room + cell_len(right) + 2
-    middle = set_cell_size(terminal.fit(what, room), max(0, room)) if right else terminal.fit(what, room)
+    middle = set_cell_size(viewport.fit(what, room), max(0, room)) if right else viewport.fit(what, room)
     quiet = DIM if row.status in (JobStatus.PENDING, JobStatus.CANCELLED) else ""
     loud = style if row.status in (JobStatus.FAILED, JobStatus.HELD) else quiet
-    line = _line(terminal, (f"{sign} ", style), (f"{name}  ", loud), (middle, loud), (f"  {right}" * bool(right), DIM))
-    cure = _cure(row, cut=cell_len(terminal.plain(what)) > room)
-    below = terminal.wrapped(cure, max(8, terminal.width - 4), CURE_LINES)
-    return [line, *(_line(terminal, (f"    {each}", "")) for each in below)]
+    line = _line(viewport, (f"{sign} ", style), (f"{name}  ", loud), (middle, loud), (f"  {right}" * bool(right), DIM))
+    cure = _cure(row, cut=cell_len(viewport.plain(what)) > room)
+    below = viewport.wrapped(cure, max(8, viewport.width - 4), CURE_LINES)
+    return [line, *(_line(viewport, (f"    {each}", "")) for each in below)]
 
 
-def name_cells(shown: Shown, terminal: Terminal) -> int:
+def name_cells(shown: Shown, viewport: Viewport) -> int:
     """Return how wide the column of names is."""
     least, most = NAME_CELLS
-    widest = max((cell_len(terminal.plain(row.name)) for row in shown.rows.values()), default=0)
-    return min(max(widest, least), max(terminal.width // 3, least), most)
+    widest = max((cell_len(viewport.plain(row.name)) for row in shown.rows.values()), default=0)
+    return min(max(widest, least), max(viewport.width // 3, least), most)
 
 
 def _sign(row: Question, signs: Signs) -> tuple[str, str]:
@@ -283,7 +284,7 @@ def problem_and_cure(text: str) -> tuple[str, str]:
 def seconds(passed: float) -> str:
     """Return a time that has passed, as a person reads it."""
     if passed < TENTHS_BELOW_S:
-        return f"{max(0.0, passed):.1f} s"
+        return f"{passed:.1f} s"
     if passed < MINUTES_FROM_S:
         return f"{passed:.0f} s"
     return f"{passed / 60:.0f} min" if passed < HOURS_FROM_S else f"{passed / 3600:.1f} h"
@@ -298,28 +299,25 @@ def price(usd: float) -> str:
 def _right(row: Question, *, now: datetime) -> str:
     """Return how long it took, or takes, and its price."""
     parts = []
-    if row.began_at is not None and row.status is not JobStatus.HELD and row.status is not JobStatus.PENDING:
-        passed = ((row.ended_at or now) - row.began_at).total_seconds()
-        if row.works:
-            parts.append(f"{max(0, int(passed))} s" if passed < MINUTES_FROM_S else seconds(passed))
-        else:
-            parts.append(seconds(passed))
+    if row.began_at is not None and (row.works or row.ended_at is not None):
+        passed = max(0.0, ((row.ended_at or now) - row.began_at).total_seconds())
+        parts.append(f"{int(passed)} s" if row.works and passed < MINUTES_FROM_S else seconds(passed))
     if row.cost_usd is not None and (row.cost_usd or (row.asked and row.status.ended)):
         parts.append(price(row.cost_usd))
     return "  ".join(parts)
 
 
-def notice_lines(notice: Notice, terminal: Terminal) -> list[Text]:
+def notice_lines(notice: Notice, viewport: Viewport) -> list[Text]:
     """Return the lines of a *notice*."""
-    first, *rest = terminal.wrapped(notice.what, max(8, terminal.width - 8), CURE_LINES)
+    first, *rest = viewport.wrapped(notice.what, max(8, viewport.width - 8), CURE_LINES) or [""]
     style = BAD if notice.serious else HELD
-    indented = [_line(terminal, (f"        {line}", style)) for line in rest]
-    return [_line(terminal, (f"! {notice.at} ", style), (first, style)), *indented]
+    indented = [_line(viewport, (f"        {line}", style)) for line in rest]
+    return [_line(viewport, (f"! {notice.at} ", style), (first, style)), *indented]
 
 
-def _within(rows: list[Question], room: int, terminal: Terminal, names: int, *, now: datetime) -> list[Text]:
+def _within(rows: list[Question], room: int, viewport: Viewport, names: int, *, now: datetime) -> list[Text]:
     """Return the lines of *rows*, in at most *room* lines (rule 3)."""
-    lines = {row.job_id: row_lines(row, terminal, names, now=now) for row in rows}
+    lines = {row.job_id: row_lines(row, viewport, names, now=now) for row in rows}
     count = sum(map(len, lines.values()))
     if count <= room:
         return [line for each in lines.values() for line in each]
@@ -328,32 +326,27 @@ def _within(rows: list[Question], room: int, terminal: Terminal, names: int, *, 
     works = [row for row in rows if row.works]
     earlier = later = 0
     for row in (*ended, *reversed(waits), *reversed(works)):
-        if count + bool(earlier) + bool(later) <= room:
+        if count + 1 <= room:
             break
         count -= len(lines.pop(row.job_id))
-        if row.status.ended:
-            earlier += 1
-        else:
-            later += 1
-    found = [line for each in lines.values() for line in each]
-    if earlier:
-        found.insert(0, _line(terminal, (f"{terminal.signs.cut} {earlier} earlier: rlmwatch jobs", DIM)))
-    if later:
-        found.append(_line(terminal, (f"{terminal.signs.cut} and {later} more", DIM)))
-    return found[: max(0, room)]
+        earlier += row.status.ended
+        later += not row.status.ended
+    words = ", ".join([f"{earlier} earlier"] * bool(earlier) + [f"{later} more that wait or run"] * bool(later))
+    more = _line(viewport, (f"{viewport.signs.cut} {words}: rlmwatch jobs", DIM))
+    return [more, *(line for each in lines.values() for line in each)][: max(0, room)]
 
 
-def _cropped(lines: list[Text], room: int, terminal: Terminal) -> list[Text]:
+def _cropped(lines: list[Text], room: int, viewport: Viewport) -> list[Text]:
     if len(lines) <= room:
         return lines
     if room < 2:  # noqa: PLR2004 (a line, and one that says that there are more)
         return []
-    return [*lines[: room - 1], _line(terminal, (f"{terminal.signs.cut} and more: rlmwatch status", DIM))]
+    return [*lines[: room - 1], _line(viewport, (f"{viewport.signs.cut} and more: rlmwatch status", DIM))]
 
 
-def _line(terminal: Terminal, *parts: tuple[str, str]) -> Text:
-    """Return *parts*, text and style each, as one line; what is beyond the terminal's width is cut off."""
-    line, room = Text(no_wrap=True, end=""), terminal.width
+def _line(viewport: Viewport, *parts: tuple[str, str]) -> Text:
+    """Return *parts*, text and style each, as one line; what is beyond the viewport is cut off."""
+    line, room = Text(no_wrap=True, end=""), viewport.width
     for text, style in parts:
         piece = text if cell_len(text) <= room else set_cell_size(text, room)
         line.append(piece, style)

@@ -1,5 +1,5 @@
 """
-Where the view is drawn: the whole of a terminal, by rich; or, where a cursor cannot be moved, line by line.
+Where the view is drawn: the whole of a viewport, by rich; or, where a cursor cannot be moved, line by line.
 
 Nothing here waits for the terminal: what it does not take at once is written by a thread (`cli/streams.py`). While
 something waits there no other frame is drawn, so a terminal that was stopped (Ctrl+S) costs no memory and stops nobody.
@@ -17,11 +17,14 @@ from rich.live import Live as RichLive
 from rich.text import Text
 
 from rlmwatch.cli.streams import BackgroundStream, in_foreground
-from rlmwatch.cli.view.frame import Terminal, frame, heading, name_cells, notice_lines, row_lines
-from rlmwatch.cli.view.questions import Shown
+from rlmwatch.cli.view.frame import Viewport, frame, heading, hint, name_cells, notice_lines, row_lines
+from rlmwatch.cli.view.questions import Heading, Shown
 
 USUAL = (80, 24)
 """Of a terminal that does not say how large it is."""
+NO_WRAP, WRAP = "\x1b[?7l", "\x1b[?7h"
+"""Whether a line that is too wide goes on in the next one (DECAWM): terminals differ in how wide they draw what stands
+above or below a letter in Hindi or Thai, and a line that wraps would move all others."""
 LAST_WORDS_S = 0.5
 """How long the terminal is waited for when the view leaves it to somebody else."""
 
@@ -68,7 +71,7 @@ class FullScreen:
         if self._stream.behind or not in_foreground(self._stream):
             return False
         width, height = self._console.size = _size(self._stream)
-        lines = frame(shown, Terminal(width, height, self._stream.encoding), now=now)
+        lines = frame(shown, Viewport(width, height, self._stream.encoding), now=now)
         with self._console:
             if self._live is None:
                 self._live = RichLive(
@@ -80,12 +83,14 @@ class FullScreen:
                     vertical_overflow="crop",
                 )
                 self._live.start()
+                self._stream.write(NO_WRAP)
             self._live.update(Group(*map(_ended, lines)), refresh=True)
         return True
 
     def leave(self) -> None:
         """Give back what was on the terminal before, and its cursor."""
         if self._live is not None:
+            self._stream.write(WRAP)
             self._live.stop()
             self._live = None
             self._stream.drain(LAST_WORDS_S)
@@ -96,7 +101,7 @@ class FullScreen:
         self.leave()
         if there and in_foreground(self._stream):
             width, height = _size(self._stream)
-            lines = frame(shown, Terminal(width, max(height - 1, 1), self._stream.encoding), now=now)
+            lines = frame(shown, Viewport(width, max(height - 1, 1), self._stream.encoding), now=now)
             self._console.size = (width, height)
             self._console.print(Group(*map(_ended, lines)))
 
@@ -112,27 +117,30 @@ class LineByLine:
     def __init__(self, stream: BackgroundStream) -> None:
         self._stream = stream
         self._said: dict[str, tuple[object, ...]] = {}
-        self._heading = ""
+        self._heading: Heading | None = None
         self._notices: list[object] = []
 
     def draw(self, shown: Shown, *, now: datetime) -> bool:
         """Write what has changed."""
+        if isinstance(self._stream.error, BrokenPipeError):
+            raise self._stream.error
         if self._stream.behind or not in_foreground(self._stream):
             return False
-        terminal = Terminal(_size(self._stream)[0], None, self._stream.encoding)
+        viewport = Viewport(_size(self._stream)[0], None, self._stream.encoding)
         lines = []
-        about = shown.heading
-        if (words := f"{about.folder}{about.answers}{about.state}") != self._heading:
-            self._heading = words
-            lines += heading(shown, terminal)
+        if self._heading is None or self._heading.answers != shown.heading.answers:
+            lines += heading(shown, viewport)
+        elif self._heading.state != shown.heading.state:
+            lines += hint(shown, viewport)
+        self._heading = shown.heading
         new = [notice for notice in shown.notices if notice not in self._notices]
         self._notices = list(shown.notices)
-        lines += [line for notice in new for line in notice_lines(notice, terminal)]
-        names = name_cells(shown, terminal)
+        lines += [line for notice in new for line in notice_lines(notice, viewport)]
+        names = name_cells(shown, viewport)
         for row in shown.rows.values():
             if self._said.get(row.job_id) != row.state:
                 self._said[row.job_id] = row.state
-                lines += row_lines(row, terminal, names, now=now)
+                lines += row_lines(row, viewport, names, now=now)
         self._said = {job_id: state for job_id, state in self._said.items() if job_id in shown.rows}
         self._stream.write("".join(f"{line.plain.rstrip()}\n" for line in lines))
         return True

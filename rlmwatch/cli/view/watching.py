@@ -44,8 +44,8 @@ NEWEST = 100
 ENDED = 40
 """Ended questions that are shown."""
 SETTINGS_EVERY_S = 5.0
-ENDS = "Ctrl+C ends this view alone"
-NOBODY = "rlmwatch does not run here now; rlmwatch run starts it"
+ENDS = "Ctrl+C ends this view"
+NOBODY = "rlmwatch does not run here now"
 
 
 def watch_folder(paths: WorkspacePaths) -> int:

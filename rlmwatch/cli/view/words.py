@@ -91,8 +91,8 @@ OVER: Final[Mapping[str, frozenset[str]]] = {
     "host.taken_over": frozenset({"host.standby", "host.handover"}),
     "reloaded": frozenset({"reload.failed", "settings.wrong", "model.none", "credentials.unreadable"}),
     "model.chosen": frozenset({"model.none"}),
-    "watch.resumed": frozenset({"watch.paused"}),
-    "watch.walked": frozenset({"watch.paused"}),
+    "watch.resumed": frozenset({"watch.paused", "host.unknown"}),
+    "watch.walked": frozenset({"watch.paused", "host.unknown"}),
     "ledger.stored": frozenset({"ledger.waiting"}),
     "ledger.heard_again": frozenset({"ledger.unavailable", "ledger.not_seen"}),
     "answer.written": frozenset({"workspace.waiting", "ledger.unavailable", "status.not_written"}),
@@ -126,10 +126,11 @@ def in_words(event: Mapping[str, Any], *, at: str) -> Notice | None:
         return None
     if name in WORDS:
         facts = defaultdict(lambda: "?", {key: _sentence(value) for key, value in event.items()})
+        facts["done"] = _begun(facts["done"])
         what = WORDS[name].format_map(facts)
     else:
         found = [_sentence(event[key]) for key in SENTENCES if event.get(key)][:1]
-        cure = [_sentence(event[key]) for key in ("cure", "done") if event.get(key)][:1]
+        cure = [_begun(_sentence(event[key])) for key in ("cure", "done") if event.get(key)][:1]
         what = ". ".join([*(found or [name.replace(".", " ").replace("_", " ")]), *cure])
     return Notice(name, at, " ".join(what.split()), serious=level != "warning")
 
@@ -138,3 +139,8 @@ def _sentence(value: object) -> str:
     """Return *value* within a sentence: on one line, and without the full stop that the sentence brings."""
     text = " ".join(str(value).split())
     return text[:-1] if text.endswith(".") and not text.endswith("..") else text
+
+
+def _begun(text: str) -> str:
+    """Return *text* as a sentence begins."""
+    return text[:1].upper() + text[1:]
