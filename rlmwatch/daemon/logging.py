@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Literal, TextIO, cast
@@ -134,7 +135,8 @@ def observe(
     Hand structlog's events, and the standard library's warnings, to *on_event* in place of a log, without secrets.
 
     Args:
-        on_event: Is given each event with its facts, its `level` and its name, `event`; from any thread.
+        on_event: Is given each event with its facts, its `level` and its name, `event`; where it is of an error that
+            was raised, with that as `fault`, and its `traceback`. From any thread.
         redactor: As in `configure`.
         level: As in `configure`.
     """
@@ -144,12 +146,28 @@ def observe(
         raise structlog.DropEvent
 
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, redactor, hand_over],
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            _with_fault,
+            redactor,
+            hand_over,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.ReturnLoggerFactory(),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_Handover(on_event, redactor)], force=True)
+
+
+def _with_fault(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put what was raised into words."""
+    found = event.pop("exc_info", None)
+    error = found if isinstance(found, BaseException) else sys.exc_info()[1] if found else None
+    if error is not None:
+        event["fault"] = f"{type(error).__name__}: {error}"
+        event["traceback"] = "".join(traceback.format_exception(error))
+    return event
 
 
 class _Handover(logging.Handler):

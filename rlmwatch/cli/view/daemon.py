@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from rlmwatch import clock
+from rlmwatch.cli.output import say
 from rlmwatch.cli.streams import BackgroundStream
 from rlmwatch.cli.view.questions import Heading, Shown
 from rlmwatch.cli.view.screen import screen_on
@@ -21,6 +24,9 @@ from rlmwatch.daemon.logging import Redactor, configure, observe
 from rlmwatch.errors import CeilingUnknown, LedgerError
 from rlmwatch.runs.model import RunStatus
 from rlmwatch.workspace.status import DaemonProcess, Live, build
+
+FAULTS = 3
+"""Of which the tracebacks are kept."""
 
 log = structlog.get_logger()
 
@@ -37,6 +43,7 @@ class DaemonView:
         """Take the log's events from now on."""
         self._app: App | None = None
         self._begun = False
+        self._faults: deque[str] = deque(maxlen=FAULTS)
         shown = Shown(Heading(shortened(root), state="Starting"))
         self.viewer = Viewer(
             shown=shown,
@@ -46,14 +53,23 @@ class DaemonView:
             failed=lambda error: self._failed(error, redactor),
             at_end="Stopped",
         )
-        observe(self.viewer.on_event, redactor)
+        observe(self._on_event, redactor)
+
+    def _on_event(self, event: Mapping[str, Any]) -> None:
+        if "traceback" in event:
+            self._faults.append(f"{event.get('event')}: {event['traceback']}")
+        self.viewer.on_event(event)
 
     @asynccontextmanager
     async def of(self, app: App) -> AsyncIterator[None]:
-        """Show *app* in the block."""
+        """Show *app* in the block. Faults of rlmwatch are written below the last frame, for whoever reports them."""
         self._app = app
-        async with self.viewer.on_terminal():
-            yield
+        try:
+            async with self.viewer.on_terminal():
+                yield
+        finally:
+            for fault in self._faults:
+                say(fault)
 
     async def _refresh(self, shown: Shown) -> bool:
         app = self._app

@@ -126,6 +126,10 @@ class LineByLine:
             raise self._stream.error
         if self._stream.behind or not in_foreground(self._stream):
             return False
+        self._write(shown, now)
+        return True
+
+    def _write(self, shown: Shown, now: datetime) -> None:
         viewport = Viewport(_size(self._stream)[0], None, self._stream.encoding)
         lines = []
         if self._heading is None or self._heading.answers != shown.heading.answers:
@@ -143,11 +147,11 @@ class LineByLine:
                 lines += row_lines(row, viewport, names, now=now)
         self._said = {job_id: state for job_id, state in self._said.items() if job_id in shown.rows}
         self._stream.write("".join(f"{line.plain.rstrip()}\n" for line in lines))
-        return True
 
     def leave(self) -> None:
         """Do nothing: there is nothing to give back."""
 
     def close(self, shown: Shown, *, now: datetime) -> None:
         """Write what has changed last."""
-        self.draw(shown, now=now)
+        if in_foreground(self._stream):
+            self._write(shown, now)

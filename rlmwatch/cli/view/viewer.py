@@ -54,6 +54,7 @@ class Viewer:
     _refreshed_at: float = float("-inf")
     _stale: bool = True  # `refresh` is to be asked
     _undrawn: bool = True
+    _over: bool = False
 
     def on_status(self, status: StatusFile) -> None:
         """Take in the status of a run. From any thread."""
@@ -94,15 +95,22 @@ class Viewer:
                 yield
                 drawing.cancel()
                 await asyncio.gather(drawing, return_exceptions=True)
-                await asyncio.sleep(0)  # what was handed over last is taken in
-                await self.refresh(self.shown)
-                about = self.shown.heading
-                state = about.state if self.at_end is None else self.at_end
-                self.shown.heading = replace(about, state=state, ends="")
-                self.screen.close(self.shown, now=_now())
+                if not self._over:
+                    await self._draw_last()
             finally:
                 drawing.cancel()
                 self.screen.leave()
+
+    async def _draw_last(self) -> None:
+        await asyncio.sleep(0)  # what was handed over last is taken in
+        try:
+            await self.refresh(self.shown)
+            about = self.shown.heading
+            state = about.state if self.at_end is None else self.at_end
+            self.shown.heading = replace(about, state=state, ends="")
+            self.screen.close(self.shown, now=_now())
+        except Exception as error:  # noqa: BLE001 (as `_keep_drawn`)
+            self.failed(error)
 
     async def _keep_drawn(self) -> None:
         try:
@@ -116,6 +124,7 @@ class Viewer:
                 await asyncio.sleep(1 / FRAMES_PER_S)
                 await self._until_due()
         except Exception as error:  # noqa: BLE001 (a fault of the view does not end what it shows)
+            self._over = True
             self.screen.leave()
             self.failed(error)
 

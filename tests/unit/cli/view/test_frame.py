@@ -6,6 +6,7 @@ import unicodedata
 from datetime import UTC, datetime
 
 import pytest
+from fakes.statuses import status
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -14,23 +15,9 @@ from rlmwatch.cli.view.frame import Viewport, frame, price, problem_and_cure, se
 from rlmwatch.cli.view.questions import Heading, Shown
 from rlmwatch.cli.view.words import Notice
 from rlmwatch.contract.documents import JobStatus, Progress, StatusFile, UsageSoFar
-from rlmwatch.contract.kinds import Kind
 
 NOW = datetime(2026, 11, 28, 12, 0, 30, tzinfo=UTC)
 WIDE = Viewport(100)
-
-
-def status(name: str, status: str, **more) -> StatusFile:
-    usual = {
-        "job_id": name.replace("/", "-"),
-        "kind": Kind.CHAT,
-        "status": JobStatus(status),
-        "input": name,
-        "input_digest": "sha256:1",
-        "created_at": "2026-11-28T12:00:00Z",
-        "started_at": None if status == "pending" else "2026-11-28T12:00:00Z",
-    }
-    return StatusFile(**(usual | more))
 
 
 def shown(*statuses: StatusFile, **about) -> Shown:
