@@ -181,4 +181,5 @@ class _Handover(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand over *record*."""
         event = {"event": f"{record.name} says", "level": record.levelname.lower(), "what": record.getMessage()}
-        self._on_event(self._redactor(None, "", event))
+        raised = record.exc_info[1] if record.exc_info else None
+        self._on_event(self._redactor(None, "", _with_fault(None, "", {**event, "exc_info": raised})))

@@ -62,6 +62,13 @@ def test_a_line_goes_from_waiting_over_its_steps_to_the_answer():
     assert ended.endswith("2.5 s  $0.012")
 
 
+def test_a_provider_that_is_asked_again_is_named_in_its_line():
+    """What a run waits for stands in its line while it waits: who, what it said, and when it is asked again."""
+    why = "openai: busy (503); asked again at 12:01"
+    view = shown(status("a_input.txt", "running", error=why, progress=Progress(note=why)))
+    assert lines(view)[4].count("busy (503); asked again at 12:01") == 1
+
+
 def test_a_cut_answer_says_what_cut_it():
     """A partial answer begins with why it is one."""
     view = shown(status("a_input.txt", "complete", partial=True, outcome="step_limit", answer="So far"))
