@@ -17,8 +17,9 @@ from rich.live import Live as RichLive
 from rich.text import Text
 
 from rlmwatch.cli.streams import BackgroundStream, in_foreground
-from rlmwatch.cli.view.frame import Viewport, frame, heading, hint, name_cells, notice_lines, row_lines
+from rlmwatch.cli.view.frame import frame, heading, hint, name_cells, notice_lines, row_lines
 from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.viewport import Viewport
 
 USUAL = (80, 24)
 """Of a terminal that does not say how large it is."""

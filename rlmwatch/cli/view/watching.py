@@ -10,6 +10,7 @@ The view of a daemon that runs elsewhere (`rlmwatch status --watch`), from what 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -27,6 +28,7 @@ from rlmwatch.cli.view.viewer import Viewer
 from rlmwatch.cli.waiting import interruptible
 from rlmwatch.contract.documents import StatusFile, read_status
 from rlmwatch.contract.names import JOBS
+from rlmwatch.daemon.logging import Redactor, observe
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, LedgerError, UsageError, WorkspaceError
@@ -38,6 +40,7 @@ from rlmwatch.workspace.hosts import named_host
 from rlmwatch.workspace.liveness import seen_now
 from rlmwatch.workspace.owner import Holder, holder
 from rlmwatch.workspace.polling import ENDING
+from rlmwatch.workspace.status import job_id
 
 NEWEST = 100
 """Status files that are looked at, beside those that are known to go on; by their names, which begin with a time."""
@@ -78,6 +81,7 @@ async def _watch(paths: WorkspacePaths, stream: BackgroundStream) -> int:
             polls=True,
             failed=failed,
         )
+        observe(viewer.on_event, Redactor(), level=logging.WARNING)
         try:
             async with viewer.on_terminal():
                 await leave.wait()
@@ -99,6 +103,7 @@ class WatchedFolder:
     _settings_at: float = float("-inf")
     _problem: str | None = None  # of the workspace's own settings, as it was told last
     _host: str | None = None
+    _go_on: set[str] = field(default_factory=set)  # files of runs that have not ended, by the ledger
     _times: tuple[int, int] = (-1, -2)  # of the folder with the status files, as it was seen last, and before that
     _files: dict[str, tuple[tuple[int, int, int], StatusFile]] = field(default_factory=dict)
 
@@ -118,6 +123,7 @@ class WatchedFolder:
                 self._problem = problem
                 wrong = {"event": "settings.wrong", "level": "error", "why": problem}
                 changed = shown.hear({"event": "reloaded"} if problem is None else wrong, at=local_time(clock.utc()))
+            await self._ask_ledger()
         statuses = await asyncio.to_thread(self._statuses)
         changed |= shown.show(statuses)
         before, ceilings = shown.heading, self._settings.ceilings if self._settings else None
@@ -148,13 +154,25 @@ class WatchedFolder:
             return str(error)
         return None
 
-    async def _spent(self, *, of_user: bool) -> float | None:
-        """Return what was spent today; None where that cannot be known here."""
+    async def _ask_ledger(self) -> None:
+        """Open the ledger, where there is one now, and ask it which runs go on, however old they are."""
         try:
             if self._ledger is None:
                 self._ledger = await asyncio.to_thread(ledger_if_any, self.paths, self.environ)
             if self._ledger is None:
-                return None
+                return
+            go_on = {f"{job_id(run)}{ENDING}" for run in await self._ledger.open_runs()}
+        except LedgerError:  # what the files say is enough
+            return
+        if go_on - self._go_on:
+            self._times = (-1, -2)
+        self._go_on = go_on
+
+    async def _spent(self, *, of_user: bool) -> float | None:
+        """Return what was spent today; None where that cannot be known here."""
+        if self._ledger is None:
+            return None
+        try:
             return (await self._ledger.spent_usd(now=clock.utc(), of_user=of_user))[0]
         except (LedgerError, CeilingUnknown):
             return None
@@ -178,15 +196,15 @@ class WatchedFolder:
                     self._read_changed(jobs)
         except OSError:
             self._files.clear()
-        found = sorted((seen_now(status) for _, status in self._files.values()), key=lambda each: each.created_at)
-        ended = [status for status in found if status.status.ended][-ENDED:]
-        return [status for status in found if not status.status.ended or status in ended]
+        found = sorted((seen_now(status, root) for _, status in self._files.values()), key=lambda each: each.created_at)
+        ended = {status.job_id for status in [each for each in found if each.status.ended][-ENDED:]}
+        return [status for status in found if not status.status.ended or status.job_id in ended]
 
     def _read_changed(self, jobs: int) -> None:
         names = sorted((name for name in safe_open.names(jobs) if _is_status(name)), reverse=True)
-        open_before = {name for name, (_, status) in self._files.items() if not status.status.ended}
+        go_on = {name for name, (_, status) in self._files.items() if not status.status.ended} | self._go_on
         files = {}
-        for name in {*names[:NEWEST], *(open_before & set(names))}:
+        for name in {*names[:NEWEST], *(go_on & set(names))}:
             try:
                 at = os.stat(name, dir_fd=jobs, follow_symlinks=False)
                 signature = (at.st_ino, at.st_size, at.st_mtime_ns)

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from rlmwatch.cli.view.frame import Viewport, frame, price, problem_and_cure, seconds
+from rlmwatch.cli.view.frame import frame, price, problem_and_cure, seconds
 from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.viewport import Viewport
 from rlmwatch.cli.view.words import Notice
 from rlmwatch.contract.documents import JobStatus, Progress, StatusFile, UsageSoFar
 

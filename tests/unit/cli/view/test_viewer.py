@@ -18,7 +18,11 @@ from rlmwatch.cli.view.questions import Heading, Shown
 from rlmwatch.cli.view.screen import FullScreen, LineByLine, screen_on
 from rlmwatch.cli.view.viewer import FRAMES_PER_S, Viewer
 from rlmwatch.contract.documents import dump
+from rlmwatch.contract.kinds import Kind
 from rlmwatch.daemon.paths import WorkspacePaths
+from rlmwatch.daemon.stores import ledger_of
+from rlmwatch.runs.model import Save
+from rlmwatch.runs.queue import OnNewSave
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 DEADLINE_S = 30.0
@@ -306,6 +310,29 @@ def test_a_folder_without_a_daemon_shows_what_its_files_say(paths):
         folder._settings_at = float("-inf")
         await folder.refresh(view)
         assert "tokns" in view.notices[0].what
+        await folder.aclose()
+
+    asyncio.run(look())
+
+
+def test_a_run_that_goes_on_is_shown_however_old_it_is(paths):
+    """The newest files are looked at, and those of runs that have not ended by the ledger."""
+    from rlmwatch.cli.view.watching import NEWEST, WatchedFolder
+
+    async def look() -> None:
+        ledger = ledger_of(paths, {})
+        try:
+            save = Save("old_input.txt", Kind.CHAT, "old", "?", {}, "sha256:1")
+            run = (await ledger.admit(save, on_new_save=OnNewSave.QUEUE, now="2020-01-01T00:00:00Z")).run
+            assert run is not None
+        finally:
+            await ledger.aclose()
+        put(paths, status("old_input.txt", "pending", job_id=run.run_id))
+        put(paths, *(status(f"20261128T{n:06}Z", "complete", answer="x") for n in range(NEWEST + 10)))
+        folder, view = WatchedFolder(paths, {}), Shown(Heading("~"))
+        await folder.refresh(view)
+        assert "old_input.txt" in {row.name for row in view.rows.values()}
+        assert view.heading.spent_usd == 0.0
         await folder.aclose()
 
     asyncio.run(look())
