@@ -181,7 +181,15 @@ class Shown:
         if name in STATES:
             changed = True
             self.heading = replace(self.heading, state=STATES[name].format_map(event))
+        if name == "stopping":
+            self.heading = replace(self.heading, ends="Ctrl+C again ends at once")
         return changed
+
+    def end(self, state: str) -> None:
+        """Show that the daemon is *state*, and that what it worked on waits for the next one."""
+        self.heading = replace(self.heading, state=state)
+        for row in [row for row in self.rows.values() if row.works]:
+            self.rows[row.job_id] = replace(row, status=JobStatus.PENDING, text="it goes on at the next start")
 
     def _trim(self) -> None:
         ended = [row.job_id for row in self.rows.values() if row.status.ended]

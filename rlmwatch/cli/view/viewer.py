@@ -38,7 +38,7 @@ class Viewer:
         polls: Whether `refresh` is to be asked each second, since nobody hands anything over.
         redact: Takes secrets out of what others wrote.
         failed: Is told of a fault of the view itself: it is over then, and what it shows goes on.
-        at_end: What is said of the daemon in the last frame; None for what was said before.
+        at_end: What is said of the daemon in the last frame, since it ends too; None where it goes on.
     """
 
     shown: Shown
@@ -105,9 +105,9 @@ class Viewer:
         await asyncio.sleep(0)  # what was handed over last is taken in
         try:
             await self.refresh(self.shown)
-            about = self.shown.heading
-            state = about.state if self.at_end is None else self.at_end
-            self.shown.heading = replace(about, state=state, ends="")
+            if self.at_end is not None:
+                self.shown.end(self.at_end)
+            self.shown.heading = replace(self.shown.heading, ends="")
             self.screen.close(self.shown, now=_now())
         except Exception as error:  # noqa: BLE001 (as `_keep_drawn`)
             self.failed(error)

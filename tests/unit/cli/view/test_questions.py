@@ -101,3 +101,13 @@ def test_the_heading_says_what_the_daemon_does(view):
     assert (view.heading.state, view.notices) == ("", [])
     view.hear(event("stopping", "info", running=2, grace_s=5.0), at="12:00")
     assert view.heading.state == "Stopping: 2 running, which get 5 s to end"
+    assert view.heading.ends == "Ctrl+C again ends at once"
+
+
+def test_at_the_end_nothing_runs_any_more(view):
+    """What a daemon worked on when it was stopped waits for the next one."""
+    view.take(status("a", "running"))
+    view.take(status("b", "complete", answer="yes"))
+    view.end("Stopped")
+    assert (view.works, view.heading.state) == (False, "Stopped")
+    assert view.rows["a"].text == "it goes on at the next start"
