@@ -131,8 +131,9 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
         keys = await asyncio.to_thread(find_all, os.environ, user_dir, named=wanted(loaded.settings))
     except RlmwatchError as error:
         yield Line("wrong", "keys", str(error), "save the file as UTF-8")
-    for line in key_lines(keys, await gather(loaded, keys, os.environ, EMBEDDED)):
-        yield line
+    with suppress(ConfigError):  # an address in a variable is none: the provider's line says it
+        for line in key_lines(keys, await gather(loaded, keys, os.environ, EMBEDDED)):
+            yield line
     for line in sandbox_lines(await build_sandbox(loaded).probe()):
         yield line
     yield _weights()

@@ -15,6 +15,7 @@ from rlmwatch.contract.names import input_name
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.service import StartOptions, begin, only_here
+from rlmwatch.daemon.turn import move_here
 from rlmwatch.engine.call_codec import price_of
 from rlmwatch.engine.task import DEFAULT_STEPS
 from rlmwatch.errors import RlmwatchError, UsageError
@@ -52,6 +53,8 @@ async def once(app: App, options: StartOptions, leave: asyncio.Event) -> OnceSum
     if app.config.model is None:
         raise UsageError(app.config.no_model_reason)
     await begin(app, options)
+    if options.take_over:
+        move_here(app)
     only_here(app)
     await asyncio.to_thread(sweep, app.paths.root, before=clock.utc())
     await app.supervisor.recover()

@@ -174,16 +174,27 @@ def ways_out() -> str:
 
 
 def address_of(facts: Facts, provider: str) -> str | None:
-    """Return where *provider* is; None for one that has no address, or none yet (`azure`)."""
+    """
+    Return where *provider* is; None for one that has no address, or none yet (`azure`).
+
+    Raises:
+        ConfigError: What a variable says is no address.
+    """
     table = facts.providers.get(provider)
+    variable, moved = {
+        "azure": ("AZURE_OPENAI_ENDPOINT", facts.azure_base_url),
+        "openai": ("OPENAI_BASE_URL", facts.openai_base_url),
+        "openrouter": ("OPENROUTER_BASE_URL", facts.openrouter_base_url),
+    }.get(provider, ("", None))
     if table is not None and table.base_url is not None:
         given: str | None = table.base_url
-    elif provider == "azure":
-        given = facts.azure_base_url
+    elif moved:
+        if not is_http(moved):
+            raise ConfigError(f"{variable} = {shown(moved)} is not an http or https address. Correct it, or unset it")
+        given = moved
     else:
-        moved = {"openrouter": facts.openrouter_base_url, "openai": facts.openai_base_url}.get(provider)
         shipped = SHIPPED.get(provider)
-        given = moved or (shipped.base_url if shipped is not None else None)
+        given = shipped.base_url if shipped is not None else None
     if provider == "azure" and given is not None:
         return _azure(given, table or ProviderSettings())
     return given
