@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,8 +15,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from rlmwatch.cli.output import money, print_json, put, say
+from rlmwatch.cli.streams import BackgroundStream, terminal_for_view
 from rlmwatch.cli.waiting import interruptible
-from rlmwatch.daemon.composition import App, Role
+from rlmwatch.daemon.composition import App, Parts, Role
 from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.oneshot import Sketch, once, sketches
 from rlmwatch.daemon.paths import WorkspacePaths, locate
@@ -32,6 +35,7 @@ class _Flags:
     options: StartOptions
     form: Format
     settings: dict[str, object]
+    terminal: BackgroundStream | None
 
 
 def run(  # noqa: PLR0913 (the flags of a command line)
@@ -56,21 +60,36 @@ def run(  # noqa: PLR0913 (the flags of a command line)
         yes: It is the right folder, however many unanswered inputs it has.
         take_over: This machine answers here from now on, in place of another.
         workers: Runs at once, across all conversations.
-        log_format: text for people, json for programs; auto is json under a service manager.
+        log_format: text for people, json for programs; auto is a view at a terminal, json under a service manager.
         as_json: With --dry-run, print JSON.
     """
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
-    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, {"workers": workers})
+    terminal = terminal_for_view() if log_format == "auto" and not managed else None
+    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, {"workers": workers}, terminal)
     if dry_run:
         return asyncio.run(_dry_run(flags, as_json=as_json))
     return asyncio.run(_once(flags) if once else _serve(flags))
 
 
-def _app(flags: _Flags, role: Role) -> App:
+@asynccontextmanager
+async def _app(flags: _Flags, role: Role) -> AsyncIterator[App]:
+    """Run a program in the block, with its log or a view of it on the terminal."""
     redactor = Redactor()
-    configure(flags.form, redactor, level=logging.WARNING if role is Role.DRY_RUN else logging.INFO)
-    return App(flags.paths, flags=flags.settings, redactor=redactor, role=role)
+    if flags.terminal is None or role is Role.DRY_RUN:
+        configure(flags.form, redactor, level=logging.WARNING if role is Role.DRY_RUN else logging.INFO)
+        async with App(flags.paths, flags=flags.settings, redactor=redactor, role=role) as app:
+            yield app
+        return
+    from rlmwatch.cli.view.daemon import DaemonView
+
+    view = DaemonView(flags.terminal, flags.paths.root, redactor)
+    parts = Parts(on_status=view.viewer.on_status)
+    async with (
+        App(flags.paths, flags=flags.settings, parts=parts, redactor=redactor, role=role) as app,
+        view.of(app),
+    ):
+        yield app
 
 
 async def _serve(flags: _Flags) -> int:
