@@ -19,6 +19,7 @@ from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.oneshot import Sketch, once, sketches
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.service import StartOptions, serve
+from rlmwatch.daemon.show_page import page_beside
 from rlmwatch.daemon.systemd import Manager
 
 Flag = Parameter(negative=())
@@ -43,6 +44,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
     take_over: Annotated[bool, Flag] = False,
     workers: int | None = None,
+    page: str | None = None,
     log_format: Literal["auto", "text", "json"] = "auto",
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
@@ -56,12 +58,13 @@ def run(  # noqa: PLR0913 (the flags of a command line)
         yes: It is the right folder, however many unanswered inputs it has.
         take_over: This machine answers here from now on, in place of another.
         workers: Runs at once, across all conversations.
+        page: Show all your workspaces in a browser on this machine, at 127.0.0.1:PORT.
         log_format: text for people, json for programs; auto is json under a service manager.
         as_json: With --dry-run, print JSON.
     """
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
-    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, {"workers": workers})
+    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, {"workers": workers, "page": page})
     if dry_run:
         return asyncio.run(_dry_run(flags, as_json=as_json))
     return asyncio.run(_once(flags) if once else _serve(flags))
@@ -74,7 +77,8 @@ def _app(flags: _Flags, role: Role) -> App:
 
 
 async def _serve(flags: _Flags) -> int:
-    async with _app(flags, Role.DAEMON) as app:
+    tell = say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log
+    async with _app(flags, Role.DAEMON) as app, page_beside(app, tell):
         await serve(app, asyncio.Event(), options=flags.options, manager=Manager.of(os.environ, os.getpid()))
     return 0
 
