@@ -8,6 +8,7 @@ the private state folder of the daemon's workspace (`page`, 0600) while the daem
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import json
 import os
@@ -86,9 +87,13 @@ async def _show(app: App, address: str, file: Path, tell: Callable[[str], None] 
                         tell(f"The page: {server.url}")
                     await asyncio.Event().wait()
             except OSError as error:
-                if (why := error.strerror or str(error)) != reported:
-                    reported = why
+                why = "another program has this port" if error.errno == errno.EADDRINUSE else str(error)
+                other = page_url(app.paths.state.parent)
+                if why != reported and other is not None:
+                    log.info("page.elsewhere", at=address, done="another daemon of yours shows it; this one follows")
+                elif why != reported:
                     log.warning("page.unavailable", at=address, why=why, done=f"tried again every {AGAIN_S:.0f} s")
+                reported = why
             await asyncio.sleep(AGAIN_S)
     except Exception:
         log.exception("page.fault")

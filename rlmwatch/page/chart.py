@@ -11,6 +11,8 @@ WIDTH = 100.0
 HEIGHT = 100.0
 GAP = 0.25
 """Of a bar's place, left free."""
+CENTS = 0.1
+"""US dollars from which on a sum has two decimals."""
 LEAST = 1.5
 """Height of a bar that would hardly be seen."""
 
@@ -21,6 +23,11 @@ def money(usd: float | None) -> str:
         return "price unknown"
     whole, _, part = f"{usd:.6f}".partition(".")
     return f"${whole}.{part.rstrip('0').ljust(2, '0')}"
+
+
+def amount(usd: float) -> str:
+    """Return a sum of many calls as a person reads it: two decimals, and more only of a few cents."""
+    return money(round(usd, 2) if usd >= CENTS else usd)
 
 
 def last_days(today: str, count: int) -> list[str]:
@@ -43,8 +50,8 @@ def spending(days: Mapping[str, float], *, today: str, count: int, ceiling_usd: 
     spent = [days.get(day, 0.0) for day in shown]
     most = max(spent)
     total = sum(spent)
-    said = f"{money(total)} in {count} days"
-    said += f", most on {_short(shown[spent.index(most)])}: {money(most)}." if most else "."
+    said = f"{amount(total)} in {count} days"
+    said += f", most on {_short(shown[spent.index(most)])}: {amount(most)}." if most else "."
     table = [(day, usd) for day, usd in zip(shown, spent, strict=True) if usd]
     return el(
         "section",
@@ -67,7 +74,7 @@ def _bars(days: list[str], spent: list[float], ceiling_usd: float | None, said: 
         bars.append(
             el(
                 "rect",
-                el("title", f"{day}: {money(usd)}"),
+                el("title", f"{day}: {amount(usd)}"),
                 x=f"{step * (place + GAP / 2):.2f}",
                 y=f"{HEIGHT - height:.2f}",
                 width=f"{step * (1 - GAP):.2f}",
@@ -110,7 +117,7 @@ def _table(rows: list[tuple[str, float]]) -> Element:
             el(
                 "tbody",
                 [
-                    el("tr", el("th", day, scope="row"), el("td", money(usd), class_="number"))
+                    el("tr", el("th", day, scope="row"), el("td", amount(usd), class_="number"))
                     for day, usd in reversed(rows)
                 ],
             ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
-from rlmwatch.page.chart import money, spending
+from rlmwatch.page.chart import amount, money, spending
 from rlmwatch.page.markup import Element, el
 from rlmwatch.page.model import CeilingView, ListedRun, RunView, WorkspaceView
 from rlmwatch.page.trajectory import clipped_text, trajectory
@@ -22,6 +22,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 GOES_ON = ("running",)
 WAITS = ("pending", "held")
+ENDED = ("complete", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,7 @@ def workspace(view: WorkspaceView, ceiling: CeilingView, *, now: str) -> Content
             el("div", _lists(view.unfinished, view.recent, {}, now, shown=len(view.recent)), class_="column"),
             el(
                 "div",
-                spending(
-                    view.days, today=now, count=DAYS, ceiling_usd=None if ceiling.of_user else ceiling.per_day_usd
-                ),
+                spending(view.days, today=now, count=DAYS, ceiling_usd=per_day),
                 class_="column",
             ),
             class_="columns",
@@ -97,6 +96,7 @@ def workspace(view: WorkspaceView, ceiling: CeilingView, *, now: str) -> Content
 def run(view: RunView, *, now: str) -> Content:
     """Return the page of one run: what was asked, each step, what came of it."""
     each = view.run
+    title = _first_words(each)
     tokens = view.tokens
     facts = (
         ("Status", el("span", _status(each), _ended_how(each))),
@@ -114,17 +114,15 @@ def run(view: RunView, *, now: str) -> Content:
     main = el(
         "main",
         _way_up(view.workspace),
-        el("h1", _first_words(each), dir="auto"),
+        el("h1", title, dir="auto"),
         el("dl", [el("div", el("dt", name), el("dd", value)) for name, value in facts if value], class_="facts"),
         el("p", el("strong", "Now: "), each.progress, class_="progress", id="progress")
         if each.progress and each.status == "running"
         else None,
-        _named("question", "Question", _text(view.question)) if view.question.strip() else None,
+        _named("question", "Question", _text(view.question)) if view.question.strip() not in ("", title) else None,
         trajectory(view),
         _named("answer", "Answer", _text(view.answer)) if view.answer else None,
-        _named("error", "What is wrong" if each.ended_at else "What it waits for", _text(view.error, class_="why"))
-        if view.error
-        else None,
+        _error(view),
         _named("notes", "Worth knowing", el("ul", [el("li", note, dir="auto") for note in view.notes]))
         if view.notes
         else None,
@@ -132,7 +130,15 @@ def run(view: RunView, *, now: str) -> Content:
         class_="one",
         tabindex="-1",
     )
-    return Content(f"{_first_words(each)[:60]} · rlmwatch", main)
+    return Content(f"{title[:60]} · rlmwatch", main)
+
+
+def _error(view: RunView) -> Element | None:
+    if not view.error:
+        return None
+    if view.run.ended_at:
+        return _named("error", "What is wrong", _text(view.error, class_="why"))
+    return _named("error", "What it waits for", _text(view.error, class_="why waits"))
 
 
 def nothing(what: str) -> Content:
@@ -163,7 +169,7 @@ def _facts(views: Sequence[WorkspaceView], today_usd: float, ceiling: CeilingVie
         (str(counts["running"]), "running"),
         (str(counts["pending"]), "waiting"),
         (str(counts["held"]), "held"),
-        (f"{money(today_usd)}{of}", "today"),
+        (f"{amount(today_usd)}{of}", "today"),
         (("yes" if served else "no") if len(views) == 1 else str(served), here),
     ]
     return el("ul", [el("li", el("strong", value), " ", name) for value, name in facts], class_="sums", id="sums")
@@ -180,13 +186,17 @@ def _lists(
     all_open = list(unfinished)
     running = [each for each in all_open if each.status in GOES_ON]
     waiting = [each for each in all_open if each.status in WAITS]
-    failed = [each for each in recent if each.status == "failed"][:ERRORS]
-    ended = [each for each in recent if each.status in ("complete", "cancelled")][:shown]
+    last: dict[tuple[str, str], ListedRun] = {}
+    for each in recent:
+        last.setdefault((each.workspace, each.path), each)
+    # What was asked again since is no error of today.
+    failed = [each for each in last.values() if each.status == "failed"][:ERRORS]
+    ended = [each for each in recent if each.status in ENDED and each not in failed][:shown]
     return [
         _section("running", "Running", running, names, now, empty="Nothing is running."),
         _section("waiting", "Waiting", waiting, names, now) if waiting else None,
         _section("errors", "Errors", failed, names, now) if failed else None,
-        _section("recent", "Answered", ended, names, now, empty="No answers yet: save a question in a folder."),
+        _section("recent", "Ended", ended, names, now, empty="No answers yet: save a question in a folder."),
     ]
 
 
@@ -216,7 +226,7 @@ def _item(each: ListedRun, names: dict[str, str], now: str) -> Element:
         "li",
         el("a", _first_words(each), href=_address(each.workspace, each.job_id), dir="auto", class_="question"),
         el("p", each.progress, class_="progress") if each.progress and each.status == "running" else None,
-        el("p", _clipped(each.why, WHY_CHARS), class_="why", dir="auto") if each.why else None,
+        _why(each.why),
         el("p", _one_line(each.answer, QUESTION_CHARS), class_="answer", dir="auto")
         if each.answer and not each.why
         else None,
@@ -249,8 +259,14 @@ def _one_line(text: str, limit: int) -> str:
     return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
-def _clipped(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[:limit] + " …"
+def _why(text: str) -> list[Element]:
+    """Return the first line, which says what it is, and the others, which say what to do."""
+    first, _, rest = text.strip().partition("\n")
+    return [
+        el("p", _one_line(line, WHY_CHARS), class_=kind, dir="auto")
+        for line, kind in ((first, "why"), (rest, "meta"))
+        if line
+    ]
 
 
 def _text(text: str | None, class_: str | None = None) -> Element:

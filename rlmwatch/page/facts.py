@@ -135,7 +135,7 @@ def look(at: WorkspaceAt, sources: Sources, *, now: str) -> WorkspaceView | None
         name=at.name,
         title="Python programs" if at.root is None else at.root.name or str(at.root),
         folder=None if at.root is None else str(at.root),
-        answered_by=None if who is None else str(who),
+        answered_by=None if who is None else str(replace(who, since=None)),
         problem=problem if there else "this folder is gone",
         unfinished=tuple(_unfinished(at, unfinished, served=who is not None)) if there else (),
         counts=counts,

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from rlmwatch.ledger.overview import CallSummary
 from rlmwatch.runs.trajectory import StepRecord
 
-WAITS = ("pending", "held")
-
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:

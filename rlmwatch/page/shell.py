@@ -59,7 +59,7 @@ section>p{margin:0 0 .6rem;color:var(--soft)}
 .meta{color:var(--soft);font-size:.875rem}
 .why{white-space:pre-wrap}
 .failed .why,pre.why,p.why[role=note]{color:var(--bad)}
-.held .why,.pending .why{color:var(--wait)}
+.held .why,.pending .why,pre.waits{color:var(--wait)}
 .progress{color:var(--go)}
 .status{font-weight:600}
 .status.running{color:var(--go)}.status.complete{color:var(--good)}.status.failed{color:var(--bad)}
@@ -77,7 +77,7 @@ caption{text-align:left;color:var(--soft);padding:.2rem 0 .5rem}
 th,td{text-align:left;padding:.25rem .5rem .25rem 0;border-bottom:1px solid var(--line);font-weight:400}
 thead th{font-weight:600}
 .number{text-align:right;font-variant-numeric:tabular-nums;padding-right:0}
-.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:.5rem 1rem;margin-top:0}
+.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr));gap:.5rem 1rem;margin-top:0}
 dt{color:var(--soft);font-size:.8rem}dd{margin:0}
 pre{margin:0;padding:.7rem .8rem;background:var(--code);border-radius:6px;white-space:pre-wrap;overflow-wrap:anywhere;
 font:13.5px/1.5 ui-monospace,monospace}
@@ -184,6 +184,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
+    "Server": "rlmwatch",
 }
 """Of every reply."""
 
