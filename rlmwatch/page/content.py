@@ -157,7 +157,7 @@ def _way_up(view: WorkspaceView | None = None) -> Element:
 
 
 def _address(workspace: str, job_id: str | None = None) -> str:
-    return f"./?{urlencode({'workspace': workspace} | ({} if job_id is None else {'run': job_id}))}"
+    return f"./?{urlencode({'workspace': workspace} | ({} if job_id is None else {'run': job_id}), errors='replace')}"
 
 
 def _facts(views: Sequence[WorkspaceView], today_usd: float, ceiling: CeilingView) -> Element:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import secrets
 import socket
 from collections.abc import Callable
@@ -110,9 +111,10 @@ class PageServer:
         Raises:
             OSError: The address cannot be used, for instance since another program has it.
         """
-        self._http = web.Server(
+        self._http = _Counting(
             self._answer,
             access_log=None,
+            logger=_unheard(),
             keepalive_timeout=IDLE_S,
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
@@ -141,7 +143,7 @@ class PageServer:
         await self._server.wait_closed()
 
     def _connection(self) -> asyncio.Protocol:
-        return _Refusal() if len(self._http.connections) >= MAX_CONNECTIONS else self._http()
+        return _Refusal() if self._http.open_now >= MAX_CONNECTIONS else self._http()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever it is; never raises but for a client that is gone."""
@@ -266,6 +268,27 @@ class PageServer:
             return await self._readers.read("changes", look)
         except Busy:
             return known
+
+
+def _unheard() -> logging.Logger:
+    """Return a log that keeps nothing: aiohttp tells each broken request, and who sends them must not fill our log."""
+    logger = logging.getLogger(f"{__name__}.http")
+    logger.setLevel(logging.CRITICAL + 1)
+    return logger
+
+
+class _Counting(web.Server):
+    """Knows how many connections are open, those that were accepted in this turn of the loop too."""
+
+    open_now = 0
+
+    def __call__(self) -> web.RequestHandler:
+        self.open_now += 1
+        return super().__call__()
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        self.open_now -= 1
+        super().connection_lost(handler, exc)
 
 
 class _Refusal(asyncio.Protocol):

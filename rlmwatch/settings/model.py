@@ -86,7 +86,7 @@ def _key_name(text: str) -> str:
 
 
 def _own_machine(text: str) -> str:
-    found = re.fullmatch(r"(?:127\.0\.0\.1|localhost|\[::1\]):(\d{1,5})", text)
+    found = re.fullmatch(r"(?:127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})", text)
     if found is None or int(found[1]) >= 1 << 16:
         raise ValueError(
             "write 127.0.0.1:PORT, localhost:PORT or [::1]:PORT. The page is for this machine alone; to see it from "
