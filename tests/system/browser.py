@@ -130,9 +130,9 @@ class Browser:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    async def until(self, expression: str) -> None:
+    async def until(self, expression: str, within_s: float = START_S) -> None:
         """Wait until *expression* is true in the page."""
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(within_s):
             while not await self.evaluate(expression):  # noqa: ASYNC110 (it is another program's state)
                 await asyncio.sleep(POLL_S)
 

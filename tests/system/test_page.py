@@ -18,10 +18,13 @@ from system.browser import CHROMIUM, Browser
 from system.daemon import DEADLINE_S, Daemon
 from system.harness import KEY, Brain, Home
 
-from rlmwatch.page.server import MAX_CONNECTIONS
+from rlmwatch.page.server import ANYWAY_S, MAX_CONNECTIONS
 
 PAGE = "127.0.0.1:0"
 """The system chooses the port: tests run side by side."""
+
+SOON_S = ANYWAY_S * 2 / 3
+"""A page that hears of nothing is made anew after `ANYWAY_S`: what comes before that was told."""
 
 
 @pytest.fixture
@@ -49,10 +52,10 @@ def address(home: Home, daemon: Daemon) -> str:
 
 
 @contextmanager
-def asked(url: str, path: str = "", *, method: str = "GET", **headers: str):
+def asked(url: str, path: str = "", *, method: str = "GET", timeout_s: float = DEADLINE_S, **headers: str):
     """Ask for *path* below the page's address, with *headers* in place of the usual ones; yield the reply."""
     parts = urlsplit(url)
-    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=DEADLINE_S)) as line:
+    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)) as line:
         line.putrequest(method, path if path.startswith("/") else parts.path + path, skip_host=True)
         for name, value in {"Host": parts.netloc, **headers}.items():
             if value:
@@ -103,15 +106,14 @@ def test_it_is_told_at_once_when_something_changes(home):
     """Who watches hears of a save within seconds, and finds its answer on the page then."""
     with home.daemon("--page", PAGE) as daemon:
         url = address(home, daemon)
-        with asked(url, "events") as stream:
+        with asked(url, "events", timeout_s=SOON_S) as stream:
             assert stream.status == 200
             assert stream.getheader("Content-Type").startswith("text/event-stream")
-            assert stream.readline() == b"retry: 3000\n"
+            assert [stream.readline(), stream.readline()] == [b"retry: 3000\n", b"\n"]
             home.save("chat_input.txt", "Hello there")
             daemon.answered("chat_output.txt")
-            while "re: Hello there" not in page(url):
-                while stream.readline() != b"data: changed\n":
-                    pass
+            assert [stream.readline(), stream.readline()] == [b"data: changed\n", b"\n"]
+            assert "re: Hello there" in page(url)
 
 
 def test_only_this_machine_s_own_names_are_answered(home):
@@ -303,7 +305,7 @@ def test_in_a_browser_it_is_live_and_readable_on_a_phone_and_at_night(home, tmp_
             await browser.open(url)
             await browser.until("document.getElementById('live').textContent === 'Live'")
             home.save("notes/deep/second_input.txt", "second " + "<script>document.title='taken'</script>" * 3)
-            await browser.until("document.body.innerText.includes('re: second')")
+            await browser.until("document.body.innerText.includes('re: second')", SOON_S)
             assert await browser.evaluate("document.title") == "rlmwatch"
             colors = set()
             run = await browser.evaluate("document.querySelector('a.question').href")
