@@ -75,7 +75,7 @@ def links(source: str) -> list[str]:
 
 
 def test_without_the_setting_nothing_listens(home):
-    """Nobody asked for the page: no port is opened, and what serves it is not even loaded."""
+    """Nobody asked for the page: no port is opened, and no address is kept."""
     home.save("chat_input.txt", "Hello")
     with home.daemon() as daemon:
         daemon.answered("chat_output.txt")
@@ -226,6 +226,20 @@ def test_a_port_that_is_taken_is_said_and_harms_nothing(home):
             said = daemon.wait("page.unavailable")
             assert said["why"] == "another program has this port"
             daemon.answered("chat_output.txt")
+
+
+def test_of_two_daemons_with_one_line_in_the_settings_the_first_shows_the_page(home):
+    """A second daemon of the same user says that the page is shown already, which is no warning."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    home.set(f'page = "127.0.0.1:{port}"\n')
+    other = Home(home.root / "elsewhere", home.provider)
+    other.variables = {"XDG_STATE_HOME": str(home.states), "XDG_CONFIG_HOME": str(home.config.parent)}
+    with home.daemon() as first:
+        first.wait("page.ready")
+        with other.daemon() as second:
+            second.wait("page.elsewhere")
+            assert second.seen("page.unavailable") == []
 
 
 def test_an_address_that_others_reach_is_refused(home):
