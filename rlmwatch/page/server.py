@@ -17,12 +17,12 @@ import hmac
 import logging
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 from aiohttp import web
@@ -140,7 +140,10 @@ class PageServer:
         self._server.close()
         self._http.pre_shutdown()
         await self._http.shutdown(STOP_S)
-        await self._server.wait_closed()
+        self._http.abort()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await self._server.wait_closed()
 
     def _connection(self) -> asyncio.Protocol:
         return _Refusal() if self._http.open_now >= MAX_CONNECTIONS else self._http()
@@ -278,17 +281,30 @@ def _unheard() -> logging.Logger:
 
 
 class _Counting(web.Server):
-    """Knows how many connections are open, those that were accepted in this turn of the loop too."""
+    """Knows its connections, those that were accepted in this turn of the loop too."""
 
-    open_now = 0
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], **how: Any) -> None:  # noqa: ANN401 (aiohttp names them)
+        super().__init__(handler, **how)
+        self.open_now = 0
+        self._transports: dict[web.RequestHandler, asyncio.Transport] = {}
 
     def __call__(self) -> web.RequestHandler:
         self.open_now += 1
         return super().__call__()
 
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        self._transports[handler] = transport
+        super().connection_made(handler, transport)
+
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         self.open_now -= 1
+        self._transports.pop(handler, None)
         super().connection_lost(handler, exc)
+
+    def abort(self) -> None:
+        """Close what is open still, whatever was not sent: a client that reads nothing must not hold up a stop."""
+        for transport in self._transports.values():
+            transport.abort()
 
 
 class _Refusal(asyncio.Protocol):

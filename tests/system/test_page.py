@@ -8,7 +8,7 @@ import json
 import re
 import socket
 import stat
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -114,6 +114,9 @@ def test_it_is_told_at_once_when_something_changes(home):
             daemon.answered("chat_output.txt")
             assert [stream.readline(), stream.readline()] == [b"data: changed\n", b"\n"]
             assert "re: Hello there" in page(url)
+            assert daemon.stop() == 0  # a window that follows holds nothing up
+            with suppress(http.client.IncompleteRead):
+                stream.read()
 
 
 def test_only_this_machine_s_own_names_are_answered(home):

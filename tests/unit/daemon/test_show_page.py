@@ -13,7 +13,8 @@ NOW = "2026-11-28T20:00:00.000Z"
 
 def test_what_serves_the_page_is_loaded_where_it_is_asked_for():
     """A daemon without a page loads neither aiohttp's server nor the page."""
-    code = "import rlmwatch.cli.run, sys; print([n for n in sys.modules if n == 'aiohttp.web' or n.startswith('rlmwatch.page')])"
+    ours = "[n for n in sys.modules if n == 'aiohttp.web' or n.startswith('rlmwatch.page')]"
+    code = f"import rlmwatch.cli.run, sys; print({ours})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
