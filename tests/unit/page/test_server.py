@@ -29,7 +29,7 @@ def test_a_client_that_reads_nothing_does_not_hold_up_a_stop(tmp_path):
                 await asyncio.get_running_loop().run_in_executor(None, line.connect, ("127.0.0.1", port))
                 path = server.url.removeprefix(server.place)
                 line.send(f"GET /{path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode() * 400)
-                while not any(each.get_write_buffer_size() for each in server._http._transports.values()):
+                while not any(each.get_write_buffer_size() for each in server._http._transports.values()):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0)
             assert server._http.open_now == 0
