@@ -46,16 +46,17 @@ def overview(views: Sequence[WorkspaceView], ceiling: CeilingView, *, now: str) 
     names = {view.name: view.title for view in views}
     running = [run for run in unfinished if run.status in GOES_ON]
     spent = _sum(view.days for view in views)
+    per_day = ceiling.per_day_usd if ceiling.of_user else None
     main = el(
         "main",
         el("h1", "All folders"),
-        _facts(views, spent.get(now[:10], 0.0), ceiling),
+        _facts(views, spent.get(now[:10], 0.0), per_day),
         el(
             "div",
             el("div", _lists(unfinished, recent, names, now), class_="column"),
             el(
                 "div",
-                spending(spent, today=now, count=DAYS, ceiling_usd=ceiling.per_day_usd if ceiling.of_user else None),
+                spending(spent, today=now, count=DAYS, ceiling_usd=per_day),
                 _workspaces(views),
                 class_="column",
             ),
@@ -75,7 +76,8 @@ def workspace(view: WorkspaceView, ceiling: CeilingView, *, now: str) -> Content
         _way_up(),
         el("h1", view.title),
         el("p", view.folder, class_="path") if view.folder else None,
-        _facts([view], view.days.get(now[:10], 0.0), ceiling),
+        el("p", view.answered_by or _nobody(view), class_="path"),
+        _facts([view], view.days.get(now[:10], 0.0), per_day),
         _problem(view),
         el(
             "div",
@@ -160,18 +162,18 @@ def _address(workspace: str, job_id: str | None = None) -> str:
     return f"./?{urlencode({'workspace': workspace} | ({} if job_id is None else {'run': job_id}), errors='replace')}"
 
 
-def _facts(views: Sequence[WorkspaceView], today_usd: float, ceiling: CeilingView) -> Element:
+def _facts(views: Sequence[WorkspaceView], today_usd: float, per_day_usd: float | None) -> Element:
+    """Return the sums on top; *per_day_usd* is the ceiling that holds for these workspaces together."""
     counts = {word: sum(1 for v in views for r in v.unfinished if r.status == word) for word in (*GOES_ON, *WAITS)}
-    of = f" of {money(ceiling.per_day_usd)}" if ceiling.per_day_usd is not None else ""
-    served = sum(1 for view in views if view.answered_by)
-    here = "answered here" if len(views) == 1 else f"of {len(views)} folders answered"
+    of = f" of {money(per_day_usd)}" if per_day_usd is not None else ""
     facts = [
         (str(counts["running"]), "running"),
         (str(counts["pending"]), "waiting"),
         (str(counts["held"]), "held"),
         (f"{amount(today_usd)}{of}", "today"),
-        (("yes" if served else "no") if len(views) == 1 else str(served), here),
     ]
+    if len(views) > 1:
+        facts.append((f"{sum(1 for view in views if view.answered_by)} of {len(views)}", "folders watched now"))
     return el("ul", [el("li", el("strong", value), " ", name) for value, name in facts], class_="sums", id="sums")
 
 

@@ -38,7 +38,7 @@ h2{font-size:1.05rem;margin:0 0 .6rem}
 h3{font-size:.8rem;margin:.9rem 0 .3rem;color:var(--soft);font-weight:600}
 .way{font-size:.9rem;margin-bottom:.4rem}
 .path{margin:0;color:var(--soft);font-size:.875rem}
-h1+.path{margin-bottom:.75rem}
+h1~.path{margin-bottom:.4rem}
 .sums{display:flex;flex-wrap:wrap;gap:.35rem 1.4rem;list-style:none;padding:0;margin:0 0 1.1rem;color:var(--soft)}
 .sums strong{color:var(--text);font-size:1.15rem}
 .columns{display:grid;gap:1rem}

@@ -221,5 +221,11 @@ def test_a_folder_has_its_own_page():
     """A folder's page has its path, its runs, its own spending, and what is wrong with its settings."""
     view = a_folder(a_run(), problem="rlmwatch.toml: line 3: no such setting", days={"2026-11-28": 0.5})
     page = shown(content.workspace(view, CeilingView(None, of_user=False), now=NOW))
-    for words in ("/home/ada/notes", "no such setting", "What is the capital of France?", "$0.50", "answered here"):
+    for words in (
+        "/home/ada/notes",
+        "no such setting",
+        "What is the capital of France?",
+        "$0.50 today",
+        "does not run here",
+    ):
         assert words in page.text
