@@ -191,8 +191,8 @@ def _status(at: WorkspaceAt, job_id: str) -> StatusFile | None:
     try:
         path = at.root / JOBS / f"{job_id}.json"
         raw = safe_open.read(path, within=at.root, max_bytes=MAX_STATUS_BYTES)
-        return None if raw is None else seen_now(read_status(raw, job_id=job_id))
-    except (OSError, InputError, ValueError):
+        return None if raw is None else seen_now(read_status(raw, job_id=job_id), at.root)
+    except (OSError, InputError, ValueError, ArithmeticError):  # a year that no calendar has
         return None
 
 

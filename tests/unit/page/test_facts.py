@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,6 +142,9 @@ def test_status_files_that_are_none_break_nothing(house, tmp_path):
     house.put("20261128T190000Z-chat-00000d", b'{"status": "complete", "answer": "' + b"x" * 2_000_000 + b'"}')
     house.put("20261128T190000Z-chat-00000e", status={"no": "status"})
     house.put("20261128T190000Z-chat-00000f", created_at=7, input=["x"])
+    far = {"pid": os.getpid(), "host": socket.gethostname(), "updated_at": "9999-12-31T23:59:59Z"}
+    house.put("20261128T190000Z-chat-000014", status="running", **far)
+    house.put("20261128T190000Z-chat-000015", status="running", **far | {"pid": 10**30})
     (house.root / "jobs" / "20261128T190000Z-chat-000010.json").symlink_to(secret)
     os.mkfifo(house.root / "jobs" / "20261128T190000Z-chat-000011.json")
     (house.root / "jobs" / "20261128T190000Z-chat-000012.json").mkdir()
