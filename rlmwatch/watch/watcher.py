@@ -146,6 +146,10 @@ class Watcher:
         """Stop watching. Idempotent; for a watcher whose `run` was never begun."""
         await asyncio.to_thread(self._observer.stop)
 
+    async def alive(self) -> None:
+        """Return once the threads that hear of changes have answered; at once where none runs."""
+        await self._observer.alive()
+
     # The four inputs of the loop
 
     async def _sleep(self) -> None:
