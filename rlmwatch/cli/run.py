@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,9 +22,11 @@ from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.oneshot import Sketch, once, sketches
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.service import StartOptions, serve
+from rlmwatch.daemon.show_page import page_beside
 from rlmwatch.daemon.systemd import Manager
 
 Flag = Parameter(negative=())
+Tell = Callable[[str], None]
 SHOWN_CHARS = 400
 """Of each message, in a dry run for people; --json has them whole."""
 
@@ -47,6 +49,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
     take_over: Annotated[bool, Flag] = False,
     workers: int | None = None,
+    page: str | None = None,
     log_format: Literal["auto", "text", "json"] = "auto",
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
@@ -60,26 +63,27 @@ def run(  # noqa: PLR0913 (the flags of a command line)
         yes: It is the right folder, however many unanswered inputs it has.
         take_over: This machine answers here from now on, in place of another.
         workers: Runs at once, across all conversations.
+        page: Show all your workspaces in a browser on this machine, at 127.0.0.1:PORT.
         log_format: text for people, json for programs; auto is a view at a terminal, json under a service manager.
         as_json: With --dry-run, print JSON.
     """
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
     terminal = terminal_for_view() if log_format == "auto" and not managed else None
-    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, {"workers": workers}, terminal)
+    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, {"workers": workers, "page": page}, terminal)
     if dry_run:
         return asyncio.run(_dry_run(flags, as_json=as_json))
     return asyncio.run(_once(flags) if once else _serve(flags))
 
 
 @asynccontextmanager
-async def _app(flags: _Flags, role: Role) -> AsyncIterator[App]:
-    """Run a program in the block, with its log or a view of it on the terminal."""
+async def _app(flags: _Flags, role: Role) -> AsyncIterator[tuple[App, Tell | None]]:
+    """Run a program in the block, with its log or a view on the terminal, and what tells the page's address there."""
     redactor = Redactor()
     if flags.terminal is None or role is Role.DRY_RUN:
         configure(flags.form, redactor, level=logging.WARNING if role is Role.DRY_RUN else logging.INFO)
         async with App(flags.paths, flags=flags.settings, redactor=redactor, role=role) as app:
-            yield app
+            yield app, say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log
         return
     from rlmwatch.cli.view.daemon import DaemonView
 
@@ -89,18 +93,18 @@ async def _app(flags: _Flags, role: Role) -> AsyncIterator[App]:
         App(flags.paths, flags=flags.settings, parts=parts, redactor=redactor, role=role) as app,
         view.of(app),
     ):
-        yield app
+        yield app, view.viewer.on_page
 
 
 async def _serve(flags: _Flags) -> int:
-    async with _app(flags, Role.DAEMON) as app:
+    async with _app(flags, Role.DAEMON) as (app, tell), page_beside(app, tell):
         await serve(app, asyncio.Event(), options=flags.options, manager=Manager.of(os.environ, os.getpid()))
     return 0
 
 
 async def _once(flags: _Flags) -> int:
     with interruptible() as leave:
-        async with _app(flags, Role.ONE_SHOT) as app:
+        async with _app(flags, Role.ONE_SHOT) as (app, _):
             tally = await once(app, flags.options, leave)
     say(f"{tally.answered} answered, {tally.failed} failed, {tally.waiting} waiting")
     if leave.is_set():
@@ -109,7 +113,7 @@ async def _once(flags: _Flags) -> int:
 
 
 async def _dry_run(flags: _Flags, *, as_json: bool) -> int:
-    async with _app(flags, Role.DRY_RUN) as app:
+    async with _app(flags, Role.DRY_RUN) as (app, _):
         found = await sketches(app)
     if as_json:
         print_json([asdict(sketch) for sketch in found])

@@ -15,6 +15,7 @@ from rlmwatch.cli.output import money, print_json, put, quiet
 from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.names import JOBS
 from rlmwatch.daemon.paths import WorkspacePaths, locate
+from rlmwatch.daemon.show_page import page_url
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, UsageError
 from rlmwatch.execution.material import changed
@@ -97,6 +98,7 @@ async def _whole(paths: WorkspacePaths) -> dict[str, Any]:
         "daemon": str(holder(paths.state, paths.root) or "not running here"),
         "host": host and host.name,
         "problem": problem,
+        "page": page_url(paths.state.parent),
     }
     names = matching(paths.root, "")
     of_user: float | None = None

@@ -451,6 +451,14 @@ class App:
         """Return, in a few words, what answers."""
         return self._builder.describe()
 
+    def redact(self, text: str) -> str:
+        """Return *text* without the secrets that are known now."""
+        return self._builder.redactor.text(text)
+
+    def hide(self, secret: str) -> None:
+        """Keep *secret* out of the log and of what is written for a person, from now on."""
+        self._builder.redactor.know([secret])
+
     def vitals(self) -> Vitals:
         """Return what knows whether the parts of this program are alive."""
 

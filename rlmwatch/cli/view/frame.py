@@ -71,7 +71,8 @@ def heading(shown: Shown, viewport: Viewport) -> list[Text]:
     between = f" {signs.between} " if money_spent else ""
     counts = viewport.fit(_counts(shown), viewport.width - cell_len(money_spent + between))
     second = _line(viewport, (money_spent, HELD if stands_out else ""), (between, DIM), (counts, ""))
-    return [first, second, *hint(shown, viewport)]
+    page = [_line(viewport, (viewport.fit(about.page, viewport.width), DIM))] if about.page else []
+    return [first, second, *hint(shown, viewport), *page]
 
 
 def hint(shown: Shown, viewport: Viewport) -> list[Text]:

@@ -121,6 +121,7 @@ class Heading:
         ceiling_usd: Of the day; None where there is none.
         state: Who answers here, where it is not simply this program; `""` where it is.
         ends: What Ctrl+C does.
+        page: Where the page in a browser is; `""` where there is none.
     """
 
     folder: str
@@ -129,6 +130,7 @@ class Heading:
     ceiling_usd: float | None = None
     state: str = ""
     ends: str = "Ctrl+C stops"
+    page: str = ""
 
 
 @dataclass(slots=True)
@@ -184,6 +186,11 @@ class Shown:
         if name == "stopping":
             self.heading = replace(self.heading, ends="Ctrl+C again ends at once")
         return changed
+
+    def show_page(self, where: str) -> bool:
+        """Show where the page is."""
+        self.heading = replace(self.heading, page=where)
+        return True
 
     def end(self, state: str) -> None:
         """Show that the daemon is *state*, and that what it worked on waits for the next one."""

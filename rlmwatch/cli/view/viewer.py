@@ -66,6 +66,10 @@ class Viewer:
         at = _now().astimezone().strftime("%H:%M")
         self._soon(lambda: self.shown.hear(event, at=at))
 
+    def on_page(self, where: str) -> None:
+        """Show the address of the page, which no log may have."""
+        self._soon(lambda: self.shown.show_page(where))
+
     def _soon(self, take: Callable[[], bool]) -> None:
         if self._loop is None:
             self._early.append(take)
