@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import structlog
+from pydantic import ValidationError
 
 from rlmwatch import clock
 from rlmwatch.contract.options import RunOptions
@@ -395,7 +396,9 @@ class App:
         redact = self._builder.redactor.text
         board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()))
         documents = build_documents(self.config.loaded)
-        self.gateway = WorkspaceGateway(self.root, self.paths.state.parent, board, clock.utc, redact, documents)
+        self.gateway = WorkspaceGateway(
+            self.root, self.paths.state.parent, board, clock.utc, redact, documents, marks=self.marks
+        )
         self.history = FolderHistory(self.root.path, self.ledger)
         self._builder.stack.callback(self.history.close)
         if self._role is Role.DAEMON:
@@ -425,6 +428,10 @@ class App:
             material_changed=self.material_changed,
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
+
+    def marks(self, asked: Save | Run) -> bool:
+        """Whether the files of *asked* have the lines of `contract/marks.py`."""
+        return marks_of(self._settings(), asked)
 
     async def material_changed(self, save: Save) -> bool:
         """Whether the material of *save*, whose bytes were asked before, is another now (`execution/material.py`)."""
@@ -580,6 +587,15 @@ def watch_config(settings: Settings) -> WatchConfig:
         max_bytes=int(settings.max_input_mb * MB),
         on_new_save=OnNewSave(settings.on_new_save),
     )
+
+
+def marks_of(settings: Settings, asked: Save | Run) -> bool:
+    """Whether *settings*, and *asked* itself, have lines for the person in its files (`contract/marks.py`)."""
+    try:
+        said = RunOptions.model_validate(dict(asked.options))
+    except ValidationError:  # a run of another version
+        said = RunOptions()
+    return settings.options_for(asked.kind, said).marks is not False
 
 
 class DirectRunner:
