@@ -16,7 +16,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -27,6 +27,7 @@ from pydantic import ValidationError
 
 from rlmwatch import clock
 from rlmwatch.contract.options import RunOptions
+from rlmwatch.daemon.ceiling_watch import CeilingWatch
 from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
 from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers, load_client
 from rlmwatch.daemon.handover import patiently
@@ -34,7 +35,7 @@ from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.providers import runtime_config
 from rlmwatch.daemon.stores import open_shared_of, shared_spending, workspace_name
-from rlmwatch.errors import ConfigError, NoProvider, ProviderError, RunTimeout
+from rlmwatch.errors import ConfigError, LedgerError, NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
@@ -298,6 +299,7 @@ class App:
         wanted: Set where a daemon starts and asks for the folder, which a command holds.
         lacks_workspace_settings: Whether those could not be read when it began: it must answer nothing then.
         node: Its part in a cluster; None where the ledger is its own.
+        ceiling_watch: How near the user's ceilings are.
     """
 
     root: Root
@@ -310,6 +312,7 @@ class App:
     supervisor: Supervisor
     webhooks: Webhooks
     node: ClusterNode | None
+    ceiling_watch: CeilingWatch
 
     def __init__(
         self,
@@ -403,6 +406,7 @@ class App:
         self._builder.stack.callback(self.history.close)
         if self._role is Role.DAEMON:
             self.history.begin()
+        self.ceiling_watch = CeilingWatch(self.ledger, lambda: self.config.ceilings)
         executor, workers = self._executor()
         kinds = handlers().keys()
         self.supervisor = Supervisor(
@@ -426,8 +430,13 @@ class App:
             accepts=kinds.__contains__,
             on_change=self.inbox.changed,
             material_changed=self.material_changed,
+            on_same_bytes=self._same_bytes,
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
+
+    async def _same_bytes(self, path: str) -> None:
+        with suppress(LedgerError):  # a number for `rlmwatch costs`, for which no save waits
+            await self.ledger.spare_save(path, now=clock.utc())
 
     def marks(self, asked: Save | Run) -> bool:
         """Whether the files of *asked* have the lines of `contract/marks.py`."""
@@ -578,6 +587,7 @@ class App:
     def _published(self, run: Run) -> None:
         self.inbox.published(run)
         self.webhooks.published(run)
+        self.ceiling_watch.notify()
 
 
 def watch_config(settings: Settings) -> WatchConfig:

@@ -83,6 +83,10 @@ async def _without_material(_save: Save) -> bool:
     return False
 
 
+async def _uncounted(_path: str) -> None:
+    """Nobody counts them."""
+
+
 class Shown(Protocol):
     """What the folder shows of an input: whether these bytes were answered last, and the highest number of a save."""
 
@@ -120,6 +124,7 @@ class Ports:
             (and our own status files, which have the same names), inputs that are gone, folders that appear; and, by a
             RESCAN of `""`, that the whole folder was walked and events may have been lost.
         material_changed: Whether the material of a save of known bytes is another than when it was asked.
+        on_same_bytes: Called with the path of a save that is not asked, since its bytes were.
     """
 
     queue: Queue
@@ -128,6 +133,7 @@ class Ports:
     accepts: Callable[[Kind], bool]
     on_change: Callable[[str, PathEvent], None]
     material_changed: Callable[[Save], Awaitable[bool]] = field(default=_without_material)
+    on_same_bytes: Callable[[str], Awaitable[None]] = field(default=_uncounted)
 
 
 @dataclass(slots=True)
@@ -240,6 +246,7 @@ class SaveFilter:
             admission = await self._ports.queue.admit(save, on_new_save=self.config.on_new_save, now=clock.utc())
         if admission.run is None:
             log.info("save.same_bytes", path=save.path, digest=save.digest)
+            await self._ports.on_same_bytes(save.path)
             return admission
         log.info(
             "save.admitted",
