@@ -63,5 +63,4 @@ class RuntimeConfig:
     @property
     def ceilings(self) -> Ceilings:
         """The user's ceilings across all runs."""
-        found = self.loaded.settings.ceilings
-        return Ceilings(found.max_cost_usd_per_day, found.max_cost_usd_per_month, of_user=found.per == "user")
+        return self.loaded.settings.ceilings.across_runs

@@ -60,14 +60,15 @@ class CostVerbs(Transactions[D]):
         await self._write(spare_save)
 
     _SPARED = Statement("""
-        SELECT COALESCE(SUM(CASE WHEN what = 'save' THEN times END), 0) AS saves,
-               COALESCE(SUM(CASE WHEN what = 'reply' THEN times END), 0) AS replies, COALESCE(SUM(nano), 0) AS nano
+        SELECT COALESCE(SUM(CASE WHEN what = :save THEN times END), 0) AS saves,
+               COALESCE(SUM(CASE WHEN what = :reply THEN times END), 0) AS replies, COALESCE(SUM(nano), 0) AS nano
         FROM spared WHERE {mine}day >= :since
     """)
 
     async def spared(self, *, since: str) -> Spared:
         """Return what was not asked again since the UTC day *since*."""
-        row = await self._read(lambda db: db.execute(self._SPARED, {"since": since}).fetchone())
+        asked = {"since": since, "save": SAVE, "reply": REPLY}
+        row = await self._read(lambda db: db.execute(self._SPARED, asked).fetchone())
         return Spared(int(row["saves"]), int(row["replies"]), int(row["nano"]) / NANO_PER_USD)
 
 
