@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlmwatch.execution.runtime_config import ceilings_of
 from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.runs.ceilings import CeilingUse, uses
-from rlmwatch.runs.journal import Ceilings
 from rlmwatch.settings.model import CeilingSettings
-
-
-def ceilings_of(settings: CeilingSettings) -> Ceilings:
-    """Return *settings* as the ledger takes them."""
-    of_user = settings.per == "user"
-    return Ceilings(settings.max_cost_usd_per_day, settings.max_cost_usd_per_month, of_user=of_user)
 
 
 async def ceilings_left(ledger: Ledger[Any], settings: CeilingSettings, *, now: str) -> tuple[CeilingUse, ...]:
