@@ -161,11 +161,9 @@ def print_costs(report: CostReport) -> None:
     for use in report.ceilings:
         put_wrapped(f"{spent_of(use)} ({report.ceilings_hold_for})", head="ceiling  ")
         if use.near:
-            put_wrapped(
-                f"raise max_cost_usd_per_{use.period} under [ceilings] in your own config.toml", head="       → "
-            )
+            put_wrapped(f"raised by max_cost_usd_per_{use.period} under [ceilings] in config.toml", head="       → ")
     spared = report.spared
-    saves, replies = counted(spared.saves, "save"), counted(spared.replies, "reply").replace("replys", "replies")
+    saves, replies = counted(spared.saves, "save"), counted(spared.replies, "reply")
     put_wrapped(
         f"{dollars(spared.usd)} by not asking again: {saves} of a question that was answered, {replies} taken from the "
         "journal after a restart",

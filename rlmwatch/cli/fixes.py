@@ -50,7 +50,7 @@ def apply_fixes(workspace: Path | None) -> list[Line]:
     try:
         paths = locate(workspace)
     except RlmwatchError:
-        return lines
+        return lines or [Line("ok", "fix", "nothing to do")]
     if holder(paths.state, paths.root) is None:
         before = datetime.fromisoformat(clock.utc()) - OLD
         if swept := sweep(paths.root, before=before.isoformat()):

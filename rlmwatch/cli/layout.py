@@ -215,4 +215,8 @@ def used(*, took_s: float | None, tokens: tuple[int, int], usd: float | None) ->
 
 def counted(number: int, thing: str) -> str:
     """Return *number* and *thing*, in the plural where it is not one."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "es" if thing.endswith(("s", "ch")) else "s")
+    if number == 1:
+        return f"1 {thing}"
+    if thing.endswith(("ry", "ly")):
+        return f"{number:,} {thing[:-1]}ies"
+    return f"{number:,} {thing}" + ("es" if thing.endswith(("s", "ch")) else "s")
