@@ -18,7 +18,7 @@ from rlmwatch.cli.files import paths_of
 from rlmwatch.cli.layout import between, used
 from rlmwatch.cli.live import LiveLine
 from rlmwatch.cli.main import INTERRUPTED
-from rlmwatch.cli.output import put_answer, say
+from rlmwatch.cli.output import put_answer, say, say_after
 from rlmwatch.cli.waiting import interruptible
 from rlmwatch.contract.documents import JobStatus, StatusFile, UsageSoFar
 from rlmwatch.contract.marks import mark
@@ -137,7 +137,7 @@ def _tell_used(path: str, failed: int, took_s: float | None, usage: Usage | Usag
         parts.append("nothing was asked, nothing spent")
     else:
         parts += used(took_s=took_s, tokens=(usage.input_tokens, usage.output_tokens), usd=usage.cost_usd)
-    say(" · ".join(parts))
+    say_after(" · ".join(parts))
 
 
 def _tell_earlier(path: str, status: RunStatus | JobStatus, completed_at: str | None, began: str) -> bool:
@@ -155,7 +155,7 @@ def _print(run: Run, *, streamed: bool) -> int:
     if run.status is RunStatus.COMPLETE and result is not None and result.answer is not None:
         put_answer("" if streamed else result.answer)
         if result.partial:
-            say(f"cut short: {result.outcome}")
+            say_after(f"cut short: {result.outcome}")
         return 0
     say(f"rlmwatch: {(result.error if result else run.held_for) or run.status}")
     return 1
@@ -220,7 +220,7 @@ def _print_status(paths: WorkspacePaths, path: str, found: StatusFile, *, marks:
         restore(root, name, found.input_digest, or_else=found.answer, or_else_mark=line, marks=marks)
     put_answer(found.answer)
     if found.partial:
-        say(f"cut short: {found.outcome}")
+        say_after(f"cut short: {found.outcome}")
     return 0
 
 

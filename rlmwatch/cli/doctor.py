@@ -225,8 +225,13 @@ def _goes_to(name: str, facts: Facts) -> str:
 
 
 def _origins(loaded: Loaded, user_dir: Path) -> str:
-    set_keys = [f"{key} ({origin})" for key, origin in loaded.origins.items()]
-    return "; ".join(set_keys) or f"all defaults; yours would be in {user_dir / USER_FILE}"
+    """Return what was set, by where: tables are named by their keys."""
+    by_place: dict[str, list[str]] = {}
+    for key, origin in loaded.origins.items():
+        if not any(other.startswith(f"{key}.") for other in loaded.origins):
+            by_place.setdefault(origin, []).append(key)
+    words = [f"{', '.join(keys)} ({origin})" for origin, keys in by_place.items()]
+    return "; ".join(words) or f"all defaults; yours would be in {user_dir / USER_FILE}"
 
 
 async def _about_settings(loaded: Loaded, user_dir: Path, paths: WorkspacePaths | None) -> list[Line]:

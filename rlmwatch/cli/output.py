@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rlmwatch.cli.layout import GAP, Column, joined, table
+from rlmwatch.cli.streams import LAST_WORDS_S, BackgroundStream
 from rlmwatch.printable import is_hidden, printable
 
 
@@ -84,6 +85,13 @@ def styled(text: str, style: str = "") -> Text:
 def say(text: str) -> None:
     """Tell a person something that is not a result: to standard error, so that output can be piped on."""
     print(printable(text, lines=True), file=sys.stderr)
+
+
+def say_after(text: str) -> None:
+    """As `say`, after the results that were printed before, where both go to one terminal."""
+    if isinstance(sys.stdout, BackgroundStream):
+        sys.stdout.drain(LAST_WORDS_S)
+    say(text)
 
 
 def quiet() -> None:
