@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,7 +36,7 @@ def print_json(value: object) -> None:
 
 def room() -> int | None:
     """Return the cells of a line at the terminal; None where the output goes elsewhere, and is to be whole."""
-    return Console().width if sys.stdout.isatty() else None
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
