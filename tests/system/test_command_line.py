@@ -30,7 +30,7 @@ def test_every_verb_has_help(home: Home):
 
 def test_a_verb_that_is_called_wrongly_ends_with_status_2(home: Home):
     """An unknown verb, an unknown flag and a folder that is no workspace are told apart from failures by status 2."""
-    wrong = (("frobnicate",), ("run", "--frobnicate"), ("jobs", "--limit", "many"), ("status",))
+    wrong = (("frobnicate",), ("run", "--frobnicate"), ("jobs", "--limit", "many"), ("jobs",))
     for arguments, done in zip(wrong, home.cli_side_by_side(*wrong), strict=True):
         assert done.returncode == 2, arguments
         assert done.stdout + done.stderr
@@ -218,7 +218,7 @@ def test_status_and_jobs_say_what_is(home: Home):
     assert json.loads(down.stdout)["daemon"] == "not running here"
     inputs = {job["input"]: job["status"] for job in json.loads(jobs.stdout)}
     assert inputs == {"a_input.txt": "complete", "b_input.txt": "failed"}
-    assert json.loads(failed.stdout) == [one]
+    assert json.loads(failed.stdout) == [one | {"question": None}]
     assert json.loads(of_one.stdout) == one
     assert all(status["job_id"] in table.stdout for status in home.statuses())
     assert "tokns" in table.stdout
