@@ -146,7 +146,7 @@ class Home:
         return (self.workspace / path).read_text(encoding="utf-8")
 
     def cut_short(self, path: str, by: str) -> str:
-        """Return the answer in *path* without its last line, which says *by* what it was cut short, and where more is."""
+        """Return the answer in *path* without its last line; that says *by* what it was cut short."""
         answer, _, mark = self.read(path).rpartition("\n\n")
         assert mark.startswith(f"(cut short: {by}; see jobs/"), mark
         assert (self.workspace / mark.rpartition("see ")[2].rstrip(")\n")).is_file(), mark
