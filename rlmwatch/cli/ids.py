@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlmwatch.contract.names import is_job_id
 from rlmwatch.errors import UsageError
 from rlmwatch.workspace.polling import matching
 
@@ -22,10 +23,12 @@ def whole_id(root: Path, part: str) -> str:
     *part* itself where it is an id, or none fits.
 
     Raises:
-        UsageError: Several fit, or nothing was given.
+        UsageError: Several fit, nothing was given, or no id can have such a part.
     """
-    if not part:
+    if not part.strip():
         raise UsageError("which run? `rlmwatch jobs` lists them")
+    if not is_job_id(part):
+        raise UsageError(f"{part}: no such run in {root}; `rlmwatch jobs` lists them")
     found = matching(root, part) or [
         each for each in matching(root, "") if each.endswith(f"-{part}") and _OF_A_RUN.fullmatch(each)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -85,7 +86,7 @@ def jobs(  # noqa: PLR0913 (the flags of a command line)
                 and (file is None or fnmatchcase(each.input, file))
                 and (after is None or (each.created_at and time_of("created_at", each.created_at) >= after))
             ),
-            limit,
+            min(limit, sys.maxsize),
         )
     )
     questions = asyncio.run(_questions(paths, [each.job_id for each in found]))

@@ -112,12 +112,12 @@ def status(
         as_json: Print JSON.
     """
     quiet()
-    if job_id is not None and ("/" in job_id or Path(job_id).is_dir()):
+    if job_id and ("/" in job_id or Path(job_id).is_dir()):
         raise UsageError(f"{job_id} is a folder, not a run's id; write `rlmwatch status --workspace {job_id}`")
     if job_id is None and not is_named(workspace):
         return print_everywhere(as_json=as_json)
     paths = locate(workspace)
-    if job_id:
+    if job_id is not None:
         return _print_one(_one(paths, whole_id(paths.root, job_id)), as_json=as_json)
     found = asyncio.run(_whole(paths))
     if as_json:

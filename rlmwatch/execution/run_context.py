@@ -21,7 +21,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.engine.call_site import AttemptScope
-from rlmwatch.engine.calls import Calls
+from rlmwatch.engine.calls import UNWRITTEN, Calls
 from rlmwatch.engine.costs import Costs
 from rlmwatch.engine.searches import Searches
 from rlmwatch.engine.sub_sessions import SubSessions
@@ -220,13 +220,14 @@ class RunContextFactory:
                     options=options,
                     calls=calls,
                     memory=partial(self.storage.memory, run),
-                    freeze=partial(self._freeze, run),
+                    freeze=partial(self._freeze, run, calls),
                     progress=report,
                     context=partial(self.storage.context, run, options.context, outside_roots),
                     sandbox=self.sandbox,
                     trajectory=_observed(self.ledger, self.listeners.on_step),
                     session=session,
                     searches=searches,
+                    no_engine_reason=chosen.no_engine_reason,
                     price_note=chosen.note,
                     on_text=self._text_listener(run, options, calls, closing),
                     sub_sessions=self._sub_sessions,
@@ -273,8 +274,8 @@ class RunContextFactory:
     async def _book(self, run: Run, calls: Calls) -> None:
         await self.storage.book_spending(run, calls.used)
 
-    async def _freeze(self, run: Run, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await self.ledger.freeze(run.run_id, run.attempt, values)
+    async def _freeze(self, run: Run, calls: Calls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await calls.time.stored(self.ledger.freeze(run.run_id, run.attempt, values), UNWRITTEN)
 
 
 class _ProgressReport:

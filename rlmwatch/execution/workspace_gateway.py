@@ -28,7 +28,7 @@ from rlmwatch.workspace.context import Context, by_path, describe, read_context,
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.memory import Remembered, load_chat
 from rlmwatch.workspace.os_errors import cannot
-from rlmwatch.workspace.publish import Later, explain, publish, show
+from rlmwatch.workspace.publish import Later, explain, publish, save_waits, show
 from rlmwatch.workspace.session import SessionFile, SessionLock, session_of
 from rlmwatch.workspace.status import Live, StatusBoard
 
@@ -75,6 +75,7 @@ class WorkspaceGateway:
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _locked_sessions: set[str] = field(default_factory=set)
     _in_steps: set[str] = field(default_factory=set)
+    _between_calls: set[str] = field(default_factory=set)
 
     def ready_for(self, run: Run) -> None:
         """
@@ -136,6 +137,7 @@ class WorkspaceGateway:
 
     def report_progress(self, run: Run, live: Live) -> None:
         """Write how far *run* is, beside the work that goes on; at most once a second, the rest by `flush`."""
+        (self._between_calls.add if live.waits_for is not None else self._between_calls.discard)(run.run_id)
         if live.progress is not None and live.progress.step and live.waits_for is None:
             at = live.progress
             self._in_steps.add(run.run_id)
@@ -147,9 +149,9 @@ class WorkspaceGateway:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def is_in_steps(self, run_id: str) -> bool:
-        """Whether the run works step by step: an engine has said how far it is."""
-        return run_id in self._in_steps
+    def stops_at_once(self, run_id: str) -> bool:
+        """Whether nothing is lost where the run is cut off: it goes step by step, or waits between two tries of a call."""
+        return run_id in self._in_steps or run_id in self._between_calls
 
     async def flush(self) -> None:
         """Write what waited for its second."""
@@ -259,6 +261,13 @@ class WorkspaceGateway:
         except WorkspaceError as error:
             log.warning("error_file.not_written", run=run.run_id, why=str(error))
 
+    async def save_waits(self, path: str, why: str | None) -> None:
+        """Write why the save of *path* is not admitted yet into its `…_error.txt`; None withdraws that."""
+        try:
+            await asyncio.to_thread(save_waits, self.root, path, None if why is None else self.redact(why))
+        except WorkspaceError as error:  # it may be the same disk
+            log.warning("error_file.not_written", path=path, why=str(error))
+
     def publish(self, run: Run, later: Later) -> None:
         """
         Write an ended run's answer, memory, error and status. Blocks; repeating it does no harm.
@@ -277,6 +286,7 @@ class WorkspaceGateway:
         self._check_root()
         with self._session_locked(run):
             self._in_steps.discard(run.run_id)
+            self._between_calls.discard(run.run_id)
             progress = self.board.progress_of(run.run_id)
             report = publish(self.root, run, later=later, by=self.board.by, now=self.utc(), progress=progress)
         self.board.update(run, now=self.utc())  # nothing of it is to be flushed any more

@@ -93,6 +93,10 @@ async def _uncounted(_path: str) -> None:
     """Nobody counts them."""
 
 
+async def _untold(_path: str, _why: str | None) -> None:
+    return None
+
+
 class Shown(Protocol):
     """What the folder shows of an input: whether these bytes were answered last, and the highest number of a save."""
 
@@ -131,6 +135,7 @@ class Ports:
             RESCAN of `""`, that the whole folder was walked and events may have been lost.
         material_changed: Whether the material of a save of known bytes is another than when it was asked.
         on_same_bytes: Called with the path of a save that is not asked, since its bytes were.
+        save_waits: Is told, for the person, why the save of a path cannot be admitted now; None once it was.
     """
 
     queue: Queue
@@ -140,6 +145,7 @@ class Ports:
     on_change: Callable[[str, PathEvent], None]
     material_changed: Callable[[Save], Awaitable[bool]] = field(default=_without_material)
     on_same_bytes: Callable[[str], Awaitable[None]] = field(default=_uncounted)
+    save_waits: Callable[[str, str | None], Awaitable[None]] = field(default=_untold)
 
 
 @dataclass(slots=True)

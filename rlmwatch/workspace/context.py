@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rlmwatch.contract.ignored import ignored, too_deep
-from rlmwatch.contract.names import InputName, Other, Ours, classify
+from rlmwatch.contract.names import InputName, Other, Ours, classify, key
 from rlmwatch.contract.secrets import secret_content, secret_name
 from rlmwatch.contract.text import decode, is_blank
 from rlmwatch.errors import InputError
@@ -43,7 +43,21 @@ SHOWN_CHARS = 200
 
 _LOOKED_AT = 8192
 """Bytes in which a NUL shows that a file is no text at all, as `git` tells it."""
-_SECRET_FOLDER = frozenset({".ssh", ".gnupg", ".aws", ".git", ".kube", ".docker", ".config"})
+_SECRET_FOLDER = frozenset(
+    {
+        ".ssh",
+        ".gnupg",
+        ".aws",
+        ".git",
+        ".kube",
+        ".docker",
+        ".config",
+        ".azure",
+        ".gcloud",
+        ".password-store",
+        ".mozilla",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +107,18 @@ class FoundMaterial:
         Return the context, with each document as it was *read*: its text, or why there is none.
 
         Raises:
-            InputError: A document that was named cannot be read, or there is nothing in all of the material.
+            InputError: A document that was named cannot be read or holds a secret, or there is nothing in all of the
+                material.
         """
         texts, passed = dict(self.texts), dict(self.passed)
         for path, text in read.items():
-            if isinstance(text, str):
+            if isinstance(text, str) and not secret_content(text):
                 texts[path] = text
-            elif path in self.found:
-                passed[path] = str(text).removeprefix(f"context: {path}").lstrip(": ")
-            else:
-                raise text
+                continue
+            problem = InputError(f"context: {path}: {_REFUSED}") if isinstance(text, str) else text
+            if path not in self.found:
+                raise problem
+            passed[path] = str(problem).removeprefix(f"context: {path}").lstrip(": ")
         if not self.named:
             return Context()
         notes = (f"passed over in the context: {_listed(passed)}",) if passed else ()
@@ -148,17 +164,23 @@ def read_context(
 
 
 def beside(root: Path, name: InputName) -> list[Path]:
-    """Return the material that lies beside the input *name*: the files of its conversation, then the folder."""
+    """
+    Return the material that lies beside the input *name*: the files of its conversation, then the folder.
+
+    As in the names of inputs, neither letter case matters nor how accents are stored.
+    """
     data = root / name.data
+    wanted = key(data.name)
     try:
         with os.scandir(data.parent) as entries:
-            found = sorted(entry.name for entry in entries if entry.name.startswith(f"{data.name}."))
+            named = {entry.name: key(entry.name) for entry in entries}
     except OSError as error:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             raise InputError(f"context: {data.parent}: {error.strerror or error}") from None
         return []
-    files = [data.parent / file for file in found if isinstance(classify(file), Other)]
-    return files + ([data] if data.exists() or data.is_symlink() else [])
+    files = [file for file in sorted(named) if named[file].startswith(f"{wanted}.")]
+    folders = [folder for folder in sorted(named) if named[folder] == wanted]
+    return [data.parent / each for each in (*(file for file in files if isinstance(classify(file), Other)), *folders)]
 
 
 def refuse_beside_chat(root: Path, name: InputName) -> None:
@@ -305,6 +327,9 @@ class _Reader:
         )
 
 
+_REFUSED = "it holds a private key or a password, and would be sent to a model; it is refused"
+
+
 class _Unusable(Exception):
     """A file cannot be used as material; the text is why, and what to do."""
 
@@ -323,7 +348,7 @@ def _text(raw: bytes) -> str:
             raise _Unusable(f"it is not text; {USABLE}") from None
         raise _Unusable(f"it is not text that can be read ({error}); {USABLE}") from None
     if secret_content(text):
-        raise _Unusable("it holds a private key or a password, and would be sent to a model; it is refused")
+        raise _Unusable(_REFUSED)
     return text
 
 
