@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-r
 # Those that run in pytest's own process, where coverage can be measured.
 IN_PROCESS := tests/unit tests/saves tests/machines tests/behaviour
 
-.PHONY: help run test unit coverage fuzz lint format lock bench pictures wheel clean
+.PHONY: help run test unit coverage fuzz lint format schemas lock bench pictures wheel clean
 
 help: ## lists these
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10 | sed 's/^/  make /'
@@ -45,6 +45,9 @@ lint: $(VENV)/.dev ## runs ruff, mypy and the import rules
 format: $(VENV)/.dev ## formats, and fixes what ruff can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+schemas: $(VENV)/.dev ## writes docs/schemas anew from the types that `--json` prints
+	$(BIN)/python -m rlmwatch.cli.schemas docs/schemas
 
 bench: $(VENV)/.dev ## runs the benchmarks
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done

@@ -16,17 +16,19 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import structlog
+from pydantic import ValidationError
 
 from rlmwatch import clock
 from rlmwatch.contract.documents import StatusFile
 from rlmwatch.contract.options import RunOptions
+from rlmwatch.daemon.ceiling_watch import CeilingWatch
 from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
 from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers, load_client
 from rlmwatch.daemon.handover import patiently
@@ -35,7 +37,7 @@ from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.providers import runtime_config
 from rlmwatch.daemon.stores import open_shared_of, shared_spending, workspace_name
 from rlmwatch.daemon.vitals import Vitals, worker_thread
-from rlmwatch.errors import ConfigError, NoProvider, ProviderError, RunTimeout
+from rlmwatch.errors import ConfigError, LedgerError, NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
@@ -301,6 +303,7 @@ class App:
         wanted: Set where a daemon starts and asks for the folder, which a command holds.
         lacks_workspace_settings: Whether those could not be read when it began: it must answer nothing then.
         node: Its part in a cluster; None where the ledger is its own.
+        ceiling_watch: How near the user's ceilings are.
     """
 
     root: Root
@@ -313,6 +316,7 @@ class App:
     supervisor: Supervisor
     webhooks: Webhooks
     node: ClusterNode | None
+    ceiling_watch: CeilingWatch
 
     def __init__(
         self,
@@ -399,11 +403,14 @@ class App:
         redact = self._builder.redactor.text
         board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()), self._builder.parts.on_status)
         documents = build_documents(self.config.loaded)
-        self.gateway = WorkspaceGateway(self.root, self.paths.state.parent, board, clock.utc, redact, documents)
+        self.gateway = WorkspaceGateway(
+            self.root, self.paths.state.parent, board, clock.utc, redact, documents, marks=self.marks
+        )
         self.history = FolderHistory(self.root.path, self.ledger)
         self._builder.stack.callback(self.history.close)
         if self._role is Role.DAEMON:
             self.history.begin()
+        self.ceiling_watch = CeilingWatch(self.ledger, lambda: self.config.ceilings)
         executor, workers = self._executor()
         kinds = handlers().keys()
         self.supervisor = Supervisor(
@@ -427,9 +434,18 @@ class App:
             accepts=kinds.__contains__,
             on_change=self.inbox.changed,
             material_changed=self.material_changed,
+            on_same_bytes=self._same_bytes,
             save_waits=self.gateway.save_waits,
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
+
+    async def _same_bytes(self, path: str) -> None:
+        with suppress(LedgerError):  # a number for `rlmwatch costs`, for which no save waits
+            await self.ledger.spare_save(path, now=clock.utc())
+
+    def marks(self, asked: Save | Run) -> bool:
+        """Whether the files of *asked* have the lines of `contract/marks.py`."""
+        return marks_of(self._settings(), asked)
 
     async def material_changed(self, save: Save) -> bool:
         """Whether the material of *save*, whose bytes were asked before, is another now (`execution/material.py`)."""
@@ -593,6 +609,7 @@ class App:
     def _published(self, run: Run) -> None:
         self.inbox.published(run)
         self.webhooks.published(run)
+        self.ceiling_watch.notify()
 
 
 def watch_config(settings: Settings) -> WatchConfig:
@@ -602,6 +619,15 @@ def watch_config(settings: Settings) -> WatchConfig:
         max_bytes=int(settings.max_input_mb * MB),
         on_new_save=OnNewSave(settings.on_new_save),
     )
+
+
+def marks_of(settings: Settings, asked: Save | Run) -> bool:
+    """Whether *settings*, and *asked* itself, have lines for the person in its files (`contract/marks.py`)."""
+    try:
+        said = RunOptions.model_validate(dict(asked.options))
+    except ValidationError:  # a run of another version
+        said = RunOptions()
+    return settings.options_for(asked.kind, said).marks is not False
 
 
 class DirectRunner:

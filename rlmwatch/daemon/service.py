@@ -41,7 +41,7 @@ HANGUP_S = 2.0
 """A shell whose window is closed has ended by then, and its terminal with it."""
 PRUNE_EVERY_S = 6 * 3600.0
 CEILING_EVERY_S = 10.0
-"""As often as runs are tried again that a ceiling holds: another workspace may have used less than it had reserved."""
+"""As often as runs are tried again that a ceiling holds (another workspace may have used less), and it is looked at."""
 MANY_UNANSWERED = 20
 """More unanswered inputs than this in a folder without `rlmwatch.toml`: it may be the wrong folder (contract, 2)."""
 
@@ -215,6 +215,7 @@ async def _work(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: V
         group.create_task(app.inbox.run(leave))
         group.create_task(app.supervisor.run(leave))
         group.create_task(app.webhooks.run(leave))
+        group.create_task(app.ceiling_watch.run(leave, every_s=CEILING_EVERY_S))
         await app.client_loaded()
         log.info("ready", workspace=str(app.paths.root), answers=app.describe(), host=app.host)
         manager.ready(f"watching {app.paths.root}")

@@ -89,6 +89,10 @@ async def _without_material(_save: Save) -> bool:
     return False
 
 
+async def _uncounted(_path: str) -> None:
+    """Nobody counts them."""
+
+
 async def _untold(_path: str, _why: str | None) -> None:
     return None
 
@@ -130,6 +134,7 @@ class Ports:
             (and our own status files, which have the same names), inputs that are gone, folders that appear; and, by a
             RESCAN of `""`, that the whole folder was walked and events may have been lost.
         material_changed: Whether the material of a save of known bytes is another than when it was asked.
+        on_same_bytes: Called with the path of a save that is not asked, since its bytes were.
         save_waits: Is told, for the person, why the save of a path cannot be admitted now; None once it was.
     """
 
@@ -139,6 +144,7 @@ class Ports:
     accepts: Callable[[Kind], bool]
     on_change: Callable[[str, PathEvent], None]
     material_changed: Callable[[Save], Awaitable[bool]] = field(default=_without_material)
+    on_same_bytes: Callable[[str], Awaitable[None]] = field(default=_uncounted)
     save_waits: Callable[[str, str | None], Awaitable[None]] = field(default=_untold)
 
 
@@ -253,6 +259,7 @@ class SaveFilter:
             admission = await self._ports.queue.admit(save, on_new_save=self.config.on_new_save, now=clock.utc())
         if admission.run is None:
             log.info("save.same_bytes", path=save.path, digest=save.digest)
+            await self._ports.on_same_bytes(save.path)
             return admission
         log.info(
             "save.admitted",

@@ -17,6 +17,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.errors import CeilingReached, Fenced
 from rlmwatch.ledger import overview
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
+from rlmwatch.runs.costs import Spared
 from rlmwatch.runs.deliveries import Delivery
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.runs.model import (
@@ -840,6 +841,40 @@ class LedgerSuite:
         assert (found.run_id, len(found.result["answer"])) == (run.run_id, overview.MAX_RESULT + 1)
         (listed,) = await ledger._read(overview.newest_summaries)
         assert (listed.status, listed.result) == (RunStatus.COMPLETE, None)
+
+    @story
+    async def test_what_was_spent_is_known_call_by_call_and_by_whom(self, ledger):
+        """Every call counts on its day, with its run's kind and conversation; one that was refused counts nothing."""
+        run = await running(ledger)
+        for key, verb in (("a", "record"), ("b", "release"), ("c", "lose")):
+            await ledger.intend(run.run_id, 1, a_call(key), ceilings=NO_CEILING, now=at(2))
+            if verb == "record":
+                await ledger.record(run.run_id, key, {"text": "x"}, Usage(8, 2, 0.004, 1), now=at(3))
+            elif verb == "release":
+                await ledger.release(run.run_id, key, now=at(3))
+            else:
+                await ledger.lose(run.run_id, key, usage=None, now=at(3))
+        found = await ledger.call_costs(since="2026-11-24")
+        assert {(call.usd, call.input_tokens, call.output_tokens) for call in found} == {(0.004, 8, 2), (0.01, 0, 0)}
+        assert {(call.day, call.kind, call.conversation, call.model) for call in found} == {
+            ("2026-11-24", "chat", "chat", "small")
+        }
+        assert await ledger.call_costs(since="2026-11-25") == []
+
+    @story
+    async def test_what_was_not_asked_again_is_counted_with_its_price(self, ledger):
+        """A reply from the journal, and a save of bytes that were answered, count with what they had cost."""
+        run = await running(ledger)
+        await ledger.intend(run.run_id, 1, a_call("a"), ceilings=NO_CEILING, now=at(2))
+        await ledger.record(run.run_id, "a", {"text": "x"}, Usage(8, 2, 0.004, 1), now=at(3))
+        assert await ledger.spared(since="2026-11-24") == Spared()
+        await ledger.reclaim(now=at(4))
+        again = await ledger.claim(run.run_id, now=at(5))
+        assert await ledger.intend(run.run_id, again.attempt, a_call("a"), ceilings=NO_CEILING, now=at(6)) is not None
+        await ledger.spare_save(run.path, now=at(7))
+        await ledger.spare_save("unknown_input.txt", now=at(7))
+        assert await ledger.spared(since="2026-11-24") == Spared(saves=1, replies=1, usd=0.008)
+        assert await ledger.spared(since="2026-11-25") == Spared()
 
 
 async def told(ledger: SqliteLedger) -> list[object]:

@@ -54,7 +54,6 @@ WORDS: Final[Mapping[str, str]] = {
     "ledger.unavailable": "The ledger cannot be used now: {why}. It is tried again",
     "ledger.left_behind": "There is an older ledger beside the shared one. rlmwatch ledger move",
     "embedded.crashed": "The small local model has ended by itself; the next question starts it again",
-    "engine.small_model": "{why}",
     "memory.moved_aside": "{path} was damaged, and is now {to}: its conversation starts afresh",
     "session.moved_aside": "{path} was damaged, and is now {to}: its session starts afresh",
     "status.not_written": "A status file was not written: {why}",
