@@ -16,7 +16,7 @@ Where the name belongs to another conversation, which is written a little otherw
 the run has failed at once, and says so.
 
 Every refusal is logged with its reason. A content that may be about to show as
-answered waits for `MOMENT_S`: a sync tool, or who renames a folder file by file,
+answered waits a moment: a sync tool, git, or who renames a folder file by file,
 may bring the state file after the input.
 """
 
@@ -42,8 +42,14 @@ from rlmwatch.workspace.snapshot import Content
 
 log = structlog.get_logger()
 
-MOMENT_S = 3.0
-"""How long the state file of a content that was answered before may come after it; sync tools take a second or two."""
+BROUGHT_S = 3.0
+"""How long the state file may come after an input that was brought, or has a new name; sync tools take 1 or 2 s."""
+
+WRITTEN_S = 0.5
+"""
+The same where a known input was written here and now, with bytes that were asked before: git and `cp` write the files
+of a folder within milliseconds, and a person says "go on" more than once.
+"""
 
 BROUGHT_NS = 2_000_000_000
 """
@@ -143,7 +149,7 @@ class SaveFilter:
     _ports: Ports
     _names: Namesakes
     _digests: dict[str, str] = field(default_factory=dict)
-    _brought: dict[str, tuple[str, float]] = field(default_factory=dict)  # what waits: its digest, and since when
+    _awaited: dict[str, tuple[str, float]] = field(default_factory=dict)  # what waits: its digest, and until when
 
     def knows(self, known: Mapping[str, Known]) -> None:
         """Take over what the ledger knows."""
@@ -188,7 +194,7 @@ class SaveFilter:
         shown = await self._ports.shows(name, save.digest, known=path in self._digests, wait=wait)
         if shown.answered and self._is_another(save) and not await self._changes_soon(save, shown.number):
             await self._note(path, Known(save.digest, content.signature))
-            self._brought.pop(path, None)
+            self._awaited.pop(path, None)
             log.info("save.already_answered", path=path, digest=save.digest)
             return None
         return replace(save, after=shown.number)
@@ -202,15 +208,16 @@ class SaveFilter:
         Raises:
             LedgerError: It cannot be known now.
         """
-        digest, since = self._brought.get(save.path, ("", now))
+        digest, until = self._awaited.get(save.path, ("", now))
         if digest != save.digest:
             if not self._is_another(save) or not (_brought(save.signature) or await self._asked_before(save)):
                 return False
-            since = now
-            self._brought[save.path] = (save.digest, since)
-        if now - since < MOMENT_S:
+            written_here = save.path in self._digests and not _brought(save.signature)
+            until = now + (WRITTEN_S if written_here else BROUGHT_S)
+            self._awaited[save.path] = (save.digest, until)
+        if now < until:
             return True
-        del self._brought[save.path]
+        del self._awaited[save.path]
         return False
 
     def _is_another(self, save: Save) -> bool:
