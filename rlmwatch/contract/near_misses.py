@@ -84,7 +84,11 @@ RULES: Final = (
     NameRule(rf"{_OF_KIND}\.(?P<other>pdf|pages)", "it is not plain text", ("chat_input.pdf",), formatted=True),
     NameRule(rf"{_ANY}{_SPELLED_OTHERWISE}", "its ending is not .txt or .md", ("chat_input.text", "a_input.markdown")),
     NameRule(rf"{_OF_KIND}{_MISSPELT}", "its ending is not .txt or .md", ("chat_input", "job_input.tx")),
-    NameRule(rf"{_ANY} *\. *(?P<ending>txt|md)[ .]*", "there is a blank or a dot too much in its ending", ("chat_input .txt",)),
+    NameRule(
+        rf"{_ANY} *\. *(?P<ending>txt|md)[ .]*",
+        "its ending has a blank or a dot too many",
+        ("chat_input .txt", "a_input.md."),
+    ),
     NameRule(
         rf"{_KIND}(?P<gap>[{_DASHES} .+]+|)(?P<word>input|prompt)(?:{_COPY})?{_TEXT}(?:\.(?:txt|md))?",
         "an underscore (_) belongs between its words",
@@ -107,7 +111,11 @@ RULES: Final = (
         ("chat_imput.txt", "plan_inptu.md"),
         misspelt=("word",),
     ),
-    NameRule(rf"(?P<before>(?:.+_)?){_KIND}_(?P<word>input|prompt)s{_TEXT}", "it is `input`, without an s", ("chat_inputs.txt",)),
+    NameRule(
+        rf"(?P<before>(?:.+_)?){_KIND}_(?P<word>input|prompt)s{_TEXT}",
+        "there is an s too many",
+        ("chat_inputs.txt", "research_prompts.md"),
+    ),
     NameRule(
         rf"(?P<before>(?:.+_)?)(?P<kind>research)[-_](?P<word>[a-z]{{5,7}}){_TEXT}",
         "`prompt` is misspelt",
@@ -139,18 +147,24 @@ RULES: Final = (
     NameRule(rf"_(?P<word>input){_TEXT}", "a name belongs before `_input`", ("_input.txt",)),
     NameRule(
         r"(?P<word>input)(?: ?\(\d{1,3}\))?\.(?P<ending>txt|md)(?:\.txt)?|prompt\.txt",
-        "a name belongs before it",
+        "a name belongs before `input`, with an underscore (_)",
         ("input.txt", "prompt.txt"),
         root=True,
     ),
-    NameRule(r"(?P<word>input)\.(?P<other>rtf|docx?|odt)", "it is a word processor's file", ("input.docx",), root=True, formatted=True),
+    NameRule(
+        r"(?P<word>input)\.(?P<other>rtf|docx?|odt)",
+        "it is a word processor's file, and a name belongs before `input`",
+        ("input.docx",),
+        root=True,
+        formatted=True,
+    ),
     NameRule(
         r"(?P<settings>rlmwatch)(?:\.toml\.txt|\.tml|\.ya?ml|\.ini|\.conf|\.cfg|[-_ ]?(?:config|settings)\.toml)",
         "the settings of a workspace have another name",
         ("rlmwatch.toml.txt", "rlmwatch.yaml"),
         root=True,
     ),
-)  # fmt: skip
+)
 _COMPILED: Final = tuple((rule, re.compile(rule.pattern, re.IGNORECASE | re.DOTALL)) for rule in RULES)
 
 _HINTS: Final = ("inp", "npu", "put", "ipnut", "prom", "mpt", "npt", "propt")
@@ -221,7 +235,9 @@ def note_of(path: str) -> str | None:
 
 def noted(path: str) -> str | None:
     """Return the file that *path* would be the note of, by its name; None where it has no note's name."""
-    return path.removesuffix(NOTE_ENDING) if path.endswith(NOTE_ENDING) and len(_base(path)) > len(NOTE_ENDING) else None
+    return (
+        path.removesuffix(NOTE_ENDING) if path.endswith(NOTE_ENDING) and len(_base(path)) > len(NOTE_ENDING) else None
+    )
 
 
 def note_text(miss: NearMiss, *, taken: bool) -> str:

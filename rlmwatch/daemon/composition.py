@@ -579,6 +579,7 @@ def watch_config(settings: Settings) -> WatchConfig:
         ready_marker=settings.ready_marker,
         max_bytes=int(settings.max_input_mb * MB),
         on_new_save=OnNewSave(settings.on_new_save),
+        name_notes=settings.name_notes,
     )
 
 

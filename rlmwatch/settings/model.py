@@ -18,7 +18,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import Duration, Money, PositiveInt, ProviderName, RunOptions
 from rlmwatch.settings.providers import EMBEDDED, LOCAL, NAME, SHIPPED, is_variable_name, names, no_such
 
-WORKSPACE_KEYS = frozenset({"host", "ready_marker", "on_new_save", "keep_jobs_days", *Kind})
+WORKSPACE_KEYS = frozenset({"host", "ready_marker", "on_new_save", "keep_jobs_days", "name_notes", *Kind})
 """What the workspace's own file may set (file contract, section 6); `provider` beside, see `sources.py`."""
 DEFAULTS: dict[Kind, RunOptions] = {
     Kind.CHAT: RunOptions(tokens=300, max_seconds=300),
@@ -214,6 +214,7 @@ class Settings(BaseModel):
     host: str | None = None
     ready_marker: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     on_new_save: Literal["queue", "replace", "cancel"] = "queue"
+    name_notes: bool = True
     keep_jobs_days: Annotated[int, Field(gt=0, le=36_500)] = 30
     max_input_mb: Money = 10
 
