@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.names import JOBS
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
+from rlmwatch.daemon.unasked import unasked
 from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, UsageError
 from rlmwatch.execution.material import changed
 from rlmwatch.runs.model import Run, RunStatus
@@ -60,7 +62,7 @@ def status(
     else:
         for key, value in facts.items():
             if value not in (None, "", [], {}):
-                lines = list(map(_line, value)) if key == "waiting" else [_line(value)]
+                lines = list(map(_line, value)) if key in ("waiting", "not_asked") else [_line(value)]
                 for number, line in enumerate(lines):
                     put(f"{'' if number else key.replace('_', ' '):>20}  {line}")
     return 0
@@ -114,6 +116,7 @@ async def _whole(paths: WorkspacePaths) -> dict[str, Any]:
         facts["runs"] = _counted(paths, counts, open_runs)
         facts["spent_today_usd"] = day
         facts["spent_this_month_usd"] = month
+    facts["not_asked"] = [asdict(each) for each in await unasked(paths)]
     ceiling = settings.ceilings.max_cost_usd_per_day
     facts["ceiling_per_day_usd"] = ceiling
     facts["ceiling_holds_for"] = "all workspaces of this user" if settings.ceilings.per == "user" else "this workspace"
@@ -196,6 +199,8 @@ def _first_line(text: str | None) -> str:
 def _line(value: object) -> str:
     if isinstance(value, dict) and "why" in value:
         return f"{value['job_id']} {value['status']}, {value['input']}: {value['why']}"
+    if isinstance(value, dict) and "because" in value:
+        return f"{value['path']}: {value['because']}; {value['cure']}"
     if isinstance(value, dict):
         return ", ".join(f"{key} {inner}" for key, inner in value.items() if inner is not None)
     if isinstance(value, list):

@@ -39,6 +39,7 @@ _MISSPELT = r"(?:[. ]|\.(?:tx|tt|xt|txtt|txxt|ttxt|txet|ttx|xtt|tct|tzt|txr|txy|
 """Endings that a finger beside the key makes of `.txt` and `.md`; those of other programs (`.tex`, `.txz`) are none."""
 _COPY = r"(?P<copy> ?\(\d{1,3}\)| \d{1,3}|(?: - | |-|_)(?:copy|kopie)(?: ?\(?\d{1,3}\)?)?)"
 _NUMBERED = r"(?P<copy>[-_]?v?\d{1,3}|[-_](?:new|final))"
+_ITS_WORD = r"(?P<word>input|(?<=research.)prompt|(?<=research)prompt)"
 _DASHES = "-‐‑‒–—"  # noqa: RUF001 (what text programs make of a hyphen)
 
 
@@ -90,12 +91,12 @@ RULES: Final = (
         ("chat_input .txt", "a_input.md."),
     ),
     NameRule(
-        rf"{_KIND}(?P<gap>[{_DASHES} .+]+|)(?P<word>input|prompt)(?:{_COPY})?{_TEXT}(?:\.(?:txt|md))?",
+        rf"{_KIND}(?:[{_DASHES} .+]+|){_ITS_WORD}(?:{_COPY})?{_TEXT}(?:\.(?:txt|md))?",
         "an underscore (_) belongs between its words",
         ("chat-input.txt", "Chat Input.txt", "researchprompt.md", "exa.input.txt"),
     ),
     NameRule(
-        rf"{_KIND}[{_DASHES} ._+]*(?P<word>input|prompt)(?:{_COPY})?{_FORMATTED}",
+        rf"{_KIND}[{_DASHES} ._+]*{_ITS_WORD}(?:{_COPY})?{_FORMATTED}",
         "it is a word processor's file, and an underscore (_) belongs between its words",
         ("Chat Input.docx",),
         formatted=True,
@@ -143,16 +144,16 @@ RULES: Final = (
         "nothing may come between `input` and the ending",
         ("chat_input_2.txt", "exa_input2.md"),
     ),
-    NameRule(rf"(?P<word>input|prompt)[-_]{_KIND}{_TEXT}", "its words are the wrong way round", ("input_chat.txt",)),
+    NameRule(rf"(?P<word>input|prompt)_{_KIND}{_TEXT}", "its words are the wrong way round", ("input_chat.txt",)),
     NameRule(rf"_(?P<word>input){_TEXT}", "a name belongs before `_input`", ("_input.txt",)),
     NameRule(
-        r"(?P<word>input)(?: ?\(\d{1,3}\))?\.(?P<ending>txt|md)(?:\.txt)?|prompt\.txt",
+        r"(?P<word>input)\.(?P<ending>txt|md)(?:\.txt)?",
         "a name belongs before `input`, with an underscore (_)",
-        ("input.txt", "prompt.txt"),
+        ("input.txt", "Input.md"),
         root=True,
     ),
     NameRule(
-        r"(?P<word>input)\.(?P<other>rtf|docx?|odt)",
+        r"(?P<word>input)\.(?P<other>docx)",
         "it is a word processor's file, and a name belongs before `input`",
         ("input.docx",),
         root=True,
