@@ -116,10 +116,8 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
     except UsageError as error:
         yield Line("wrong", "workspace", str(error), "name the folder, or make one with `rlmwatch init DIR`")
     else:
-        for line in _workspace(paths):
-            yield line
-        yield await asyncio.to_thread(_inotify, paths)
-        for line in await not_asked_lines(paths):
+        folder = [*_workspace(paths), await asyncio.to_thread(_inotify, paths), *await not_asked_lines(paths)]
+        for line in folder:
             yield line
     from rlmwatch.settings.sources import user_config_dir
 
