@@ -72,6 +72,7 @@ async def once(app: App, options: StartOptions, leave: asyncio.Event) -> OnceSum
         await asyncio.gather(*working)
         await app.supervisor.close()
     await app.webhooks.deliver_now()
+    await app.notifications.finish()
     return await _summary(app)
 
 

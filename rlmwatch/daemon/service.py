@@ -223,6 +223,7 @@ async def _work(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: V
             await _maintain(turn, stop, manager, vitals)
         finally:
             leave.set()
+    await app.notifications.finish()
 
 
 async def _maintain(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: Vitals) -> None:

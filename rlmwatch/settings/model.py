@@ -162,9 +162,11 @@ class ModelsSettings(_Table):
 
 class WebhookSettings(_Table):
     """
-    Where a job may report its end.
+    Where a run may report its end.
 
     Attributes:
+        url: Where runs of `kinds` report, unless a job file names another address.
+        kinds: The kinds that report to `url`.
         allow: `host` (at the usual port of http or https) or `host:port`; nobody else is told anything.
         secret: Signs the reports, as Standard Webhooks spells it: `whsec_` and 24 to 64 random bytes in base64.
         include_answer: Whether a report holds the answer's text.
@@ -173,6 +175,8 @@ class WebhookSettings(_Table):
     allow: tuple[Annotated[str, Field(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$")], ...] = ()
     secret: SecretStr | None = None
     include_answer: bool = False
+    url: Address | None = None
+    kinds: tuple[Kind, ...] = tuple(Kind)
 
     @field_validator("secret")
     @classmethod
@@ -182,6 +186,17 @@ class WebhookSettings(_Table):
                 "write whsec_ and 24 to 64 random bytes in base64; `echo whsec_$(openssl rand -base64 32)` makes one"
             )
         return secret
+
+    @model_validator(mode="after")
+    def _relations(self) -> WebhookSettings:
+        """Check what holds between them."""
+        if self.url is not None and self.secret is None:
+            raise ValueError("url: write a `secret` too, which signs the reports")
+        return self
+
+    def url_for(self, kind: Kind) -> str | None:
+        """Return where a run of *kind* reports that names no address of its own."""
+        return self.url if kind in self.kinds else None
 
 
 def webhook_key(secret: SecretStr) -> bytes | None:
@@ -223,6 +238,9 @@ class Settings(BaseModel):
     key: KeyName | None = None
     model: str | None = None
     sub_model: str | None = None
+    notify: Literal["desktop"] | None = None
+    notify_command: Annotated[str, Field(min_length=1)] | tuple[str, ...] | None = None
+    notify_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20
     workers: Annotated[int, Field(ge=0, le=256)] = 4
     ledger: Annotated[str | None, Field(pattern=r"^postgres(ql)?://\S+$", repr=False)] = None
 

@@ -77,6 +77,7 @@ class WatchConfig:
         rescan_s: Seconds between two walks where events work, at least (`Walk.pause_s`): a safety net, 30 ms for
             20,000 names.
         poll_s: Seconds between two walks where they do not (network mounts, no watch left), at least.
+        webhook: Where a run of a kind reports its end; None for nowhere.
         name_notes: Whether a note is written beside a file whose name looks meant for us.
     """
 
@@ -86,6 +87,7 @@ class WatchConfig:
     check_s: float = 2.0
     rescan_s: float = 60.0
     poll_s: float = 5.0
+    webhook: Callable[[Kind], str | None] = field(default=lambda _kind: None)
     name_notes: bool = True
 
 
@@ -201,7 +203,8 @@ class SaveFilter:
             self._awaited.pop(path, None)
             log.info("save.already_answered", path=path, digest=save.digest)
             return None
-        return replace(save, after=shown.number)
+        url = config.webhook(save.kind)
+        return replace(save, after=shown.number, enclosed={} if url is None else {"webhook": url})
 
     async def may_show_soon(self, save: Save, *, now: float) -> bool:
         """
