@@ -69,7 +69,7 @@ def setup(
     /,
     *,
     provider: str | None = None,
-    key_file: str | None = None,
+    key_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     store: Literal["auto", "keyring", "file"] = "auto",
     no_test: Annotated[bool, Flag] = False,
     no_folder: Annotated[bool, Flag] = False,
@@ -84,7 +84,7 @@ def setup(
         folder: The folder for questions; it is made if it is missing.
         provider: Who answers: openrouter, openai, anthropic, …, local, or embedded.
         key_file: The file that holds the key, - for standard input; a key never stands on a command line.
-        store: Where the key is kept: the system keyring, your own file .env of mode 0600, or (auto) the first that works.
+        store: Where the key is kept: the system keyring, your own file .env of mode 0600, or auto, which of them works.
         no_test: Do not ask the provider for one token, which costs next to nothing.
         no_folder: Make no folder.
     """
