@@ -204,7 +204,9 @@ class SaveFilter:
             log.info("save.already_answered", path=path, digest=save.digest)
             return None
         url = config.webhook(save.kind)
-        return replace(save, after=shown.number, enclosed={} if url is None else {"webhook": url})
+        return replace(
+            save, after=shown.number, enclosed=save.enclosed if url is None else {**save.enclosed, "webhook": url}
+        )
 
     async def may_show_soon(self, save: Save, *, now: float) -> bool:
         """

@@ -6,12 +6,15 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from servers.openai_server import Fault, OpenAIServer
-from system.harness import Home
+from system.harness import POLL_S, Home
 from system.terminal import terminal
+
+from rlmwatch import clock
 
 NEW_KEY = "made-up-new-key-4f1c9a'\\$x"
 """With what a shell, or a file of variables, would take for something else."""
@@ -139,6 +142,16 @@ def test_at_a_terminal_the_key_is_asked_for_and_never_shown(home: Home, brain):
     assert home.cli("run", "--once", str(home.root / "questions")).returncode == 0
 
 
+def until_it_reads(pid: int) -> None:
+    """Wait until the program *pid* sleeps: Python misses a signal just before a read that blocks."""
+    give_up, asleep = clock.monotonic() + DEADLINE_S, 0
+    while asleep < 10:
+        assert clock.monotonic() < give_up
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        asleep = asleep + 1 if state == "S" else 0
+        time.sleep(POLL_S)
+
+
 @pytest.mark.parametrize("at", ["Number or name", "not shown", "Folder for your questions"])
 def test_ctrl_c_changes_nothing(home: Home, at: str):
     """Who stops setup at any of its questions finds everything as it was."""
@@ -149,6 +162,7 @@ def test_ctrl_c_changes_nothing(home: Home, at: str):
             if question in at:
                 break
             screen.type(answer)
+        until_it_reads(screen.process.pid)
         screen.process.send_signal(signal.SIGINT)
         assert screen.end() == 130
     assert "Traceback" not in screen.shown
