@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-r
 # Those that run in pytest's own process, where coverage can be measured.
 IN_PROCESS := tests/unit tests/saves tests/machines tests/behaviour
 
-.PHONY: help run test unit coverage fuzz lint format lock bench wheel clean
+.PHONY: help run test unit coverage fuzz lint format lock bench wheel man clean
 
 help: ## lists these
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10 | sed 's/^/  make /'
@@ -51,6 +51,9 @@ bench: $(VENV)/.dev ## runs the benchmarks
 
 wheel: $(VENV)/.dev ## builds dist/rlmwatch-….whl, for `uv tool install` and `pipx install`
 	$(PIP) wheel --no-deps --no-build-isolation -w dist .
+
+man: $(VENV)/.dev ## writes man pages of all verbs into dist/man
+	$(BIN)/python tools/man.py dist/man
 
 lock: $(BIN)/python ## writes requirements/*.txt again from pyproject.toml
 	$(PIP) install uv

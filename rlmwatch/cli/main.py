@@ -48,6 +48,7 @@ def build() -> App:
     )
     for verb, (where, what) in VERBS.items():
         app.command(where, name=verb, help=what)
+    app.register_install_completion_command()
     return app
 
 
