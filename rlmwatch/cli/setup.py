@@ -30,6 +30,7 @@ from rlmwatch.settings.providers import EMBEDDED, LOCAL, SHIPPED, no_such
 from rlmwatch.settings.sources import USER_FILE, Loaded, load, state_dir, user_config_dir
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace import atomic
+from rlmwatch.workspace.hosts import refuse_nested
 from rlmwatch.workspace.owner import holder, known_workspaces, workspace_id
 
 ANSWER_TIMEOUT_S = 30.0
@@ -115,11 +116,25 @@ def setup(
         folder = None
     elif folder is None and at_terminal:
         folder = Path(ask("Folder for your questions", FOLDER))
-    plan = Plan(provider, key, store, config, folder.expanduser().resolve() if folder else None)
+    plan = Plan(provider, key, store, config, _may_be_made(folder) if folder else None)
     with _in_one_go():
         _carry_out(plan, user_dir)
     _what_next(plan, at_terminal=at_terminal)
     return 0
+
+
+def _may_be_made(folder: Path) -> Path:
+    """
+    Return the whole path of *folder*, where it can be a folder for questions.
+
+    Raises:
+        UsageError, WorkspaceError: It cannot; nothing is stored then.
+    """
+    root = folder.expanduser().resolve()
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root} is not a folder; nothing has been changed")
+    refuse_nested(root, state_dir())
+    return root
 
 
 def _choose_provider() -> str:
@@ -245,13 +260,14 @@ async def _listed(choice: Choice, keys: Mapping[str, Key]) -> str:
     if choice.base_url is None:
         return ""
     try:
-        return f"; {len(await offered(endpoint_of(choice, keys)))} models are offered"
+        count = len(await offered(endpoint_of(choice, keys)))
     except WrongKey:
         raise
     except ProviderError as error:
         if error.status is None:  # it cannot be reached at all
             raise
         return ""
+    return f"; it offers {count} model{'' if count == 1 else 's'}"
 
 
 def _config_with(user_dir: Path, provider: str) -> bytes:

@@ -169,6 +169,17 @@ def test_ctrl_c_changes_nothing(home: Home, at: str):
     assert files(home) == before
 
 
+def test_a_folder_that_cannot_be_one_is_refused_before_anything_is_stored(home: Home):
+    """A file in the folder's place, or a folder inside another workspace, is refused; nothing is stored."""
+    home.save("rlmwatch.toml", 'host = "me"\n')
+    (home.root / "file").write_text("x")
+    before = files(home)
+    for folder in ("file", str(home.workspace / "inside")):
+        done = setup(home, "--provider", "openai", "--key-file", "-", folder, key=NEW_KEY)
+        assert done.returncode != 0
+        assert files(home) == before
+
+
 def test_a_key_that_is_there_already_is_used(home: Home):
     """A key that was found is tested and left where it is."""
     home.key = "made-up-key-7f3a9c51d2"
