@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +21,8 @@ from rlmwatch.contract.near_misses import (
     note_text,
     noted,
 )
+
+BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "near_misses.py"
 
 MEANT = {
     "chat-input.txt": "chat_input.txt",
@@ -206,3 +211,11 @@ def test_a_note_is_no_input_and_no_near_miss():
         assert note is not None
         assert near_miss(note) is None
         assert not isinstance(classify(note), InputName)
+
+
+def test_of_ten_thousand_ordinary_names_at_most_one_is_taken_for_a_near_miss():
+    """In folders of 20,000 ordinary names, at most one name in ten thousand is taken."""
+    ordinary = runpy.run_path(str(BENCHMARK))["names"]
+    folders = [list(ordinary(20_000, seed)) for seed in range(3)]
+    taken = [name for folder in folders for name in folder if near_miss(name) is not None]
+    assert len(taken) <= 6, taken
