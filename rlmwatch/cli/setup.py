@@ -19,22 +19,18 @@ from rlmwatch.addresses import shown
 from rlmwatch.cli.init import init
 from rlmwatch.cli.output import ask, ask_hidden, quiet, say
 from rlmwatch.daemon.credentials import Key, find, find_all, wanted
-from rlmwatch.daemon.factories import build_model, endpoint_of, gather
+from rlmwatch.daemon.factories import gather
 from rlmwatch.daemon.key_store import in_file, in_keyring
-from rlmwatch.daemon.logging import Redactor
+from rlmwatch.daemon.key_test import prove
 from rlmwatch.errors import ConfigError, ProviderError, UsageError, WrongKey
-from rlmwatch.models.base import Message, Request
-from rlmwatch.models.listing import offered
-from rlmwatch.models.select import Choice, key_of, named
+from rlmwatch.models.select import key_of
 from rlmwatch.settings.providers import EMBEDDED, LOCAL, SHIPPED, no_such
-from rlmwatch.settings.sources import USER_FILE, Loaded, load, state_dir, user_config_dir
+from rlmwatch.settings.sources import USER_FILE, load, state_dir, user_config_dir
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace import atomic
 from rlmwatch.workspace.hosts import refuse_nested
 from rlmwatch.workspace.owner import holder, known_workspaces, workspace_id
 
-ANSWER_TIMEOUT_S = 30.0
-"""For one answer of one token: a local server may have to load its model first."""
 TRIES = 3
 FOLDER = "~/questions"
 UNIT = "share/systemd/user/rlmwatch.service"
@@ -106,7 +102,7 @@ def setup(
 
     def check(with_keys: Mapping[str, Key]) -> None:
         if not no_test:
-            _test(loaded, provider, with_keys)
+            say(prove(loaded, provider, with_keys))
 
     name = key_of(asyncio.run(gather(loaded, keys, os.environ, EMBEDDED)), provider)
     if key_file is None and provider in SHIPPED and not SHIPPED[provider].needs_key:
@@ -221,53 +217,6 @@ def _usable(name: str, text: str) -> Key:
     if key.problem is not None:
         raise UsageError(key.problem)
     return key
-
-
-def _test(loaded: Loaded, provider: str, keys: Mapping[str, Key]) -> None:
-    """
-    Pass where *provider* answers with one of *keys*.
-
-    Raises:
-        ProviderError: It refuses the key (`WrongKey`), or does not answer.
-        NoProvider, ConfigError: It cannot be asked.
-    """
-    redactor = Redactor(key.secret.get_secret_value() for key in keys.values())
-    try:
-        said = asyncio.run(_asked(loaded, provider, keys))
-    except WrongKey as error:
-        raise WrongKey(redactor.text(f"the key was refused: {error}")) from None
-    except ProviderError as error:
-        raise ProviderError(redactor.text(f"{provider} did not answer: {error}"), status=error.status) from None
-    say(said)
-
-
-async def _asked(loaded: Loaded, provider: str, keys: Mapping[str, Key]) -> str:
-    """Ask for the list of models, where there is one, and for one token; return what to tell of that."""
-    choice = named(await gather(loaded, keys, os.environ, provider), provider)
-    listed = await _listed(choice, keys)
-    model = build_model(choice, loaded, keys)
-    try:
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            await model.complete(Request(choice.model, (Message("user", "Say yes."),), max_tokens=1))
-    except TimeoutError:
-        raise ProviderError(f"no answer within {ANSWER_TIMEOUT_S:g} s") from None
-    finally:
-        await model.aclose()
-    return f"{choice.model} ({provider}) answers{listed}."
-
-
-async def _listed(choice: Choice, keys: Mapping[str, Key]) -> str:
-    if choice.base_url is None:
-        return ""
-    try:
-        count = len(await offered(endpoint_of(choice, keys)))
-    except WrongKey:
-        raise
-    except ProviderError as error:
-        if error.status is None:  # it cannot be reached at all
-            raise
-        return ""
-    return f"; it offers {count} model{'' if count == 1 else 's'}"
 
 
 def _config_with(user_dir: Path, provider: str) -> bytes:

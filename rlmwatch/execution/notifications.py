@@ -37,6 +37,8 @@ TIMEOUT_S = 30.0
 AT_ONCE = 4
 PER_MINUTE = 20
 MINUTE_S = 60.0
+STOP_S = 3.0
+"""What a stop waits for commands that run; a service manager waits 30 s for all of it."""
 OUTPUT_BYTES = 2_000
 """Of what a command prints, for the log; the rest is thrown away."""
 REMEMBERED = 1_000
@@ -95,9 +97,14 @@ class Notifications:
             self._held[run.run_id] = why
             self._tell(run)
 
-    async def finish(self) -> None:
-        """Wait for what was begun: `TIMEOUT_S` at most."""
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+    async def finish(self, within_s: float = TIMEOUT_S) -> None:
+        """Wait for what was begun, for *within_s* at most; then it is ended."""
+        tasks = list(self._under_way)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=within_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _tell(self, run: Run) -> None:
         settings = self.settings()

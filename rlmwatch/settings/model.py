@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -71,6 +72,16 @@ class UnknownPrices(_Table):
     input: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 25
     output: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 115
     refuse: bool = False
+
+
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"it cannot be parted into words as in a shell: {error}") from None
+    if not words:
+        raise ValueError("write a program, or take it out")
+    return text
 
 
 Address = Annotated[str, Field(pattern=r"^https?://[^\s/]+\S*$")]
@@ -239,7 +250,7 @@ class Settings(BaseModel):
     model: str | None = None
     sub_model: str | None = None
     notify: Literal["desktop"] | None = None
-    notify_command: Annotated[str, Field(min_length=1)] | tuple[str, ...] | None = None
+    notify_command: Annotated[str, AfterValidator(_command)] | tuple[str, ...] | None = None
     notify_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20
     workers: Annotated[int, Field(ge=0, le=256)] = 4
     ledger: Annotated[str | None, Field(pattern=r"^postgres(ql)?://\S+$", repr=False)] = None

@@ -92,3 +92,23 @@ def test_the_words_of_a_notification_are_plain_and_hold_no_question():
     assert words(a_run()) == ("a_input.txt", "answered after 30 s")
     title, body = words(a_run(RunStatus.FAILED, error="wrong key\nmore"))
     assert (title, body) == ("a_input.txt", "no answer: wrong key")
+
+
+@pytest.mark.parametrize("command", ["", "  ", "an 'open quote"])
+def test_a_command_that_is_none_is_an_error_of_the_settings(command):
+    """A command without a word, or that cannot be parted into words, is refused when the settings are read."""
+    with pytest.raises(ValueError, match="notify_command"):
+        Settings(notify_command=command)
+
+
+def test_a_stop_does_not_wait_for_a_command(tmp_path):
+    """A stop gives commands a moment, and then ends them."""
+
+    async def stopped() -> bool:
+        told = notifications(tmp_path, ["sleep", "600"])
+        told.published(a_run())
+        await asyncio.sleep(0)
+        await told.finish(0.2)
+        return not told._under_way
+
+    assert asyncio.run(stopped())
