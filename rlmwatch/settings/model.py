@@ -177,7 +177,7 @@ class WebhookSettings(_Table):
 
     Attributes:
         url: Where runs of `kinds` report, unless a job file names another address.
-        kinds: The kinds that report to `url`.
+        kinds: The kinds that report to `url`; None for all.
         allow: `host` (at the usual port of http or https) or `host:port`; nobody else is told anything.
         secret: Signs the reports, as Standard Webhooks spells it: `whsec_` and 24 to 64 random bytes in base64.
         include_answer: Whether a report holds the answer's text.
@@ -187,7 +187,7 @@ class WebhookSettings(_Table):
     secret: SecretStr | None = None
     include_answer: bool = False
     url: Address | None = None
-    kinds: tuple[Kind, ...] = tuple(Kind)
+    kinds: tuple[Kind, ...] | None = None
 
     @field_validator("secret")
     @classmethod
@@ -207,7 +207,7 @@ class WebhookSettings(_Table):
 
     def url_for(self, kind: Kind) -> str | None:
         """Return where a run of *kind* reports that names no address of its own."""
-        return self.url if kind in self.kinds else None
+        return self.url if self.kinds is None or kind in self.kinds else None
 
 
 def webhook_key(secret: SecretStr) -> bytes | None:
