@@ -18,13 +18,13 @@ import os
 import shlex
 import signal
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import structlog
 
@@ -135,40 +135,56 @@ class Notifications:
             log.warning("notify.failed", run=run.run_id, path=run.path, why=printable(why))
 
     async def _call(self, run: Run, command: list[str]) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**passed_on(self.environ), **facts(run, self.root)},
-            cwd=_home(self.environ),
-            start_new_session=True,
-        )
-        printed = b""
-        try:
-            async with asyncio.timeout(self.timeout_s):
-                printed = await _read(process)
-                status = await process.wait()
-        except TimeoutError:
-            log.warning("notify.failed", run=run.run_id, path=run.path, why=f"still running after {self.timeout_s:g} s")
-            return
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        facts_of = {"run": run.run_id, "path": run.path}
+        async with _pipe() as (reader, write):
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=write,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**passed_on(self.environ), **facts(run, self.root)},
+                cwd=_home(self.environ),
+                start_new_session=True,
+            )
+            write.close()
+            printed = b""
+            try:
+                async with asyncio.timeout(self.timeout_s):
+                    printed = await _read(reader)
+                    status = await process.wait()
+            except TimeoutError:
+                log.warning("notify.failed", **facts_of, why=f"still running after {self.timeout_s:g} s")
+                return
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
         said = printable(self.redact(printed.decode("utf-8", "replace")).strip(), lines=True)
         if status:
-            log.warning("notify.failed", run=run.run_id, path=run.path, why=f"exit status {status}", printed=said)
+            log.warning("notify.failed", **facts_of, why=f"exit status {status}", printed=said)
         else:
-            log.info("notify.done", run=run.run_id, path=run.path, printed=said)
+            log.info("notify.done", **facts_of, printed=said)
 
 
-async def _read(process: asyncio.subprocess.Process) -> bytes:
-    """Return the beginning of what *process* prints, once it has closed its output."""
-    if process.stdout is None:
-        raise AssertionError(process)
+@asynccontextmanager
+async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, BinaryIO]]:
+    """Yield the two sides of a pipe. Both are closed at the end: what a command leaves behind may hold its own open."""
+    read, write = (os.fdopen(fd, mode) for fd, mode in zip(os.pipe(), ("rb", "wb"), strict=True))
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), read
+    )
+    try:
+        yield reader, cast("BinaryIO", write)
+    finally:
+        transport.close()
+        write.close()
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """Return the beginning of what comes, once the other side is closed."""
     kept = b""
-    while block := await process.stdout.read(65_536):
+    while block := await reader.read(65_536):
         kept = (kept + block)[:OUTPUT_BYTES]
     return kept
 
