@@ -95,6 +95,10 @@ async def _without_material(_save: Save) -> bool:
     return False
 
 
+async def _untold(_path: str, _why: str | None) -> None:
+    return None
+
+
 class Shown(Protocol):
     """What the folder shows of an input: whether these bytes were answered last, and the highest number of a save."""
 
@@ -132,6 +136,7 @@ class Ports:
             (and our own status files, which have the same names), inputs that are gone, folders that appear; and, by a
             RESCAN of `""`, that the whole folder was walked and events may have been lost.
         material_changed: Whether the material of a save of known bytes is another than when it was asked.
+        save_waits: Is told, for the person, why the save of a path cannot be admitted now; None once it was.
     """
 
     queue: Queue
@@ -140,6 +145,7 @@ class Ports:
     accepts: Callable[[Kind], bool]
     on_change: Callable[[str, PathEvent], None]
     material_changed: Callable[[Save], Awaitable[bool]] = field(default=_without_material)
+    save_waits: Callable[[str, str | None], Awaitable[None]] = field(default=_untold)
 
 
 @dataclass(slots=True)
