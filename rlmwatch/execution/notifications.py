@@ -14,6 +14,7 @@ Nothing here fails a run: what goes wrong is in the log.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import shlex
 import signal
@@ -194,8 +195,10 @@ async def desktop(title: str, body: str) -> None:
     Show a notification on the user's desktop.
 
     Raises:
-        OSError, RuntimeError, TimeoutError, ImportError: There is no desktop to be reached.
+        OSError, RuntimeError, TimeoutError: There is no desktop to be reached.
     """
+    if importlib.util.find_spec("jeepney") is None:
+        raise RuntimeError("install rlmwatch[desktop], or take `notify` out of your config.toml")
     from jeepney import DBusAddress, MessageType, new_method_call
     from jeepney.io.asyncio import open_dbus_router
 

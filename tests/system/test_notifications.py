@@ -195,6 +195,7 @@ def desktop() -> Iterator[tuple[str, subprocess.Popen[str]]]:
 @pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="there is no dbus-daemon to make a desktop of")
 def test_the_desktop_shows_that_a_run_is_done_and_nothing_of_its_words(home: Home):
     """With `notify = "desktop"` the desktop shows name and outcome, harmless as markup, and no word of either."""
+    pytest.importorskip("jeepney")
     with desktop() as (address, shown):
         home.variables = {"DBUS_SESSION_BUS_ADDRESS": address}
         home.set('notify = "desktop"\nnotify_after_s = 0\n')
