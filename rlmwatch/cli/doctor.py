@@ -82,6 +82,8 @@ def doctor(
     /,
     *,
     ask: Annotated[bool, Parameter(negative=())] = False,
+    exam: Annotated[list[str] | None, Parameter(consume_multiple=(0, 1), negative=())] = None,
+    yes: Annotated[bool, Parameter(negative=())] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """
@@ -90,9 +92,16 @@ def doctor(
     Args:
         workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
         ask: Also ask the model for one token, which costs next to nothing and proves the key.
+        exam: Only ask a model (default: the configured one) a handful of questions that need code, with the engine, and
+            say what it can do; the price comes first. Exit status 1 where it cannot do the engine's work.
+        yes: With --exam, ask even where that costs money.
         as_json: Print JSON.
     """
     quiet()
+    if exam is not None:
+        from rlmwatch.cli.exam import exam as put_to_the_test
+
+        return put_to_the_test(os.environ, exam[0] if exam else None, yes=yes, as_json=as_json)
     lines = asyncio.run(_collect(workspace, ask=ask))
     if as_json:
         print_json([asdict(line) for line in lines])
@@ -135,8 +144,9 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
         keys = await asyncio.to_thread(find_all, os.environ, user_dir, named=wanted(loaded.settings))
     except RlmwatchError as error:
         yield Line("wrong", "keys", str(error), "save the file as UTF-8")
-    for line in key_lines(keys, await gather(loaded, keys, os.environ, EMBEDDED)):
-        yield line
+    with suppress(ConfigError):  # an address in a variable is none: the provider's line says it
+        for line in key_lines(keys, await gather(loaded, keys, os.environ, EMBEDDED)):
+            yield line
     for line in sandbox_lines(await build_sandbox(loaded).probe()):
         yield line
     yield _weights()

@@ -33,6 +33,7 @@ from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.providers import runtime_config
 from rlmwatch.daemon.stores import open_shared_of, shared_spending, workspace_name
+from rlmwatch.daemon.vitals import Vitals, worker_thread
 from rlmwatch.errors import ConfigError, NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
@@ -453,6 +454,15 @@ class App:
         """Return, in a few words, what answers."""
         return self._builder.describe()
 
+    def vitals(self) -> Vitals:
+        """Return what knows whether the parts of this program are alive."""
+
+        async def watcher() -> None:  # `compose` makes another one
+            await self.watcher.alive()
+
+        parts = {"ledger": self.ledger.alive, "threads": worker_thread, "watcher": watcher}
+        return Vitals(parts | {"sandbox": self._builder.sandbox.alive})
+
     def workspace_problem(self) -> str | None:
         """Return what is wrong with the workspace's own settings; None where nothing is. Blocks."""
         try:
@@ -640,6 +650,11 @@ class DirectRunner:
 
     async def __aexit__(self, *_: object) -> None:
         await self._builder.stack.aclose()
+
+    @property
+    def config(self) -> RuntimeConfig:
+        """What holds for its runs."""
+        return self._builder.config
 
     @property
     def sandbox(self) -> Sandbox:

@@ -15,6 +15,7 @@ from rlmwatch.contract.names import input_name
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.service import StartOptions, begin, only_here
+from rlmwatch.daemon.turn import move_here
 from rlmwatch.engine.call_codec import price_of
 from rlmwatch.engine.task import DEFAULT_STEPS
 from rlmwatch.errors import RlmwatchError, UsageError
@@ -52,6 +53,8 @@ async def once(app: App, options: StartOptions, leave: asyncio.Event) -> OnceSum
     if app.config.model is None:
         raise UsageError(app.config.no_model_reason)
     await begin(app, options)
+    if options.take_over:
+        move_here(app)
     only_here(app)
     await asyncio.to_thread(sweep, app.paths.root, before=clock.utc())
     await app.supervisor.recover()
@@ -269,10 +272,11 @@ async def _sketch(app: App, save: Save) -> Sketch:
     if save.problem:
         return nothing
     model: Model | None = None
+    no_engine_reason: str | None = None
     try:
         if app.config.model is not None or options.provider is not None:
             chosen = await choose_model(app.config, save.kind, given, learn=False)
-            model, options = chosen.model, chosen.options
+            model, options, no_engine_reason = chosen.model, chosen.options, chosen.no_engine_reason
             nothing = replace(nothing, model=options.model)
         request = await _first_request(app, save, options)
     except RlmwatchError as error:
@@ -282,7 +286,7 @@ async def _sketch(app: App, save: Save) -> Sketch:
         cannot_search = searches_the_web(save.kind, options) and app.config.search is None
         no_search = app.config.no_search_reason if cannot_search else None
         steps = options.max_steps or DEFAULT_STEPS
-        problem = (app.config.no_model_reason if model is None else "") or no_search
+        problem = (app.config.no_model_reason if model is None else "") or no_engine_reason or no_search
         return replace(nothing, messages=(message,), steps=steps, usd=options.max_cost_usd, problem=problem)
     price = price_of(model.price(request.model), request) if model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token

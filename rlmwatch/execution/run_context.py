@@ -227,6 +227,7 @@ class RunContextFactory:
                     trajectory=_observed(self.ledger, self.listeners.on_step),
                     session=session,
                     searches=searches,
+                    no_engine_reason=chosen.no_engine_reason,
                     price_note=chosen.note,
                     on_text=self._text_listener(run, options, calls, closing),
                     sub_sessions=self._sub_sessions,

@@ -73,6 +73,7 @@ class WorkspaceGateway:
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _locked_sessions: set[str] = field(default_factory=set)
     _in_steps: set[str] = field(default_factory=set)
+    _between_calls: set[str] = field(default_factory=set)
 
     def ready_for(self, run: Run) -> None:
         """
@@ -134,6 +135,7 @@ class WorkspaceGateway:
 
     def report_progress(self, run: Run, live: Live) -> None:
         """Write how far *run* is, beside the work that goes on; at most once a second, the rest by `flush`."""
+        (self._between_calls.add if live.waits_for is not None else self._between_calls.discard)(run.run_id)
         if live.progress is not None and live.progress.step and live.waits_for is None:
             at = live.progress
             self._in_steps.add(run.run_id)
@@ -145,9 +147,9 @@ class WorkspaceGateway:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def is_in_steps(self, run_id: str) -> bool:
-        """Whether the run works step by step: an engine has said how far it is."""
-        return run_id in self._in_steps
+    def stops_at_once(self, run_id: str) -> bool:
+        """Whether nothing is lost where the run is cut off: it goes step by step, or waits between two tries of a call."""
+        return run_id in self._in_steps or run_id in self._between_calls
 
     async def flush(self) -> None:
         """Write what waited for its second."""
@@ -281,6 +283,7 @@ class WorkspaceGateway:
         self._check_root()
         with self._session_locked(run):
             self._in_steps.discard(run.run_id)
+            self._between_calls.discard(run.run_id)
             progress = self.board.progress_of(run.run_id)
             report = publish(self.root, run, later=later, by=self.board.by, now=self.utc(), progress=progress)
         self.board.update(run, now=self.utc())  # nothing of it is to be flushed any more

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from rlmwatch.addresses import is_http
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import Duration, Money, PositiveInt, ProviderName, RunOptions
 from rlmwatch.settings.providers import EMBEDDED, LOCAL, NAME, SHIPPED, is_variable_name, names, no_such
@@ -84,7 +85,21 @@ def _command(text: str) -> str:
     return text
 
 
-Address = Annotated[str, Field(pattern=r"^https?://[^\s/]+\S*$")]
+def _address(text: str) -> str:
+    if not is_http(text):
+        raise ValueError(
+            "write a whole address, https?://host:port/path, such as http://127.0.0.1:8080/v1 (yours is not shown)"
+        )
+    return text
+
+
+def _database(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"postgres(ql)?://\S+", text):
+        raise ValueError("write a PostgreSQL address, such as postgresql://user@host/database (yours is not shown)")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
 
 
 def _key_name(text: str) -> str:
@@ -253,7 +268,7 @@ class Settings(BaseModel):
     notify_command: Annotated[str, AfterValidator(_command)] | tuple[str, ...] | None = None
     notify_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20
     workers: Annotated[int, Field(ge=0, le=256)] = 4
-    ledger: Annotated[str | None, Field(pattern=r"^postgres(ql)?://\S+$", repr=False)] = None
+    ledger: Annotated[str | None, AfterValidator(_database), Field(repr=False)] = None
 
     ceilings: CeilingSettings = CeilingSettings()
     prices: dict[str, Price] = {}

@@ -138,7 +138,8 @@ class Watcher:
                 now = clock.monotonic()
                 self._take_events(now)
                 await self._read_due()
-                await self._tell_wrong_names()
+                if not self.paused:
+                    await self._wrong_names.tell(clock.monotonic())
                 await self._check(now)
                 await self._rescan(now)
                 self._note_rest()
@@ -149,6 +150,10 @@ class Watcher:
     async def stop(self) -> None:
         """Stop watching. Idempotent; for a watcher whose `run` was never begun."""
         await asyncio.to_thread(self._observer.stop)
+
+    async def alive(self) -> None:
+        """Return once the threads that hear of changes have answered; at once where none runs."""
+        await self._observer.alive()
 
     # The four inputs of the loop
 
@@ -182,10 +187,6 @@ class Watcher:
                     self._ports.on_change(path, event)
                 case _:
                     self._wrong_names.seen(path, event, now=now)
-
-    async def _tell_wrong_names(self) -> None:
-        if not self.paused:
-            await self._wrong_names.tell(clock.monotonic())
 
     async def _read_due(self) -> None:
         """Take care of one batch of the inputs that have come to rest."""
