@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-r
 # Those that run in pytest's own process, where coverage can be measured.
 IN_PROCESS := tests/unit tests/saves tests/machines tests/behaviour
 
-.PHONY: help run test unit coverage fuzz lint format lock bench wheel man clean
+.PHONY: help run test unit coverage fuzz lint format lock bench pictures wheel man clean
 
 help: ## lists these
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10 | sed 's/^/  make /'
@@ -48,6 +48,9 @@ format: $(VENV)/.dev ## formats, and fixes what ruff can
 
 bench: $(VENV)/.dev ## runs the benchmarks
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+pictures: $(VENV)/.dev ## draws the README's pictures from the real program; needs tmux
+	$(BIN)/python docs/pictures/make.py
 
 wheel: $(VENV)/.dev ## builds dist/rlmwatch-….whl, for `uv tool install` and `pipx install`
 	$(PIP) wheel --no-deps --no-build-isolation -w dist .

@@ -16,6 +16,7 @@ from rlmwatch.cli.output import money, print_json, put, quiet
 from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.names import JOBS
 from rlmwatch.daemon.paths import WorkspacePaths, locate
+from rlmwatch.daemon.show_page import page_url
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.daemon.unasked import unasked
 from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, UsageError
@@ -43,6 +44,7 @@ def status(
     *,
     workspace: Annotated[Path | None, Parameter(name=("--workspace", "-w"))] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    watch: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """
     Show the workspace: who answers, what waits, what was spent. Or show one run.
@@ -51,11 +53,18 @@ def status(
         job_id: A run's id, as `rlmwatch jobs` lists it.
         workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
         as_json: Print JSON.
+        watch: Go on showing it as it changes, until Ctrl+C.
     """
     quiet()
     if job_id and ("/" in job_id or Path(job_id).is_dir()):
         raise UsageError(f"{job_id} is a folder, not a run's id; write `rlmwatch status --workspace {job_id}`")
     paths = locate(workspace)
+    if watch:
+        from rlmwatch.cli.view.watching import watch_folder
+
+        if job_id is not None or as_json:
+            raise UsageError("--watch shows the whole workspace, for people: leave the id and --json out")
+        return watch_folder(paths)
     facts = asyncio.run(_whole(paths)) if job_id is None else _one(paths, whole_id(paths.root, job_id))
     if as_json:
         print_json(facts)
@@ -91,6 +100,7 @@ async def _whole(paths: WorkspacePaths) -> dict[str, Any]:
         "daemon": str(holder(paths.state, paths.root) or "not running here"),
         "host": host and host.name,
         "problem": problem,
+        "page": page_url(paths.state.parent),
     }
     names = matching(paths.root, "")
     of_user: float | None = None

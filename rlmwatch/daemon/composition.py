@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import structlog
 
 from rlmwatch import clock
+from rlmwatch.contract.documents import StatusFile
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
 from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers, load_client
@@ -91,6 +92,7 @@ class Parts:
         keys: Keys of the caller, over those that are found.
         users_options: Whether what a run itself says is the user's own word, and no file's.
         listeners: What hears of a run that goes on.
+        on_status: Is given each status of a run, from any thread; None where nobody looks.
         crash_at: Is told the named points at which a crash must lose nothing.
         host: The name by which this machine answers; None for its own (see `config.own_name`).
     """
@@ -99,6 +101,7 @@ class Parts:
     keys: Mapping[str, Key] = field(default_factory=dict)
     users_options: bool = False
     listeners: Listeners = field(default_factory=Listeners)
+    on_status: Callable[[StatusFile], None] | None = None
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
     host: str | None = None
 
@@ -396,7 +399,7 @@ class App:
     def compose(self) -> None:
         """Make the parts that stand on settings, ledger and folder; again where another host answered meanwhile."""
         redact = self._builder.redactor.text
-        board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()))
+        board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()), self._builder.parts.on_status)
         documents = build_documents(self.config.loaded)
         self.gateway = WorkspaceGateway(self.root, self.paths.state.parent, board, clock.utc, redact, documents)
         self.history = FolderHistory(self.root.path, self.ledger)
@@ -453,6 +456,14 @@ class App:
     def describe(self) -> str:
         """Return, in a few words, what answers."""
         return self._builder.describe()
+
+    def redact(self, text: str) -> str:
+        """Return *text* without the secrets that are known now."""
+        return self._builder.redactor.text(text)
+
+    def hide(self, secret: str) -> None:
+        """Keep *secret* out of the log and of what is written for a person, from now on."""
+        self._builder.redactor.know([secret])
 
     def vitals(self) -> Vitals:
         """Return what knows whether the parts of this program are alive."""

@@ -148,7 +148,7 @@ class WorkspaceGateway:
         task.add_done_callback(self._background.discard)
 
     def stops_at_once(self, run_id: str) -> bool:
-        """Whether nothing is lost where the run is cut off: it goes step by step, or waits between two tries of a call."""
+        """Whether nothing is lost where the run is cut off: it goes by steps, or waits between two tries of a call."""
         return run_id in self._in_steps or run_id in self._between_calls
 
     async def flush(self) -> None:

@@ -111,6 +111,19 @@ def _key_name(text: str) -> str:
     return text
 
 
+def _own_machine(text: str) -> str:
+    found = re.fullmatch(r"(?:127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})", text)
+    if found is None or int(found[1]) >= 1 << 16:
+        raise ValueError(
+            "write 127.0.0.1:PORT, localhost:PORT or [::1]:PORT. The page is for this machine alone; to see it from "
+            "another one, forward the port: ssh -L PORT:127.0.0.1:PORT HOST"
+        )
+    return text
+
+
+OwnAddress = Annotated[str, AfterValidator(_own_machine)]
+"""A loopback address with its port."""
+
 KeyName = Annotated[str, AfterValidator(_key_name)]
 """The name under which a key is found, see `credentials.py`."""
 
@@ -258,6 +271,7 @@ class Settings(BaseModel):
     name_notes: bool = True
     keep_jobs_days: Annotated[int, Field(gt=0, le=36_500)] = 30
     max_input_mb: Money = 10
+    page: OwnAddress | None = None
 
     provider: ProviderName | None = None
     base_url: Address | None = None

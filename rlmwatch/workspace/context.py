@@ -390,3 +390,14 @@ def describe(context: Context) -> str:
             return f"{len(texts)} files, {sum(map(len, texts.values()))} characters"
         case _:
             return "JSON"
+
+
+def chars(context: Context) -> int | None:
+    """Return how many characters of text *context* holds; None where it is something else, or nothing."""
+    match context.value:
+        case str(text):
+            return len(text)
+        case dict(texts) if texts and all(isinstance(text, str) for text in texts.values()):
+            return sum(map(len, texts.values()))
+        case _:
+            return None

@@ -15,6 +15,7 @@ from fakes.moves import MOVES, Event
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.errors import CeilingReached, Fenced
+from rlmwatch.ledger import overview
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.runs.deliveries import Delivery
 from rlmwatch.runs.journal import Ceilings
@@ -805,6 +806,40 @@ class LedgerSuite:
         )
         assert [type(answer) for answer in answers] == [type(None) if one == 1 else Fenced for one in attempts]
         assert len(await ledger.entries(run.run_id)) == 10
+
+    @story
+    async def test_who_looks_on_sees_lists_of_limited_length(self, ledger):
+        """Runs are listed by status and by age, with the beginning of their questions; steps and calls likewise."""
+        waits = await admitted(ledger, "x" * 5000, "w_input.txt", second=1)
+        run = await running(ledger, "q")
+        await ledger.intend(run.run_id, 1, a_call(), ceilings=NO_CEILING, now=at(1))
+        for step in (1, 2):
+            await ledger.step(run.run_id, StepRecord("", step, 1, f"print({step})", "", "ok"))
+        look = ledger._read
+        (listed,) = await look(lambda db: overview.open_summaries(db, RunStatus.PENDING))
+        assert (listed.run_id, listed.prompt) == (waits.run_id, "x" * overview.MAX_PROMPT)
+        assert [each.run_id for each in await look(overview.newest_summaries)] == [run.run_id, waits.run_id]
+        assert await look(overview.counts) == {"pending": 1, "running": 1}
+        assert await look(lambda db: overview.spent_by_day(db, "2026-11-01")) == {"2026-11-24": 0.01}
+        assert await look(lambda db: overview.spent_by_day(db, "2026-11-25")) == {}
+        count, steps = await look(lambda db: overview.newest_steps(db, run.run_id))
+        assert (count, [step.code for step in steps]) == (2, ["print(1)", "print(2)"])
+        (call,) = await look(lambda db: overview.newest_calls(db, run.run_id))
+        assert (call.state, call.reply, call.request) == ("intent", None, {"messages": [a_call().key]})
+        assert (await look(lambda db: overview.one_summary(db, run.run_id, ""))).prompt == "q"
+        assert await look(lambda db: overview.one_summary(db, "nobody", "jobs/nobody.json")) is None
+
+    @story
+    async def test_who_looks_on_finds_a_job_by_its_file(self, ledger):
+        """A job is found by the name of its file, which is not its run's id; a result that is too large is left out."""
+        run = await admit(ledger, job("q"), now=at(0))
+        claimed = await ledger.claim(run.run_id, now=at(1))
+        large = replace(DONE, answer="x" * (overview.MAX_RESULT + 1))
+        await ledger.finish(run.run_id, claimed.attempt, large, now=at(2))
+        found = await ledger._read(lambda db: overview.one_summary(db, "a-job", "jobs/a-job.json"))
+        assert (found.run_id, len(found.result["answer"])) == (run.run_id, overview.MAX_RESULT + 1)
+        (listed,) = await ledger._read(overview.newest_summaries)
+        assert (listed.status, listed.result) == (RunStatus.COMPLETE, None)
 
 
 async def told(ledger: SqliteLedger) -> list[object]:
