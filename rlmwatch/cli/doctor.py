@@ -25,6 +25,7 @@ from rlmwatch.daemon.credentials import DOTENV, KEYS, Key, find_all, wanted
 from rlmwatch.daemon.factories import build_sandbox, endpoint_of, find_model, gather
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
+from rlmwatch.daemon.unasked import unasked
 from rlmwatch.errors import (
     CeilingUnknown,
     ConfigError,
@@ -59,6 +60,9 @@ REACH_TIMEOUT_S = 20.0
 INOTIFY = Path("/proc/sys/fs/inotify")
 SPARE_WATCHES = 1000
 """Other programs of the same user, editors and sync tools, watch folders too."""
+
+NOT_ASKED = 5
+"""Files that are listed at most; `status` has them all."""
 
 HELD = "until then research, exa, and jobs with data are held; chats need no sandbox"
 
@@ -111,9 +115,9 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
     except UsageError as error:
         yield Line("wrong", "workspace", str(error), "name the folder, or make one with `rlmwatch init DIR`")
     else:
-        for line in _workspace(paths):
+        folder = [*_workspace(paths), await asyncio.to_thread(_inotify, paths), *await not_asked_lines(paths)]
+        for line in folder:
             yield line
-        yield await asyncio.to_thread(_inotify, paths)
     from rlmwatch.settings.sources import user_config_dir
 
     user_dir = paths.user_dir if paths else user_config_dir()
@@ -154,6 +158,17 @@ def _workspace(paths: WorkspacePaths) -> list[Line]:
     except RlmwatchError as error:
         lines.append(Line("wrong", "host", str(error)))
     return lines
+
+
+async def not_asked_lines(paths: WorkspacePaths) -> list[Line]:
+    """Return the files of the workspace that are not asked, and why."""
+    try:
+        found = await unasked(paths)
+    except RlmwatchError:  # the settings or the ledger: a line of their own says so
+        return []
+    shown = [Line("warning", "not asked", f"{each.path}: {each.because}", each.cure) for each in found[:NOT_ASKED]]
+    more = len(found) - len(shown)
+    return [*shown, *([Line("warning", "not asked", f"{more} files more", "`rlmwatch status`")] if more else [])]
 
 
 async def _ceilings(paths: WorkspacePaths, ceilings: CeilingSettings) -> list[Line]:

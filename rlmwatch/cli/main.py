@@ -19,6 +19,7 @@ CALLED_WRONGLY = 2
 INTERRUPTED = 130
 
 VERBS: dict[str, tuple[str, str]] = {
+    "setup": ("rlmwatch.cli.setup:setup", "Choose a provider, enter its key, test it, make a folder."),
     "init": ("rlmwatch.cli.init:init", "Make a workspace with an example, and say what to do next."),
     "run": ("rlmwatch.cli.run:run", "Watch a workspace and answer what is saved in it."),
     "worker": ("rlmwatch.cli.worker:worker", "Answer runs of a shared ledger on this machine, without a folder."),
@@ -48,6 +49,7 @@ def build() -> App:
     )
     for verb, (where, what) in VERBS.items():
         app.command(where, name=verb, help=what)
+    app.register_install_completion_command()
     return app
 
 

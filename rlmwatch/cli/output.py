@@ -100,3 +100,22 @@ def quiet() -> None:
     from rlmwatch.daemon.logging import Redactor, configure
 
     configure("text", Redactor(), level=logging.WARNING)
+
+
+def ask(question: str, usual: str) -> str:
+    """Ask a person at the terminal; return the answer without blanks around it, or *usual* where there is none."""
+    print(printable(f"{question} [{usual}]: "), end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        raise KeyboardInterrupt  # Ctrl+D: they want no more
+    return line.strip() or usual
+
+
+def ask_hidden(question: str) -> str:
+    """Ask for a secret at the terminal, which does not show it. Ctrl+D is as Ctrl+C."""
+    from getpass import getpass
+
+    try:
+        return getpass(f"{question}: ", stream=sys.stderr)
+    except EOFError:
+        raise KeyboardInterrupt from None

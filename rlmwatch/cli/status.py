@@ -22,6 +22,7 @@ from rlmwatch.daemon.ceilings_left import ceilings_left
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.show_page import page_url
 from rlmwatch.daemon.stores import ledger_if_any
+from rlmwatch.daemon.unasked import Unasked, unasked
 from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, UsageError
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.runtime_config import ceilings_of
@@ -79,6 +80,7 @@ class WorkspaceStatus:
         ceiling_holds_for: Whose spending counts against the ceilings.
         ceilings: Each ceiling, and what counts against it; none where that cannot be known.
         warnings: Ceilings that are near or reached, in words.
+        not_asked: Files that look meant for rlmwatch and are not asked, why, and what to do.
         page: The whole address of the page in a browser, where a daemon of this user shows it.
     """
 
@@ -96,6 +98,7 @@ class WorkspaceStatus:
     left_today_usd: float | None = None
     ceilings: tuple[CeilingUse, ...] = ()
     warnings: list[str] = field(default_factory=list)
+    not_asked: list[Unasked] = field(default_factory=list)
     page: str | None = None
 
 
@@ -175,6 +178,8 @@ def _print_whole(found: WorkspaceStatus) -> None:
     for key, values in (("warning", found.warnings), ("changed", found.material_changed)):
         for value in values:
             put_wrapped(value, head=f"{key:>10}  ")
+    for each in found.not_asked:
+        put_wrapped(f"{each.path}: {each.because}; {each.cure}", head=f"{'not asked':>10}  ")
     if found.waiting:
         put("")
         ids = [each.job_id for each in found.waiting]
@@ -224,6 +229,7 @@ async def _whole(paths: WorkspacePaths) -> WorkspaceStatus:
     ledger = ledger_if_any(paths)
     if ledger is None:
         found.waiting = _submissions(paths, set(names))
+        found.not_asked = await unasked(paths)
         found.ceilings = () if ceilings.per == "user" else uses(ceilings_of(ceilings), (0.0, 0.0))
         return found
     try:
@@ -244,6 +250,7 @@ async def _whole(paths: WorkspacePaths) -> WorkspaceStatus:
     found.runs = _counted(paths, counts, open_runs)
     found.left_today_usd = next((each.left_usd for each in found.ceilings if each.period == "day"), None)
     found.warnings = ceiling_warnings(found.ceilings)
+    found.not_asked = await unasked(paths)
     return found
 
 

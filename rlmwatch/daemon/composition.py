@@ -43,6 +43,7 @@ from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
 from rlmwatch.execution.folder_history import FolderHistory
 from rlmwatch.execution.material import changed
+from rlmwatch.execution.notifications import Notifications
 from rlmwatch.execution.run_context import Listeners, PreparedRun, PrepareRun, RunContextFactory, RunStorage
 from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
@@ -315,6 +316,7 @@ class App:
     inbox: Inbox
     supervisor: Supervisor
     webhooks: Webhooks
+    notifications: Notifications
     node: ClusterNode | None
     ceiling_watch: CeilingWatch
 
@@ -411,6 +413,9 @@ class App:
         if self._role is Role.DAEMON:
             self.history.begin()
         self.ceiling_watch = CeilingWatch(self.ledger, lambda: self.config.ceilings)
+        self.notifications = Notifications(
+            self.root.path, self._settings, self._builder.environ, clock.monotonic, redact
+        )
         executor, workers = self._executor()
         kinds = handlers().keys()
         self.supervisor = Supervisor(
@@ -424,6 +429,7 @@ class App:
             utc=clock.utc,
             crash_at=self._builder.parts.crash_at,
             on_published=self._published,
+            on_held=self.notifications.held,
         )
         self.inbox = Inbox(self.root, self.ledger, self.supervisor, lambda: rules(self._settings(), kinds, self.host))
         self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, redact)
@@ -610,6 +616,7 @@ class App:
         self.inbox.published(run)
         self.webhooks.published(run)
         self.ceiling_watch.notify()
+        self.notifications.published(run)
 
 
 def watch_config(settings: Settings) -> WatchConfig:
@@ -618,6 +625,8 @@ def watch_config(settings: Settings) -> WatchConfig:
         ready_marker=settings.ready_marker,
         max_bytes=int(settings.max_input_mb * MB),
         on_new_save=OnNewSave(settings.on_new_save),
+        webhook=settings.webhooks.url_for,
+        name_notes=settings.name_notes,
     )
 
 

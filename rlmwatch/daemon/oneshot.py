@@ -76,6 +76,7 @@ async def once(app: App, options: StartOptions, leave: asyncio.Event) -> OnceSum
         await app.supervisor.close()
     await app.webhooks.deliver_now()
     await app.ceiling_watch.look()
+    await app.notifications.finish()
     return await _summary(app)
 
 

@@ -26,6 +26,7 @@ from rlmwatch.daemon.terminal import Terminal
 from rlmwatch.daemon.turn import HostTurn
 from rlmwatch.daemon.vitals import Vitals
 from rlmwatch.errors import RlmwatchError, UsageError, WorkspaceBusy, WorkspaceError
+from rlmwatch.execution.notifications import STOP_S
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.hosts import Host, Theirs, host_rule
@@ -223,6 +224,7 @@ async def _work(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: V
             await _maintain(turn, stop, manager, vitals)
         finally:
             leave.set()
+    await app.notifications.finish(STOP_S)
 
 
 async def _maintain(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: Vitals) -> None:

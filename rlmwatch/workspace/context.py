@@ -25,6 +25,7 @@ from typing import Any
 
 from rlmwatch.contract.ignored import ignored, too_deep
 from rlmwatch.contract.names import InputName, Other, Ours, classify, key
+from rlmwatch.contract.near_misses import near_miss, noted
 from rlmwatch.contract.secrets import secret_content, secret_name
 from rlmwatch.contract.text import decode, is_blank
 from rlmwatch.errors import InputError
@@ -364,7 +365,8 @@ def _not_material(entry: os.DirEntry[str]) -> str | None:
         return None
     if not entry.is_file():
         return "neither a file nor a folder"
-    return "written by rlmwatch" if isinstance(classify(entry.name), Ours) else None
+    of_a_note = (file := noted(entry.name)) is not None and near_miss(file) is not None
+    return "written by rlmwatch" if of_a_note or isinstance(classify(entry.name), Ours) else None
 
 
 def _is_secret(path: Path, within: Path) -> bool:
