@@ -103,7 +103,6 @@ class Screen:
             "PATH": f"{tools}:{os.environ['PATH']}",
             "LANG": "C.UTF-8",
             "TERM": "xterm-256color",
-            "PS1": "$ ",
             "OPENAI_API_KEY": "made-up",
             "OPENAI_BASE_URL": provider,
             "RLMWATCH_MODELS__DETECT_LOCAL": "false",
@@ -140,7 +139,7 @@ def run(screen: Screen) -> None:
     folder = screen.home / "questions"
     folder.mkdir()
     (folder / "rlmwatch.toml").write_text("")
-    screen.types("clear; rlmwatch run questions")
+    screen.types("PS1='$ '; clear; rlmwatch run questions")
     screen.shows(lambda words: "Ctrl+C" in words)
     (folder / "chat_input.txt").write_text("A proverb about beginning, please.\n")
     screen.shows(lambda words: "✓" in words)
