@@ -1,0 +1,171 @@
+"""
+Where models stumble, and what they are told.
+
+Pure, and a function of replies and outcomes alone, so that a resumed run decides as the first attempt did:
+
+1. A cell that was run before (comments and layout aside) and shows the same again is told so. The next call is made
+   at a raised temperature: at temperature 0 a model repeats itself for ever.
+2. An answer of nothing but code, or of a word for nothing (`None`), does not end the run, and that is said. Given once
+   more it does: some questions ask for code. (`answer(None)` and `answer("")` raise in the cell.)
+3. A `NameError` of a name that only the worked example has is explained.
+4. A reply that was nothing but Python has run without a fence, and that is said.
+5. Prose once is told what is missing; twice, it is shown the wanted form; three times running it is the answer.
+6. A batch of very many short prompts is met, once, with what it will cost and how to chunk it, before it is paid.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rlmwatch.engine.reply import parsed
+from rlmwatch.engine.transcript import Phrases, StepOutcome
+
+CODELESS_REPLIES = 3
+"""Running, after which the text is taken as the answer."""
+RAISED_TEMPERATURE = 0.8
+"""Of the call after a repeated cell; models write varied and still working code there."""
+NOTHING = frozenset({"none", "null", "nan", "undefined", "n/a"})
+"""Texts, in lower case, that code makes of a value that it did not find."""
+MANY_PROMPTS = 100
+"""A batch of more is met with advice."""
+PROMPT_CHARS = 6_000
+"""Of a prompt of many items: about 1,500 tokens, of which a small model still minds every line."""
+_NO_NAME = re.compile(r"NameError: name '(\w+)' is not defined")
+_FENCED = re.compile(r"\s*```\w*\n(?P<code>.*?)\n?```\s*", re.DOTALL)
+
+
+@dataclass(slots=True)
+class Guidance:
+    """
+    What one engine has seen of its model's stumbling.
+
+    Attributes:
+        phrases: How things are said (`prompts/notices.md`, frozen).
+        example: Names that the worked example sets.
+        enabled: Off for a run that froze its texts before there was guidance: it goes on as it began.
+    """
+
+    phrases: Phrases
+    example: frozenset[str] = frozenset()
+    enabled: bool = True
+    _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _own: set[str] = field(default_factory=set)
+    _repeats: int = 0
+    _codeless: int = 0
+    _refused: list[object] = field(default_factory=list)
+    _advised: set[int] = field(default_factory=set)
+
+    def temperature(self, wanted: float | None) -> float | None:
+        """Return the temperature of the next call, for a run that wants *wanted*."""
+        return max(wanted or 0.0, RAISED_TEMPERATURE) if self._repeats else wanted
+
+    def refuses(self, answer: object) -> str | None:
+        """Return what is said of an *answer* that is none; None where it counts."""
+        if not self.enabled or not isinstance(answer, str) or answer in self._refused:
+            return None
+        name = "answer_code" if is_only_code(answer) else "answer_nothing" if is_nothing(answer) else None
+        if name is None:
+            return None
+        self._refused.append(answer)
+        return self.phrases[name]
+
+    def after(self, outcome: StepOutcome, shown: str) -> list[str]:
+        """Return what is said beside *shown* of a reply and what came of it."""
+        code = outcome.cell.code
+        if not self.enabled:
+            self._codeless = self._codeless + 1 if code is None and not outcome.cell.cut else 0
+            return []
+        if code is None:
+            self._repeats = 0
+            self._codeless = 0 if outcome.cell.cut else self._codeless + 1
+            return [self.phrases["reminder"]] if self._codeless == CODELESS_REPLIES - 1 else []
+        self._codeless = 0
+        said = [self.phrases["unfenced"]] if outcome.cell.bare else []
+        missing = _NO_NAME.search(outcome.error or "")
+        if missing and missing[1] in self.example - self._own:
+            said.append(self.phrases["example_name"].format(name=missing[1]))
+        self._own |= names_set(code)
+        self._seen[seen := (normalised(code), shown)] += 1
+        self._repeats = self._seen[seen] - 1
+        if self._repeats:
+            said.append(self.phrases["repeated"])
+        return said
+
+    @property
+    def has_stopped_coding(self) -> bool:
+        """Whether so many replies running held no code that the last one is the answer."""
+        return self._codeless >= (CODELESS_REPLIES if self.enabled else 2)
+
+    def advice(self, prompts: Sequence[str], tokens: int) -> str | None:
+        """Return what is said before a batch of *prompts* with replies of up to *tokens*, once; None where it goes."""
+        if not self.enabled or len(prompts) <= MANY_PROMPTS or len(prompts) in self._advised:
+            return None
+        size = sum(map(len, prompts))
+        chunks = max(1, -(-size // PROMPT_CHARS))
+        if chunks > len(prompts) // 4:
+            return None
+        self._advised.add(len(prompts))
+        return self.phrases["many_prompts"].format(
+            n=f"{len(prompts):,}",
+            tokens=f"{len(prompts) * tokens:,}",
+            chars=f"{size // len(prompts):,}",
+            items=max(2, len(prompts) // chunks),
+            calls=f"{chunks:,}",
+        )
+
+
+def normalised(code: str) -> str:
+    """Return *code* without its comments and layout."""
+    tree = parsed(code)
+    if tree is not None:
+        return ast.unparse(tree)
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
+    except (tokenize.TokenError, SyntaxError):
+        return " ".join(code.split())
+    return " ".join(token.string for token in tokens if token.type != tokenize.COMMENT and token.string.strip())
+
+
+def names_set(code: str) -> set[str]:
+    """Return the names that *code* sets."""
+    tree = parsed(code)
+    nodes = ast.walk(tree) if tree is not None else ()
+    return {
+        name
+        for node in nodes
+        for name in (
+            [node.id]
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            else [node.name]
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            else []
+        )
+    }
+
+
+def names_of(cells: Iterable[str]) -> frozenset[str]:
+    """Return the names that any of *cells* sets."""
+    return frozenset().union(*(names_set(cell) for cell in cells))
+
+
+def is_only_code(answer: str) -> bool:
+    """Whether *answer* is Python that does something, fenced or not, and no text."""
+    fenced = _FENCED.fullmatch(answer)
+    tree = parsed(fenced["code"] if fenced else answer)
+    if tree is None:
+        return False
+    acts = (ast.Call, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.For, ast.While, ast.With, ast.Assign)
+    with warnings.catch_warnings():
+        return any(isinstance(node, acts) for node in ast.walk(tree))
+
+
+def is_nothing(answer: str) -> bool:
+    """Whether *answer* is but a word for nothing."""
+    return answer.strip().strip(".'\"").lower() in NOTHING
