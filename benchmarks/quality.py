@@ -1,5 +1,5 @@
 """
-How good the answers are: `python benchmarks/quality.py [--tasks code] [--tokens 8000 64000] [--seeds 1 2] [--model NAME]`.
+How good the answers are: `python benchmarks/quality.py [--tasks code] [--tokens 8000] [--seeds 1 2] [--model NAME]`.
 
 Without `--model` the root is an oracle that writes the right cells and the
 sub-model a table of rules, so that what is measured is the engine: a score below
@@ -124,7 +124,7 @@ def oracle(problem: Problem) -> Model:
     return ScriptedModel(reply)
 
 
-async def solve(  # noqa: PLR0913 (a benchmark)
+async def solve(
     problem: Problem,
     model: Model,
     options: RunOptions,
@@ -328,11 +328,22 @@ async def _in_checkout(checkout: Path, way: str, arguments: argparse.Namespace) 
     numbers = [str(n) for n in (*arguments.tokens, "--seeds", *arguments.seeds)]
     command = [__file__, "--tasks", *arguments.tasks, "--tokens", *numbers, "--model", arguments.model]
     command += ["--ways", "engine", "--called", way, "--keep", str(arguments.keep), "--max-steps"]
-    command += [str(arguments.max_steps), "--call-tokens", str(arguments.call_tokens), "--at-once", str(arguments.at_once), "--no-table"]
-    environ = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
-    process = await asyncio.create_subprocess_exec(sys.executable, *command, env=environ)
+    command += [
+        str(arguments.max_steps),
+        "--call-tokens",
+        str(arguments.call_tokens),
+        "--at-once",
+        str(arguments.at_once),
+        "--no-table",
+    ]
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, env=_importing(checkout))
     if await process.wait():
         raise SystemExit(f"the measurement with {checkout} failed")
+
+
+def _importing(checkout: Path) -> dict[str, str]:
+    """Return an environment in which `rlmwatch` is that of *checkout*."""
+    return {**os.environ, "PYTHONPATH": str(checkout.resolve())}
 
 
 def table(rows: list[dict[str, object]]) -> str:
@@ -344,9 +355,11 @@ def table(rows: list[dict[str, object]]) -> str:
         for name in names:
             groups.setdefault((row["tokens"], name, row["way"]), []).append(row)  # type: ignore[arg-type]
     order = [*TASKS, "all code-only"]
-    for (tokens, name, way), found in sorted(groups.items(), key=lambda at: (at[0][0], order.index(at[0][1]), at[0][2])):
+    for (tokens, name, way), found in sorted(
+        groups.items(), key=lambda at: (at[0][0], order.index(at[0][1]), at[0][2])
+    ):
         by_seed = _by_seed(found)
-        spread = f"{stdev(by_seed):.2f}" if len(by_seed) > 1 else "–"
+        spread = f"{stdev(by_seed):.2f}" if len(by_seed) > 1 else "-"
         calls, out, seconds = (mean(float(row[key]) for row in found) for key in ("calls", "out_tokens", "seconds"))  # type: ignore[arg-type]
         score = mean(float(row["score"]) for row in found)  # type: ignore[arg-type]
         lines.append(

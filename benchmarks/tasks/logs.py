@@ -68,8 +68,7 @@ def noisiest(tokens: int, seed: int) -> Problem:
         _text(rows, random),
         (
             ROWS,
-            "from collections import Counter\n"
-            'answer(Counter(row[2] for row in rows if row[1] == "WARN").most_common(1)[0][0])',
+            'warned = [row[2] for row in rows if row[1] == "WARN"]\nanswer(max(set(warned), key=warned.count))',
         ),
         word_is(first, SERVICES),
     )
@@ -84,7 +83,7 @@ def slowest(tokens: int, seed: int) -> Problem:
     rows[slow] = (time, level, service, 123_456, "u777")
     return Problem(
         "log-slowest",
-        "Which user had the request that took the most milliseconds (ms=)? Answer with the user's name alone, like u123.",
+        "Which user had the request that took the most milliseconds (ms=)? Answer with the name alone, like u123.",
         _text(rows, random),
         (ROWS, "answer(max(rows, key=lambda row: int(row[4]))[3])"),
         word_is("u777", {row[4] for row in rows}),

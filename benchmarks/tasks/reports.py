@@ -45,11 +45,13 @@ def make(tokens: int, seed: int) -> Problem:
         files,
         (
             "print(len(context), list(context)[:3])",
-            f'replies = llm_batch([{ASK!r} + "\\n" + text for text in context.values()])\n'
-            'answer(sum("yes" in str(reply).lower() for reply in replies))',
+            (
+                f'replies = llm_batch([{ASK!r} + "\\n" + text for text in context.values()])\n'
+                'answer(sum("yes" in str(reply).lower() for reply in replies))'
+            ),
         ),
         number_is(stopped),
     )
 
 
-assert all(any(tell in text for tell in STOPS) for text in STOP)  # noqa: S101 (what the oracle's sub-model goes by)
+assert all(any(tell in text for tell in STOPS) for text in STOP)

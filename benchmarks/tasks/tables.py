@@ -62,8 +62,10 @@ def largest(tokens: int, seed: int) -> Problem:
         _text(rows),
         (
             READ,
-            f'answer(max((row for row in rows if row["product"] == "{product}"), '
-            'key=lambda row: float(row["amount"]))["order"])',
+            (
+                f'answer(max((row for row in rows if row["product"] == "{product}"), '
+                'key=lambda row: float(row["amount"]))["order"])'
+            ),
         ),
         number_is(order),
     )
@@ -84,8 +86,10 @@ def best(tokens: int, seed: int) -> Problem:
         _text(rows),
         (
             READ,
-            "from collections import Counter\nsold = Counter()\n"
-            'for row in rows:\n    sold[row["product"]] += int(row["quantity"])\nanswer(sold.most_common(1)[0][0])',
+            (
+                "from collections import Counter\nsold = Counter()\n"
+                'for row in rows:\n    sold[row["product"]] += int(row["quantity"])\nanswer(sold.most_common(1)[0][0])'
+            ),
         ),
         word_is(product, PRODUCTS),
     )
@@ -118,10 +122,11 @@ def span(tokens: int, seed: int) -> Problem:
         _text(rows),
         (
             READ,
-            "from datetime import date\n"
-            f'days = [date.fromisoformat(r["date"]) for r in rows if (r["region"], r["product"]) == '
-            f'("{region}", "{product}")]\n'
-            "answer((max(days) - min(days)).days)",
+            (
+                f'from datetime import date\ndays = [date.fromisoformat(r["date"]) for r in rows if (r["region"], r["product"]) == '
+                f'("{region}", "{product}")]\n'
+                "answer((max(days) - min(days)).days)"
+            ),
         ),
         number_is((max(days) - min(days)).days),
     )

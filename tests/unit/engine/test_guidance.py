@@ -89,7 +89,9 @@ def test_2_a_word_for_nothing_is_refused_once(answer):
     assert guide.refuses(answer) is None
 
 
-@pytest.mark.parametrize("answer", ["42", "Oslo", "42 (of 60)", 0, False, [], {"n": None}, "Run print(x) to see.", "u777"])
+@pytest.mark.parametrize(
+    "answer", ["42", "Oslo", "42 (of 60)", 0, False, [], {"n": None}, "Run print(x) to see.", "u777"]
+)
 def test_2_other_answers_count(answer):
     """Numbers, words, sentences and JSON are answers, empty lists too."""
     assert guidance().refuses(answer) is None

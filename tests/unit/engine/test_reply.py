@@ -79,7 +79,15 @@ def test_4_a_closed_block_runs_though_the_prose_after_it_was_cut():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "The answer is 42.", "FINAL(42)", 'I call answer("42").', "FINAL_VAR(x)", "use `answer(1)`", "```python\n\n```"],
+    [
+        "",
+        "The answer is 42.",
+        "FINAL(42)",
+        'I call answer("42").',
+        "FINAL_VAR(x)",
+        "use `answer(1)`",
+        "```python\n\n```",
+    ],
 )
 def test_5_prose_is_never_code(text):
     """What stands in prose is not run, whatever it looks like."""
