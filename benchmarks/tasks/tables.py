@@ -123,7 +123,8 @@ def span(tokens: int, seed: int) -> Problem:
         (
             READ,
             (
-                f'from datetime import date\ndays = [date.fromisoformat(r["date"]) for r in rows if (r["region"], r["product"]) == '
+                f'from datetime import date\ndays = [date.fromisoformat(r["date"]) for r in rows '
+                'if (r["region"], r["product"]) == '
                 f'("{region}", "{product}")]\n'
                 "answer((max(days) - min(days)).days)"
             ),

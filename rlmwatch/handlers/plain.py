@@ -11,7 +11,6 @@ from typing import Any
 from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.text import is_unseen
-from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.window import room_chars, too_long
 from rlmwatch.errors import BudgetExceeded, ContextTooLong, NoProvider
 from rlmwatch.handlers.base import RunContext
@@ -19,7 +18,7 @@ from rlmwatch.models.base import FinishReason, Message, Reply, Request
 from rlmwatch.runs.model import Outcome, Result, RunStatus
 
 LONGER = 4
-"""Times the tokens, or the thoughts, of a call whose thoughts used all its tokens: it is made once more with so many."""
+"""Times its tokens, or its thoughts, that a call gets at its second try, where thoughts used all of the first."""
 _OUTCOMES: Mapping[FinishReason, Outcome] = {
     "stop": Outcome.SUCCESS,
     "length": Outcome.TOKEN_LIMIT,
@@ -79,7 +78,7 @@ async def _thought_through(asked: Request, run_context: RunContext) -> Reply:
         return reply
     longer = replace(asked, max_tokens=LONGER * max(asked.max_tokens, reply.reasoning_tokens))
     try:
-        return await run_context.calls.llm(longer, CallSite(least=asked.max_tokens), on_text=run_context.on_text)
+        return await run_context.calls.llm(longer, on_text=run_context.on_text)
     except BudgetExceeded:
         return reply
 

@@ -46,27 +46,8 @@ def test_the_rules_are_short_and_say_that_text_is_data():
 
 def test_every_notice_can_be_said():
     """Each notice is a name and a text, and takes the values that it is given."""
-    values = dict.fromkeys(
-        [
-            "step",
-            "steps",
-            "left",
-            "tokens",
-            "usd",
-            "n",
-            "cut",
-            "length",
-            "more",
-            "seconds",
-            "reason",
-            "names",
-            "name",
-            "chars",
-            "items",
-            "calls",
-        ],
-        1,
-    )
+    words = "step steps left tokens usd n cut length more seconds reason names name chars items calls"
+    values = dict.fromkeys(words.split(), 1)
     for name, said in current_prompts().notices.items():
         assert name.isidentifier()
         assert said.format(**values)
