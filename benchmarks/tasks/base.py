@@ -75,12 +75,20 @@ def label_of(text: str) -> str:
     return next((label for tell, label in TELLS.items() if tell in text.lower()), "unknown")
 
 
+ANSWER_CHARS = 300
+"""An answer that is longer does not tell which of its numbers it means."""
+
+
 def number_is(truth: float) -> Callable[[object], float]:
-    """Return what scores 1 for an answer whose one number, or last number, is *truth*."""
+    """Return what scores 1 for an answer of one line or so whose last number is *truth*."""
 
     def score(answer: object) -> float:
         numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?", str(answer))
-        return float(bool(numbers) and abs(float(numbers[-1].replace(",", "")) - truth) < 0.005)
+        return float(
+            bool(numbers)
+            and len(str(answer)) <= ANSWER_CHARS
+            and abs(float(numbers[-1].replace(",", "")) - truth) < 0.005
+        )
 
     return score
 

@@ -39,7 +39,7 @@ def make(tokens: int, seed: int) -> Problem:
             f"import re\nhits = re.findall(r'.*magic number of {city}.*', context)\nprint(len(hits), hits[:3])",
             "answer(re.search(r'is (\\d+)', hits[0]).group(1))",
         ),
-        lambda answer: float(numbers[city] in str(answer)),
+        number_is(int(numbers[city])),
     )
 
 
@@ -60,7 +60,7 @@ def two_hop(tokens: int, seed: int) -> Problem:
             f"import re\ncity = re.search(r'{person} lives in (\\w+)', context).group(1)\nprint(city)",
             "answer(re.search(rf'magic number of {city} is (\\d+)', context).group(1))",
         ),
-        lambda answer: float(numbers[lives[person]] in str(answer)),
+        number_is(int(numbers[lives[person]])),
     )
 
 

@@ -5,9 +5,11 @@ Pure, and a function of replies and outcomes alone, so that a resumed run decide
 
 1. A cell that was run before (comments and layout aside) and shows the same again is told so. The next call is made
    at a raised temperature: at temperature 0 a model repeats itself for ever.
-2. An answer of nothing but code, or of a word for nothing (`None`), does not end the run, and that is said. Given once
-   more it does: some questions ask for code. (`answer(None)` and `answer("")` raise in the cell.)
-3. A `NameError` of a name that only the worked example has is explained.
+2. An answer of nothing but code, of a word for nothing (`None`), or that is `context` itself, does not end the run, and
+   that is said. Given once more it does: some questions ask for code. (`answer(None)` and `answer("")` raise in the
+   cell.)
+3. A `NameError` of a name that only the worked example has is explained; after any other exception the code is to be
+   corrected: models answer 0 instead.
 4. A reply that was nothing but Python has run without a fence, and that is said.
 5. Prose once is told what is missing; twice, it is shown the wanted form; three times running it is the answer.
 6. A batch of very many short prompts is met, once, with what it will cost and how to chunk it, before it is paid.
@@ -30,6 +32,8 @@ RAISED_TEMPERATURE = 0.8
 """Of the call after a repeated cell; models write varied and still working code there."""
 NOTHING = frozenset({"none", "null", "nan", "undefined", "n/a"})
 """Texts, in lower case, that code makes of a value that it did not find."""
+NO_ANSWER_CHARS = 1_000
+"""A `context` that is longer is no answer by itself."""
 MANY_PROMPTS = 100
 """A batch of more is met with advice."""
 PROMPT_CHARS = 6_000
@@ -46,11 +50,13 @@ class Guidance:
     Attributes:
         phrases: How things are said (`prompts/notices.md`, frozen).
         example: Names that the worked example sets.
+        material: The variable `context`.
         enabled: Off for a run that froze its texts before there was guidance: it goes on as it began.
     """
 
     phrases: Phrases
     example: frozenset[str] = frozenset()
+    material: object = None
     enabled: bool = True
     _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
     _own: set[str] = field(default_factory=set)
@@ -65,10 +71,15 @@ class Guidance:
 
     def refuses(self, answer: object) -> str | None:
         """Return what is said of an *answer* that is none; None where it counts."""
-        if not self.enabled or not isinstance(answer, str) or answer in self._refused:
+        if not self.enabled or answer in self._refused:
             return None
-        name = "answer_code" if is_only_code(answer) else "answer_nothing" if is_nothing(answer) else None
-        if name is None:
+        if answer == self.material and len(str(answer)) > NO_ANSWER_CHARS:
+            name = "answer_context"
+        elif isinstance(answer, str) and is_only_code(answer):
+            name = "answer_code"
+        elif isinstance(answer, str) and is_nothing(answer):
+            name = "answer_nothing"
+        else:
             return None
         self._refused.append(answer)
         return self.phrases[name]
@@ -88,6 +99,8 @@ class Guidance:
         missing = _NO_NAME.search(outcome.error or "")
         if missing and missing[1] in self.example - self._own:
             said.append(self.phrases["example_name"].format(name=missing[1]))
+        elif outcome.error is not None:
+            said.append(self.phrases["correct"])
         self._own |= names_set(code)
         self._seen[seen := (normalised(code), shown)] += 1
         self._repeats = self._seen[seen] - 1

@@ -186,7 +186,7 @@ class Engine:
         self._transcript = Transcript(deps.prompts.notices)
         cells = [read_reply(turn).code for turn in deps.prompts.example]
         example = names_of(cell for cell in cells if cell is not None)
-        self._guidance = Guidance(deps.prompts.notices, example, deps.prompts.is_guided)
+        self._guidance = Guidance(deps.prompts.notices, example, self.task.context, deps.prompts.is_guided)
         self._offered = tuple(tool(self._call_site) for tool in deps.tools.values())
         functions = tools.functions(
             self.shared.sub, self._call_site, self._recurse, self._budget, self._offered, self._guidance.advice

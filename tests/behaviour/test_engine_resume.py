@@ -129,8 +129,9 @@ def test_a_lost_call_is_shown_to_the_attempt_after_it_only_where_it_stood():
     assert harness.killed_at(3 * root_calls[0] + 1, context=CONTEXT)
     harness.run(context=CONTEXT)
     shown = [m.content for m in harness.roots()[-1].messages]
-    assert shown[:5] == undisturbed[:5]
-    assert shown[5] != undisturbed[5]
+    third = 5 + len(harness.prompts.example)
+    assert shown[:third] == undisturbed[:third]
+    assert shown[third] != undisturbed[third]
 
 
 def make_rows():

@@ -182,9 +182,17 @@ def test_an_empty_answer_does_not_end_the_run(empty):
 
 def test_a_name_of_the_example_is_explained():
     """Code that uses a name which only the worked example has is told where it comes from."""
-    harness = EngineHarness(play([py("print(rows)"), py("answer(1)")]))
+    harness = EngineHarness(play([py("print(found)"), py("answer(1)")]))
     harness.run()
-    assert "`rows` stands in the example only" in last_message(harness, 2)
+    assert "`found` stands in the example only" in last_message(harness, 2)
+
+
+def test_code_that_raised_is_to_be_corrected_before_an_answer():
+    """After an exception the model is told to correct its code, and not to answer without it."""
+    harness = EngineHarness(play([py("1 / 0"), py("answer(1)")]))
+    harness.run()
+    told = last_message(harness, 2)
+    assert told.index("ZeroDivisionError") < told.index(harness.prompts.notices["correct"])
 
 
 def test_a_reply_that_is_nothing_but_python_runs_and_is_said_to_have():

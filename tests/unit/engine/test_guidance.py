@@ -107,9 +107,9 @@ def test_3_a_name_of_the_example_is_explained():
 def test_3_another_missing_name_is_not():
     """A name that is no name of the example, or that the code has set itself, needs no explanation."""
     guide = guidance(example=frozenset({"rows"}))
-    assert after(guide, "print(x)", error="NameError: name 'x' is not defined") == []
+    assert after(guide, "print(x)", error="NameError: name 'x' is not defined") == [PHRASES["correct"]]
     after(guide, "rows = 1\ndel rows")
-    assert after(guide, "print(rows)", error="NameError: name 'rows' is not defined") == []
+    assert after(guide, "print(rows)", error="NameError: name 'rows' is not defined") == [PHRASES["correct"]]
 
 
 def test_4_code_without_a_fence_is_said_to_have_run():
