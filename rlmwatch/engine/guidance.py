@@ -12,7 +12,8 @@ Pure, and a function of replies and outcomes alone, so that a resumed run decide
    corrected: models answer 0 instead.
 4. A reply that was nothing but Python has run without a fence, and that is said.
 5. Prose once is told what is missing; twice, it is shown the wanted form; three times running it is the answer.
-6. A batch of very many short prompts is met, once, with what it will cost and how to chunk it, before it is paid.
+6. Output that is but empty lists, zeros and `None` says that the search did not fit the material; models answer 0.
+7. A batch of very many short prompts is met, once, with what it will cost and how to chunk it, before it is paid.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ MANY_PROMPTS = 100
 PROMPT_CHARS = 6_000
 """Of a prompt of many items: about 1,500 tokens, of which a small model still minds every line."""
 _NO_NAME = re.compile(r"NameError: name '(\w+)' is not defined")
+_EMPTY = re.compile(r"(?:\s|[\[\]{}(),:]|\b0(?:\.0*)?\b|\bNone\b|\bset\b|''|\"\")*(?:[\]})0]|None|''|\"\")\s*")
 _FENCED = re.compile(r"\s*```\w*\n(?P<code>.*?)\n?```\s*", re.DOTALL)
 
 
@@ -101,6 +103,8 @@ class Guidance:
             said.append(self.phrases["example_name"].format(name=missing[1]))
         elif outcome.error is not None:
             said.append(self.phrases["correct"])
+        elif _EMPTY.fullmatch(outcome.output):
+            said.append(self.phrases["empty"])
         self._own |= names_set(code)
         self._seen[seen := (normalised(code), shown)] += 1
         self._repeats = self._seen[seen] - 1

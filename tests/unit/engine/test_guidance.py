@@ -139,7 +139,7 @@ def test_5_code_starts_the_count_again():
     assert not guide.has_stopped_coding
 
 
-def test_6_a_batch_of_very_many_short_prompts_is_advised_once():
+def test_7_a_batch_of_very_many_short_prompts_is_advised_once():
     """400 short prompts are met with their number, tokens and a way to chunk; asked for again they go."""
     guide = guidance()
     prompts = [f"Is this a complaint? line {n} of the log" for n in range(400)]
@@ -149,10 +149,24 @@ def test_6_a_batch_of_very_many_short_prompts_is_advised_once():
     assert guide.advice(prompts, 800) is None
 
 
+@pytest.mark.parametrize("output", ["[]\n", "0 []\n", "0\n", "None\n", "{} set() ''\n", "0.0\n", "[[], []]\n"])
+def test_6_output_that_holds_nothing_is_said_to_be_a_search_that_does_not_fit(output):
+    """After nothing but empty lists, zeros and `None` the model is told to look how the material is written."""
+    assert after(guidance(), "print(found)", output, output=output) == [PHRASES["empty"]]
+
+
+@pytest.mark.parametrize(
+    "output", ["", "\n", "10\n", "0 12\n", "[0, 1]\n", "none of them\n", "100\n", "0.5\n", "['']x"]
+)
+def test_6_output_that_holds_something_is_not(output):
+    """A number other than 0, a text, or no output at all needs no such word."""
+    assert after(guidance(), "print(found)", output, output=output) == []
+
+
 @pytest.mark.parametrize(
     "prompts", [["short"] * MANY_PROMPTS, ["long " * 1000] * 400, [], ["half a page " * 250] * 150]
 )
-def test_6_a_batch_that_is_small_or_chunked_goes(prompts):
+def test_7_a_batch_that_is_small_or_chunked_goes(prompts):
     """A batch of up to a hundred prompts, or of prompts that hold much text each, is sent without a word."""
     assert guidance().advice(prompts, 800) is None
 
