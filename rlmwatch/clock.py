@@ -14,3 +14,8 @@ def utc() -> str:
 def monotonic() -> float:
     """Return seconds that never jump, for intervals and deadlines within one process."""
     return time.monotonic()
+
+
+def since_boot() -> float:
+    """Return seconds since the machine was started, sleep included: by what the kernel dates its processes."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -57,7 +58,7 @@ def jobs(  # noqa: PLR0913 (the flags of a command line)
                 and (file is None or fnmatchcase(each.input, file))
                 and (after is None or (each.created_at and _time(each.created_at) >= after))
             ),
-            limit,
+            min(limit, sys.maxsize),
         )
     )
     if as_json:

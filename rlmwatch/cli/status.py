@@ -51,10 +51,10 @@ def status(
         as_json: Print JSON.
     """
     quiet()
-    if job_id is not None and ("/" in job_id or Path(job_id).is_dir()):
+    if job_id and ("/" in job_id or Path(job_id).is_dir()):
         raise UsageError(f"{job_id} is a folder, not a run's id; write `rlmwatch status --workspace {job_id}`")
     paths = locate(workspace)
-    facts = _one(paths, whole_id(paths.root, job_id)) if job_id else asyncio.run(_whole(paths))
+    facts = asyncio.run(_whole(paths)) if job_id is None else _one(paths, whole_id(paths.root, job_id))
     if as_json:
         print_json(facts)
     else:

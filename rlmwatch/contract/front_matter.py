@@ -12,14 +12,18 @@ The rules:
 
 1. A head is there when the first line is `---` and a later line is `---`. A first
    `---` without a second is plain text.
-2. A head is YAML, `key: value` lines with the keys of `RunOptions`. Anything else
-   between the two lines is an error, which says how to write a head, and how to
-   write a rule of Markdown in its place: with a blank line above it.
-3. A value must be what its key takes. What YAML 1.1 reads as something else than
+2. A head is YAML, `key: value` lines. Anything else between the two lines is an
+   error, which says how to write a head, and how to write a rule of Markdown in
+   its place: with a blank line above it.
+3. Keys that are not in `RunOptions` belong to other programs (`tags`, `aliases`,
+   `created`): they are passed over, whatever their value, and named. One that is
+   nearly ours is an error, or a ceiling that was misspelled would not hold.
+4. A value must be what its key takes. What YAML 1.1 reads as something else than
    what stands there (`yes` as true, `010` as 8, `1:30` as 90) is an error, never a
    silent value.
-4. Anchors, aliases and tags are refused: they are how a small head becomes a
-   large value. So are a key that comes twice, nesting, and more than 16 KB.
+5. Anchors, aliases and tags are refused: they are how a small head becomes a
+   large value. So are a key of ours that comes twice, deep nesting, and more than
+   16 KB.
 
 Each error names line and column of the file.
 """
@@ -28,7 +32,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
+from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Final, NoReturn, Protocol
 
 import yaml
@@ -40,7 +45,9 @@ from rlmwatch.errors import InputError
 MAX_HEAD_CHARS: Final = 16_384
 """A head with every option and a long system prompt needs a quarter; YAML's cost grows faster than its length."""
 
-_MAX_DEPTH: Final = 2  # the mapping, and a list in it
+_MAX_DEPTH: Final = 8
+"""Ours need 2, the mapping and a list in it; what other programs keep here is seldom deeper than 4."""
+
 _FENCE: Final = "---"
 _HEAD_BEGINS_AT_LINE: Final = 2
 _HOW: Final = (
@@ -76,6 +83,7 @@ _MAX_NUMBER_CHARS: Final = 15
 _UNFIT: Final = re.compile("[\0\ud800-\udfff]")
 """What escapes in quotes can make and nothing can store."""
 
+_MERGE_TAG: Final = "tag:yaml.org,2002:merge"
 _NULL_TAG: Final = "tag:yaml.org,2002:null"
 _STR_TAG: Final = "tag:yaml.org,2002:str"
 _DATE_TAG: Final = "tag:yaml.org,2002:timestamp"
@@ -87,6 +95,31 @@ _READ_AS: Final = {
 }
 
 
+_NEARLY: Final = 0.8
+"""
+Likeness (Ratcliff/Obershelp) from which a key is taken for a slip. Of 130 keys that Obsidian, Jekyll, Hugo, Pandoc and
+Marp document, `content` alone is as near to one of ours; a key with one wrong, missing or added letter is.
+"""
+
+_WORD_BEGINS: Final = 4  # letters of ours that a shorter key must have, as `temp` for `temperature`
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """
+    An input, cut at its head.
+
+    Attributes:
+        options: What the head sets.
+        body: The text below it.
+        ignored: Keys of the head that belong to other programs, in order.
+    """
+
+    options: RunOptions
+    body: str
+    ignored: tuple[str, ...] = ()
+
+
 class _Mark(Protocol):
     """A place in the head, as both of PyYAML's parsers say it."""
 
@@ -94,23 +127,24 @@ class _Mark(Protocol):
     def index(self) -> int: ...
 
 
-def split(text: str) -> tuple[RunOptions, str]:
+def split(text: str) -> Parts:
     r"""
-    Return the options that the head of *text* (with `\n` line ends) sets, and the text below it.
+    Cut *text* (with `\n` line ends) at its head.
 
     Raises:
         InputError: There is a head, and it breaks a rule above.
     """
     head, body = _cut(text)
     if head is None:
-        return RunOptions(), text
+        return Parts(RunOptions(), text)
     if len(head) > MAX_HEAD_CHARS:
         raise InputError(
             f"the front matter is longer than {MAX_HEAD_CHARS} characters: long material belongs in the data file; "
             "where --- is meant as a rule in the text, leave a blank line above it",
             line=1,
         )
-    return _options(head), body
+    options, ignored = _options(head)
+    return Parts(options, body, ignored)
 
 
 def _cut(text: str) -> tuple[str | None, str]:
@@ -124,14 +158,15 @@ def _cut(text: str) -> tuple[str | None, str]:
     return rest[: closing.start()], rest[closing.end() :]
 
 
-def _options(head: str) -> RunOptions:
+def _options(head: str) -> tuple[RunOptions, tuple[str, ...]]:
     try:
         root = _parse(head)
         if root is None:
-            return RunOptions()
+            return RunOptions(), ()
         if not isinstance(root, yaml.MappingNode):
             _refuse(_HOW, head, root.start_mark)
         nodes = dict(_entries(root, head))
+        ignored = tuple(dict.fromkeys(_shown(key.value) for key, _ in root.value if key.value not in nodes))
         loader = yaml.SafeLoader("")
         given = {key: loader.construct_object(node, deep=True) for key, node in nodes.items()}
     except yaml.MarkedYAMLError as error:
@@ -142,7 +177,7 @@ def _options(head: str) -> RunOptions:
             f"the character U+{error.character:04X} cannot stand in front matter", line=line, column=column
         ) from None
     try:
-        return RunOptions.model_validate(given)
+        return RunOptions.model_validate(given), ignored
     except ValidationError as error:
         _refuse_value(error, nodes, head)
 
@@ -167,8 +202,14 @@ def _entries(root: yaml.MappingNode, head: str) -> Iterator[tuple[str, yaml.Node
     seen: dict[str, int] = {}
     for key_node, value in root.value:
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+        if key is None:
+            _refuse(f"a key must be a word; {_HOW}", head, key_node.start_mark)
+        if key_node.tag == _MERGE_TAG:
+            _refuse("`<<` cannot be used: write the keys out", head, key_node.start_mark)
         if key not in RunOptions.model_fields:
-            _refuse(_unknown(key), head, key_node.start_mark)
+            if (meant := _meant(key)) is not None:
+                _refuse(f"unknown key `{_shown(key)}`: did you mean `{meant}`?", head, key_node.start_mark)
+            continue
         if key in seen:
             _refuse(f"`{key}` stands here a second time, after line {seen[key]}", head, key_node.start_mark)
         seen[key], _ = _position(head, key_node.start_mark.index)
@@ -177,12 +218,21 @@ def _entries(root: yaml.MappingNode, head: str) -> Iterator[tuple[str, yaml.Node
         yield key, value
 
 
-def _unknown(key: str | None) -> str:
-    if key is None:
-        return f"a key must be a word; {_HOW}"
-    close = get_close_matches(key.lower().replace("-", "_"), RunOptions.model_fields, n=1)
-    hint = f"did you mean `{close[0]}`?" if close else f"the keys are {', '.join(RunOptions.model_fields)}"
-    return f"unknown key `{_shown(key)}`: {hint}"
+def _meant(key: str) -> str | None:
+    """Return the key of ours that *key* is a slip of; None where it belongs to another program."""
+    word = re.sub(r"[-\s]+", "_", key.strip().lower())
+    likeness = {ours: SequenceMatcher(None, word, ours).ratio() for ours in RunOptions.model_fields}
+    best = max(likeness, key=lambda ours: likeness[ours])
+    if likeness[best] >= _NEARLY or word.startswith("max_"):
+        return best
+    parts = [
+        ours
+        for ours in likeness
+        if word.startswith(f"{ours}_")
+        or word.endswith(f"_{ours}")
+        or (len(word) >= _WORD_BEGINS and ours.startswith(word))
+    ]
+    return max(parts, key=lambda ours: likeness[ours], default=None)
 
 
 def _refuse_odd(key: str, node: yaml.Node, head: str) -> None:

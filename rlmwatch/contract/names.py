@@ -205,11 +205,16 @@ def _input(path: str) -> InputName | Ignored | Other:
     return InputName(path, _KINDS.get(word, Kind.CHAT), before, f".{suffix}")
 
 
+def is_job_id(text: str) -> bool:
+    """Whether *text* may be the id of a run, or its beginning."""
+    return bool(_JOB_ID.match(text))
+
+
 def _of_a_job(path: str) -> Submission | CancelRequest | Ignored | Other:
     name = path.removeprefix(_IN_JOBS)
     job_id, dot, suffix = name.rpartition(".")
     if "/" in name or not dot or suffix not in ("json", "cancel"):
         return Other(path)
-    if not _JOB_ID.match(job_id):
+    if not is_job_id(job_id):
         return Ignored(path, "no job's name: at most 100 of A-Z a-z 0-9 . _ -, the first a letter or a digit")
     return Submission(path, job_id) if suffix == "json" else CancelRequest(path, job_id)

@@ -423,6 +423,7 @@ class App:
             accepts=kinds.__contains__,
             on_change=self.inbox.changed,
             material_changed=self.material_changed,
+            save_waits=self.gateway.save_waits,
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
 

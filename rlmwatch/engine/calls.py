@@ -48,10 +48,11 @@ from rlmwatch.engine.call_codec import plain, plain_reply, reply_of
 from rlmwatch.engine.call_site import ROOT, AttemptScope, CallSite
 from rlmwatch.engine.costs import NEAR_CALLS, Costs
 from rlmwatch.engine.replay import Replay, booked
+from rlmwatch.engine.run_time import WAIT_SHOWN_S, RunTime
 from rlmwatch.errors import BudgetExceeded, NotSent, ProviderCutOff, ProviderError, ProviderUnavailable
 from rlmwatch.models.base import RESTART, Model, Reply, Request
 from rlmwatch.runs.journal import Journal
-from rlmwatch.runs.model import CallState, PaidCall, Usage
+from rlmwatch.runs.model import CallState, JournalEntry, PaidCall, Usage
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
@@ -60,11 +61,13 @@ JITTER_S = 1.0
 Back-off between tries: doubles from the first to the longest, and up to a second by chance, so that calls which failed
 together do not come back together; a provider's Retry-After goes before it.
 """
-WAIT_SHOWN_S = 1.0
-"""A wait for the rate limit that is shorter than this is not worth a word."""
 UNSTORED = (
     "a reply that was paid for is kept in memory: the ledger cannot store it now. Free some space on the disk of "
     "rlmwatch's state folder (its log names the file); it goes on by itself"
+)
+UNWRITTEN = (
+    "the ledger cannot be written now, and nothing is asked until it can: is the disk of rlmwatch's state folder full? "
+    "Its log says more; it goes on by itself"
 )
 CHARS_PER_TOKEN = 4
 """Rule of thumb for English text, for what was received when no usage was reported."""
@@ -95,7 +98,7 @@ class Calls:
         on_again: Is told that a call is made again: what came of its text is void.
         on_wait: Is told that `waits_for` has changed.
         crash_at: Is told the named points at which a crash must lose nothing (`call.intended`, ...).
-        on_storing: Is told whether a paid reply waits for the ledger.
+        time: Stands still while the ledger is waited for; in it the deadline is meant.
     """
 
     frame: AttemptScope
@@ -114,8 +117,7 @@ class Calls:
     on_again: Callable[[], None] = field(default=lambda: None)
     on_wait: Callable[[], None] = field(default=lambda: None)
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
-    on_storing: Callable[[bool], None] = field(default=lambda _waits: None)
-    _unstored: int = 0
+    time: RunTime = field(init=False)
     _nth: Counter[str] = field(default_factory=Counter)
     _in_flight: int = 0
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -124,6 +126,7 @@ class Calls:
 
     def __post_init__(self) -> None:
         self.start = self.budget.left()
+        self.time = RunTime(self.frame.monotonic, self._waits)
 
     async def resume(self) -> None:
         """Book what earlier attempts paid: once, before the first call of this attempt."""
@@ -206,7 +209,7 @@ class Calls:
 
     def keep(self, verb: Coroutine[Any, Any, None]) -> None:
         """Begin to carry out *verb*, which makes something durable; no request is sent before it has."""
-        _begin(verb, self._keeping)
+        _begin(self.time.stored(verb, UNWRITTEN), self._keeping)
 
     async def kept(self) -> None:
         """
@@ -261,7 +264,7 @@ class Calls:
 
     def _wait_s(self, nth: int, error: ProviderUnavailable) -> float | None:
         """Return how long to wait after *error* of the *nth* try; None where another would come too late."""
-        left_s = self.frame.deadline - self.frame.monotonic()
+        left_s = self.frame.deadline - self.time.now()
         if error.retry_after_s is None:
             backoff_s = FIRST_WAIT_S * 2.0 ** min(nth - 1, 16) + random.uniform(0, JITTER_S)  # noqa: S311 (no secret)
             return min(LONGEST_WAIT_S, backoff_s) if left_s > 0 else None
@@ -354,9 +357,7 @@ class Calls:
         try:
             # Not beside the intent: a kill between the two would count this call as one that was in flight.
             await _finish(self._replies)
-            done = await self.journal.intend(
-                self.frame.run_id, self.frame.attempt, call, ceilings=self.frame.ceilings, now=self.frame.utc()
-            )
+            done = await self.intend(call)
         except BaseException:
             self.budget.release(held)
             raise
@@ -371,30 +372,17 @@ class Calls:
         self.crash_at("call.intended")
         return None
 
+    async def intend(self, call: PaidCall) -> JournalEntry | None:
+        """Commit the intent of *call* under the ceilings; return its entry where it was made before."""
+        frame = self.frame
+        intended = self.journal.intend(frame.run_id, frame.attempt, call, ceilings=frame.ceilings, now=frame.utc())
+        return await self.time.stored(intended, UNWRITTEN)
+
     async def _record(self, key: str, reply: Reply) -> None:
         """Store a reply that was paid for. While the ledger cannot, it is kept here, and that is said."""
-        told = False
-
-        def tell() -> None:
-            nonlocal told
-            told = True
-            self._storing(+1)
-
-        slow = asyncio.get_running_loop().call_later(WAIT_SHOWN_S, tell)
-        try:
-            await self.journal.record(self.frame.run_id, key, plain_reply(reply), reply.usage, now=self.frame.utc())
-        finally:
-            slow.cancel()
-            if told:
-                self._storing(-1)
+        recorded = self.journal.record(self.frame.run_id, key, plain_reply(reply), reply.usage, now=self.frame.utc())
+        await self.time.stored(recorded, UNSTORED)
         self.crash_at("call.recorded")
-
-    def _storing(self, more: int) -> None:
-        """Say that a reply waits for the ledger, or no longer does; the run's time limit stands still meanwhile."""
-        before, self._unstored = self._unstored, self._unstored + more
-        if (before == 0) != (self._unstored == 0):
-            self.on_storing(self._unstored > 0)
-            self._waits(UNSTORED if self._unstored else None)
 
     async def _failed(self, key: str, sent: Request, held: Reservation, error: ProviderError) -> None:
         """Book what a call that gave no answer has used: as reported, else all of *held* where it may be billed."""
@@ -409,7 +397,7 @@ class Calls:
     async def give_back(self, key: str, held: Reservation) -> None:
         """Release *held*: the provider refused before any work."""
         self.budget.release(held)
-        await self.journal.release(self.frame.run_id, key, now=self.frame.utc())
+        await self.time.stored(self.journal.release(self.frame.run_id, key, now=self.frame.utc()), UNWRITTEN)
 
     async def _cut(self, key: str, sent: Request, held: Reservation, text: str, reported: Usage | None = None) -> None:
         """Book a call that ended in the middle: as *reported*, else its input and the text so far by our estimate."""
@@ -430,7 +418,8 @@ class Calls:
     async def lose(self, key: str, usage: Usage | None) -> None:
         """Mark a call as lost in the journal: it was cut off, and may be billed."""
         with suppress(asyncio.CancelledError):
-            await asyncio.shield(self.journal.lose(self.frame.run_id, key, usage=usage, now=self.frame.utc()))
+            lost = self.journal.lose(self.frame.run_id, key, usage=usage, now=self.frame.utc())
+            await asyncio.shield(self.time.stored(lost, UNWRITTEN))
 
     def book(self, held: Reservation, usage: Usage) -> None:
         """Settle *held* with what was used."""

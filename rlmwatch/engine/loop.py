@@ -90,7 +90,7 @@ async def run_engine(task: Task, deps: EngineDeps) -> EngineResult:
     engine.last_call.hold()
     try:
         try:
-            async with asyncio.timeout(shared.deadlines.work_until - deps.calls.frame.monotonic()) as limit:
+            async with deps.calls.time.limit(shared.deadlines.work_until - deps.calls.time.now()) as limit:
                 end = await engine.work()
         except TimeoutError:
             if not limit.expired():
@@ -238,7 +238,7 @@ class Engine:
         """
         if end.value is not None:
             return end.value
-        within_s = self.shared.deadlines.until - self.deps.calls.frame.monotonic()
+        within_s = self.shared.deadlines.until - self.deps.calls.time.now()
         made = await self.last_call.make(self._transcript, self.task.question, within_s=within_s)
         if made or self._printed:
             return made or self._printed
@@ -389,7 +389,7 @@ class Engine:
     def _status(self) -> Status:
         """Return what the model is told before its next step."""
         left = self._left()
-        late = self.deps.calls.frame.monotonic() >= self.shared.deadlines.late_at
+        late = self.deps.calls.time.now() >= self.shared.deadlines.late_at
         short = is_short(left, self._start, self.deps.tokens)
         return Status(self.step + 1, self.deps.steps, left.tokens, left.usd, short, late)
 
@@ -415,7 +415,7 @@ class Engine:
 
 async def _shared(deps: EngineDeps) -> RunResources:
     frame = deps.calls.frame
-    now = frame.monotonic()
+    now = deps.calls.time.now()
     _refuse_unknown_price(deps)
     rules, slots = deps.prompts.sub, asyncio.Semaphore(tools.AT_ONCE)
     temperature, guided = deps.options.temperature, deps.prompts.is_guided

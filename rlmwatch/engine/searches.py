@@ -15,6 +15,7 @@ words; what a person must fix (a wrong key) ends the run instead.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -24,9 +25,9 @@ from rlmwatch.citations.check import Fetched
 from rlmwatch.citations.sources import numbered
 from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine.call_site import CallSite
-from rlmwatch.engine.calls import Calls
-from rlmwatch.engine.tools import Tool
-from rlmwatch.errors import ProviderError, ProviderUnavailable
+from rlmwatch.engine.calls import UNSTORED, Calls
+from rlmwatch.engine.tools import Tool, reason
+from rlmwatch.errors import BudgetExceeded, ProviderError, ProviderUnavailable
 from rlmwatch.runs.model import PaidCall, Usage
 from rlmwatch.sandbox.base import CellError, HostFunction, JsonValue, Parameter
 from rlmwatch.search.base import Page, Search, SearchQuery, SearchReply
@@ -49,6 +50,7 @@ class Searches:
         fetched: Every page so far whose text was read, in the order of the searches: what may be cited.
         unread: The addresses of pages that came without text.
         failed: Why searches of this attempt failed for good, in the provider's words.
+        refused: The caps and ceilings that refused searches.
         note: Is told what is searched.
     """
 
@@ -58,6 +60,7 @@ class Searches:
     fetched: list[Fetched] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    refused: list[BudgetExceeded] = field(default_factory=list)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _last: asyncio.Future[None] | None = None
 
@@ -67,7 +70,12 @@ class Searches:
         return [each.page for each in self.fetched]
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a person should know of pages that cannot be cited."""
+        """Return what a person should know: searches that the budget refused, and pages that cannot be cited."""
+        why = Counter(map(reason, self.refused))
+        refused = [f"{n:,} search{'' if n == 1 else 'es'} refused: {word}" for word, n in why.items()]
+        return (*refused, *self._not_cited())
+
+    def _not_cited(self) -> tuple[str, ...]:
         read = {same(page.url) for page in self.pages}
         unread = list(dict.fromkeys(url for url in self.unread if same(url) not in read))
         if not unread:
@@ -115,6 +123,9 @@ class Searches:
                 await asyncio.shield(before)
             self.fetched += [Fetched(page, query.query, when) for page in reply.pages if not is_unseen(page.text)]
             self.unread += [page.url for page in reply.pages if is_unseen(page.text)]
+        except BudgetExceeded as spent:
+            self.refused.append(spent)
+            raise
         except ProviderError as error:
             self.failed.append(str(error))
             raise
@@ -137,9 +148,7 @@ class Searches:
         held = calls.budget.reserve_search(self.search.max_usd(query))
         call = PaidCall(key, "search", self.search.provider, asdict(query), 0, held.usd)
         try:
-            done = await calls.journal.intend(
-                frame.run_id, frame.attempt, call, ceilings=frame.ceilings, now=frame.utc()
-            )
+            done = await calls.intend(call)
         except BaseException:
             calls.budget.release(held)
             raise
@@ -161,7 +170,8 @@ class Searches:
         calls.crash_at("search.replied")
         calls.book(held, reply.usage)
         now = frame.utc()
-        await asyncio.shield(calls.journal.record(frame.run_id, key, asdict(reply), reply.usage, now=now))
+        recorded = calls.journal.record(frame.run_id, key, asdict(reply), reply.usage, now=now)
+        await asyncio.shield(calls.time.stored(recorded, UNSTORED))
         calls.crash_at("search.recorded")
         return reply, now
 

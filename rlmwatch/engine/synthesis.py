@@ -7,7 +7,6 @@ affordable whatever the run spends, and so are those of the engines above.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from rlmwatch.budget import CostBound, Left, Reservation
@@ -86,7 +85,7 @@ class Synthesis:
         self._held = None
         deps.calls.text_so_far = ""
         try:
-            async with asyncio.timeout(within_s):
+            async with deps.calls.time.limit(within_s):
                 reply = await deps.calls.llm(request, CallSite(self.path, SYNTHESIS_STEP, LEAST_TOKENS, held=held))
                 return reply.text.strip()
         except TimeoutError:

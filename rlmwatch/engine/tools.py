@@ -109,7 +109,7 @@ class Tally:
 
     def notes(self) -> tuple[str, ...]:
         """Return what a person should know of the sub-calls."""
-        why = Counter(_reason(error) for error in self._errors())
+        why = Counter(reason(error) for error in self._errors())
         cut = [f"{n:,} of {self.asked:,} sub-calls' replies are not whole: {word}" for word, n in self.cut.items()]
         ended = [f"{n:,} sub-engines ended at a limit: {word}" for word, n in self._ended.items() if n]
         return (*(f"{n:,} of {self.asked:,} sub-calls were refused: {word}" for word, n in why.items()), *cut, *ended)
@@ -306,7 +306,8 @@ def for_the_cell(error: Exception) -> CellError | None:
     return None
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return why a call was refused, in words that are the same for all of a kind."""
     return f"the budget is spent ({error.cap})" if isinstance(error, BudgetExceeded) else str(error)
 
 

@@ -9,7 +9,7 @@ What an attempt promises:
 2. Every later statement to the ledger carries the number of the attempt. Once the run is another attempt's, this one
    pays nothing more and writes nothing more.
 3. The time limit (`max_seconds`) is the handler's. Waiting for a session that another run uses does not count, nor
-   does waiting until the ledger can store a reply that was paid for.
+   does waiting until the ledger can store what was paid for, or an intent to pay.
 4. Whatever is raised in between, the run ends in words, as `outcomes.py` says. Two things go through to the caller,
    and leave the run as it is: the cancellation of this task where nobody asked for the run to end (the program stops),
    and a failing ledger where another worker may go on with the run (`can_be_given_back`).
@@ -42,24 +42,6 @@ log = structlog.get_logger()
 
 async def _not_cancelled() -> str | None:
     return None
-
-
-@dataclass(slots=True)
-class _Pause:
-    """Stops the clock of *limit* while it is told so."""
-
-    limit: asyncio.Timeout
-    _left_s: float | None = None
-
-    def __call__(self, waits: bool) -> None:  # noqa: FBT001 (a callback's only argument)
-        now = asyncio.get_running_loop().time()
-        when = self.limit.when()
-        if waits and when is not None:
-            self._left_s = when - now
-            self.limit.reschedule(None)
-        elif not waits and self._left_s is not None:
-            self.limit.reschedule(now + self._left_s)
-            self._left_s = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +162,7 @@ class Attempt:
         """
         seconds = prepared.context.options.max_seconds
         try:
-            async with asyncio.timeout(seconds) as limit:
-                prepared.context.calls.on_storing = _Pause(limit)
+            async with prepared.context.calls.time.limit(seconds):
                 return await self.deps.handlers[prepared.run.kind](prepared.run, prepared.context)
         except TimeoutError:  # of this limit, or of a wait below that ends with it
             if seconds is None:

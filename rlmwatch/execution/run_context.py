@@ -21,7 +21,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.engine.call_site import AttemptScope
-from rlmwatch.engine.calls import Calls
+from rlmwatch.engine.calls import UNWRITTEN, Calls
 from rlmwatch.engine.costs import Costs
 from rlmwatch.engine.searches import Searches
 from rlmwatch.engine.sub_sessions import SubSessions
@@ -220,7 +220,7 @@ class RunContextFactory:
                     options=options,
                     calls=calls,
                     memory=partial(self.storage.memory, run),
-                    freeze=partial(self._freeze, run),
+                    freeze=partial(self._freeze, run, calls),
                     progress=report,
                     context=partial(self.storage.context, run, options.context, outside_roots),
                     sandbox=self.sandbox,
@@ -273,8 +273,8 @@ class RunContextFactory:
     async def _book(self, run: Run, calls: Calls) -> None:
         await self.storage.book_spending(run, calls.used)
 
-    async def _freeze(self, run: Run, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await self.ledger.freeze(run.run_id, run.attempt, values)
+    async def _freeze(self, run: Run, calls: Calls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await calls.time.stored(self.ledger.freeze(run.run_id, run.attempt, values), UNWRITTEN)
 
 
 class _ProgressReport:

@@ -28,7 +28,7 @@ from rlmwatch.workspace.context import Context, by_path, describe, read_context,
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.memory import Remembered, load_chat
 from rlmwatch.workspace.os_errors import cannot
-from rlmwatch.workspace.publish import Later, explain, publish, show
+from rlmwatch.workspace.publish import Later, explain, publish, save_waits, show
 from rlmwatch.workspace.session import SessionFile, SessionLock, session_of
 from rlmwatch.workspace.status import Live, StatusBoard
 
@@ -256,6 +256,13 @@ class WorkspaceGateway:
             explain(self.root, run, self.redact(why))
         except WorkspaceError as error:
             log.warning("error_file.not_written", run=run.run_id, why=str(error))
+
+    async def save_waits(self, path: str, why: str | None) -> None:
+        """Write why the save of *path* is not admitted yet into its `…_error.txt`; None withdraws that."""
+        try:
+            await asyncio.to_thread(save_waits, self.root, path, None if why is None else self.redact(why))
+        except WorkspaceError as error:  # it may be the same disk
+            log.warning("error_file.not_written", path=path, why=str(error))
 
     def publish(self, run: Run, later: Later) -> None:
         """

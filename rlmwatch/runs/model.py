@@ -74,8 +74,8 @@ class Save:
         digest: `sha256:<hex>` of the bytes of the file: the same digest is the same save.
         signature: The file as it was when read; None for a submission by a job file.
         problem: Why it cannot be answered, for the person; None for a good save.
-        enclosed: What a job file brings beside task and options: `data`, `data_path`, `webhook`, and `notes` on it;
-            empty for an input.
+        enclosed: What a job file brings beside task and options: `data`, `data_path`, `webhook`; and `notes` on what
+            was passed over, as keys of the front matter that belong to other programs.
         after: The highest number of a save of this conversation that the folder shows; 0 where it shows none.
     """
 

@@ -8,6 +8,7 @@ once, and the same bytes are not read again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,18 +73,23 @@ def _read(name: InputName, raw: bytes, signature: Signature, ready_marker: str |
     if content is None:
         return NotASave(f"the last line is not the ready marker {ready_marker}")
     text.refuse_conflict(content)
-    options, prompt = front_matter.split(content)
-    if text.is_blank(prompt):
-        return NotASave("blank" if prompt is content else "front matter without a question")
+    parts = front_matter.split(content)
+    if text.is_blank(parts.body):
+        return NotASave("blank" if parts.body is content else "front matter without a question")
     return Save(
         path=name.path,
-        kind=options.handler or name.kind,
+        kind=parts.options.handler or name.kind,
         conversation=name.conversation,
-        prompt=prompt,
-        options=options.model_dump(mode="json", exclude_none=True),
+        prompt=parts.body,
+        options=parts.options.model_dump(mode="json", exclude_none=True),
         digest=text.digest(raw),
         signature=signature,
+        enclosed={"notes": [_passed_over(parts.ignored)]} if parts.ignored else {},
     )
+
+
+def _passed_over(keys: Sequence[str]) -> str:
+    return f"not used, of the front matter: {', '.join(f'`{key}`' for key in keys)}"
 
 
 def _problem(name: InputName, problem: str, digest: str, signature: Signature) -> Save:

@@ -16,7 +16,7 @@ Where the name belongs to another conversation, which is written a little otherw
 the run has failed at once, and says so.
 
 Every refusal is logged with its reason. A content that may be about to show as
-answered waits for `MOMENT_S`: a sync tool, or who renames a folder file by file,
+answered waits a moment: a sync tool, git, or who renames a folder file by file,
 may bring the state file after the input.
 """
 
@@ -42,8 +42,14 @@ from rlmwatch.workspace.snapshot import Content
 
 log = structlog.get_logger()
 
-MOMENT_S = 3.0
-"""How long the state file of a content that was answered before may come after it; sync tools take a second or two."""
+BROUGHT_S = 3.0
+"""How long the state file may come after an input that was brought, or has a new name; sync tools take 1 or 2 s."""
+
+WRITTEN_S = 0.5
+"""
+The same where a known input was written here and now, with bytes that were asked before: git and `cp` write the files
+of a folder within milliseconds, and a person says "go on" more than once.
+"""
 
 BROUGHT_NS = 2_000_000_000
 """
@@ -83,6 +89,10 @@ async def _without_material(_save: Save) -> bool:
     return False
 
 
+async def _untold(_path: str, _why: str | None) -> None:
+    return None
+
+
 class Shown(Protocol):
     """What the folder shows of an input: whether these bytes were answered last, and the highest number of a save."""
 
@@ -120,6 +130,7 @@ class Ports:
             (and our own status files, which have the same names), inputs that are gone, folders that appear; and, by a
             RESCAN of `""`, that the whole folder was walked and events may have been lost.
         material_changed: Whether the material of a save of known bytes is another than when it was asked.
+        save_waits: Is told, for the person, why the save of a path cannot be admitted now; None once it was.
     """
 
     queue: Queue
@@ -128,6 +139,7 @@ class Ports:
     accepts: Callable[[Kind], bool]
     on_change: Callable[[str, PathEvent], None]
     material_changed: Callable[[Save], Awaitable[bool]] = field(default=_without_material)
+    save_waits: Callable[[str, str | None], Awaitable[None]] = field(default=_untold)
 
 
 @dataclass(slots=True)
@@ -143,7 +155,7 @@ class SaveFilter:
     _ports: Ports
     _names: Namesakes
     _digests: dict[str, str] = field(default_factory=dict)
-    _brought: dict[str, tuple[str, float]] = field(default_factory=dict)  # what waits: its digest, and since when
+    _awaited: dict[str, tuple[str, float]] = field(default_factory=dict)  # what waits: its digest, and until when
 
     def knows(self, known: Mapping[str, Known]) -> None:
         """Take over what the ledger knows."""
@@ -188,7 +200,7 @@ class SaveFilter:
         shown = await self._ports.shows(name, save.digest, known=path in self._digests, wait=wait)
         if shown.answered and self._is_another(save) and not await self._changes_soon(save, shown.number):
             await self._note(path, Known(save.digest, content.signature))
-            self._brought.pop(path, None)
+            self._awaited.pop(path, None)
             log.info("save.already_answered", path=path, digest=save.digest)
             return None
         return replace(save, after=shown.number)
@@ -202,15 +214,16 @@ class SaveFilter:
         Raises:
             LedgerError: It cannot be known now.
         """
-        digest, since = self._brought.get(save.path, ("", now))
+        digest, until = self._awaited.get(save.path, ("", now))
         if digest != save.digest:
             if not self._is_another(save) or not (_brought(save.signature) or await self._asked_before(save)):
                 return False
-            since = now
-            self._brought[save.path] = (save.digest, since)
-        if now - since < MOMENT_S:
+            written_here = save.path in self._digests and not _brought(save.signature)
+            until = now + (WRITTEN_S if written_here else BROUGHT_S)
+            self._awaited[save.path] = (save.digest, until)
+        if now < until:
             return True
-        del self._brought[save.path]
+        del self._awaited[save.path]
         return False
 
     def _is_another(self, save: Save) -> bool:

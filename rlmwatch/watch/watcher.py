@@ -59,6 +59,7 @@ class Watcher:
         self._filter = SaveFilter(config, ports, Namesakes(root))
         self._reader = SettledReader(root)
         self._signatures: dict[str, Signature] = {}  # of every input as it was read last; a walk compares with it
+        self._told: set[str] = set()  # of whose save it was said that the ledger cannot take it
         self._wake = asyncio.Event()
         self._resting = asyncio.Event()
         self._observer = Observer(root, wake=self._wake.set, skip=skipped)
@@ -300,8 +301,14 @@ class Watcher:
             admission = await self._filter.admit(save) if save else None
         except (LedgerError, WorkspaceError) as error:
             log.error("save.not_admitted", path=path, reason=str(error), done="will be tried again")  # noqa: TRY400
+            if isinstance(error, LedgerError):
+                self._told.add(path)
+                await self._ports.save_waits(path, str(error))
             self._reader.look_later(path)
             return
+        if path in self._told:
+            self._told.remove(path)
+            await self._ports.save_waits(path, None)
         self._rests(path, content.signature)
         if admission and admission.run:
             self._reader.admitted(path)

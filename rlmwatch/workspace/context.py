@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rlmwatch.contract.ignored import ignored, too_deep
-from rlmwatch.contract.names import InputName, Other, Ours, classify
+from rlmwatch.contract.names import InputName, Other, Ours, classify, key
 from rlmwatch.contract.secrets import secret_content, secret_name
 from rlmwatch.contract.text import decode, is_blank
 from rlmwatch.errors import InputError
@@ -148,17 +148,23 @@ def read_context(
 
 
 def beside(root: Path, name: InputName) -> list[Path]:
-    """Return the material that lies beside the input *name*: the files of its conversation, then the folder."""
+    """
+    Return the material that lies beside the input *name*: the files of its conversation, then the folder.
+
+    As in the names of inputs, neither letter case matters nor how accents are stored.
+    """
     data = root / name.data
+    wanted = key(data.name)
     try:
         with os.scandir(data.parent) as entries:
-            found = sorted(entry.name for entry in entries if entry.name.startswith(f"{data.name}."))
+            named = {entry.name: key(entry.name) for entry in entries}
     except OSError as error:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             raise InputError(f"context: {data.parent}: {error.strerror or error}") from None
         return []
-    files = [data.parent / file for file in found if isinstance(classify(file), Other)]
-    return files + ([data] if data.exists() or data.is_symlink() else [])
+    files = [file for file in sorted(named) if named[file].startswith(f"{wanted}.")]
+    folders = [folder for folder in sorted(named) if named[folder] == wanted]
+    return [data.parent / each for each in (*(file for file in files if isinstance(classify(file), Other)), *folders)]
 
 
 def refuse_beside_chat(root: Path, name: InputName) -> None:

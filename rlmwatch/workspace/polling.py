@@ -30,16 +30,16 @@ def statuses(root: Path) -> Iterator[StatusFile]:
                 (n for n in safe_open.names(jobs) if n.endswith(ENDING) and not n.startswith(".")), reverse=True
             )
             for _, names in groupby(sorted(found, reverse=True), lambda name: name[:SECOND]):
-                read = [each for name in names if (each := _read(jobs, name)) is not None]
+                read = [each for name in names if (each := _read(root, jobs, name)) is not None]
                 yield from sorted(read, key=lambda each: each.created_at, reverse=True)
     except OSError:
         return
 
 
-def _read(jobs: int, name: str) -> StatusFile | None:
+def _read(root: Path, jobs: int, name: str) -> StatusFile | None:
     try:
         raw = safe_open.read_in(jobs, name, max_bytes=safe_open.MAX_BYTES)
-        return seen_now(read_status(raw, job_id=name.removesuffix(ENDING)))
+        return seen_now(read_status(raw, job_id=name.removesuffix(ENDING)), root)
     except (OSError, InputError):
         return None
 
@@ -55,7 +55,7 @@ def status(root: Path, job_id: str) -> StatusFile | None:
         raw = safe_open.read(root / JOBS / f"{job_id}{ENDING}", within=root, max_bytes=safe_open.MAX_BYTES)
     except OSError:
         return None
-    return None if raw is None else seen_now(read_status(raw, job_id=job_id))
+    return None if raw is None else seen_now(read_status(raw, job_id=job_id), root)
 
 
 def matching(root: Path, beginning: str) -> list[str]:

@@ -34,6 +34,8 @@ from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.os_errors import cannot
 from rlmwatch.workspace.session import session_of
 
+NOT_ASKED_YET = "The save is not asked yet. It is, by itself, as soon as that is fixed, as the file is then."
+
 log = structlog.get_logger()
 
 
@@ -121,6 +123,28 @@ def explain(root: Root, run: Run, text: str) -> bool:
     root.check()
     name = input_name(run.path)
     return name is not None and not _gone(root, name) and _write(root, name, name.error, text)
+
+
+def save_waits(root: Root, path: str, why: str | None) -> None:
+    """
+    Write *why* the save of the input *path* is not admitted yet into its error file; None removes that text again.
+
+    Raises:
+        WorkspaceError: It cannot be stored.
+    """
+    root.check()
+    name = input_name(path)
+    if name is None or _gone(root, name):
+        return
+    if why is not None:
+        _write(root, name, name.error, f"{why}\n{NOT_ASKED_YET}")
+        return
+    try:
+        raw = safe_open.read(root.path / name.error, within=root.path, max_bytes=safe_open.MAX_BYTES)
+    except OSError:
+        return
+    if raw is not None and raw.rstrip().endswith(NOT_ASKED_YET.encode()):
+        atomic.remove(root.path / name.error, within=root.path)
 
 
 def show(root: Root, run: Run, text: str) -> bool:

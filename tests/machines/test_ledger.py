@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import sqlite3
 import tempfile
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,11 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.errors import CeilingReached, Fenced
+from rlmwatch.errors import CeilingReached, Fenced, LedgerDiskError
+from rlmwatch.ledger.sqlite.connection import File
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
+from rlmwatch.ledger.writer import Writer
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.runs.model import CallState, JournalEntry, Outcome, PaidCall, Result, Run, RunStatus, Save, Usage
 from rlmwatch.runs.queue import Known, OnNewSave
@@ -25,6 +28,73 @@ KEYS = st.sampled_from(["k0", "k1"])
 CENTS = st.sampled_from([None, 0, 1, 3, 10])
 NTH = st.integers(0, 7)
 WAITING = (RunStatus.PENDING, RunStatus.HELD)
+
+
+@dataclass
+class Space:
+    """
+    What is left of a disk.
+
+    Attributes:
+        full: The next transaction that writes does its work and cannot be committed.
+        writes: The transaction that was begun writes.
+    """
+
+    full: bool = False
+    writes: bool = False
+
+
+@dataclass(frozen=True)
+class Disk(File):
+    """A ledger's file on a disk that may be full."""
+
+    space: Space
+
+    def open(self, *, create):
+        return Connection(File.open(self, create=create), self.space)
+
+    def begin(self, db, *, writes):
+        self.space.writes = writes
+        File.begin(self, db, writes=writes)
+
+
+class Connection:
+    """A connection to such a file."""
+
+    def __init__(self, db, space):
+        self._db = db
+        self._space = space
+
+    def execute(self, statement, *values):
+        if statement == "COMMIT" and self._space.full and self._space.writes:
+            self._space.full = False
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return self._db.execute(statement, *values)
+
+    def __getattr__(self, name):
+        return getattr(self._db, name)
+
+
+class TriedAgain:
+    """The verbs of a ledger; one that is refused for the disk must have had no effect, and is asked for once more."""
+
+    def __init__(self, ledger, unchanged):
+        self._ledger = ledger
+        self._unchanged = unchanged
+
+    def __getattr__(self, name):
+        verb = getattr(self._ledger, name)
+
+        async def tried(*given, **named):
+            try:
+                return await verb(*given, **named)
+            except LedgerDiskError:
+                await self._unchanged()
+                return await verb(*given, **named)
+
+        return tried
 
 
 @dataclass
@@ -54,7 +124,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="ledger-machine-"))
         self.generation = 0
         self.loop = asyncio.Runner()
-        self.ledger = SqliteLedger.open(self.folder / "0" / "ledger.db")
+        self.disk_was_full = False
+        self.open(self.folder / "0" / "ledger.db")
         self.clock = datetime(2026, 11, 29, 23, 59, 0, tzinfo=UTC)
         self.inputs: dict[str, Input] = {}
         self.runs: dict[str, Run] = {}
@@ -67,6 +138,12 @@ class LedgerMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     # What the rules are made of
+
+    def open(self, path):
+        self.space = Space()
+        writer = Writer(Disk(path, self.space))
+        writer.start()
+        self.ledger = TriedAgain(SqliteLedger(writer), self.compare)
 
     def do(self, verb):
         return self.loop.run(verb)
@@ -315,13 +392,19 @@ class LedgerMachine(RuleBasedStateMachine):
         after.mkdir()
         for file in ("ledger.db", "ledger.db-wal"):  # -shm is memory: it dies too
             shutil.copy(before / file, after / file)
-        self.ledger = SqliteLedger.open(after / "ledger.db")
+        self.open(after / "ledger.db")
         self.do(old.aclose())
 
     @rule()
     def reopen(self):
         self.do(self.ledger.aclose())
-        self.ledger = SqliteLedger.open(self.folder / str(self.generation) / "ledger.db")
+        self.open(self.folder / str(self.generation) / "ledger.db")
+
+    @precondition(lambda self: not self.disk_was_full)  # what is paid for waits half a second for it
+    @rule()
+    def the_disk_fills(self):
+        """The next verb that writes finds it full: it waits for space, or is refused and has done nothing."""
+        self.space.full = self.disk_was_full = True
 
     @rule(hours=st.sampled_from([1, 30, -30, -400 * 24]))
     def time_passes(self, hours):

@@ -7,6 +7,7 @@ For `test_golden_saves.py` and `benchmarks/saves.py`.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import threading
 import time
@@ -142,7 +143,8 @@ def play_all(home: Home, traces: list[Trace], *, stagger_s: float = STAGGER_S) -
     with home.daemon() as daemon:
         _play(replayers, stagger_s)
         _until_nothing_waits(home, daemon)
-    assert home.cli("run", str(home.workspace), "--once").stderr.endswith("0 answered, 0 failed, 0 waiting\n")
+    after = home.cli("run", str(home.workspace), "--once").stderr
+    assert after.endswith("0 answered, 0 failed, 0 waiting\n"), after
     return [_played(replayer, rows(home)[answered:]) for replayer in replayers]
 
 
@@ -166,11 +168,17 @@ def _until_nothing_waits(home: Home, daemon: Daemon) -> None:
     Wait until everything that was saved so far was read, and every run has ended.
 
     Every writer has closed its file, so each path is read within 0.05 s of its last event, or 0.5 s where it was
-    admitted shortly before; so is the second of two later saves of one file.
+    admitted shortly before; so is the second of two later saves of one file. What was moved here with its times is
+    asked 3 s later, and so is a third one that is.
     """
     for number in (1, 2):
         home.save("sentinel_input.txt", f"sentinel {number}\n")
         daemon.wait("save.admitted", number, path="sentinel_input.txt")
+    brought = home.root / "brought"
+    brought.write_text("sentinel 3\n")
+    os.utime(brought, (0, 0))
+    brought.rename(home.workspace / "brought_input.txt")
+    daemon.wait("save.admitted", path="brought_input.txt")
     daemon.wait_for_any(("answer.written", "run.failed", "run.ended"), len(daemon.seen("save.admitted")))
 
 

@@ -40,6 +40,17 @@ def test_an_unreadable_input_is_explained_and_asks_nothing(shared: Shared, name:
     assert not shared.home.exists(f"bad/{name}_error.txt")
 
 
+def test_a_note_with_a_head_of_its_own_is_answered(shared: Shared):
+    """Obsidian's keys go nowhere, and the status says so; nothing of the head is sent."""
+    head = "---\ntags: [a, b]\naliases:\ncreated: 2026-11-28\ntemperature: 0\n---\n"
+    shared.home.save("vault/own_input.md", f"{head}a question\n")
+    shared.daemon.answered("vault/own_output.md")
+    assert shared.home.read("vault/own_output.md") == "re: a question\n"
+    status = shared.home.status_of("vault/own_input.md")
+    assert status["notes"] == ["not used, of the front matter: `tags`, `aliases`, `created`"]
+    assert all("aliases" not in str(call.body) for call in shared.provider.calls)
+
+
 def test_a_failed_save_leaves_the_last_good_answer(shared: Shared):
     """The answer before stays where it is when a later save cannot be answered."""
     shared.home.save("good_input.txt", "a good one")

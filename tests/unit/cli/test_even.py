@@ -26,8 +26,18 @@ def test_the_beginning_of_an_id_is_enough_where_only_one_run_has_it(root):
     assert whole_id(root, "unknown") == "unknown"
     with pytest.raises(UsageError, match=r"2 runs have an id .*-aa, .*-bb"):
         whole_id(root, "2026")
+    for nothing in ("", " "):
+        with pytest.raises(UsageError, match="which run"):
+            whole_id(root, nothing)
     with pytest.raises(UsageError, match="which run"):
-        whole_id(root, "")
+        status("", workspace=root)
+
+
+@pytest.mark.parametrize("text", ["../a", "\udcc3\udca9", "é", ".", "x" * 200, "a\nb"])
+def test_what_cannot_be_an_id_is_no_run(root, text):
+    """Whatever a terminal passes on, in whatever encoding, is refused in words before the ledger is asked."""
+    with pytest.raises(UsageError, match="no such run"):
+        whole_id(root, text)
 
 
 @pytest.mark.parametrize(("options", "says"), [({"limit": -1}, "--limit -1"), ({"since": "nonsense"}, "2026-11-24T09")])
@@ -35,6 +45,12 @@ def test_a_limit_or_a_time_that_is_none_is_said(root, options, says):
     """No traceback, and no silent nothing."""
     with pytest.raises(UsageError, match=says):
         jobs(root, **options)
+
+
+def test_a_limit_beyond_all_numbers_is_all(root, capsys):
+    """A number that no list is as long as is no error."""
+    jobs(root, limit=10**30, as_json=True)
+    assert len(json.loads(capsys.readouterr().out)) == 2
 
 
 @pytest.mark.parametrize("since", ["2026-11-24T09:30", "2026-11-24T09:30Z", "2026-11-24T11:30+02:00"])

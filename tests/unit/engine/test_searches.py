@@ -2,14 +2,16 @@
 
 import asyncio
 import json
+from contextlib import suppress
 
 from fakes.memory import MemoryJournal
 
 from rlmwatch import clock
-from rlmwatch.budget import Budget
+from rlmwatch.budget import Budget, Caps
 from rlmwatch.engine.call_site import ROOT, AttemptScope
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.searches import Searches
+from rlmwatch.errors import BudgetExceeded
 from rlmwatch.handlers.rlm import _with_sources
 from rlmwatch.models.scripted import ScriptedModel
 from rlmwatch.runs.journal import Ceilings
@@ -67,3 +69,20 @@ def test_a_page_whose_text_came_with_another_search_counts():
     searches, _ = searched([EMPTY], [Page("Full", EMPTY.url, text="Here it is.")])
     assert [page.url for page in searches.pages] == [EMPTY.url]
     assert searches.notes() == ()
+
+
+def test_searches_that_the_budget_refused_are_told():
+    """An answer that was made after refused searches says how many, and which cap: it rests on fewer pages."""
+
+    async def run():
+        scope = AttemptScope("r", 1, Ceilings(None), clock.monotonic() + 60, clock.monotonic, clock.utc)
+        calls = Calls(scope, MemoryJournal(), ScriptedModel([]), Budget("run", Caps(max_searches=1)))
+        searches = Searches(calls, ScriptedSearch([[READ]]))
+        research = searches.tool()(lambda: ROOT)
+        for n in range(3):
+            with suppress(BudgetExceeded):
+                await research.call(**research.checked({"query": f"q{n}"}))
+        return searches
+
+    told = _with_sources(result("It boils [1]."), asyncio.run(run()), Context(), answered=True)
+    assert told.notes == ("2 searches refused: the budget is spent (max_searches)",)

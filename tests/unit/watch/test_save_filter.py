@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import input_name
 from rlmwatch.contract.text import digest
 from rlmwatch.errors import LedgerError
-from rlmwatch.runs.model import Signature
+from rlmwatch.runs.model import RunStatus, Signature
 from rlmwatch.runs.queue import Known
 from rlmwatch.watch.namesakes import Namesakes
-from rlmwatch.watch.save_filter import MOMENT_S, SaveFilter, WatchConfig
+from rlmwatch.watch.save_filter import BROUGHT_S, WRITTEN_S, SaveFilter, WatchConfig
 from rlmwatch.workspace.snapshot import Content
 
 
@@ -110,15 +111,24 @@ def test_what_a_person_saves_new_waits_for_nothing(gate: SaveFilter):
     assert not waits(gate, b"hello\n", now=0.0, aged_s=1.9)
 
 
-@pytest.mark.parametrize("brought", ["by its times", "by its content"])
-def test_what_was_brought_waits_a_moment_for_its_answer(gate: SaveFilter, around: Surroundings, brought: str):
-    """An input that was moved, restored or copied waits `MOMENT_S` for the state file that may follow, not longer."""
+@pytest.mark.parametrize(
+    ("brought", "moment_s"),
+    [("by its times", BROUGHT_S), ("by its content", BROUGHT_S), ("on a known path", WRITTEN_S)],
+)
+def test_what_was_brought_waits_a_moment_for_its_answer(
+    gate: SaveFilter, around: Surroundings, brought: str, moment_s: float
+):
+    """An input that was moved, restored or copied waits a moment for the state file that may follow, not longer."""
     aged_s = 60.0 if brought == "by its times" else 0.0
     if brought == "by its content":
         offer(gate, b"hello\n", "old/note_input.txt")
-    for now in (10.0, 10.0 + MOMENT_S / 2):
+    if brought == "on a known path":
+        offer(gate, b"hello\n")
+        offer(gate, b"another\n")
+        around.queue.runs = [replace(run, status=RunStatus.COMPLETE) for run in around.queue.runs]
+    for now in (10.0, 10.0 + moment_s / 2):
         assert waits(gate, b"hello\n", now=now, aged_s=aged_s)
-    assert not waits(gate, b"hello\n", now=10.0 + MOMENT_S, aged_s=aged_s)
+    assert not waits(gate, b"hello\n", now=10.0 + moment_s, aged_s=aged_s)
     assert waits(gate, b"hello\n", now=20.0, aged_s=aged_s)
     around.answered.digests["note_input.txt"] = digest(b"hello\n")
     assert not offer(gate, b"hello\n")

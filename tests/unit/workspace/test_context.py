@@ -144,6 +144,19 @@ def test_1_a_text_of_any_ending_beside_the_input_is_its_material(root, ending):
     assert read_context(root, NAME, None).value == "a,b\n1,2\n"
 
 
+@pytest.mark.parametrize("file", ["X_Job_Data.txt", "x_job_DATA.csv", "X_JOB_data/part.txt"])
+def test_1_letter_case_does_not_matter_in_the_name_of_material(root, file):
+    """A phone keyboard's capital made the data unseen, and an answer about nothing was paid for."""
+    put(root, {f"notes/{file}": "a,b\n"})
+    assert "a,b" in str(read_context(root, NAME, None).value)
+
+
+def test_1_material_whose_accents_are_stored_otherwise_is_found(root):
+    """A Mac's or a sync tool's NFD name is the name that was written."""
+    put(root, {"notes/gru\u0308n_job_data.txt": "a,b\n"})
+    assert read_context(root, input_name("notes/gr\u00fcn_job_input.txt"), None).value == "a,b\n"
+
+
 def test_1_a_document_beside_the_input_is_its_material(root):
     """`x_job_data.pdf` is read by the process for documents; where that fails, the run fails before it pays."""
     put(root, {"notes/x_job_data.pdf": b"%PDF"})

@@ -7,8 +7,10 @@ import subprocess
 
 import pytest
 
+from rlmwatch import clock
 from rlmwatch.client import Client, JobStatus
 from rlmwatch.contract.documents import read_status
+from rlmwatch.workspace.owner import FolderLock
 from rlmwatch.workspace.polling import status, statuses
 
 
@@ -39,6 +41,25 @@ def test_a_run_of_a_living_daemon_or_another_machine_is_shown_as_it_says(tmp_pat
     """What cannot be known from here is not guessed."""
     put(tmp_path, host=host, pid=os.getpid() if host != "elsewhere" else dead_pid())
     assert status(tmp_path, "a").status is JobStatus.RUNNING
+
+
+def test_a_number_that_another_process_got_is_not_the_daemon(tmp_path):
+    """After a restart of the machine its processes have the numbers of earlier ones: what began later is not it."""
+    put(tmp_path, host=socket.gethostname(), pid=os.getpid(), updated_at="2020-01-01T00:00:00.000Z")
+    assert status(tmp_path, "a").status is JobStatus.PENDING
+    put(tmp_path, host=socket.gethostname(), pid=os.getpid(), updated_at=clock.utc())
+    assert status(tmp_path, "a").status is JobStatus.RUNNING
+
+
+def test_who_holds_the_folder_runs_whatever_the_clock_said(tmp_path):
+    """A daemon that wrote its file before the clock of the machine was set is there as long as it holds the folder."""
+    put(tmp_path, host=socket.gethostname(), pid=os.getpid(), updated_at="1970-01-01T00:00:00.000Z")
+    lock = FolderLock(tmp_path, "here", clock.utc(), serves=True)
+    lock.take()
+    try:
+        assert status(tmp_path, "a").status is JobStatus.RUNNING
+    finally:
+        lock.release()
 
 
 def test_held_is_a_status_that_has_not_ended_and_a_reader_of_version_1_still_finds_its_ends(tmp_path):
