@@ -22,6 +22,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rlmwatch.engine.reply import parsed
@@ -31,12 +32,16 @@ CODELESS_REPLIES = 3
 """Running, after which the text is taken as the answer."""
 RAISED_TEMPERATURE = 0.8
 """Of the call after a repeated cell; models write varied and still working code there."""
+USUAL_TEMPERATURE = 1.0
+"""The default of most providers, where the run names none: the call is not made cooler."""
 NOTHING = frozenset({"none", "null", "nan", "undefined", "n/a"})
 """Texts, in lower case, that code makes of a value that it did not find."""
 NO_ANSWER_CHARS = 1_000
 """A `context` that is longer is no answer by itself."""
 MANY_PROMPTS = 100
 """A batch of more is met with advice."""
+EMPTY_CHARS = 100
+"""Longer output is not but a few empty lists and zeros."""
 PROMPT_CHARS = 6_000
 """Of a prompt of many items: about 1,500 tokens, of which a small model still minds every line."""
 _NO_NAME = re.compile(r"NameError: name '(\w+)' is not defined")
@@ -69,7 +74,9 @@ class Guidance:
 
     def temperature(self, wanted: float | None) -> float | None:
         """Return the temperature of the next call, for a run that wants *wanted*."""
-        return max(wanted or 0.0, RAISED_TEMPERATURE) if self._repeats else wanted
+        if not self._repeats:
+            return wanted
+        return USUAL_TEMPERATURE if wanted is None else max(wanted, RAISED_TEMPERATURE)
 
     def refuses(self, answer: object) -> str | None:
         """Return what is said of an *answer* that is none; None where it counts."""
@@ -103,10 +110,11 @@ class Guidance:
             said.append(self.phrases["example_name"].format(name=missing[1]))
         elif outcome.error is not None:
             said.append(self.phrases["correct"])
-        elif _EMPTY.fullmatch(outcome.output):
+        elif len(outcome.output) <= EMPTY_CHARS and _EMPTY.fullmatch(outcome.output):
             said.append(self.phrases["empty"])
         self._own |= names_set(code)
-        self._seen[seen := (normalised(code), shown)] += 1
+        stopped = outcome.interrupted_s is not None or outcome.ended_by is not None
+        self._seen[seen := (normalised(code), "" if stopped else shown)] += 1  # where a limit strikes is chance
         self._repeats = self._seen[seen] - 1
         if self._repeats:
             said.append(self.phrases["repeated"])
@@ -138,7 +146,10 @@ class Guidance:
 def normalised(code: str) -> str:
     """Return *code* without its comments and layout."""
     tree = parsed(code)
-    return ast.unparse(tree) if tree is not None else " ".join(re.sub(r"#.*", "", code).split())
+    with suppress(RecursionError):
+        if tree is not None:
+            return ast.unparse(tree)
+    return " ".join(re.sub(r"#.*", "", code).split())
 
 
 def names_set(code: str) -> set[str]:

@@ -308,7 +308,9 @@ class Engine:
             # It would end this session too, after its time limit.
             self.deps.calls.replay.pass_over(self.path, self.step)
             await self._cells.open()
-            return Ran(StepOutcome(cell), "killed"), known.shown
+            outcome = StepOutcome(cell, ended_by="limit")
+            self._guidance.after(outcome, known.shown)
+            return Ran(outcome, "killed"), known.shown
         self._tell("running its code")
         ran = await self._cells.run(cell)
         if (refusal := self._guidance.refuses(ran.answer)) is not None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from rlmwatch.engine.guidance import CODELESS_REPLIES, MANY_PROMPTS, RAISED_TEMPERATURE, Guidance, normalised
+from rlmwatch.engine.guidance import (
+    CODELESS_REPLIES,
+    MANY_PROMPTS,
+    RAISED_TEMPERATURE,
+    USUAL_TEMPERATURE,
+    Guidance,
+    normalised,
+)
 from rlmwatch.engine.prompts import current_prompts
 from rlmwatch.engine.reply import Cell
 from rlmwatch.engine.transcript import StepOutcome
@@ -33,6 +40,12 @@ def after(guide, code, shown="7", **more):
 def test_1_comments_and_layout_do_not_make_a_cell_another_one(one, other):
     """Cells are the same when they differ in comments, blanks and quotes alone."""
     assert normalised(one) == normalised(other)
+
+
+def test_1_code_of_any_depth_can_be_compared():
+    """Code that is nested deeper than Python can write it is compared by its words."""
+    deep = "x = " + " + ".join(["1"] * 5000)
+    assert normalised(deep + "  # one") == normalised(deep)
 
 
 def test_1_the_same_cell_with_the_same_output_is_told():
@@ -64,7 +77,7 @@ def test_1_after_a_repetition_the_temperature_is_raised_until_another_cell_comes
     assert guide.temperature(0.0) == 0.0
     after(guide, "a()")
     assert guide.temperature(0.0) == RAISED_TEMPERATURE
-    assert guide.temperature(None) == RAISED_TEMPERATURE
+    assert guide.temperature(None) == USUAL_TEMPERATURE
     assert guide.temperature(1.2) == 1.2
     after(guide, "b()")
     assert guide.temperature(0.0) == 0.0
