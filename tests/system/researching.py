@@ -44,7 +44,7 @@ def steps_done(body: Body) -> int:
 
 def opening(body: Body) -> str:
     """The first user message of a request: question, and the variables in short."""
-    text: str = body["messages"][ASKED]["content"]
+    text: str = body["messages"][min(ASKED, len(body["messages"]) - 1)]["content"]
     return text
 
 
