@@ -33,6 +33,7 @@ from rlmwatch.cli.output import quiet
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.composition import DirectRunner, Parts
+from rlmwatch.engine.prompts import current_prompts
 from rlmwatch.errors import RlmwatchError
 from rlmwatch.execution.caller_storage import CallerStorage, save_of
 from rlmwatch.models.base import Request
@@ -69,16 +70,17 @@ def reader(
     """
 
     def reply(request: Request) -> str:
-        opening = request.messages[1].content
+        asked = 1 + len(current_prompts().example)
+        opening = request.messages[asked].content
         question = next(each for each in questions if each.text in opening)
-        step = sum(message.role == "assistant" for message in request.messages)
+        step = sum(message.role == "assistant" for message in request.messages[asked:])
         queries = [f"visitors counted by the {about}" for about in question.about]
         cells = [f"pages = research({query!r})\nprint(pages{'[0]' if page_by_page else ''})" for query in queries]
         if page_by_page:
             cells = [cell for first in cells for cell in (first, *(f"print(pages[{n}])" for n in range(1, RESULTS)))]
         if step < len(cells):
             return f"```python\n{cells[step]}\n```"
-        shown = "\n".join(message.content for message in request.messages[2:] if message.role == "user")
+        shown = "\n".join(message.content for message in request.messages[asked + 1 :] if message.role == "user")
         return f"```python\nanswer({spoil(answer_from(shown, question))!r})\n```"
 
     return ScriptedModel(reply)

@@ -25,6 +25,7 @@ from rlmwatch.handlers import chat, job
 from rlmwatch.models.base import Message, Model, Request
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import Admission, Known
+from rlmwatch.settings.model import tokens_of_job
 from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.context import read_context, refuse_beside_chat
@@ -294,7 +295,10 @@ async def _sketch(app: App, save: Save) -> Sketch:
         no_search = app.config.no_search_reason if cannot_search else None
         steps = options.max_steps or DEFAULT_STEPS
         problem = (app.config.no_model_reason if model is None else "") or no_engine_reason or no_search
-        return replace(nothing, messages=(message,), steps=steps, usd=options.max_cost_usd, problem=problem)
+        tokens = tokens_of_job(options, plain=False)
+        usd = options.max_cost_usd
+        return replace(nothing, messages=(message,), tokens=tokens, steps=steps, usd=usd, problem=problem)
+    nothing = replace(nothing, tokens=request.max_tokens)
     price = price_of(model.price(request.model), request) if model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
     problem = None if model else app.config.no_model_reason or None

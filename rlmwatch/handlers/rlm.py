@@ -14,6 +14,7 @@ from rlmwatch.engine.task import EngineDeps, EngineResult, Task
 from rlmwatch.errors import NoCodingModel
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus
+from rlmwatch.settings.model import tokens_of_job
 from rlmwatch.workspace.context import Context
 
 NOT_COMPUTED = (
@@ -50,7 +51,7 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
     frozen = run.frozen or await run_context.freeze(
         {
             "model": run_context.options.model,
-            "options": run_context.options.model_dump(mode="json", exclude_none=True),
+            "options": _with_tokens(run_context.options).model_dump(mode="json", exclude_none=True),
             "prompts": current_prompts().frozen(),
             "question": question,
             "history": material.history,
@@ -80,6 +81,11 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
         model=ended.model or run_context.options.model,
     )
     return _with_sources(result, run_context.searches, material.context, answered=ended.answered)
+
+
+def _with_tokens(options: RunOptions) -> RunOptions:
+    """Return *options* with the `tokens` of a call, where nobody set any."""
+    return options.model_copy(update={"tokens": tokens_of_job(options, plain=False)})
 
 
 def _told(ended: EngineResult, run_context: RunContext) -> tuple[str, ...]:

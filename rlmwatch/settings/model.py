@@ -27,10 +27,30 @@ DEFAULTS: dict[Kind, RunOptions] = {
     Kind.RESEARCH: RunOptions(
         tokens=400, max_steps=4, max_cost_usd=0.05, max_tokens=1200, max_seconds=600, max_searches=12
     ),
-    Kind.JOB: RunOptions(tokens=200, max_seconds=600, max_searches=12),
+    Kind.JOB: RunOptions(max_seconds=600, max_searches=12),
     Kind.EXA: RunOptions(tokens=1200, max_steps=8, max_cost_usd=0.50, max_searches=12, max_seconds=900),
 }
-"""The founding examples' numbers (design, section 11); time limits are ours: a slow provider still answers in them."""
+"""
+The founding examples' numbers (design, section 11); time limits are ours: a slow provider still answers in them. The
+`tokens` of a job depend on what it turns out to be: `tokens_of_job`.
+"""
+JOB_TOKENS = 200
+"""Of a job that is one plain call: the founding examples' number."""
+ENGINE_TOKENS = 800
+"""Of each call of a job that the engine carries: a cell with its reasons fits."""
+ENGINE_CALLS = 4
+"""So many calls at least hold in a `max_tokens` that was set, when `tokens` was not."""
+
+
+def tokens_of_job(options: RunOptions, *, plain: bool) -> int:
+    """Return the output tokens of one call of a job, for options where `tokens` may be unset."""
+    if options.tokens is not None:
+        return options.tokens
+    if plain:
+        return JOB_TOKENS
+    if options.max_tokens is None:
+        return ENGINE_TOKENS
+    return min(ENGINE_TOKENS, max(JOB_TOKENS, options.max_tokens // ENGINE_CALLS))
 
 
 class _Table(BaseModel):

@@ -19,6 +19,7 @@ from behaviour.embedded_weights import path_or_skip
 from servers.openai_server import Answer, Fault, OpenAIServer, Reply
 from servers.postgres_server import PostgresServer, postgres, why_not  # noqa: F401 (a fixture)
 from system.harness import Daemon, Home, question
+from system.researching import ASKED
 
 from rlmwatch import clock
 
@@ -43,7 +44,7 @@ def think(body: dict[str, Any]) -> Reply:
     if "writing Python" not in text:
         return Reply(f"re: {last} and that is all", gap_s=0.1)
     mark = re.findall(r"mark-\d+-\d+", text)[-1]
-    if not any(message["role"] == "assistant" for message in body["messages"]):
+    if not any(message["role"] == "assistant" for message in body["messages"][ASKED:]):
         return Reply(f'```python\nsaid = llm_query("sub {mark}")\nprint(said)\n```', gap_s=0.05)
     return Reply(f'```python\nanswer("done {mark}: " + said)\n```', gap_s=0.05)
 

@@ -12,7 +12,7 @@ import pytest
 from servers.exa_server import INJECTED, ExaServer, Found, exa_fault, result
 from servers.openai_server import Fault, OpenAIServer
 from system.harness import KEY, Home
-from system.researching import Coder, roots
+from system.researching import ASKED, Coder, roots
 
 CRASH_CHILD = Path(__file__).with_name("crash_child.py")
 EXA_KEY = "made-up-exa-key-51d27f3a9c"
@@ -473,7 +473,7 @@ def test_a_page_that_gives_orders_changes_nothing(
     assert not any(0xE0000 <= ord(sign) < 0xE1000 for sign in shown), "unseen orders reach the model"
     # No tool appears: the rules of each request are the same, word for word.
     assert before[0] == obeying[0] == after[0]
-    assert before[1]["content"].split("\n", 1)[1] == after[1]["content"].split("\n", 1)[1]
+    assert before[ASKED]["content"].split("\n", 1)[1] == after[ASKED]["content"].split("\n", 1)[1]
     # No budget moves, but for what was used.
     status = home.status_of("exa_input.txt")
     assert status["budget"]["max_cost_usd"] == 0.5
