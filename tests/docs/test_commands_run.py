@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from servers.openai_server import OpenAIServer
@@ -31,6 +32,12 @@ def goes_on(command: str) -> bool:
     return command.startswith("rlmwatch run ") and not any(option in command for option in ENDS_BY_ITSELF)
 
 
+def replies(body: dict[str, Any]) -> str:
+    """Answer; where the engine asks, with a cell that does."""
+    engine = "answer(" in str(body["messages"][0]["content"])
+    return '```python\nanswer("An answer.")\n```' if engine else "An answer."
+
+
 @pytest.fixture
 def home(tmp_path):
     """An empty home, `rlmwatch` on the path, and a provider on loopback in place of a paid one."""
@@ -38,12 +45,13 @@ def home(tmp_path):
     tools.mkdir()
     (tools / "rlmwatch").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rlmwatch "$@"\n')
     (tools / "rlmwatch").chmod(0o755)
-    with OpenAIServer(["An answer."]) as server:
+    with OpenAIServer(replies) as server:
         yield {
             "HOME": str(tmp_path),
             "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
             "LANG": "C.UTF-8",
             "OPENAI_API_KEY": "made-up-key-c51d2",
+            "EXA_API_KEY": "made-up-key-93aa1",
             "OPENAI_BASE_URL": server.url,
             "RLMWATCH_MODELS__DETECT_LOCAL": "false",
         }

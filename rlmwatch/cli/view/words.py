@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-SERIOUS: Final = frozenset({"warning", "error", "critical", "exception"})
+FAULTS: Final = frozenset({"error", "critical", "exception"})
+SERIOUS: Final = FAULTS | {"warning"}
 SENTENCES: Final = ("why", "what", "reason", "problem")
 """The facts of an event that are words for a person; the first that is there is taken."""
 
@@ -39,6 +40,9 @@ WORDS: Final[Mapping[str, str]] = {
     "watch.paused": "The folder is missing: waiting for it to come back",
     "watch.folder_unreadable": "{path} may not be read ({reason}): passed over",
     "watch.too_deep": "{path} lies too deep: passed over with all below",
+    "name.wrong": "{path} is not asked: {why}. {cure}",
+    "save.skipped": "{path} is not asked: {reason}. {cure}",
+    "save.same_bytes": "{path} is as it was when it was asked. {cure}",
     "save.refused": "{path} is not asked: {reason}",
     "save.not_admitted": "{path} is not asked yet: {reason}. It is tried again",
     "save.read_while_open": "{path} is still open for writing, and was read as it is",
@@ -61,6 +65,9 @@ WORDS: Final[Mapping[str, str]] = {
     "webhook.failed": "A webhook was not heard: {why}. It is tried again",
     "webhook.abandoned": "A webhook was not heard, and is given up: {why}",
 }
+
+ALSO: Final = frozenset({"save.skipped", "save.same_bytes"})
+"""No warnings, but who has just saved wonders why nothing happens."""
 
 SILENT: Final = frozenset(
     {
@@ -88,6 +95,7 @@ SILENT: Final = frozenset(
 OVER: Final[Mapping[str, frozenset[str]]] = {
     "ready": frozenset({"host.standby", "host.handover", "host.unknown", "folder.busy", "settings.wrong"}),
     "host.taken_over": frozenset({"host.standby", "host.handover"}),
+    "save.admitted": ALSO,
     "reloaded": frozenset({"reload.failed", "settings.wrong", "model.none", "credentials.unreadable"}),
     "model.chosen": frozenset({"model.none"}),
     "watch.resumed": frozenset({"watch.paused", "host.unknown"}),
@@ -121,17 +129,17 @@ class Notice:
 def in_words(event: Mapping[str, Any], *, at: str) -> Notice | None:
     """Return what a person must know of an *event* of the log that came *at* this time; None where that is nothing."""
     name, level = str(event.get("event")), str(event.get("level"))
-    if level not in SERIOUS or name in SILENT:
+    if (level not in SERIOUS and name not in ALSO) or name in SILENT:
         return None
     if name in WORDS:
         facts = defaultdict(lambda: "?", {key: _sentence(value) for key, value in event.items()})
-        facts["done"] = _begun(facts["done"])
+        facts |= {key: _begun(facts[key]) for key in ("done", "cure")}
         what = WORDS[name].format_map(facts)
     else:
         found = [_sentence(event[key]) for key in SENTENCES if event.get(key)][:1]
         cure = [_begun(_sentence(event[key])) for key in ("cure", "done") if event.get(key)][:1]
         what = ". ".join([*(found or [name.replace(".", " ").replace("_", " ")]), *cure])
-    return Notice(name, at, " ".join(what.split()), serious=level != "warning")
+    return Notice(name, at, " ".join(what.split()), serious=level in FAULTS)
 
 
 def _sentence(value: object) -> str:

@@ -72,3 +72,11 @@ def test_a_fact_that_is_missing_or_strange_harms_nothing():
             notice = in_words({"event": name, "level": "warning", **facts}, at="1")
             assert notice is not None
             assert notice.what
+
+
+def test_who_saved_and_is_not_asked_is_told_why():
+    """Nothing happens, and the view says why: once for each, until the next save is taken."""
+    event = {"event": "save.skipped", "level": "info", "path": "a_input.txt", "reason": "blank", "cure": "write it"}
+    notice = in_words(event, at="1")
+    assert notice is not None
+    assert (notice.what, notice.serious) == ("a_input.txt is not asked: blank. Write it", False)
