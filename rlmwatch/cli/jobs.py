@@ -11,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from rlmwatch.cli.numbers import Whole
 from rlmwatch.cli.output import print_json, print_table
 from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.kinds import Kind
@@ -30,7 +31,7 @@ def jobs(  # noqa: PLR0913 (the flags of a command line)
     kind: Kind | None = None,
     file: Annotated[str | None, Parameter(name="--input")] = None,
     since: str | None = None,
-    limit: int = 20,
+    limit: Annotated[int, Whole] = 20,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """
