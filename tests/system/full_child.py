@@ -1,5 +1,5 @@
 """
-The daemon, whose disk of private state fills the first time that a point is reached: `full_child.py WORKSPACE POINT FILE`.
+The daemon, whose disk of private state fills when a point is first reached: `full_child.py WORKSPACE POINT FILE`.
 
 Composed as `rlmwatch run` composes it, but for that one part. FILE lies on that disk and is what fills it.
 """

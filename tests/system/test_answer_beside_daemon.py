@@ -1,4 +1,4 @@
-"""`rlmwatch answer FILE` while a daemon runs, and no answer can come: it says the reason and ends (issue 13, row 14)."""
+"""`rlmwatch answer FILE` beside a daemon, where no answer can come: it says why, and ends (issue 13, row 14)."""
 
 from __future__ import annotations
 
