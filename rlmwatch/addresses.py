@@ -8,6 +8,9 @@ import re
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+MAX_HOST_CHARS = 253
+"""Of a name in the DNS (RFC 1035); what is longer is no host."""
+
 
 class UnusableProxy(ValueError):
     """The environment names a proxy that cannot be used. The text says what to do, and shows no login."""
@@ -57,9 +60,13 @@ def proxy_to(url: str) -> str | None:
 
 
 def is_http(url: str) -> bool:
-    """Return whether *url* is a whole http or https address."""
+    """Return whether *url* is a whole http or https address, without blanks and control characters."""
+    if not url.isprintable() or any(map(str.isspace, url)):
+        return False
     try:
         parts = urlsplit(url)
+        if len(parts.hostname or "") > MAX_HOST_CHARS:
+            return False
         return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:  # a port or brackets that are none
         return False

@@ -108,6 +108,7 @@ def run(task: str, data: Data = None, **options: Unpack[CallOptions]) -> RunResu
     Raises:
         UsageError: An option that does not exist, or a value that it cannot have.
         NoProvider: There is nothing to answer with; the text names the ways out.
+        NoCodingModel: It is work for the engine, and what answers is known to write no code (the embedded model).
         BudgetError: A cap or ceiling allows no call.
         ProviderError: The provider gave no answer, in its own words.
         SandboxUnavailable: This machine cannot lock down the engine's sandbox.

@@ -7,6 +7,7 @@ The errors of rlmwatch.
     │   ├── ConfigError            a setting: which file, which key, what to write
     │   ├── InputError             an input file: line and column where known
     │   ├── NoProvider             no key, no model: the ways out
+    │   │   └── NoCodingModel      the model that answers cannot write code, which the engine needs
     │   ├── WorkspaceError         the folder is missing, replaced, read-only or full
     │   │   └── WorkspaceBusy      another daemon holds it
     │   ├── LedgerError            the ledger cannot be used, e.g. written by a newer version
@@ -79,6 +80,10 @@ class InputError(UserError):
 
 class NoProvider(UserError):
     """There is neither a key nor a model to answer with."""
+
+
+class NoCodingModel(NoProvider):
+    """What answers cannot write code, which a run of the engine needs."""
 
 
 class WorkspaceError(UserError):

@@ -1,6 +1,7 @@
-"""What a problem is, and the messages that two of the tasks are made of."""
+"""What a problem is, and the words that several tasks are made of."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -13,15 +14,21 @@ class Problem:
     One problem with a known answer.
 
     Attributes:
+        context: A text, or the texts of files by name.
         oracle: The cells that a root model which knows the way would write, one a step.
         score: Of an answer, 0 to 1.
     """
 
     name: str
     question: str
-    context: str
+    context: str | dict[str, str]
     oracle: tuple[str, ...]
     score: Callable[[object], float]
+
+    @property
+    def size(self) -> int:
+        """Characters of the context."""
+        return len(self.context) if isinstance(self.context, str) else sum(map(len, self.context.values()))
 
 
 TEMPLATES = {
@@ -53,6 +60,8 @@ TELLS = {
     "crashes": "technical", "error": "technical", "freezes": "technical",
     "thank": "praise", "best": "praise", "love": "praise",
 }  # fmt: skip
+STOPS = ("should be ended", "put a stop to it", "not go on", "call it off")
+"""How a report says that its project is to be stopped."""
 WORDS = ("old", "new", "blue", "small", "family", "kitchen", "second", "other", "spare", "office")
 
 
@@ -66,6 +75,37 @@ def label_of(text: str) -> str:
     return next((label for tell, label in TELLS.items() if tell in text.lower()), "unknown")
 
 
+ANSWER_CHARS = 300
+"""An answer that is longer does not tell which of its numbers it means."""
+
+
+def number_is(truth: float) -> Callable[[object], float]:
+    """Return what scores 1 for an answer of one line or so whose last number is *truth*."""
+
+    def score(answer: object) -> float:
+        numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?", str(answer))
+        return float(
+            bool(numbers)
+            and len(str(answer)) <= ANSWER_CHARS
+            and abs(float(numbers[-1].replace(",", "")) - truth) < 0.005
+        )
+
+    return score
+
+
+def word_is(truth: str, others: Iterable[str]) -> Callable[[object], float]:
+    """Return what scores 1 for an answer that names *truth* and none of the *others*."""
+    wrong = {other for other in others if other != truth}
+
+    def score(answer: object) -> float:
+        words = set(re.findall(r"[\w-]+", str(answer)))
+        return float(truth in words and not words & wrong)
+
+    return score
+
+
 def rule_based(prompt: str) -> str:
-    """Answer a sub-call as a perfect small model would: one label for each line that begins with `#`."""
+    """Answer a sub-call as a perfect small model would: by the advice of a report, else one label for each `#` line."""
+    if "Does this report" in prompt:
+        return "yes" if any(tell in prompt for tell in STOPS) else "no"
     return "\n".join(label_of(line) for line in prompt.splitlines() if line.startswith("#"))

@@ -7,18 +7,20 @@ Pure. What does not hold is marked right behind it, and stays:
 2. a number without a source: `(no such source)`;
 3. a quotation of more than eight words that no page says: `(not found in the sources)`.
 
-The list of sources is ours (see `sources.py`). Code is left alone. Marks that an answer brings along are taken off
-first, so that it cannot clear or blacken a source with our own words.
+The list of sources is ours (see `sources.py`), and so are the passages behind the numbers (see `passages.py`). Code is
+left alone. Marks that an answer brings along are taken off first, so that it cannot clear or blacken a source with our
+own words.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rlmwatch.citations.markdown import Citation, Read, mask, read
+from rlmwatch.citations.passages import Claim, Passages, claims
 from rlmwatch.citations.quotes import PageTexts, quotations
 from rlmwatch.citations.sources import (
     Change,
@@ -52,12 +54,14 @@ class Checked:
         unknown_links: Addresses in it, or in a list that it brought along, that were not fetched; each once.
         dead_numbers: Numbers without a source, each once.
         unquoted: Quotations that no page says, without their quotation marks, each once.
+        claims: What stands in front of each number that has a source, with the passage that bears it.
     """
 
     text: str
     unknown_links: tuple[str, ...] = ()
     dead_numbers: tuple[int, ...] = ()
     unquoted: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -116,7 +120,7 @@ def check(answer: str, pages: Sequence[Page]) -> Checked:
     alive = {number for number, page in enumerate(by_number, 1) if same(page.url)}
     cited, dead = set(named.pages), set[int]()
     for citation in seen.citations if rest else ():
-        if 0 in citation.numbers and 0 not in named.means:  # sources count from 1: `[0, 1]` is an interval
+        if not _cites(citation, named.means):
             continue
         means = {number: named.means.get(number, number) for number in citation.numbers}
         lost = [number for number, page in means.items() if page not in alive]
@@ -132,7 +136,22 @@ def check(answer: str, pages: Sequence[Page]) -> Checked:
         tuple(unknown),
         tuple(sorted(dead)),
         tuple(dict.fromkeys(text[start + 1 : end - 1].strip() for start, end in unsaid)),
+        tuple(_claims(seen, named.means, alive, pages)) if rest else (),
     )
+
+
+def _claims(seen: Read, means: Mapping[int, int | None], alive: set[int], pages: Sequence[Page]) -> Iterator[Claim]:
+    """Yield each claim once for every page that it cites, with the passage that bears it."""
+    passages, done = Passages(pages), set[tuple[str, int]]()
+    numbers = {same(page.url): number for number, page in enumerate(numbered(pages), 1)}
+    fetches: dict[int, list[int]] = {}
+    for index, page in enumerate(pages):
+        fetches.setdefault(numbers.get(same(page.url), 0), []).append(index)
+    for text, citation in claims(seen.masked, [each for each in seen.citations if _cites(each, means)]):
+        for number in dict.fromkeys(means.get(number, number) for number in citation.numbers):
+            if number in alive and (text, number) not in done:
+                done.add((text, number))
+                yield Claim(text, number, passages.bearing(text, fetches[number]))
 
 
 def sources_document(fetched: Sequence[Fetched], checked: Checked | None = None) -> str:
@@ -158,11 +177,29 @@ def sources_document(fetched: Sequence[Fetched], checked: Checked | None = None)
     document = {
         "schema_version": SCHEMA_VERSION,
         "pages": list(reversed(rows.values())),
+        "claims": [_claim_row(claim, fetched) for claim in checked.claims] if checked is not None else [],
         "not_fetched": list(checked.unknown_links) if checked is not None else [],
         "no_such_source": list(checked.dead_numbers) if checked is not None else [],
         "not_found_in_the_sources": list(checked.unquoted) if checked is not None else [],
     }
     return well_formed(json.dumps(document, ensure_ascii=False, indent=2)) + "\n"
+
+
+def _cites(citation: Citation, means: Mapping[int, int | None]) -> bool:
+    """Whether *citation* is one: sources count from 1, so `[0, 1]` is an interval."""
+    return 0 not in citation.numbers or 0 in means
+
+
+def _claim_row(claim: Claim, fetched: Sequence[Fetched]) -> dict[str, object]:
+    found = claim.passage
+    return {
+        "claim": claim.text,
+        "n": claim.n,
+        "quote": found.quote if found is not None else None,
+        "start": found.start if found is not None else None,
+        "end": found.end if found is not None else None,
+        "query": fetched[found.at].query if found is not None else None,
+    }
 
 
 def _is_bare(url: str) -> bool:

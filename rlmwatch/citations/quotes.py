@@ -54,7 +54,8 @@ class PageTexts:
 
     def __init__(self, pages: Sequence[Page]) -> None:
         # References in brackets stand in the middle of sentences that are quoted without them.
-        texts = (re.sub(r"\[\d{1,3}\]", " ", f"{page.title}\n{page.text}") for page in pages)
+        whole = ("\n".join((page.title, page.text, *page.highlights)) for page in pages)
+        texts = (re.sub(r"\[\d{1,3}\]", " ", text) for text in whole)
         self._pages = [f" {' '.join(words(text))} " for text in texts]
 
     def has(self, quotation: str) -> bool:

@@ -18,6 +18,7 @@ from rlmwatch.cli.numbers import Whole
 from rlmwatch.cli.output import print_json, put, quiet, say
 from rlmwatch.cli.waiting import interruptible, job_values, print_ended, until_ended
 from rlmwatch.client import Client, Job, Options
+from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.text import decode
 from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.handover import handed_over
@@ -119,7 +120,8 @@ async def _wait(paths: WorkspacePaths, client: Client, job: Job) -> Job:
                 say(f"rlmwatch: {where} It is answered here.")
                 with suppress(WorkspaceBusy):  # somebody has begun meanwhile
                     await _answered_here(paths, job)
-                    if (now := await asyncio.to_thread(client.status, job.job_id)).ended:
+                    now = await asyncio.to_thread(client.status, job.job_id)
+                    if now.ended or now.status is JobStatus.HELD:  # nobody here could release it
                         return now
                     await handed_over(paths)
             ended, _ = await asyncio.wait({telling}, timeout=LOOK_EVERY_S)

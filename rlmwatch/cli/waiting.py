@@ -31,10 +31,14 @@ async def until_ended(client: Client, job_id: str) -> Job:
 
 
 async def _ended(client: Client, job_id: str, tell: Callable[[Job], None] | None = None) -> Job:
+    held_for: str | None = None
     while True:
         job = await asyncio.to_thread(client.status, job_id)
         if job.ended:
             return job
+        if job.status is JobStatus.HELD and job.error != held_for:
+            held_for = job.error
+            say(f"rlmwatch: {job_id} is held, and goes on by itself when this is fixed: {held_for}")
         if tell is not None:
             tell(job)
         await asyncio.sleep(POLL_S)

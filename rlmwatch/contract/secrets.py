@@ -13,9 +13,11 @@ NAMES = (
     # keys and certificates; a copy of one (`id_rsa.bak`, `server.key~`) is one
     "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.pem", "*.pem.*", "*.key", "*.key.*", "*.ppk", "*.ppk.*",
     "*.p12", "*.pfx", "*.p8", "*.jks", "*.keystore", "*.gpg", "*.asc", "*.ovpn", "*.kdb", "*.kdbx", "*.kdbx.*",
+    "ssh_host_*_key", "*.agekey", "*.age-key", "*.nmconnection",
     # what programs log in with
-    ".env", ".env.*", "*.env", ".envrc", ".envrc.*", ".netrc", "_netrc", ".pgpass", ".my.cnf", ".npmrc", ".pypirc",
-    ".git-credentials", ".htpasswd", "htpasswd", ".dockercfg", ".docker-config.json", ".s3cfg", ".boto", ".rclone.conf",
+    ".env", ".env.*", ".env-*", ".env_*", "*.env", ".envrc", ".envrc.*", ".netrc", "_netrc", ".pgpass", "pgpass.conf",
+    ".my.cnf", ".npmrc", ".pypirc", ".git-credentials", ".htpasswd", "htpasswd", ".dockercfg", ".docker-config.json",
+    ".dockerconfigjson", "auth.json", "logins.json", "cookies.txt", ".s3cfg", ".boto", ".rclone.conf",
     "rclone.conf", ".vault-token", ".vault_pass*", "kubeconfig", "kubeconfig.*", "*.kubeconfig", ".terraformrc",
     "*.tfstate", "*.tfstate.*", "*.tfvars", "*.tfvars.json",
     "service-account*.json", "service_account*.json", "serviceaccount*.json", "*-service-account.json",
@@ -28,13 +30,19 @@ NAMES = (
 )  # fmt: skip
 """Shell patterns over the name in lower case, without the endings of a copy."""
 
-_COPY = re.compile(r"(?:~|\.(?:bak|backup|old|orig|save|copy|tmp|\d{1,3}))+$")
+_COPY = re.compile(
+    r"(?:~|\.(?:bak|backup|old|orig|save|copy|tmp|\d{1,3})| ?-? ?copy(?: \d{1,3})?| \((?:copy|\d{1,3})\))+$|^copy of "
+)
 
 _CONTENTS = tuple(
     (holds, re.compile(pattern, re.MULTILINE))
     for holds, pattern in (
         ("PRIVATE KEY", r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"),
         ("PuTTY-User-Key-File-", r"^PuTTY-User-Key-File-\d:"),
+        ("AGE-SECRET-KEY-", r"AGE-SECRET-KEY-(?:PQ-)?1[A-Z0-9]{20}"),
+        ("PrivateKey", r"^[ \t]*+PrivateKey[ \t]*=[ \t]*[A-Za-z0-9+/]{42,43}="),  # WireGuard
+        ('"auths"', r'"auths"[ \t]*:[^\0]{0,2000}"auth"[ \t]*:[ \t]*"[A-Za-z0-9+/=]{8,}"'),  # Docker
+        ("kind: Config", r"^kind: Config[^\0]{0,4000}?^[ \t]+token:[ \t]*\S"),  # kubeconfig
         ("client-key-data:", r"client-key-data:[ \t]*\S"),  # kubeconfig
         ('"service_account"', r'"type"[ \t]*:[ \t]*"service_account"'),  # Google
         ("aws_secret_access_key", r"^[ \t]*+aws_secret_access_key[ \t]*=[ \t]*\S"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -63,7 +64,8 @@ async def gather(
     from rlmwatch.models.llamacpp import weights
 
     settings = loaded.settings
-    path = settings.models.path or weights.where()
+    own = settings.models.path
+    path = own or weights.where()
     facts = Facts(
         provider=settings.provider,
         base_url=settings.base_url,
@@ -76,6 +78,7 @@ async def gather(
         azure_base_url=environ.get("AZURE_OPENAI_ENDPOINT"),
         embedded_installed=importlib.util.find_spec("xllamacpp") is not None,
         embedded_path=str(path) if path else None,
+        embedded_writes_code=own is not None and await asyncio.to_thread(weights.writes_code, own),
     )
     return replace(facts, local=await _local_servers(loaded, facts, provider))
 

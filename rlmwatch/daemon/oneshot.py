@@ -15,6 +15,7 @@ from rlmwatch.contract.names import input_name
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.service import StartOptions, begin, only_here
+from rlmwatch.daemon.turn import move_here
 from rlmwatch.engine.call_codec import price_of
 from rlmwatch.engine.task import DEFAULT_STEPS
 from rlmwatch.errors import RlmwatchError, UsageError
@@ -24,11 +25,12 @@ from rlmwatch.handlers import chat, job
 from rlmwatch.models.base import Message, Model, Request
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import Admission, Known
+from rlmwatch.settings.model import tokens_of_job
 from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.context import read_context, refuse_beside_chat
 from rlmwatch.workspace.memory import load_chat
-from rlmwatch.workspace.publish import restore
+from rlmwatch.workspace.publish import mark_of, restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ async def once(app: App, options: StartOptions, leave: asyncio.Event) -> OnceSum
     if app.config.model is None:
         raise UsageError(app.config.no_model_reason)
     await begin(app, options)
+    if options.take_over:
+        move_here(app)
     only_here(app)
     await asyncio.to_thread(sweep, app.paths.root, before=clock.utc())
     await app.supervisor.recover()
@@ -72,6 +76,8 @@ async def once(app: App, options: StartOptions, leave: asyncio.Event) -> OnceSum
         await asyncio.gather(*working)
         await app.supervisor.close()
     await app.webhooks.deliver_now()
+    await app.ceiling_watch.look()
+    await app.notifications.finish()
     return await _summary(app)
 
 
@@ -189,7 +195,13 @@ async def _answered_before(app: App, save: Save, leave: asyncio.Event) -> Run:
     name, result = input_name(save.path), None if run is None else run.result
     if name is not None and (run is None or (result is not None and result.answer is not None)):
         text = await asyncio.to_thread(
-            restore, app.gateway.root, name, save.digest, or_else=None if result is None else result.answer
+            restore,
+            app.gateway.root,
+            name,
+            save.digest,
+            or_else=None if result is None else result.answer,
+            or_else_mark=None if run is None or result is None else mark_of(run, result),
+            marks=app.marks(save),
         )
         if run is None and text is not None:
             return _answered_elsewhere(save, text)
@@ -268,10 +280,11 @@ async def _sketch(app: App, save: Save) -> Sketch:
     if save.problem:
         return nothing
     model: Model | None = None
+    no_engine_reason: str | None = None
     try:
         if app.config.model is not None or options.provider is not None:
             chosen = await choose_model(app.config, save.kind, given, learn=False)
-            model, options = chosen.model, chosen.options
+            model, options, no_engine_reason = chosen.model, chosen.options, chosen.no_engine_reason
             nothing = replace(nothing, model=options.model)
         request = await _first_request(app, save, options)
     except RlmwatchError as error:
@@ -281,8 +294,11 @@ async def _sketch(app: App, save: Save) -> Sketch:
         cannot_search = searches_the_web(save.kind, options) and app.config.search is None
         no_search = app.config.no_search_reason if cannot_search else None
         steps = options.max_steps or DEFAULT_STEPS
-        problem = (app.config.no_model_reason if model is None else "") or no_search
-        return replace(nothing, messages=(message,), steps=steps, usd=options.max_cost_usd, problem=problem)
+        problem = (app.config.no_model_reason if model is None else "") or no_engine_reason or no_search
+        tokens = tokens_of_job(options, plain=False)
+        usd = options.max_cost_usd
+        return replace(nothing, messages=(message,), tokens=tokens, steps=steps, usd=usd, problem=problem)
+    nothing = replace(nothing, tokens=request.max_tokens)
     price = price_of(model.price(request.model), request) if model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
     problem = None if model else app.config.no_model_reason or None

@@ -24,11 +24,12 @@ from rlmwatch.daemon.standing_by import answering, nobody, standing_by, tell
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.daemon.terminal import Terminal
 from rlmwatch.daemon.turn import HostTurn
-from rlmwatch.daemon.vitals import Vitals, worker_thread
+from rlmwatch.daemon.vitals import Vitals
 from rlmwatch.errors import RlmwatchError, UsageError, WorkspaceBusy, WorkspaceError
+from rlmwatch.execution.notifications import STOP_S
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
-from rlmwatch.workspace.hosts import Host, Theirs, host_rule, take_over
+from rlmwatch.workspace.hosts import Host, Theirs, host_rule
 from rlmwatch.workspace.owner import holder_of_folder
 from rlmwatch.workspace.snapshot import look
 from rlmwatch.workspace.status import prune
@@ -41,7 +42,7 @@ HANGUP_S = 2.0
 """A shell whose window is closed has ended by then, and its terminal with it."""
 PRUNE_EVERY_S = 6 * 3600.0
 CEILING_EVERY_S = 10.0
-"""As often as runs are tried again that a ceiling holds: another workspace may have used less than it had reserved."""
+"""As often as runs are tried again that a ceiling holds (another workspace may have used less), and it is looked at."""
 MANY_UNANSWERED = 20
 """More unanswered inputs than this in a folder without `rlmwatch.toml`: it may be the wrong folder (contract, 2)."""
 
@@ -73,7 +74,9 @@ async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager
     await begin(app, options)
     raise_soft_limit()
     turn = HostTurn(app)
-    vitals = Vitals({"ledger": app.ledger.alive, "threads": worker_thread})
+    if options.take_over:
+        turn.take_over()
+    vitals = app.vitals()
     with _signals(app, stop, manager):
         stale = False  # whether another host may have answered since the folder was read
         while not stop.is_set():
@@ -96,7 +99,7 @@ async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager
 
 async def begin(app: App, options: StartOptions) -> None:
     """
-    Begin to watch, see that it is the right folder, and move it to this host where that was asked.
+    Begin to watch, and see that it is the right folder.
 
     Raises:
         UsageError: A folder without `rlmwatch.toml` has many unanswered inputs.
@@ -112,9 +115,6 @@ async def begin(app: App, options: StartOptions) -> None:
             f"{app.paths.root} has {waiting} unanswered inputs and no {WORKSPACE_FILE}: is it the right folder? "
             f"If it is: rlmwatch init {app.paths.root}, or rlmwatch run --yes {app.paths.root}"
         )
-    if options.take_over:
-        before = take_over(app.paths.root, app.me, now=clock.utc())
-        log.info("host.taken_over", host=app.host, before=before and before.name)
 
 
 def only_here(app: App) -> None:
@@ -216,6 +216,7 @@ async def _work(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: V
         group.create_task(app.inbox.run(leave))
         group.create_task(app.supervisor.run(leave))
         group.create_task(app.webhooks.run(leave))
+        group.create_task(app.ceiling_watch.run(leave, every_s=CEILING_EVERY_S))
         await app.client_loaded()
         log.info("ready", workspace=str(app.paths.root), answers=app.describe(), host=app.host)
         manager.ready(f"watching {app.paths.root}")
@@ -223,6 +224,7 @@ async def _work(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: V
             await _maintain(turn, stop, manager, vitals)
         finally:
             leave.set()
+    await app.notifications.finish(STOP_S)
 
 
 async def _maintain(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: Vitals) -> None:

@@ -10,7 +10,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rlmwatch.printable import printable
+
 USEC_PER_S = 1_000_000
+STATUS_CHARS = 300
+"""Of a status: systemd takes no message of more than 4,096 bytes, and an escaped character has ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Manager:
 
     def ready(self, status: str) -> None:
         """Say that saves are seen from now on."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\n{_status(status)}")
 
     def reloading(self, monotonic_s: float) -> None:
         """Say that the settings are read again; `ready` ends it."""
@@ -44,7 +48,7 @@ class Manager:
 
     def status(self, text: str) -> None:
         """Show one line in `systemctl status`."""
-        self._send(f"STATUS={text}")
+        self._send(_status(text))
 
     def ping(self) -> None:
         """Say that the loop still turns."""
@@ -61,7 +65,12 @@ class Manager:
         address = "\0" + self.address[1:] if self.address.startswith("@") else self.address
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
             try:
-                sock.sendto(message.replace("\r", " ").encode(), address)
+                sock.sendto(message.encode(), address)
             except OSError:
                 # The manager went away; a daemon that ends for it would lose what it is for.
                 return
+
+
+def _status(text: str) -> str:
+    """Return *text* as a status on one line, so that no name in it is a message of its own."""
+    return f"STATUS={printable(text[:STATUS_CHARS])}"

@@ -4,13 +4,15 @@ Whether this daemon answers in its workspace: `rlmwatch.toml` names this host, a
 1. The file is read again only after it has changed, in a worker thread.
 2. Where it is wrong, what was last known holds: whoever answered goes on, with the last good settings. Where nothing
    is known yet this daemon answers nothing, since neither `host` nor the caps are known.
-3. What is wrong stands in the log and in `rlmwatch_error.txt` beside the file until it is fixed. Then the settings are
+3. Where it is to be moved to this host (`--take-over`) and is wrong, it is moved when it is right.
+4. What is wrong stands in the log and in `rlmwatch_error.txt` beside the file until it is fixed. Then the settings are
    read again, without being asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from rlmwatch.errors import ConfigError, WorkspaceError
 from rlmwatch.runs.model import Signature
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace import atomic, safe_open
-from rlmwatch.workspace.hosts import Host, Theirs, host_rule
+from rlmwatch.workspace.hosts import Host, Mine, Theirs, host_rule, take_over
 from rlmwatch.workspace.snapshot import look
 
 ERROR_FILE = "rlmwatch_error.txt"
@@ -39,11 +41,13 @@ class HostTurn:
     Attributes:
         other: The other host that answers here; None where it is this one.
         problem: What is wrong with the workspace's settings; None where nothing is.
+        taking_over: Whether the folder is still to be moved to this host.
     """
 
     app: App
     other: Host | None = None
     problem: str | None = None
+    taking_over: bool = False
     _known: bool = False
     _read: bool = False
     _signature: Signature | None = None
@@ -52,6 +56,23 @@ class HostTurn:
     def in_doubt(self) -> bool:
         """Whether nobody knows yet who answers here, and under which caps."""
         return self.problem is not None and not self._known
+
+    def take_over(self) -> None:
+        """
+        Move the folder to this host; where its file is wrong, `look` does it when that is right.
+
+        Raises:
+            WorkspaceError: The file cannot be written.
+        """
+        self.taking_over = True
+        with suppress(ConfigError):
+            move_here(self.app)
+            self.taking_over = False
+
+    def _rule(self) -> Mine | Theirs:
+        if self.taking_over:
+            self.take_over()
+        return host_rule(self.app.paths.root, self.app.me, now=clock.utc())
 
     async def look(self) -> None:
         """Look whether the file has changed, and take over what it says. Costs some 0.2 ms where it has not."""
@@ -63,10 +84,13 @@ class HostTurn:
         problem = await asyncio.to_thread(self.app.workspace_problem)
         if problem is None:
             try:
-                rule = await asyncio.to_thread(host_rule, root, self.app.me, now=clock.utc())
+                rule = await asyncio.to_thread(self._rule)
                 self.other = rule.host if isinstance(rule, Theirs) else None
             except WorkspaceError as error:  # a folder that is missing or full changes nothing
                 log.warning("host.unknown", why=str(error))
+                if self.taking_over:
+                    self._read = False
+                    problem = str(error)
             except ConfigError as error:
                 problem = str(error)
         if problem is not None:
@@ -85,6 +109,18 @@ class HostTurn:
             done = "answering nothing" if self.in_doubt else "the last good settings stay"
             log.error("settings.wrong", why=problem, done=done)
             await asyncio.to_thread(_tell, self.app.paths.root, f"{problem}\n{done}. {AFTERWARDS}\n")
+
+
+def move_here(app: App) -> None:
+    """
+    Make this host the one that answers in the workspace.
+
+    Raises:
+        ConfigError: The file is wrong.
+        WorkspaceError: The file cannot be written.
+    """
+    before = take_over(app.paths.root, app.me, now=clock.utc())
+    log.info("host.taken_over", host=app.host, before=before and before.name)
 
 
 def _tell(root: Path, text: str) -> None:

@@ -35,6 +35,7 @@ def plain_reply(reply: Reply) -> dict[str, Any]:
         "estimated": reply.estimated,
         "provider_reason": reply.provider_reason,
         "notes": list(reply.notes),
+        "reasoning_tokens": reply.reasoning_tokens,
     }
 
 

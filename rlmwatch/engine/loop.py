@@ -5,7 +5,7 @@ The long input is a variable of a sandboxed Python session; the model sees its
 metadata, and what its own code prints. An engine ends
 
 1. by `answer(value)` in code that ran to its end: `success`;
-2. when two replies running hold no code: the text is the answer, `no_code`;
+2. when three replies running hold no code: the text is the answer, `no_code`;
 3. at a limit of steps, tokens, money or time: one more call, for which tokens,
    money and time were kept from the start, makes an answer of what was found;
    where even that fails, what was printed last is the answer.
@@ -33,9 +33,10 @@ from rlmwatch.engine import tools
 from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.cells import Cells, Ran, cell_limit_s
+from rlmwatch.engine.guidance import Guidance, names_of
 from rlmwatch.engine.limits import Deadlines, is_short, less, outcome_of
 from rlmwatch.engine.replay import between
-from rlmwatch.engine.reply import Cell, read_reply
+from rlmwatch.engine.reply import FUNCTIONS, Cell, read_reply
 from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.engine.synthesis import Synthesis
 from rlmwatch.engine.task import End, EngineDeps, EngineResult, Task
@@ -62,8 +63,10 @@ log = structlog.get_logger()
 
 LEAST_REPLY_TOKENS = 64
 """Fewer output tokens than this hold no useful cell: better to end and use what is kept."""
-CODELESS_REPLIES = 2
-"""Running, after which the text is taken as the answer."""
+MOST_THOUGHTS = 8
+"""Times `tokens` that are given on top of them for thoughts, at most."""
+LONGER = 2
+"""Times the tokens of a call that was cut before its code ended: it is made once more with so many."""
 
 
 async def run_engine(task: Task, deps: EngineDeps) -> EngineResult:
@@ -171,7 +174,8 @@ class Engine:
     _offered: tuple[HostFunction, ...] = field(init=False)
     _cells: Cells = field(init=False)
     _children: Counter[str] = field(default_factory=Counter)
-    _codeless: int = 0
+    _guidance: Guidance = field(init=False)
+    _thoughts: int = 0
     _printed: str = ""
 
     def __post_init__(self) -> None:
@@ -180,8 +184,13 @@ class Engine:
         self.last_call = Synthesis.of(deps, self.path, above)
         self._start = self._left()
         self._transcript = Transcript(deps.prompts.notices)
+        cells = [read_reply(turn).code for turn in deps.prompts.example]
+        example = names_of(cell for cell in cells if cell is not None)
+        self._guidance = Guidance(deps.prompts.notices, example, self.task.context, deps.prompts.is_guided)
         self._offered = tuple(tool(self._call_site) for tool in deps.tools.values())
-        functions = tools.functions(self.shared.sub, self._call_site, self._recurse, self._budget, self._offered)
+        functions = tools.functions(
+            self.shared.sub, self._call_site, self._recurse, self._budget, self._offered, self._guidance.advice
+        )
         seed = int(hashlib.sha256(f"{deps.calls.frame.run_id}{self.path}".encode()).hexdigest()[:8], 16)
         run_id = deps.calls.frame.run_id
         self._cells = Cells(deps.sandbox, self.task.variables(), seed, self.shared.cell_s, functions, run_id)
@@ -190,17 +199,24 @@ class Engine:
         """Make steps until an answer, or a limit of steps, tokens or money."""
         try:
             await self._cells.open()
-            self._transcript.open(self._rules(), self.task.question, self.task.variables(), self._status())
+            prompts, variables = self.deps.prompts, self.task.variables()
+            self._transcript.open(
+                self._rules(),
+                self.task.question,
+                variables,
+                self._status(),
+                example=prompts.example,
+                request=prompts.request,
+            )
             while self.step < self.deps.steps:
                 self.step += 1
                 began = _Began.now(self.deps.calls)
-                reply = await self._ask()
-                cell = read_reply(reply.text, ended=reply.finish_reason)
+                reply, cell = await self._ask()
                 ran, shown = await self._run(cell)
                 self._record(cell, ran, shown, began)
                 if ran.answer is not None:
                     return End(Outcome.SUCCESS, ran.answer)
-                if self._has_stopped_coding(cell):
+                if self._guidance.has_stopped_coding:
                     return End(Outcome.NO_CODE, None if is_unseen(reply.text) else reply.text.strip())
                 self._transcript.observed(shown, cell.code, self._status())
         except BudgetExceeded as spent:
@@ -229,21 +245,45 @@ class Engine:
         nothing = RunTimeout("the run's time limit passed before anything was found; raise max_seconds")
         raise end.why or self.last_call.trouble or nothing
 
-    async def _ask(self) -> Reply:
-        """Ask for the next cell."""
+    async def _ask(self) -> tuple[Reply, Cell]:
+        """
+        Ask for the next cell.
+
+        A reply that reached its token limit before its code ended, or before any text came, is asked for once more
+        with more tokens, where the budget has them: half a program is of no use.
+        """
         self._tell("asking the model")
+        tokens = self.deps.tokens
+        reply = await self._call(tokens + self._thoughts)
+        cell = self._read(reply)
+        if reply.finish_reason == "length" and cell.code is None and self.deps.prompts.is_guided:
+            longer = LONGER * max(tokens, reply.usage.output_tokens) + self._thoughts
+            left = self._left().tokens
+            if left is None or left >= longer:
+                reply = await self._call(longer)
+                cell = self._read(reply)
+        self._transcript.replied(reply.text)
+        self.model = reply.model
+        return reply, cell
+
+    def _read(self, reply: Reply) -> Cell:
+        names = {*FUNCTIONS, *(tool.name for tool in self._offered)} if self.deps.prompts.is_guided else ()
+        return read_reply(reply.text, ended=reply.finish_reason, functions=names)
+
+    async def _call(self, tokens: int) -> Reply:
+        """Make the call of this step with up to *tokens* of output; without the oldest steps, where it must be."""
         deps, transcript = self.deps, self._transcript
         least = min(deps.tokens, LEAST_REPLY_TOKENS)
         for nth in count(1):
-            request = Request(deps.model, transcript.messages(), deps.tokens, deps.options.temperature)
+            temperature = self._guidance.temperature(deps.options.temperature)
+            request = Request(deps.model, transcript.messages(), tokens, temperature)
             naming = replace(request, messages=transcript.messages(naming=True))
             try:
                 reply = await deps.calls.llm(request, CallSite(self.path, self.step, least, naming, early=True))
                 break
             except ContextTooLong as error:
                 self._leave_out(request, error, room_chars(request, error) if nth == 1 else 0)
-        transcript.replied(reply.text)
-        self.model = reply.model
+        self._thoughts = min(max(self._thoughts, reply.reasoning_tokens), MOST_THOUGHTS * deps.tokens)
         return reply
 
     def _leave_out(self, request: Request, error: ContextTooLong, room: int) -> None:
@@ -268,14 +308,20 @@ class Engine:
             # It would end this session too, after its time limit.
             self.deps.calls.replay.pass_over(self.path, self.step)
             await self._cells.open()
-            return Ran(StepOutcome(cell), "killed"), known.shown
+            outcome = StepOutcome(cell, ended_by="limit")
+            self._guidance.after(outcome, known.shown)
+            return Ran(outcome, "killed"), known.shown
         self._tell("running its code")
         ran = await self._cells.run(cell)
+        if (refusal := self._guidance.refuses(ran.answer)) is not None:
+            ran = replace(ran, answer=None, ended="ok", outcome=replace(ran.outcome, refusal=refusal))
         if not is_unseen(printed := ran.outcome.output.strip()):
             self._printed = cut_middle(printed, OUTPUT_CHARS, phrases=self.deps.prompts.notices)
+        shown = observation(ran.outcome, self.deps.prompts.notices)
+        shown = "\n".join([shown, *self._guidance.after(ran.outcome, shown)])
         if known is not None and known.ended == ran.ended == "interrupted":
             return ran, known.shown  # where the limit strikes is chance
-        return ran, observation(ran.outcome, self.deps.prompts.notices)
+        return ran, shown
 
     def _record(self, cell: Cell, ran: Ran, shown: str, began: _Began) -> None:
         calls, known = self.deps.calls, self.shared.earlier.get((self.path, self.step))
@@ -295,10 +341,6 @@ class Engine:
             calls_s=ran.calls_s,
         )
         calls.keep(self.deps.trajectory.step(calls.frame.run_id, record))
-
-    def _has_stopped_coding(self, cell: Cell) -> bool:
-        self._codeless = self._codeless + 1 if cell.code is None and not cell.cut else 0
-        return self._codeless >= CODELESS_REPLIES
 
     async def _recurse(self, prompt: str, context: JsonValue) -> JsonValue:
         """Answer `rlm_query`: by a sub-engine, or at the lowest level by a plain sub-call."""
@@ -378,7 +420,8 @@ async def _shared(deps: EngineDeps) -> RunResources:
     now = deps.calls.time.now()
     _refuse_unknown_price(deps)
     rules, slots = deps.prompts.sub, asyncio.Semaphore(tools.AT_ONCE)
-    sub = SubCalls(deps.calls, deps.sub_model, deps.tokens, deps.options.temperature, rules, slots)
+    temperature, guided = deps.options.temperature, deps.prompts.is_guided
+    sub = SubCalls(deps.calls, deps.sub_model, deps.tokens, temperature, rules, slots, retries=guided)
     steps = await deps.trajectory.steps(frame.run_id) if frame.attempt > 1 else []
     earlier = {(record.path, record.step): record for record in steps}
     deadlines = Deadlines.of(now, frame.deadline)

@@ -13,6 +13,7 @@ Pure. A reply is prose with fenced code blocks; the rules are
    on the fence, `<code>` … `</code>`, `[PYTHON]` … `[/PYTHON]`, `<|python_tag|>`,
    or end with `<end_code>`. Such a block is code where it holds Python that does
    something: a name in marks (`<code>x</code>`) is prose.
+7. A reply without a block that is nothing but Python, and calls one of our functions or `print`, is code.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import ast
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from rlmwatch.models.base import FinishReason
@@ -35,6 +36,8 @@ OTHER_TAGS = frozenset(
 """Fences of other conventions, lower case; code where they hold Python."""
 LOOKED_AT = 20
 """Lines of a block that was never closed: among so many, one statement ends."""
+FUNCTIONS = frozenset({"print", "answer", "llm_query", "llm_batch", "rlm_query", "budget"})
+"""Of which a reply without a fence calls one, where it is code."""
 _MARKS = (
     r"<(?P<tag>code|python|py|tool_code|execute|execute_python|execute_ipython|python_code|code_interpreter)"
     r"(?:\s[^<>]*)?>|\[(?P<square>PYTHON)\]|(?P<pipe><\|python_tag\|>|<\|python_start\|>)"
@@ -53,12 +56,14 @@ class Cell:
     Attributes:
         code: The code to run; None where there is none.
         more: How many further blocks of code the reply has; they do not run.
+        bare: The code is the whole reply, without a fence.
         cut: How the reply ended before its block did, so that `code` is None; None where it did not.
     """
 
     code: str | None
     more: int = 0
     cut: FinishReason | None = None
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +77,42 @@ class _Block:
         return self.tag in CODE_TAGS or (self.tag in OTHER_TAGS and _is_python(self.code, whole=self.closed))
 
 
-def read_reply(text: str, *, ended: FinishReason = "stop") -> Cell:
+def read_reply(text: str, *, ended: FinishReason = "stop", functions: Collection[str] = FUNCTIONS) -> Cell:
     """
     Return the cell of the reply *text*.
 
     Args:
         text: The whole reply.
         ended: How it ended; all but `stop` may have cut it in the middle of its code.
+        functions: What code without a fence is known by: it calls one of them. Empty: such code does not run.
     """
     blocks = [block for block in _blocks(_lines(text)) if block.is_code]
     if not blocks:
-        return Cell(None)
+        return Cell(text.strip(), bare=True) if ended == "stop" and _calls_one(text, functions) else Cell(None)
     first, *others = blocks
     if ended != "stop" and not first.closed:
         return Cell(None, cut=ended)
     if not first.code.strip():
         return Cell(None, len(others))
     return Cell(first.code, len(others))
+
+
+def parsed(code: str) -> ast.Module | None:
+    """Return the tree of *code*; None where it is not Python."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of strange escapes
+            return ast.parse(code.strip())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _calls_one(text: str, functions: Collection[str]) -> bool:
+    tree = parsed(text)
+    return tree is not None and any(
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions
+        for node in ast.walk(tree)
+    )
 
 
 def _lines(text: str) -> list[str]:
@@ -150,13 +174,9 @@ def _is_python(code: str, *, whole: bool) -> bool:
 
 def _acts(code: str) -> bool:
     """Whether *code* is Python that does something: more than names, numbers and texts."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of strange escapes
-            statements = ast.parse(code.strip()).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
+    tree = parsed(code)
     values = (ast.Name, ast.Constant, ast.Attribute)
+    statements = tree.body if tree is not None else []
     return any(not (isinstance(each, ast.Expr) and isinstance(each.value, values)) for each in statements)
 
 

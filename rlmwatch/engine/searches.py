@@ -132,7 +132,7 @@ class Searches:
         finally:
             _after(before, mine)
         numbers = {page.url: number for number, page in enumerate(numbered(self.pages), 1)}
-        return [{"n": numbers.get(page.url), **asdict(page)} for page in reply.pages]
+        return [{"n": numbers.get(page.url), **_row(page)} for page in reply.pages]
 
     async def _find(self, query: SearchQuery, at: CallSite) -> tuple[SearchReply, str]:
         """Return what was found, and when."""
@@ -180,6 +180,14 @@ class Searches:
         used = Usage(cost_usd=held.usd, searches=1)
         self.calls.book(held, used)
         await self.calls.lose(key, used)
+
+
+def _row(page: Page) -> dict[str, Any]:
+    """Return *page* as a cell gets it: `highlights` only where the provider has picked some."""
+    row = asdict(page)
+    if not page.highlights:
+        del row["highlights"]
+    return row
 
 
 def _after(before: asyncio.Future[None] | None, mine: asyncio.Future[None]) -> None:

@@ -38,6 +38,8 @@ BATCH_PROMPTS = 1_000
 """Of one batch, at most. Larger ones come of a mistake; a thousand answers are more than a cell looks at."""
 RUN_CALLS = 10_000
 """Sub-calls of one run, at most: some hours of them."""
+THOUGHTS_FACTOR = 4
+"""Times its tokens, or its thoughts, that a sub-call gets at its second try, where thoughts used all of the first."""
 LEAST_SUB_TOKENS = 16
 """Fewer output tokens than this hold no reply worth its price."""
 SPENT, REFUSED = "BudgetExceeded", "ProviderError"
@@ -127,6 +129,7 @@ class SubCalls:
         rules: Their system prompt.
         slots: Held by each call while it is made; one for the whole run.
         tally: How they went.
+        retries: Whether a call whose thoughts used all its tokens is made once more, with more.
     """
 
     calls: Calls
@@ -136,6 +139,7 @@ class SubCalls:
     rules: str
     slots: asyncio.Semaphore
     tally: Tally = field(default_factory=Tally)
+    retries: bool = True
 
     async def ask(self, at: CallSite, prompt: str, context: JsonValue = None) -> str:
         """
@@ -186,6 +190,10 @@ class SubCalls:
         try:
             async with self.slots:
                 reply = await self.calls.llm(request, at)
+                if reply.finish_reason == "length" and is_unseen(reply.text) and self.retries:
+                    # Thoughts have used it all.
+                    longer = THOUGHTS_FACTOR * max(self.tokens, reply.reasoning_tokens)
+                    reply = await self.calls.llm(replace(request, max_tokens=longer), at)
             if reply.cut:
                 self._note_cut(reply)
         except (BudgetExceeded, ProviderError, CellError) as error:
@@ -222,6 +230,7 @@ def functions(
     recurse: Recurse,
     budget: Callable[[], JsonValue],
     offered: Sequence[HostFunction],
+    advice: Callable[[Sequence[str], int], str | None] = lambda _prompts, _tokens: None,
 ) -> tuple[HostFunction, ...]:
     """
     Return the host functions of one engine.
@@ -232,12 +241,16 @@ def functions(
         recurse: Runs a sub-engine.
         budget: Tells what is left.
         offered: The functions that are offered beside the engine's own.
+        advice: Returns what is said of a batch before it is sent, given its prompts and the tokens of a reply; None
+            where it is sent.
     """
 
     async def llm_query(prompt: str, context: JsonValue) -> str:
         return await sub.ask(place(), prompt, context)
 
     async def llm_batch(prompts: list[str]) -> list[str | Failure]:
+        if len(prompts) <= BATCH_PROMPTS and (said := advice(prompts, sub.tokens)) is not None:
+            raise CellError("ValueError", said)
         try:
             return await sub.ask_all(place(), prompts)
         except ExceptionGroup as group:

@@ -14,6 +14,8 @@ Pure. The rules are
    whatever the clock says.
 5. A synthesis is asked with the question and the newest findings, in a number of
    bytes that is known beforehand, so that its price is.
+6. Every message to the model ends with a request for its next code: after data alone, models write prose. Before the
+   last step it also says again what is known so far.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ PREVIEW_CHARS = 500
 """Of a variable's start, and of its end; enough to see a format (design, section 6)."""
 OUTPUT_CHARS = 4_000
 """About 1,000 tokens an observation: some 20 of them fit a small context window beside the rules."""
-FIRST_TURNS = 2
-"""The rules, and the question with the metadata: never left out."""
+KNOWN_CHARS = 200
+KNOWN_STEPS = 3
+"""Of what the newest steps showed, said again before the last step."""
 NAMES_SHOWN = 20
 """Files named in the metadata of a mapping, and variables named as lost."""
 FINDING_BYTES = 1_500
@@ -80,6 +83,7 @@ class StepOutcome:
         ended_by: What ended the session (`limit`, `crashed`, `violated`); None where it goes on.
         lost: Names that went with the session.
         answer_failed: `answer` was called in code that raised afterwards.
+        refusal: Why what was given to `answer` is no answer; None where nothing was, or it counts.
     """
 
     cell: Cell
@@ -91,6 +95,7 @@ class StepOutcome:
     ended_by: str | None = None
     lost: tuple[str, ...] = ()
     answer_failed: bool = False
+    refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +117,36 @@ class Transcript:
 
     phrases: Phrases
     _turns: list[_Turn] = field(default_factory=list)
+    _fixed: int = 2
     _findings: list[str] = field(default_factory=list)
 
-    def open(self, rules: str, question: str, variables: Variables, status: Status) -> None:
-        """Begin: the rules, then the question with the metadata of the variables."""
+    def open(
+        self,
+        rules: str,
+        question: str,
+        variables: Variables,
+        status: Status,
+        *,
+        example: Sequence[str] = (),
+        request: str = "",
+    ) -> None:
+        """
+        Begin: the rules, the worked example, then the question with the metadata of the variables.
+
+        Args:
+            rules: The system prompt.
+            question: The person's words.
+            variables: What the code finds among its names.
+            status: What is left.
+            example: Its turns, the user's first.
+            request: What is asked for, at the end.
+        """
         parts = [self.phrases["question"] + "\n" + question]
         parts += [describe(name, value, self.phrases) for name, value in variables.items() if value is not None]
-        self._turns = [_Turn("system", rules), self._message("\n\n".join(parts), status)]
+        parts += [request] if request else []
+        turns = [_Turn("assistant" if n % 2 else "user", text) for n, text in enumerate(example)]
+        self._turns = [_Turn("system", rules), *turns, self._message("\n\n".join(parts), status)]
+        self._fixed = len(self._turns)
 
     def replied(self, text: str) -> None:
         """Add the model's reply."""
@@ -126,8 +154,9 @@ class Transcript:
 
     def observed(self, shown: str, code: str | None, status: Status) -> None:
         """Add what came of the reply, as `observation` tells it."""
-        self._turns.append(self._message(shown, status))
         self._findings.append(_finding(code, shown))
+        asked = self.phrases["request"]
+        self._turns.append(self._message(f"{shown}\n{asked}" if asked else shown, status))
 
     def leave_out(self, room_chars: int) -> bool:
         """
@@ -135,7 +164,7 @@ class Transcript:
 
         At least one goes; False where there is none.
         """
-        first, steps = self._turns[:FIRST_TURNS], self._turns[FIRST_TURNS:]
+        first, steps = self._turns[: self._fixed], self._turns[self._fixed :]
         if not steps:
             return False
         size = sum(len(turn.text) for turn in self._turns)
@@ -170,7 +199,15 @@ class Transcript:
     def _message(self, text: str, status: Status) -> _Turn:
         """Put what is left before *text*, and how late it is behind it."""
         late = "\n" + self.phrases["late"] if status.late else ""
-        return _Turn("user", text, _status_line(status, self.phrases) + "\n", late)
+        return _Turn("user", text, "\n".join([_status_line(status, self.phrases), *self._known(status), ""]), late)
+
+    def _known(self, status: Status) -> list[str]:
+        """Return what the steps before the newest one showed, in short, where the next step is the last one."""
+        is_last = status.step >= status.steps or status.short
+        earlier = [finding for finding in self._findings[:-1] if finding.strip()][-KNOWN_STEPS:]
+        if not is_last or not earlier or not self.phrases["request"]:
+            return []
+        return [self.phrases["known"], *(cut_bytes(finding, KNOWN_CHARS) for finding in earlier)]
 
 
 def describe(name: str, value: object, phrases: Phrases) -> str:
@@ -209,6 +246,8 @@ def observation(outcome: StepOutcome, phrases: Phrases) -> str:
         lines.append(phrases["killed"].format(reason=phrases[f"by_{outcome.ended_by}"], names=_listed(outcome.lost)))
     if outcome.answer_failed:
         lines.append(phrases["failed_answer"])
+    if outcome.refusal is not None:
+        lines.append(outcome.refusal)
     if outcome.restored:
         lines.append(phrases["restored"].format(names=_listed(outcome.restored)))
     if outcome.cell.more:

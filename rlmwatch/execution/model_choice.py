@@ -12,7 +12,7 @@ Which provider and model answer one run, and at what price.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import structlog
@@ -25,6 +25,7 @@ from rlmwatch.models.assumed import AssumedPrices
 from rlmwatch.models.base import Model
 from rlmwatch.models.prices import PER_MILLION
 from rlmwatch.models.published import PublishingModel
+from rlmwatch.models.select import why_no_engine
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.providers import closed
 
@@ -40,11 +41,13 @@ class ModelChoice:
         model: The provider; its prices are known, or assumed.
         options: What holds for the run, the model's name included.
         note: What a poller should know of its price; None where that is known.
+        no_engine_reason: Why no run of the engine is given to it, for the person; None where it is.
     """
 
     model: Model
     options: RunOptions
     note: str | None = None
+    no_engine_reason: str | None = None
 
 
 async def choose_model(config: RuntimeConfig, kind: Kind, given: RunOptions, *, learn: bool = True) -> ModelChoice:
@@ -80,7 +83,9 @@ async def choose_model(config: RuntimeConfig, kind: Kind, given: RunOptions, *, 
         raise InputError(f"`model`: the deployment answers as {choice.model} alone; take {options.model} out")
     if learn and isinstance(model, PublishingModel) and (_unknown(model, options) or not model.has_list):
         await model.learn_prices()
-    return _priced(config, kind, given, ModelChoice(model, options))
+    named = (options.provider or config.loaded.settings.provider) is not None
+    no_engine_reason = why_no_engine(choice, named=named) if choice is not None else None
+    return _priced(config, kind, given, ModelChoice(model, options, no_engine_reason=no_engine_reason))
 
 
 def _refuse_closed(config: RuntimeConfig, kind: Kind, provider: str) -> None:
@@ -107,7 +112,7 @@ def _priced(config: RuntimeConfig, kind: Kind, given: RunOptions, chosen: ModelC
     note = assumed_words(names, config.loaded.settings)
     _tell_once(model.provider, names, note)
     priced = AssumedPrices(model, (assumed.input * PER_MILLION, assumed.output * PER_MILLION))
-    return ModelChoice(priced, options, note)
+    return replace(chosen, model=priced, note=note)
 
 
 def _unknown(model: Model, options: RunOptions) -> list[tuple[str, str]]:

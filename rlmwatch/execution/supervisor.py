@@ -12,9 +12,9 @@ What it holds to:
 4. What a person can fix (key, model, ceiling) holds a run; it runs after a
    restart or a reload, without saving again. One that a ceiling holds is tried
    again when a run has ended, which may have reserved more than it used.
-5. On stop, running calls get `grace_s` to end, those of the engine
-   `STEPS_GRACE_S`; then their connections are closed, and the runs go on at the
-   next start.
+5. On stop, running calls get `grace_s` to end; those of the engine, and runs
+   that wait for a provider, `STEPS_GRACE_S`. Then connections are closed, and the
+   runs go on at the next start.
 6. A cancelled run ends, wherever it is: waiting, held, being claimed, or in the
    middle of a call, whose connection closes at once.
 7. While the ledger cannot be used, a run waits and is tried again.
@@ -41,7 +41,7 @@ from rlmwatch.runs.schedule import startable
 GRACE_S = 5.0
 """A short answer takes about this long; systemd kills 90 s after its own stop signal."""
 STEPS_GRACE_S = 0.4
-"""For a run of the engine: what it has paid for is in the journal, and more calls would only delay the stop."""
+"""For a run of the engine or between two tries: what was paid is in the journal, and more would only delay the stop."""
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 60.0
 """A folder that cannot be written to is tried again after this, doubling: a person fixes it in minutes."""
@@ -87,6 +87,7 @@ class Supervisor:
         utc: Asks the wall clock.
         crash_at: Is told the named points at which a crash must lose nothing.
         on_published: Is given each ended run whose files are written.
+        on_held: Is given each run that is held.
         grace_s: Seconds that running calls get to end on a stop.
         answered, unanswered: How many runs were published since the start, with an answer and without.
         only: The one conversation that is worked on, for a command that answers one file; None for all.
@@ -102,6 +103,7 @@ class Supervisor:
     utc: Callable[[], str]
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
     on_published: Callable[[Run], None] = field(default=lambda _run: None)
+    on_held: Callable[[Run], None] = field(default=lambda _run: None)
     grace_s: float = GRACE_S
     answered: int = 0
     unanswered: int = 0
@@ -237,10 +239,10 @@ class Supervisor:
         tasks = list(self._tasks.values())
         if tasks:
             log.info("stopping", running=len(tasks), grace_s=self.grace_s)
-            in_steps = {task for run_id, task in self._tasks.items() if self.workspace.is_in_steps(run_id)}
+            soon = {task for run_id, task in self._tasks.items() if self.workspace.stops_at_once(run_id)}
             first_s = min(self.grace_s, STEPS_GRACE_S)
             _, late = await asyncio.wait(tasks, timeout=first_s)
-            for task in late & in_steps:
+            for task in late & soon:
                 task.cancel()
             if late and self.grace_s > first_s:
                 _, late = await asyncio.wait(late, timeout=self.grace_s - first_s)
@@ -335,6 +337,7 @@ class Supervisor:
         log.warning("run.held", run=run.run_id, path=run.path, why=run.held_for)
         await self.workspace.report(run)
         await asyncio.to_thread(self.workspace.explain, run, run.held_for or "")
+        self.on_held(run)
         await self._cancelled_meanwhile(active)
 
     async def release_what_may_pass(self) -> None:

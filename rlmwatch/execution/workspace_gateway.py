@@ -62,6 +62,7 @@ class WorkspaceGateway:
         state: The folder of all private state, across all workspaces: scripts lock a session there too.
         redact: Takes secrets out of any text that goes into a file.
         documents: Turns documents among the material into text.
+        marks: Whether the files of a run have the lines of `contract/marks.py`.
     """
 
     root: Root
@@ -70,9 +71,11 @@ class WorkspaceGateway:
     utc: Callable[[], str]
     redact: Callable[[str], str]
     documents: DocumentReader
+    marks: Callable[[Run], bool] = field(default=lambda _run: True)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _locked_sessions: set[str] = field(default_factory=set)
     _in_steps: set[str] = field(default_factory=set)
+    _between_calls: set[str] = field(default_factory=set)
 
     def ready_for(self, run: Run) -> None:
         """
@@ -134,6 +137,7 @@ class WorkspaceGateway:
 
     def report_progress(self, run: Run, live: Live) -> None:
         """Write how far *run* is, beside the work that goes on; at most once a second, the rest by `flush`."""
+        (self._between_calls.add if live.waits_for is not None else self._between_calls.discard)(run.run_id)
         if live.progress is not None and live.progress.step and live.waits_for is None:
             at = live.progress
             self._in_steps.add(run.run_id)
@@ -145,9 +149,9 @@ class WorkspaceGateway:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def is_in_steps(self, run_id: str) -> bool:
-        """Whether the run works step by step: an engine has said how far it is."""
-        return run_id in self._in_steps
+    def stops_at_once(self, run_id: str) -> bool:
+        """Whether nothing is lost where the run is cut off: it goes by steps, or waits between two tries of a call."""
+        return run_id in self._in_steps or run_id in self._between_calls
 
     async def flush(self) -> None:
         """Write what waited for its second."""
@@ -253,7 +257,7 @@ class WorkspaceGateway:
     def explain(self, run: Run, why: str) -> None:
         """Write *why* into the conversation's `…_error.txt`, if the folder can take it. Blocks."""
         try:
-            explain(self.root, run, self.redact(why))
+            explain(self.root, self._as_marked(run), self.redact(why))
         except WorkspaceError as error:
             log.warning("error_file.not_written", run=run.run_id, why=str(error))
 
@@ -278,9 +282,11 @@ class WorkspaceGateway:
         result = run.result
         if result is not None and result.error is not None:
             run = replace(run, result=replace(result, error=self.redact(result.error)))
+        run = self._as_marked(run)
         self._check_root()
         with self._session_locked(run):
             self._in_steps.discard(run.run_id)
+            self._between_calls.discard(run.run_id)
             progress = self.board.progress_of(run.run_id)
             report = publish(self.root, run, later=later, by=self.board.by, now=self.utc(), progress=progress)
         self.board.update(run, now=self.utc())  # nothing of it is to be flushed any more
@@ -288,6 +294,10 @@ class WorkspaceGateway:
             log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
         if not report.superseded:  # the publisher has logged that
             self._log_end(run)
+
+    def _as_marked(self, run: Run) -> Run:
+        """Return *run* with what the settings say of its marks."""
+        return run if self.marks(run) else replace(run, options={**run.options, "marks": False})
 
     @contextmanager
     def _session_locked(self, run: Run) -> Iterator[None]:

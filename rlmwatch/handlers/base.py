@@ -37,6 +37,7 @@ class RunContext:
         progress: Says how far the run is.
         sub_sessions: Lets as many sub-engines have a session at once as this machine bears, across all runs.
         on_text: Is given each new piece of the answer; None where nobody listens.
+        no_engine_reason: Why the engine cannot work with this model, for the person; None where it can.
         price_note: What a poller should know of the model's price; None where that is known.
     """
 
@@ -52,6 +53,7 @@ class RunContext:
     session: SessionState | None = None
     on_text: Callable[[str], None] | None = None
     sub_sessions: SubSessions = field(default_factory=SubSessions)
+    no_engine_reason: str | None = None
     price_note: str | None = None
 
     def notes(self) -> tuple[str, ...]:

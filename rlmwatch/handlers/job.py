@@ -14,6 +14,7 @@ from rlmwatch.handlers.base import RunContext
 from rlmwatch.handlers.rlm import Material, rlm
 from rlmwatch.models.base import Request
 from rlmwatch.runs.model import Result, Run
+from rlmwatch.settings.model import tokens_of_job
 from rlmwatch.workspace.context import Context
 
 
@@ -50,4 +51,5 @@ def compose(prompt: str, options: RunOptions) -> Request:
     Raises:
         NoProvider: No model is named anywhere.
     """
-    return plain.request(prompt, options, system=plain.prompt("job"))
+    tokens = tokens_of_job(options, plain=True)
+    return plain.request(prompt, options.model_copy(update={"tokens": tokens}), system=plain.prompt("job"))

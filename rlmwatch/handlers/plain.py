@@ -12,11 +12,13 @@ from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine.window import room_chars, too_long
-from rlmwatch.errors import ContextTooLong, NoProvider
+from rlmwatch.errors import BudgetExceeded, ContextTooLong, NoProvider
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.models.base import FinishReason, Message, Reply, Request
 from rlmwatch.runs.model import Outcome, Result, RunStatus
 
+LONGER = 4
+"""Times its tokens, or its thoughts, that a call gets at its second try, where thoughts used all of the first."""
 _OUTCOMES: Mapping[FinishReason, Outcome] = {
     "stop": Outcome.SUCCESS,
     "length": Outcome.TOKEN_LIMIT,
@@ -58,7 +60,7 @@ async def ask(frozen: Mapping[str, Any], run_context: RunContext) -> Result:
     whole = asked = Request(**{**frozen, "messages": messages})
     while True:
         try:
-            reply = await run_context.calls.llm(asked, on_text=run_context.on_text)
+            reply = await _thought_through(asked, run_context)
             break
         except ContextTooLong as error:
             shorter = without_older(asked, 0 if asked is not whole else room_chars(asked, error))
@@ -67,6 +69,18 @@ async def ask(frozen: Mapping[str, Any], run_context: RunContext) -> Result:
             asked = shorter
     left_out = len(whole.messages) - len(asked.messages)
     return _result(reply, run_context, _left_out(left_out // 2) if left_out else ())
+
+
+async def _thought_through(asked: Request, run_context: RunContext) -> Reply:
+    """Return the reply to *asked*; where thoughts used all its tokens, ask once more with more, inside the caps."""
+    reply = await run_context.calls.llm(asked, on_text=run_context.on_text)
+    if reply.finish_reason != "length" or not is_unseen(reply.text):
+        return reply
+    longer = replace(asked, max_tokens=LONGER * max(asked.max_tokens, reply.reasoning_tokens))
+    try:
+        return await run_context.calls.llm(longer, on_text=run_context.on_text)
+    except BudgetExceeded:
+        return reply
 
 
 def without_older(asked: Request, room: int) -> Request | None:

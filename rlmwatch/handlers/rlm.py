@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
-
-import structlog
 
 from rlmwatch.citations.check import check, sources_document
 from rlmwatch.contract.documents import Progress
@@ -13,17 +10,17 @@ from rlmwatch.contract.options import RunOptions
 from rlmwatch.engine.loop import run_engine
 from rlmwatch.engine.prompts import Prompts, current_prompts
 from rlmwatch.engine.searches import Searches
-from rlmwatch.engine.task import EngineDeps, Task
+from rlmwatch.engine.task import EngineDeps, EngineResult, Task
+from rlmwatch.errors import NoCodingModel
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus
+from rlmwatch.settings.model import tokens_of_job
 from rlmwatch.workspace.context import Context
 
-SMALL = "embedded"
-"""The provider whose model chats, but does not write code that finds anything out."""
-TOO_SMALL = "the embedded model is small: it chats, it does not research; set a key for a larger one"
+NOT_COMPUTED = (
+    "not computed: the model answered in prose, without code; nothing in this answer was counted or looked up"
+)
 IN_ONE_PIECE = "stream: the engine's answer comes in one piece, so none of it was shown before"
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +42,16 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
 
     Question, history, options and prompts are frozen: an edit of the session or the settings, or an upgrade, in the
     middle of a run changes nothing of what the model is asked. Caps are those of the moment.
+
+    Raises:
+        NoCodingModel: The model is known to be unable to; nothing was frozen or paid.
     """
-    if run_context.calls.model.provider == SMALL:
-        _tell_once(run_context.options.model or SMALL)
+    if run_context.no_engine_reason is not None:
+        raise NoCodingModel(run_context.no_engine_reason)
     frozen = run.frozen or await run_context.freeze(
         {
             "model": run_context.options.model,
-            "options": run_context.options.model_dump(mode="json", exclude_none=True),
+            "options": _with_tokens(run_context.options).model_dump(mode="json", exclude_none=True),
             "prompts": current_prompts().frozen(),
             "question": question,
             "history": material.history,
@@ -77,23 +77,23 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
         answer=ended.answer,
         partial=ended.partial,
         usage=run_context.calls.used,
-        notes=(*run_context.notes(), *ended.notes, *material.context.notes, *_said_before(run_context)),
+        notes=(*run_context.notes(), *_told(ended, run_context), *ended.notes, *material.context.notes),
         model=ended.model or run_context.options.model,
     )
     return _with_sources(result, run_context.searches, material.context, answered=ended.answered)
 
 
-def _said_before(run_context: RunContext) -> tuple[str, ...]:
-    """Return what a person should know of any such run under these options."""
-    notes = [IN_ONE_PIECE] if run_context.options.stream else []
-    if run_context.calls.model.provider == SMALL:
-        notes.append(TOO_SMALL)
+def _with_tokens(options: RunOptions) -> RunOptions:
+    """Return *options* with the `tokens` of a call, where nobody set any."""
+    return options.model_copy(update={"tokens": tokens_of_job(options, plain=False)})
+
+
+def _told(ended: EngineResult, run_context: RunContext) -> tuple[str, ...]:
+    """Return what a person should know of how the answer came about."""
+    notes = [NOT_COMPUTED] if ended.outcome is Outcome.NO_CODE else []
+    if run_context.options.stream:
+        notes.append(IN_ONE_PIECE)
     return tuple(notes)
-
-
-@cache
-def _tell_once(model: str) -> None:
-    log.warning("engine.small_model", model=model, why=TOO_SMALL)
 
 
 def _with_sources(result: Result, searches: Searches | None, context: Context, *, answered: bool) -> Result:

@@ -72,6 +72,7 @@ class Reply:
     estimated: bool = False
     provider_reason: str = ""
     notes: tuple[str, ...] = ()
+    reasoning_tokens: int = 0
 
     @property
     def cut(self) -> bool:

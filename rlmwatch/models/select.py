@@ -77,6 +77,7 @@ class Facts:
         local: Local servers that were found.
         embedded_installed: Whether the extra `local` is installed.
         embedded_path: The fetched GGUF file; None where there is none.
+        embedded_writes_code: Whether its model may be given the engine's work (see `weights.writes_code`).
     """
 
     provider: str | None = None
@@ -91,6 +92,7 @@ class Facts:
     local: tuple[LocalServer, ...] = ()
     embedded_installed: bool = False
     embedded_path: str | None = None
+    embedded_writes_code: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class Choice:
         key_header: The header that carries the key.
         replies: The file of replies.
         one_model: Whether the address answers as one model, whatever is asked for: an Azure deployment's own.
+        writes_code: False where the model is known to be unable to, so that no run of the engine is given to it.
     """
 
     provider: str
@@ -121,6 +124,7 @@ class Choice:
     key_header: str = "Authorization"
     replies: str | None = None
     one_model: bool = False
+    writes_code: bool = True
 
 
 def choose(facts: Facts) -> Choice:
@@ -173,17 +177,49 @@ def ways_out() -> str:
     )
 
 
+def why_no_engine(choice: Choice, *, named: bool) -> str | None:
+    """
+    Return why a run of the engine is not given to *choice*, and the ways to a model that can do it; None where it is.
+
+    Args:
+        choice: What answers.
+        named: Whether `provider` asks for it, in the run or in the settings.
+    """
+    if choice.writes_code:
+        return None
+    instead = f"Take `provider: {choice.provider}` out where it is set, and do" if named else "Do"
+    return (
+        f"needs a model that can write code: {choice.model} is too small for that, it only chats. {instead} one of "
+        f"these: (1) set {OPENROUTER_KEY}, {OPENAI_KEY} or another provider's variable (`rlmwatch doctor` lists them) "
+        "in the environment, or in a file .env in rlmwatch's folder of your configuration (never in the workspace); "
+        "(2) start Ollama or a llama.cpp server with a larger model on this machine, or write `base_url` and `model` "
+        "of any OpenAI-compatible server into your own config.toml; (3) write the path of a better model file (GGUF) "
+        "into your own config.toml: `path` under [models]. `rlmwatch doctor --exam` says what a model can do."
+    )
+
+
 def address_of(facts: Facts, provider: str) -> str | None:
-    """Return where *provider* is; None for one that has no address, or none yet (`azure`)."""
+    """
+    Return where *provider* is; None for one that has no address, or none yet (`azure`).
+
+    Raises:
+        ConfigError: What a variable says is no address.
+    """
     table = facts.providers.get(provider)
+    variable, moved = {
+        "azure": ("AZURE_OPENAI_ENDPOINT", facts.azure_base_url),
+        "openai": ("OPENAI_BASE_URL", facts.openai_base_url),
+        "openrouter": ("OPENROUTER_BASE_URL", facts.openrouter_base_url),
+    }.get(provider, ("", None))
     if table is not None and table.base_url is not None:
         given: str | None = table.base_url
-    elif provider == "azure":
-        given = facts.azure_base_url
+    elif moved:
+        if not is_http(moved):
+            raise ConfigError(f"{variable} = {shown(moved)} is not an http or https address. Correct it, or unset it")
+        given = moved
     else:
-        moved = {"openrouter": facts.openrouter_base_url, "openai": facts.openai_base_url}.get(provider)
         shipped = SHIPPED.get(provider)
-        given = moved or (shipped.base_url if shipped is not None else None)
+        given = shipped.base_url if shipped is not None else None
     if provider == "azure" and given is not None:
         return _azure(given, table or ProviderSettings())
     return given
@@ -337,7 +373,13 @@ def _embedded(facts: Facts, order: str, wanted: str | None) -> Choice | None:
             f"much smaller. Take `model` out to be answered by it. {ways_out()}"
         )
     model = EMBEDDED_MODEL if ours else wanted or file.stem
-    return Choice(EMBEDDED, model, _why("the embedded model", order), embedded_path=facts.embedded_path)
+    return Choice(
+        EMBEDDED,
+        model,
+        _why("the embedded model", order),
+        embedded_path=facts.embedded_path,
+        writes_code=facts.embedded_writes_code,
+    )
 
 
 def _why(taken: str, order: str) -> str:

@@ -248,6 +248,10 @@ class Sandbox(Protocol):
         """Find out by trying, in a throw-away process, what this machine offers. Raises nothing."""
         ...
 
+    async def alive(self) -> None:
+        """Return once what runs beside the sessions has answered, or was found not to and ended. Starts nothing."""
+        ...
+
     async def start(self) -> None:
         """
         Get ready, so that `open` is quick. Idempotent; `open` does it where it was not done.

@@ -59,6 +59,7 @@ class Page:
         author: On one line, as far as is known.
         text: Without control characters; `""` where nothing could be read: such a page is shown to the model and
             cannot be cited.
+        highlights: Passages of the page that bear on the query, where the provider picks them.
     """
 
     title: str
@@ -66,6 +67,7 @@ class Page:
     date: str | None = None
     author: str | None = None
     text: str = ""
+    highlights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class SearchReply:
     @classmethod
     def kept(cls, values: Mapping[str, Any]) -> SearchReply:
         """Return the reply whose `dataclasses.asdict` went through JSON into the journal as *values*."""
-        pages = tuple(Page(**page) for page in values["pages"])
+        pages = tuple(Page(**{**page, "highlights": tuple(page.get("highlights", ()))}) for page in values["pages"])
         return cls(pages, Usage(**values["usage"]), tuple(values.get("notices", ())))
 
 

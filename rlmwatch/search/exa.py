@@ -58,8 +58,8 @@ USD_PER_SEARCH = 0.007
 USD_PER_FURTHER_RESULT = 0.001
 RESULTS_INCLUDED = 10
 """
-Exa's list price of one search of type `auto` with the text of its pages: 7 dollars per 1,000 searches with up to 10
-results each, 1 dollar per 1,000 results beyond (exa.ai/docs/admin/pricing, as of November 2026; the SDK has no
+Exa's list price of one search of type `auto` with text and highlights of its pages: 7 dollars per 1,000 searches with
+up to 10 results each, 1 dollar per 1,000 results beyond (exa.ai/docs/admin/pricing, as of November 2026; the SDK has no
 prices). Free credit and contracts only lower it, and what Exa reports as `costDollars` is what is booked.
 """
 
@@ -153,7 +153,7 @@ class ExaSearch:
                     num_results=query.max_results,
                     start_published_date=_start(query.days),
                     include_domains=[clean(domain) for domain in query.domains] if query.domains else None,
-                    contents={"text": {"max_characters": query.text_chars}},
+                    contents={"text": {"max_characters": query.text_chars}, "highlights": True},
                 )
         except Answered as answered:
             return self._caller.failure(answered, now=datetime.fromisoformat(clock.utc()))
@@ -275,7 +275,17 @@ def _page(result: Result) -> Page:
     for name, value in fields.items():
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name} of a result is a {type(value).__name__}")
-    return Page(result.title or "", result.url or "", result.published_date, result.author, result.text or "")
+    highlights: object = result.highlights or []
+    if not (isinstance(highlights, list) and all(isinstance(highlight, str) for highlight in highlights)):
+        raise TypeError("highlights of a result are not a list of texts")
+    return Page(
+        result.title or "",
+        result.url or "",
+        result.published_date,
+        result.author,
+        result.text or "",
+        tuple(highlights),
+    )
 
 
 def _reported(answer: SearchResponse[Result], *, otherwise: float) -> float:

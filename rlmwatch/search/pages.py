@@ -23,6 +23,9 @@ from rlmwatch.search.urls import is_web, same
 LINE_CHARS = 300
 """Of a title or an author: more is not a title, and each is repeated in prompts and lists."""
 
+MOST_HIGHLIGHTS = 20
+"""Of a page: more is the page itself."""
+
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _UNSEEN = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"
@@ -86,4 +89,8 @@ def day(text: str | None) -> str | None:
 
 def _clean(page: Page, url: str, text_chars: int) -> Page:
     author = line(page.author) if page.author else ""
-    return Page(line(page.title) or url, url, day(page.date), author or None, clean(page.text).strip()[:text_chars])
+    text = clean(page.text).strip()[:text_chars]
+    picked = (clean(highlight).strip()[:text_chars] for highlight in page.highlights[:MOST_HIGHLIGHTS])
+    # Without its text a page was not read: it cannot be cited, whatever is said to stand in it.
+    highlights = tuple(filter(None, picked)) if text else ()
+    return Page(line(page.title) or url, url, day(page.date), author or None, text, highlights)

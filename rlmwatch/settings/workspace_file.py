@@ -24,6 +24,8 @@ from rlmwatch.errors import ConfigError, InputError
 WORKSPACE_FILE = "rlmwatch.toml"
 MAX_BYTES = 64 * 1024
 """Of the file: our own sample has 1 KB."""
+MAX_HOST_CHARS = 300
+"""Of `host`: a name has 253 at most (RFC 1035), its id nine."""
 MAX_PARTS = 50
 """Of one dotted key; ours have two."""
 
@@ -46,6 +48,8 @@ def read_text(root: Path) -> str:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise ConfigError(f"{path}: is a link, which is not followed. Put a copy of the file there.") from None
+        if error.errno == errno.ENXIO:
+            raise _no_file(path) from None
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}.") from None
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{path}: is larger than {MAX_BYTES // 1024} KB. Make it shorter.")
@@ -61,11 +65,16 @@ def _read(path: Path) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ConfigError(f"{path}: a folder, a pipe or a device stands where this file belongs. Move it away.")
+            raise _no_file(path)
         with open(fd, "rb", closefd=False) as file:
             return file.read(MAX_BYTES + 1)
     finally:
         os.close(fd)
+
+
+def _no_file(path: Path) -> ConfigError:
+    what = "a folder, a pipe, a socket or a device"
+    return ConfigError(f"{path}: {what} stands where this file belongs. Move it away.")
 
 
 def parse(root: Path, text: str) -> dict[str, Any]:
@@ -79,8 +88,11 @@ def parse(root: Path, text: str) -> dict[str, Any]:
     if _LONG_KEY.search(text):
         raise ConfigError(f"{path}: a key has more than {MAX_PARTS} parts. Write a shorter one.")
     values = parse_toml(path, text)
-    if not isinstance(values.get("host", ""), str):
+    host = values.get("host", "")
+    if not isinstance(host, str):
         raise ConfigError(f'{path}: host: write the machine\'s name as a text: host = "name".')
+    if len(host) > MAX_HOST_CHARS:
+        raise ConfigError(f"{path}: host: no machine's name has more than {MAX_HOST_CHARS} characters.")
     return values
 
 

@@ -53,6 +53,8 @@ from watchdog.observers.inotify_move_event_grouper import (
     PathedInotifyEvent,
 )
 
+from rlmwatch.watch.observer_probe import ProbedEmitter, ProbeEvent, ThreadProbe
+
 log = structlog.get_logger()
 
 MOVE_PAIR_S = 0.05
@@ -134,6 +136,8 @@ class Observer:
         self._skip = skip
         self._identity: tuple[int, int] | None = None
         self._running: tuple[InotifyFD, BaseObserver] | None = None
+        self._changing = threading.Lock()  # held while it stops or a probe is sent
+        self._probe: ThreadProbe | None = None
 
     def start(self) -> Fault | None:
         """
@@ -158,15 +162,17 @@ class Observer:
 
     def stop(self) -> None:
         """Stop and join every thread. Idempotent."""
-        running, self._running = self._running, None
-        if running is None:
-            return
-        fd, observer = running
-        observer.stop()
-        observer.join()
-        if fd.is_alive():
-            fd.stop()
-            fd.join()
+        with self._changing:
+            running, self._running = self._running, None
+            if running is not None:
+                fd, observer = running
+                observer.stop()
+                observer.join()
+                if fd.is_alive():
+                    fd.stop()
+                    fd.join()
+            if self._probe is not None:
+                self._probe.end()
 
     def restart(self) -> Fault | None:
         """Stop, and start on what is now at the root's path. What happened in between is not seen: rescan after it."""
@@ -196,6 +202,24 @@ class Observer:
         else:
             self.fault = None
         return self.fault
+
+    async def alive(self) -> None:
+        """
+        Return once a probe has come through every thread of watchdog; at once where none runs.
+
+        A thread that died lets nobody wait: `check` says so, and `stop` ends the probe.
+        """
+        self._probe = probe = ThreadProbe()
+        self._buffer.on_probe = probe.end
+        await asyncio.to_thread(self._send, probe)
+        await probe.answered()
+
+    def _send(self, probe: ThreadProbe) -> None:
+        with self._changing:
+            if self._running is None or not self._alive(*self._running):
+                probe.end()
+            else:
+                probe.send(*self._running)
 
     def take(self) -> dict[str, PathEvent]:
         """
@@ -261,17 +285,22 @@ class _ChangeBuffer(FileSystemEventHandler):
         self._wake = wake
         self._lock = threading.Lock()
         self._changes: dict[str, PathEvent] = {}
+        self.on_probe: Callable[[], None] = lambda: None
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Note *event*. An error here would end watchdog's thread for good, so none leaves."""
         try:
-            self._note(translate(event))
+            if isinstance(event, ProbeEvent):
+                self.on_probe()
+            else:
+                self._note(translate(event))
         except Exception:
             log.exception("watch.event_dropped", done="rescan")
             self.lost()
 
     def lost(self) -> None:
-        """Note that events were lost."""
+        """Note that events were lost, and a probe with them."""
+        self.on_probe()
         self._note([(self._prefix, PathEvent.RESCAN)])
 
     def take(self) -> dict[str, PathEvent]:
@@ -323,7 +352,7 @@ def _emitter(skip: Callable[[bytes], bool], lost: Callable[[], None]) -> type[In
             super().on_queue_overflow()  # rebuilds the watches; a rescan before it could miss what comes in between
             lost()
 
-    class Emitter(InotifyEmitter):
+    class Emitter(ProbedEmitter):
         def __init__(self, event_queue: object, watch: ObservedWatch, **options: object) -> None:
             super().__init__(event_queue, watch, **options)  # type: ignore[arg-type]  # passed through as they came
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from rlmwatch.contract.ignored import ignored, too_deep
 from rlmwatch.contract.names import InputName, Other, Ours, classify, key
+from rlmwatch.contract.near_misses import near_miss, noted
 from rlmwatch.contract.secrets import secret_content, secret_name
 from rlmwatch.contract.text import decode, is_blank
 from rlmwatch.errors import InputError
@@ -43,7 +44,21 @@ SHOWN_CHARS = 200
 
 _LOOKED_AT = 8192
 """Bytes in which a NUL shows that a file is no text at all, as `git` tells it."""
-_SECRET_FOLDER = frozenset({".ssh", ".gnupg", ".aws", ".git", ".kube", ".docker", ".config"})
+_SECRET_FOLDER = frozenset(
+    {
+        ".ssh",
+        ".gnupg",
+        ".aws",
+        ".git",
+        ".kube",
+        ".docker",
+        ".config",
+        ".azure",
+        ".gcloud",
+        ".password-store",
+        ".mozilla",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +108,18 @@ class FoundMaterial:
         Return the context, with each document as it was *read*: its text, or why there is none.
 
         Raises:
-            InputError: A document that was named cannot be read, or there is nothing in all of the material.
+            InputError: A document that was named cannot be read or holds a secret, or there is nothing in all of the
+                material.
         """
         texts, passed = dict(self.texts), dict(self.passed)
         for path, text in read.items():
-            if isinstance(text, str):
+            if isinstance(text, str) and not secret_content(text):
                 texts[path] = text
-            elif path in self.found:
-                passed[path] = str(text).removeprefix(f"context: {path}").lstrip(": ")
-            else:
-                raise text
+                continue
+            problem = InputError(f"context: {path}: {_REFUSED}") if isinstance(text, str) else text
+            if path not in self.found:
+                raise problem
+            passed[path] = str(problem).removeprefix(f"context: {path}").lstrip(": ")
         if not self.named:
             return Context()
         notes = (f"passed over in the context: {_listed(passed)}",) if passed else ()
@@ -311,6 +328,9 @@ class _Reader:
         )
 
 
+_REFUSED = "it holds a private key or a password, and would be sent to a model; it is refused"
+
+
 class _Unusable(Exception):
     """A file cannot be used as material; the text is why, and what to do."""
 
@@ -329,7 +349,7 @@ def _text(raw: bytes) -> str:
             raise _Unusable(f"it is not text; {USABLE}") from None
         raise _Unusable(f"it is not text that can be read ({error}); {USABLE}") from None
     if secret_content(text):
-        raise _Unusable("it holds a private key or a password, and would be sent to a model; it is refused")
+        raise _Unusable(_REFUSED)
     return text
 
 
@@ -345,7 +365,8 @@ def _not_material(entry: os.DirEntry[str]) -> str | None:
         return None
     if not entry.is_file():
         return "neither a file nor a folder"
-    return "written by rlmwatch" if isinstance(classify(entry.name), Ours) else None
+    of_a_note = (file := noted(entry.name)) is not None and near_miss(file) is not None
+    return "written by rlmwatch" if of_a_note or isinstance(classify(entry.name), Ours) else None
 
 
 def _is_secret(path: Path, within: Path) -> bool:
@@ -369,3 +390,14 @@ def describe(context: Context) -> str:
             return f"{len(texts)} files, {sum(map(len, texts.values()))} characters"
         case _:
             return "JSON"
+
+
+def chars(context: Context) -> int | None:
+    """Return how many characters of text *context* holds; None where it is something else, or nothing."""
+    match context.value:
+        case str(text):
+            return len(text)
+        case dict(texts) if texts and all(isinstance(text, str) for text in texts.values()):
+            return sum(map(len, texts.values()))
+        case _:
+            return None

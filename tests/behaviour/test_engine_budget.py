@@ -6,7 +6,7 @@ import asyncio
 from itertools import count
 
 import pytest
-from fakes.engine import EngineHarness, is_root, is_synthesis, play, py, steps_done
+from fakes.engine import EngineHarness, asked, is_root, is_synthesis, play, py, steps_done
 
 from rlmwatch.budget import Budget, Caps
 from rlmwatch.errors import CeilingReached, SessionBudgetExceeded, UnknownPrice
@@ -54,7 +54,7 @@ def test_a_hundred_sub_calls_never_exceed_the_cap(code):
     cells = play([py(code), py("print('more')"), py("print('more')")], full, full)
 
     def script(request):
-        if is_root(request) and "part " in request.messages[1].content:
+        if is_root(request) and "part " in asked(request).content:
             return py(BATCH)
         return cells(request)
 
@@ -222,7 +222,7 @@ def test_a_sub_engine_that_runs_dry_gives_back_what_it_found():
     def script(request):
         if is_synthesis(request):
             return "from the sub-engine"
-        if "part" in request.messages[1].content:
+        if "part" in asked(request).content:
             return py("print('inner clue')")
         return [py("r = rlm_query('part', 'x')"), py("answer(r)")][steps_done(request)]
 
@@ -234,7 +234,7 @@ def test_a_sub_engine_is_told_what_the_engines_above_leave_it():
     """What a sub-engine may spend leaves out what is kept for the last calls above it, and its own."""
 
     def script(request):
-        if "part" in request.messages[1].content:
+        if "part" in asked(request).content:
             return py("answer(budget()['tokens'])")
         return py("answer([budget()['tokens'], rlm_query('part', 'x')])")
 

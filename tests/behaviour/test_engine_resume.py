@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from fakes.engine import EngineHarness, is_root, is_synthesis, play, py, steps_done
+from fakes.engine import EngineHarness, asked, is_root, is_synthesis, play, py, steps_done
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +31,7 @@ def whole(request):
     if is_synthesis(request):
         return "synthesis"
     if is_root(request):
-        inner = "Question:\npart" in request.messages[1].content
+        inner = "Question:\npart" in asked(request).content
         return py((INNER if inner else CELLS)[steps_done(request)])
     return shuffled(request)
 
@@ -116,7 +116,7 @@ def test_calls_in_flight_at_a_kill_keep_their_reservation_as_spent():
     lost = [row for row in harness.journal.rows if row.state is CallState.LOST]
     assert [row.call.reserved_tokens for row in lost] == [1000]
     assert harness.budget.tokens == harness.journal.tokens()
-    assert "tokens left" in harness.roots()[0].messages[1].content
+    assert "tokens left" in asked(harness.roots()[0]).content
 
 
 def test_a_lost_call_is_shown_to_the_attempt_after_it_only_where_it_stood():
@@ -129,8 +129,9 @@ def test_a_lost_call_is_shown_to_the_attempt_after_it_only_where_it_stood():
     assert harness.killed_at(3 * root_calls[0] + 1, context=CONTEXT)
     harness.run(context=CONTEXT)
     shown = [m.content for m in harness.roots()[-1].messages]
-    assert shown[:5] == undisturbed[:5]
-    assert shown[5] != undisturbed[5]
+    third = 5 + len(harness.prompts.example)
+    assert shown[:third] == undisturbed[:third]
+    assert shown[third] != undisturbed[third]
 
 
 def make_rows():

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import pairwise
 
 import pytest
-from fakes.engine import EngineHarness, is_root, is_synthesis, play, py, steps_done
+from fakes.engine import EngineHarness, asked, is_root, is_synthesis, play, py, steps_done
 
 from rlmwatch.budget import Caps
 from rlmwatch.errors import (
@@ -21,7 +21,8 @@ from rlmwatch.errors import (
     UnknownModel,
     WrongKey,
 )
-from rlmwatch.runs.model import CallState, Outcome
+from rlmwatch.models.base import Reply
+from rlmwatch.runs.model import CallState, Outcome, Usage
 from rlmwatch.sandbox.base import CellError, HostFunction, Parameter
 
 
@@ -84,24 +85,163 @@ def test_a_reply_without_code_is_told_so():
     assert "No code was in your reply" in last_message(harness, 2)
 
 
-def test_two_replies_running_without_code_are_the_answer():
-    """After two replies without code the text is the answer: outcome `no_code`, partial."""
-    result = EngineHarness(play(["Let me think.", "It is 42."])).run()
+def test_three_replies_running_without_code_are_the_answer():
+    """After two replies without code the wanted form is shown; after a third the text is the answer: `no_code`."""
+    harness = EngineHarness(play(["Let me think.", "I guess 40.", "It is 42."]))
+    result = harness.run()
     assert (result.answer, result.outcome, result.partial) == ("It is 42.", Outcome.NO_CODE, True)
+    assert "must look like this:\n```python" not in last_message(harness, 2)
+    assert "must look like this:\n```python" in last_message(harness, 3)
 
 
 def test_replies_without_code_must_follow_each_other():
     """Code between two replies without code starts the count again."""
-    cells = ["hm", py("x = 1"), "hm", py("answer(x)")]
+    cells = ["hm", "hm", py("x = 1"), "hm", "hm", py("answer(x)")]
     assert EngineHarness(play(cells)).run().outcome is Outcome.SUCCESS
 
 
 def test_code_cut_at_the_token_limit_does_not_run():
-    """A block that was cut at the reply's token limit is not run, and the model is told why."""
+    """A block that was cut at the reply's token limit, twice, is not run, and the model is told why."""
     long = "```python\nanswer('half')\n" + "# filler\n" * 1000
     harness = EngineHarness(play([long, py("answer('whole')")]), options={"tokens": 50})
     assert harness.run().answer == "whole"
-    assert "cut at its token limit" in last_message(harness, 2)
+    assert "cut at its token limit" in harness.roots()[-1].messages[-1].content
+
+
+def test_a_cell_cut_at_its_limit_gets_one_longer_try():
+    """A reply that was cut is asked for once more with more tokens, as the same step; the cut one is not shown."""
+    code = py("# " + "filler " * 60 + "\nanswer('whole')")
+    harness = EngineHarness(play([code]), options={"tokens": 80})
+    result = harness.run()
+    assert (result.answer, result.steps) == ("whole", 1)
+    first, second = harness.roots()
+    assert (first.max_tokens, second.max_tokens) == (80, 160)
+    assert first.messages == second.messages
+
+
+def test_a_longer_try_stays_within_the_budget():
+    """Where the tokens left do not hold a longer try, the step goes on as it is."""
+    code = py("# " + "filler " * 60 + "\nanswer('whole')")
+    harness = EngineHarness(play([code, py("answer('short')")]), options={"tokens": 80}, caps=Caps(max_tokens=250))
+    assert harness.run().answer == "short"
+    assert all(request.max_tokens <= 80 for request in harness.roots())
+
+
+def test_thoughts_that_used_all_tokens_become_one_longer_try_and_room_for_the_next():
+    """A reply without text, all of whose tokens were thoughts, is asked for again; later calls get so much on top."""
+    thought = Reply("", "length", Usage(10, 80, 0.0, 1), "m", reasoning_tokens=80)
+    harness = EngineHarness(None, options={"tokens": 80})
+    replies = iter([thought, py("x = 1"), py("answer(x)")])
+    harness.script = lambda _request: next(replies)
+    assert harness.run().value == 1
+    assert [request.max_tokens for request in harness.roots()] == [80, 240, 160]
+
+
+def test_a_sub_call_whose_thoughts_used_all_tokens_is_made_again():
+    """A sub-call that came back empty at its limit is made once more with more tokens."""
+    asked_for = []
+
+    def sub(request):
+        asked_for.append(request.max_tokens)
+        if len(asked_for) == 1:
+            return Reply("", "length", Usage(10, 80, 0.0, 1), "m", reasoning_tokens=80)
+        return "thought enough"
+
+    assert EngineHarness(play([py("answer(llm_query('q'))")], sub), options={"tokens": 80}).run().answer == (
+        "thought enough"
+    )
+    assert asked_for == [80, 320]
+
+
+def test_the_same_cell_again_is_told_and_the_third_try_is_warmer():
+    """A cell that comes again is told; the call after it has a raised temperature, until another cell comes."""
+    same = py("print(1)")
+    harness = EngineHarness(
+        play([same, py("print(1)  # again"), same, py("x = 2"), py("answer(x)")]), options={"temperature": 0.0}
+    )
+    assert harness.run().value == 2
+    assert "the same code before" not in last_message(harness, 2)
+    assert "the same code before" in last_message(harness, 3)
+    assert [request.temperature for request in harness.roots()] == [0.0, 0.0, 0.8, 0.8, 0.0]
+
+
+def test_an_answer_that_is_only_code_does_not_end_the_run():
+    """`answer` with nothing but code is refused once, and the model is told to run the code."""
+    harness = EngineHarness(play([py("answer('print(len(context))')"), py("answer(len(context))")]))
+    assert harness.run(context="abc").value == 3
+    assert "nothing but code" in last_message(harness, 2)
+
+
+@pytest.mark.parametrize("empty", ["None", "''", "' \\n'"])
+def test_an_empty_answer_does_not_end_the_run(empty):
+    """`answer(None)` and an empty text are no answers, and that is said."""
+    harness = EngineHarness(play([py(f"answer({empty})"), py("answer('found')")]))
+    assert harness.run().answer == "found"
+    assert "answer() needs a" in last_message(harness, 2)
+
+
+def test_a_name_of_the_example_is_explained():
+    """Code that uses a name which only the worked example has is told where it comes from."""
+    harness = EngineHarness(play([py("print(found)"), py("answer(1)")]))
+    harness.run()
+    assert "`found` stands in the example only" in last_message(harness, 2)
+
+
+def test_code_that_raised_is_to_be_corrected_before_an_answer():
+    """After an exception the model is told to correct its code, and not to answer without it."""
+    harness = EngineHarness(play([py("1 / 0"), py("answer(1)")]))
+    harness.run()
+    told = last_message(harness, 2)
+    assert told.index("ZeroDivisionError") < told.index(harness.prompts.notices["correct"])
+
+
+def test_a_reply_that_is_nothing_but_python_runs_and_is_said_to_have():
+    """`answer("34290")` without a fence is an answer; other such code runs, and the form is told."""
+    harness = EngineHarness(play(["print(len(context))", 'answer("34290")']))
+    assert harness.run(context="abc").answer == "34290"
+    told = last_message(harness, 2)
+    assert "\n3\n" in told
+    assert "nothing but Python, so it ran" in told
+
+
+def test_a_batch_over_very_many_items_is_met_with_its_cost_before_it_is_paid():
+    """400 short prompts are not sent at first: the code is told what they cost, and how to chunk."""
+    batch = "r = llm_batch([f'A complaint? yes or no: line {n}' for n in range(400)])\nanswer(len(r))"
+    harness = EngineHarness(play([py(batch), py("answer('chunked')")]))
+    assert harness.run().answer == "chunked"
+    assert all(is_root(request) for request in harness.model.requests)
+    assert "400 paid calls" in last_message(harness, 2)
+
+
+def test_the_last_step_is_announced_with_what_is_known():
+    """Before the last step the model is told what earlier steps showed."""
+    harness = EngineHarness(
+        play([py("print('clue 17')"), py("print('clue 18')"), py("answer(1)")]), options={"max_steps": 3}
+    )
+    harness.run()
+    assert "clue 17" in last_message(harness, 3)
+    assert "Known so far" in last_message(harness, 3)
+    assert "Known so far" not in last_message(harness, 2)
+
+
+def test_every_message_to_the_model_ends_with_a_request():
+    """The first message asks for a block that works on `context`, each later one for the next block."""
+    harness = EngineHarness(play([py("print(1)"), "prose", py("answer(1)")]))
+    harness.run()
+    assert last_message(harness, 1).endswith(harness.prompts.request)
+    assert all(last_message(harness, n).endswith(harness.prompts.notices["request"]) for n in (2, 3))
+
+
+def test_a_resumed_run_takes_the_same_decisions():
+    """After a kill, repetition, longer try and advice lead to the same requests: none is paid again."""
+    many = py("r = llm_batch([f'yes or no: line {n}' for n in range(400)])")
+    cells = [py("print(1)"), py("print(1)"), many, "prose", 'print("bare")', py("answer('end')")]
+    harness = EngineHarness(play(cells), options={"temperature": 0.0})
+    harness.run()
+    again = harness.again()
+    assert again.answer == "end"
+    assert harness.model.requests == []
+    assert "replay_diverged" not in again.notes
 
 
 # Names
@@ -158,7 +298,7 @@ def test_output_is_cut_in_the_middle_with_its_true_length():
     told = last_message(harness, 2)
     assert "1,000,000 in all" in told
     assert len(told) < 5000
-    assert told.endswith("b" * 100)
+    assert "b" * 100 + "\n" in told
 
 
 def test_the_context_never_goes_into_a_prompt():
@@ -245,7 +385,7 @@ def test_rlm_query_is_a_whole_engine_with_a_session_of_its_own():
     """A sub-engine has its own steps, names and context, and gives back its answer as a value."""
 
     def script(request):
-        if "the hard part" in request.messages[1].content:
+        if "the hard part" in asked(request).content:
             return [py("x = len(context)"), py("answer({'n': x})")][steps_done(request)]
         return [py("x = 1\nr = rlm_query('the hard part', 'abcdef')"), py("answer([x, r['n']])")][steps_done(request)]
 
@@ -262,7 +402,7 @@ def test_rlm_query_below_the_lowest_level_is_a_plain_sub_call():
     def script(request):
         if not is_root(request):
             return "plain"
-        inner = "level 1" in request.messages[1].content
+        inner = "level 1" in asked(request).content
         return py("answer(rlm_query('level 2', 'c'))" if inner else "answer(rlm_query('level 1', 'c'))")
 
     harness = EngineHarness(script)

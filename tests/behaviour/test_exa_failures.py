@@ -61,7 +61,7 @@ def test_what_is_sent_is_what_exa_reads():
             "type": "auto",
             "numResults": 7,
             "includeDomains": ["nature.com", "who.int"],
-            "contents": {"text": {"maxCharacters": 1234}},
+            "contents": {"text": {"maxCharacters": 1234}, "highlights": True},
         }
 
 

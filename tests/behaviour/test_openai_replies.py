@@ -281,6 +281,29 @@ def test_usage_without_sense_is_completed_and_says_so(usage, tokens, estimated):
 
 
 @pytest.mark.parametrize(
+    "details",
+    [
+        {"completion_tokens_details": {"reasoning_tokens": 30}},
+        {"output_tokens_details": {"reasoning_tokens": 30}},
+        {"reasoning_tokens": 30},
+    ],
+)
+def test_thoughts_are_counted_as_the_provider_reports_them(details):
+    """The reply says how many of its output tokens were thoughts, in whichever place the provider reports them."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 40, **details}
+    with OpenAIServer([Reply("12345678", usage=usage)]) as server:
+        assert complete(server).reasoning_tokens == 30
+
+
+@pytest.mark.parametrize("number", [None, "many", -3, True, 10**400])
+def test_thoughts_without_a_sensible_count_are_none(number):
+    """A report without sense counts as no thoughts; more than the output are as many as that."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 40, "completion_tokens_details": {"reasoning_tokens": number}}
+    with OpenAIServer([Reply("12345678", usage=usage)]) as server:
+        assert complete(server).reasoning_tokens == 0
+
+
+@pytest.mark.parametrize(
     ("status", "payload", "kind"),
     [
         (

@@ -247,3 +247,14 @@ def test_what_pip_removes_while_it_is_looked_at_does_no_harm(tmp_path, monkeypat
 
     monkeypatch.setattr(os, "scandir", removed_in_between)
     assert download._largest(tmp_path) == 9
+
+
+def test_only_the_shipped_weights_are_known_to_write_no_code(tmp_path, tiny):
+    """They are known by content: a copy under any name is them; another file of their name or size is not."""
+    shipped, copy, of_its_name, of_its_size = (tmp_path / name for name in ("a", "b.gguf", tiny.name, "c.gguf"))
+    shipped.write_bytes(GGUF)
+    copy.write_bytes(GGUF)
+    of_its_name.write_bytes(b"GGUF and another model")
+    of_its_size.write_bytes(GGUF[::-1])
+    files = (shipped, copy, of_its_name, of_its_size, tmp_path / "gone.gguf")
+    assert [weights.writes_code(file, tiny) for file in files] == [False, False, True, True, True]

@@ -19,7 +19,7 @@ from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.loop import run_engine
 from rlmwatch.engine.prompts import Prompts, current_prompts
 from rlmwatch.engine.task import EngineDeps, EngineResult, Task
-from rlmwatch.models.base import Request
+from rlmwatch.models.base import Message, Request
 from rlmwatch.models.scripted import Script, ScriptedModel
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.sandbox.base import Sandbox
@@ -51,9 +51,14 @@ def is_synthesis(request: Request) -> bool:
     return request.messages[0].content.startswith("A run has reached its limit")
 
 
+def asked(request: Request) -> Message:
+    """The message with the question, after the turns of the worked example."""
+    return request.messages[1 + len(current_prompts().example)]
+
+
 def steps_done(request: Request) -> int:
     """How many replies the request's engine has had."""
-    return sum(message.role == "assistant" for message in request.messages)
+    return sum(message.role == "assistant" for message in request.messages[1 + len(current_prompts().example) :])
 
 
 def play(cells: list[str], sub: Callable[[Request], Any] = lambda _request: "sub reply", end: Any = "synthesis"):

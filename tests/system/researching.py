@@ -7,7 +7,12 @@ from typing import Any
 
 from servers.openai_server import CHARS_PER_TOKEN, Answer, OpenAIServer
 
+from rlmwatch.engine.prompts import current_prompts
+
 Body = dict[str, Any]
+
+ASKED = 1 + len(current_prompts().example)
+"""Where the question stands among an engine's messages: after the rules and the worked example."""
 
 ROOT, SUB, SYNTHESIS = "You answer by writing Python", "Do what the instruction says", "A run has reached its limit"
 
@@ -34,12 +39,12 @@ def is_synthesis(body: Body) -> bool:
 
 def steps_done(body: Body) -> int:
     """How many replies the request's engine has had."""
-    return sum(message["role"] == "assistant" for message in body["messages"])
+    return sum(message["role"] == "assistant" for message in body["messages"][ASKED:])
 
 
 def opening(body: Body) -> str:
     """The first user message of a request: question, and the variables in short."""
-    text: str = body["messages"][1]["content"]
+    text: str = body["messages"][min(ASKED, len(body["messages"]) - 1)]["content"]
     return text
 
 

@@ -15,9 +15,11 @@ from time import sleep
 from typing import Any
 
 import pytest
+from behaviour.embedded_weights import path_or_skip
 from servers.openai_server import Answer, Fault, OpenAIServer, Reply
 from servers.postgres_server import PostgresServer, postgres, why_not  # noqa: F401 (a fixture)
 from system.harness import Daemon, Home, question
+from system.researching import ASKED
 
 from rlmwatch import clock
 
@@ -42,7 +44,7 @@ def think(body: dict[str, Any]) -> Reply:
     if "writing Python" not in text:
         return Reply(f"re: {last} and that is all", gap_s=0.1)
     mark = re.findall(r"mark-\d+-\d+", text)[-1]
-    if not any(message["role"] == "assistant" for message in body["messages"]):
+    if not any(message["role"] == "assistant" for message in body["messages"][ASKED:]):
         return Reply(f'```python\nsaid = llm_query("sub {mark}")\nprint(said)\n```', gap_s=0.05)
     return Reply(f'```python\nanswer("done {mark}: " + said)\n```', gap_s=0.05)
 
@@ -343,3 +345,25 @@ def test_a_ledger_is_moved_and_answered_on(tmp_path, postgres: PostgresServer): 
         assert (provider.count, home.turns("chat_state.json")) == (2, ["one", "two"])
         status = json.loads(home.cli("status", "--workspace", str(home.workspace), "--json").stdout)
         assert status["runs"] == {"complete": 2}
+
+
+def test_a_worker_with_the_embedded_model_alone_holds_the_engines_work(tmp_path, postgres: PostgresServer):  # noqa: F811
+    """What such a worker cannot do is held, in words, and goes on with a worker that can, after a reload."""
+    weights = path_or_skip()
+    with ExitStack() as stack:
+        provider = stack.enter_context(OpenAIServer(think))
+        url = postgres.database()
+        home = Home(tmp_path / "home", provider)
+        home.set(f'ledger = "{url}"\nworkers = 0\n')
+        small, large = Home(tmp_path / "small", None, None), Home(tmp_path / "large", provider)
+        small.set(f'ledger = "{url}"\n[models]\npath = "{weights}"\n')
+        large.set(f'ledger = "{url}"\n')
+        daemon = stack.enter_context(home.daemon())
+        with small.daemon(program=WORKER):
+            home.save("a_job_input.txt", "---\nmax_steps: 4\n---\nwork on mark-1-1")
+            assert "needs a model that can write code" in home.appears("a_job_error.txt", "base_url")
+        assert provider.count == 0
+        with large.daemon(program=WORKER):
+            daemon.hup()
+            daemon.answered("a_job_output.txt")
+        assert home.read("a_job_output.txt").startswith("done mark-1-1")

@@ -99,3 +99,20 @@ def test_a_stop_does_not_wait_for_a_great_batch_and_the_run_goes_on_later(home: 
         with home.daemon():
             (home.workspace / f"jobs/{job.job_id}.cancel").touch()
             assert client.wait(job.job_id, timeout=DEADLINE_S).status is JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_stop_does_not_wait_for_a_call_that_is_not_in_flight(home: Home, code: int):
+    """A plain run that waits until its provider is asked again is left for the next start at once."""
+    busy = Fault.status(code, headers={"Retry-After": "60"})
+    with OpenAIServer([busy, "hello"]) as server:
+        home.provider = server
+        with home.daemon() as daemon:
+            home.save("a_input.txt", "is anybody there?")
+            daemon.wait("call.retry_scheduled")
+            daemon.stop(signal.SIGTERM)
+            stopping, stopped = (daemon.wait(event)["timestamp"] for event in ("stopping", "stopped"))
+        took = datetime.fromisoformat(stopped) - datetime.fromisoformat(stopping)
+        assert took.total_seconds() < GRACE_S, "it waited as for a call in flight"
+        with home.daemon() as daemon:
+            daemon.answered("a_output.txt")

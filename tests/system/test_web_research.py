@@ -12,7 +12,7 @@ import pytest
 from servers.exa_server import INJECTED, ExaServer, Found, exa_fault, result
 from servers.openai_server import Fault, OpenAIServer
 from system.harness import KEY, Home
-from system.researching import Coder, roots
+from system.researching import ASKED, Coder, roots
 
 CRASH_CHILD = Path(__file__).with_name("crash_child.py")
 EXA_KEY = "made-up-exa-key-51d27f3a9c"
@@ -105,6 +105,9 @@ def test_a_whole_run_by_files(home: Home, coder: Coder, exa: ExaServer, provider
         (2, "https://moon.example/crew", "first moon landing"),
     ]
     assert sources["pages"][1]["date"] == "2019-07-20"
+    moon: str = PAGES[0]["text"]
+    assert [(row["n"], row["quote"]) for row in sources["claims"]] == [(1, moon), (2, None)]
+    assert moon[sources["claims"][0]["start"] : sources["claims"][0]["end"]] == moon
     status = home.status_of("exa_input.txt")
     assert (status["kind"], status["outcome"], status["notes"]) == ("exa", "success", [])
     assert status["usage"]["searches"] == 1
@@ -113,7 +116,7 @@ def test_a_whole_run_by_files(home: Home, coder: Coder, exa: ExaServer, provider
     (search,) = exa.calls
     assert search.headers["x-api-key"] == EXA_KEY
     assert (search.body["query"], search.body["numResults"]) == ("first moon landing", 5)
-    assert search.body["contents"] == {"text": {"maxCharacters": 4000}}
+    assert search.body["contents"] == {"text": {"maxCharacters": 4000}, "highlights": True}
     assert roots(provider)[0].get("max_completion_tokens", roots(provider)[0].get("max_tokens")) == 1200
     files = sorted(file.name for file in home.workspace.iterdir() if not file.name.startswith("."))
     assert files == ["exa_input.txt", "exa_output.txt", "exa_sources.json", "exa_state.json", "jobs", "rlmwatch.toml"]
@@ -132,6 +135,21 @@ def test_pages_print_well_and_are_told_apart_by_their_address(
     assert "2 Page(" in shown
     for word in ("Moon", "https://moon.example/landing", "N. Arm", "Men first walked"):
         assert word in shown
+
+
+def test_highlights_are_printed_in_place_of_the_text(home: Home, coder: Coder, web: Web, provider: OpenAIServer):
+    """Where Exa picks the passages about the query, a printed page shows them and not its text, which stays there."""
+    long = "A sentence that is about nothing at all. " * 60
+    web.on("tower", [result("https://t.example/", "Tower", long, highlights=["The tower is 93 m high.", "\x1b[2J"])])
+    coder.on("Look", "pages = research('tower')\nprint(pages)", "answer(str(len(pages[0].text)))")
+    with home.daemon() as daemon:
+        home.save("exa_input.txt", "Look")
+        daemon.answered("exa_output.txt")
+    shown = roots(provider)[1]["messages"][-1]["content"]
+    assert "The tower is 93 m high." in shown
+    assert f"text=<{len(long.strip())} characters>" in shown
+    assert "about nothing" not in shown
+    assert home.read("exa_output.txt") == f"{len(long.strip())}\n"
 
 
 def test_an_invented_link_a_dead_number_and_a_false_quotation_are_marked(home: Home, coder: Coder):
@@ -455,7 +473,7 @@ def test_a_page_that_gives_orders_changes_nothing(
     assert not any(0xE0000 <= ord(sign) < 0xE1000 for sign in shown), "unseen orders reach the model"
     # No tool appears: the rules of each request are the same, word for word.
     assert before[0] == obeying[0] == after[0]
-    assert before[1]["content"].split("\n", 1)[1] == after[1]["content"].split("\n", 1)[1]
+    assert before[ASKED]["content"].split("\n", 1)[1] == after[ASKED]["content"].split("\n", 1)[1]
     # No budget moves, but for what was used.
     status = home.status_of("exa_input.txt")
     assert status["budget"]["max_cost_usd"] == 0.5

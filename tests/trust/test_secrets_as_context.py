@@ -16,6 +16,9 @@ BY_NAME = [
     "terraform.tfstate", "terraform.tfstate.backup", "prod.tfvars", "service-account.json", "my-service-account.json",
     "client_secret_123.apps.json", "kubeconfig", "prod.kubeconfig", "wallet.dat", "Wallet.DAT", "UTC--2026-01-01--abc",
     ".netrc", ".pgpass", ".npmrc", "credentials", "credentials.csv", "secrets.yaml", ".env.production", "prod.env",
+    "ssh_host_ed25519_key", "me.agekey", ".env-prod", ".env_local", "auth.json", "logins.json", "cookies.txt",
+    "id_rsa copy", ".env copy 2", "server (1).key", ".htpasswd (copy)", "Copy of .env", ".vault-token - Copy",
+    "home.nmconnection",
     "passwords.kdbx", "cert.p12", "backup.pem.old", "rclone.conf", ".my.cnf", ".dockercfg",
 ]  # fmt: skip
 BY_CONTENT = {
@@ -23,6 +26,10 @@ BY_CONTENT = {
     "ssh": "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n",
     "putty": "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n",
     "kubeconfig": "users:\n- name: me\n  user:\n    client-key-data: LS0tLS1CRUdJTg==\n",
+    "kubeconfig token": "apiVersion: v1\nkind: Config\nusers:\n- name: me\n  user:\n    token: abc\n",
+    "age": "# created: 2026\nAGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQ\n",
+    "wireguard": "[Interface]\nPrivateKey = " + "a" * 43 + "=\n",
+    "docker": '{"auths": {"ghcr.io": {"auth": "bWU6cGFzc3dvcmQ="}}}',
     "google": '{\n  "type": "service_account",\n  "project_id": "p"\n}\n',
     "aws": "[default]\naws_access_key_id = AKIA\naws_secret_access_key = wJalr\n",
     "npm": "//registry.npmjs.org/:_authToken=npm_abc\n",
@@ -37,6 +44,9 @@ HARMLESS = {
     "keynote.md": "-----BEGIN PUBLIC KEY-----",
     "environment.txt": "aws_secret_access_key is read from the vault",
     "turkey.csv": "a:b\n",
+    "copy of notes.txt": "harmless",
+    "authors.json": '{"auths": []}',
+    "guide.md": "In WireGuard's file, PrivateKey = your key; kind: Config is what kubectl reads.",
 }
 
 
@@ -87,3 +97,19 @@ def test_every_row_of_the_table_is_a_name_in_lower_case(pattern):
     """A pattern with a capital would never match."""
     assert pattern == pattern.lower()
     assert secret_name(pattern.replace("*", "x").upper())
+
+
+@pytest.mark.parametrize("kind", BY_CONTENT)
+def test_the_text_of_a_document_is_looked_at_too(tmp_path, kind):
+    """A secret in a PDF is refused where the document is named, and passed over in a folder; its text is looked at."""
+    (tmp_path / "stuff").mkdir()
+    for path in ("plan.pdf", "stuff/plan.pdf"):
+        (tmp_path / path).write_bytes(b"%PDF-1.7 of which another process makes text")
+    (tmp_path / "stuff" / "notes.txt").write_text("harmless")
+    named, folder = take(tmp_path, "plan.pdf"), take(tmp_path, "stuff")
+    assert named.context({"plan.pdf": "harmless"}).value == "harmless"  # the control
+    with pytest.raises(InputError, match=r"plan\.pdf: it holds a private key or a password"):
+        named.context({"plan.pdf": f"page 1\n{BY_CONTENT[kind]}"})
+    taken = folder.context({"stuff/plan.pdf": f"page 1\n{BY_CONTENT[kind]}"})
+    assert "plan.pdf" not in str(taken.value)
+    assert "plan.pdf (it holds a private key or a password" in taken.notes[0]

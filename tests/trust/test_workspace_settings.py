@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import socket
 import tomllib
 from pathlib import Path
 
@@ -35,6 +36,16 @@ def folder(path: Path) -> None:
     path.mkdir()
 
 
+def socket_file(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+def link_to_good(path: Path) -> None:
+    (path.parent / "elsewhere.toml").write_bytes(GOOD)
+    path.symlink_to("elsewhere.toml")
+
+
 def holding(content: bytes):
     return lambda path: path.write_bytes(content)
 
@@ -50,6 +61,21 @@ HOSTILE = {
     "forbidden": (holding(b'base_url = "http://evil.example/v1"\n'), "base_url: a workspace may not set this"),
     "latin": (holding(b'host = "\xe9"\n'), "not UTF-8"),
     "half": (holding(b'host = "he'), "no valid TOML"),
+    "socket": (socket_file, "socket"),
+    "link to a good one": (link_to_good, "is a link"),
+    "too long by one": (holding(GOOD + b"#" * (65_537 - len(GOOD))), "larger than 64 KB"),
+    "inline tables": (holding(b"chat = " + b"{a = " * 5_000), "nested too deep"),
+    "arrays of tables": (holding(b"[[chat]]\n" * 5_000), "chat"),
+    "date": (holding(b"keep_jobs_days = 9999-99-99\n"), "no valid TOML"),
+    "infinite": (holding(b"[chat]\nmax_cost_usd = inf\n"), "chat.max_cost_usd"),
+    "negative": (holding(b"[chat]\ntokens = -1\n"), "chat.tokens"),
+    "nul": (holding(b'host = "a"\n\0'), ""),
+    "UTF-16 without a mark": (holding(GOOD.decode().encode("utf-16-le")), ""),
+    "UTF-16 cut": (holding(GOOD.decode().encode("utf-16")[:-1]), ""),
+    "surrogate": (holding(b'host = "\xed\xa0\x80"\n'), "not UTF-8"),
+    "host a table": (holding(b"[host]\na = 1\n"), "host"),
+    "host long": (holding(b'host = "' + b"x" * 60_000 + b'"\n'), "host"),
+    "dotted host": (holding(b"host.name = 1\n"), "host"),
     "cap": (holding(b'[chat]\nmax_cost_usd = "much"\n'), "chat.max_cost_usd"),
 }
 
@@ -165,3 +191,19 @@ def test_a_host_in_standby_stays_there(home: Home, file: Path):
         daemon.wait("reloaded")
         assert daemon.seen("ready") == []
         assert home.provider.calls == []
+
+
+@pytest.mark.parametrize("name", ["half", "folder", "socket"])
+def test_taking_over_waits_for_a_good_file(home: Home, file: Path, name: str):
+    """`--take-over` on a folder whose file is wrong starts, says why, and moves the folder when the file is right."""
+    make, why = HOSTILE[name]
+    make(file)
+    home.save("chat_input.txt", "meanwhile")
+    with home.daemon("--take-over") as daemon:
+        assert why in daemon.wait("settings.wrong", done="answering nothing")["why"]
+        assert home.provider.calls == []
+        remove(file)
+        file.write_text('host = "attic"\n[chat]\ntokens = 77\n')
+        daemon.wait("host.taken_over", before="attic")
+        daemon.answered("chat_output.txt")
+        assert home.provider.calls[-1].body["max_tokens"] == 77

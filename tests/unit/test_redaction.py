@@ -30,6 +30,18 @@ FORMS = {
     "HTML": "".join(f"&#{ord(letter)};" for letter in KEY),
     "HTML, hexadecimal": "".join(f"&#x{ord(letter):x};" for letter in KEY),
     "hexadecimal": KEY.encode().hex(),
+    "HTML with leading zeros": "".join(f"&#{ord(letter):05d};&#x{ord(letter):04x};"[:8] for letter in KEY),
+    "hexadecimal with colons": ":".join(f"{byte:02X}" for byte in KEY.encode()),
+    "hexadecimal, byte by byte": ", ".join(f"0x{byte:02x}" for byte in KEY.encode()),
+    "octal escapes": "".join(f"\\{ord(letter):03o}" for letter in KEY),
+    "long escapes": "".join(f"\\U{ord(letter):08x}" for letter in KEY),
+    "escapes of JavaScript": "".join(f"\\u{{{ord(letter):x}}}" for letter in KEY),
+    "URL-encoded twice": quote("".join(f"%{ord(letter):02x}" for letter in KEY)),
+    "quoted-printable": "".join(f"={ord(letter):02X}" for letter in KEY),
+    "soft line breaks": "=\n".join(KEY[at : at + 5] for at in range(0, len(KEY), 5)),
+    "strings put together": '" +\n"'.join(KEY[at : at + 5] for at in range(0, len(KEY), 5)),
+    "colours of a terminal": "\x1b[31m".join(KEY[at : at + 5] for at in range(0, len(KEY), 5)),
+    "full width": "".join(chr(ord(letter) + 0xFEE0) for letter in KEY),
     "prefix": KEY[:16],
     "all but the last": KEY[:-1],
     "masked": f"{KEY[:14]}****{KEY[-4:]}",
@@ -78,3 +90,9 @@ def test_the_longest_secret_goes_first():
 def test_no_secret_survives(secret, around):
     """Whatever a secret is made of, the text afterwards does not hold it."""
     assert secret not in redact(f"{around}{secret}{around}", [secret], "[key]")
+
+
+def test_the_end_of_a_secret_is_found():
+    """The last letters are as much of a key as the first."""
+    short = KEY[:21]
+    assert redact(f"bad key <{short[-12:]}>", [short], "[key]") == "bad key <[key]>"

@@ -218,11 +218,14 @@ def described(url: str) -> str:
 
 def _parts(url: str) -> dict[str, Any]:
     try:
-        return conninfo_to_dict(url)
+        parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise ConfigError(
             "ledger: not a PostgreSQL address, which looks like postgresql://user@host/database"
         ) from None
+    if any("@" in str(parts.get(key) or "") for key in ("host", "port", "dbname")):  # half a password is there
+        raise ConfigError("ledger: write / and @ in a password as %2F and %40: postgresql://user:a%2Fb@host/database")
+    return parts
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 (what a column takes)

@@ -251,6 +251,7 @@ class OpenAIModel:
             estimated=estimated,
             provider_reason="" if word == reason else word,
             notes=tuple(note for note in notes if note),
+            reasoning_tokens=min(answer.reasoning_tokens(), usage.output_tokens),
         )
 
     def _used(self, request: Request, answer: Answer) -> tuple[Usage, bool]:

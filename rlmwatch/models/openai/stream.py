@@ -143,6 +143,13 @@ class Answer:
             min(into, _count(details.get("cache_write_tokens")) or 0),
         ), estimated
 
+    def reasoning_tokens(self) -> int:
+        """Return how many of the output tokens were thoughts, as the provider says; 0 where it does not say."""
+        usage = self.usage or {}
+        groups = (usage.get("completion_tokens_details"), usage.get("output_tokens_details"), usage)
+        reported = (_count(group.get("reasoning_tokens")) for group in groups if isinstance(group, Mapping))
+        return next((tokens for tokens in reported if tokens), 0)
+
     def reported_input(self) -> int:
         """Return the tokens that the provider says it read; 0 where it does not say."""
         return _count((self.usage or {}).get("prompt_tokens"), (self.usage or {}).get("input_tokens")) or 0

@@ -263,7 +263,11 @@ class CellRunner:
 
 
 class Record(dict):  # type: ignore[type-arg]  # (its keys are the host's)
-    """A dict whose keys are attributes too, and which prints as one object."""
+    """
+    A dict whose keys are attributes too, and which prints as one object.
+
+    Where it has `highlights`, they are printed in place of its `text`, of which only the length is.
+    """
 
     __slots__ = ()
 
@@ -274,7 +278,10 @@ class Record(dict):  # type: ignore[type-arg]  # (its keys are the host's)
             raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self)}") from None
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.items())})"
+        fields = {key: repr(value) for key, value in self.items()}
+        if self.get("highlights") and "text" in fields:
+            fields["text"] = f"<{len(self['text'])} characters>"
+        return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in fields.items())})"
 
 
 def _record_class(name: str) -> type[Record]:

@@ -26,6 +26,8 @@ MAX_BYTES = 8 * 1024 * 1024
 MAX_STRUCTURE = 200_000  # the dearest, `{"a":1},`, then costs the reader about 15 MB
 MAX_DEPTH = 64
 MAX_HOST_BYTES = 64 * 1024 * 1024  # what a worker takes from its host, which it trusts
+QUESTION = b"?"
+"""Of the host to the zygote, no frame: whether it is there. It is sent back."""
 _HEAD = 4
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")

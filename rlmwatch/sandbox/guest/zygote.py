@@ -5,7 +5,8 @@ Standard library only, run alone: an environment of two variables that we set, n
 host but one socket. It never runs a model's code itself. It ends with its host: by the socket, and by the kernel.
 
 On the socket, one message is one request: JSON, with the three descriptors of the session; the answer has the
-session's process id, and a descriptor of that process, which no later process can take the place of.
+session's process id, and a descriptor of that process, which no later process can take the place of. `QUESTION` asks
+only whether this process answers, and is sent back.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from rlmwatch.sandbox.guest import worker
+from rlmwatch.sandbox.guest.frames import QUESTION
 from rlmwatch.sandbox.guest.lockdown import FIRST_FREE_FD, Policy, as_refused, end_with, lock
 
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -82,6 +84,9 @@ def _serve(control: socket.socket, host: int) -> NoReturn:
         message, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, 3)
         if not message:
             os._exit(0)
+        if message == QUESTION:
+            control.send(QUESTION)
+            continue
         _fork(control, json.loads(message), descriptors, empty_root)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from rlmwatch.errors import SandboxUnavailable
 from rlmwatch.sandbox.base import Report, ReportLine
+from rlmwatch.sandbox.guest.frames import QUESTION
 from rlmwatch.sandbox.guest.lockdown import Policy
 
 START_S = 30.0  # a cold disk; it takes 0.1 s
@@ -129,6 +130,21 @@ class ForkServer:
                 raise OSError(problem["errno"], f"no process for a sandbox: {problem['error']}")
             self._stop()
         raise SandboxUnavailable("the process that sandboxes are forked from ends at once")
+
+    def answer(self) -> None:
+        """
+        Return once the zygote has answered; at once where none runs.
+
+        One that does not answer within `START_S` is ended, with its sessions; the next `fork` starts another.
+        """
+        with self._lock:
+            if self._control is not None:
+                answer = b""
+                with suppress(OSError):
+                    self._control.send(QUESTION)
+                    answer = self._control.recv(16)
+                if not answer:
+                    self._stop()
 
     def close(self) -> None:
         """End the zygote, and with it every session. Idempotent."""

@@ -178,6 +178,11 @@ class MemoryWatch:
             if not self._watched:
                 self._changed.set()
 
+    def answer(self) -> None:
+        """Return as soon as no look is under way: a look that stands still holds the lock."""
+        with self._lock:
+            return
+
     def _look(self) -> None:
         while True:
             with self._lock:

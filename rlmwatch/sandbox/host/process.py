@@ -243,6 +243,11 @@ class ProcessSandbox:
             return Report((ReportLine("system", "refused", f"no process sandbox on {sys.platform}", cure),))
         return await asyncio.to_thread(fork_server.probe, self.policy, self.python)
 
+    async def alive(self) -> None:
+        """Ask the zygote and the thread that looks at memory; see `Sandbox.alive`."""
+        await asyncio.to_thread(self.watch.answer)
+        await asyncio.to_thread(self._fork_server.answer)
+
     async def start(self) -> None:
         """Start the zygote, which takes 0.1 s. Idempotent; see `Sandbox.start`."""
         await asyncio.to_thread(self._fork_server.start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,11 @@ FLOOD_LINE = "[1] The flood of 1913 \u2013 https://river.example/flood"
 DAM_LINE = "[2] Dams (and other walls) \u2013 https://www.dam.example/wiki/Dam_(wall)?utm_source=x"
 FISH_LINE = "[3] Fish \u2013 https://fish.example/"
 FLOOD_LIST = f"\n\nSources:\n{FLOOD_LINE}"
+
+
+def marks(answer: str) -> Checked:
+    """What was found of *answer*, without the passages, which have tests of their own (`test_passages.py`)."""
+    return replace(check(answer, PAGES), claims=())
 
 
 def text(answer: str) -> str:
@@ -52,7 +58,7 @@ def text(answer: str) -> str:
 )
 def test_what_was_fetched_or_is_no_link_stays_as_it_is(link):
     """A link to a fetched page is not touched, however it is written; nor is code, or what leads to no page."""
-    assert check(link, PAGES) == Checked(link)
+    assert marks(link) == Checked(link)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +146,7 @@ def test_not_every_bracket_is_a_citation(odd):
 )
 def test_an_answers_own_list_makes_way_for_ours(own):
     """However a model writes its list, the reader gets one list, of the pages that are cited, in one form."""
-    assert check(f"It rose [1].{own}", PAGES) == Checked(f"It rose [1].{FLOOD_LIST}")
+    assert marks(f"It rose [1].{own}") == Checked(f"It rose [1].{FLOOD_LIST}")
 
 
 def test_what_follows_an_answers_own_list_stays():
@@ -164,7 +170,7 @@ def test_what_follows_an_answers_own_list_stays():
 )  # fmt: skip
 def test_another_numbering_becomes_that_of_the_pages(answer, becomes):
     """A sentence cites the page that its author's list named, under the number of that page."""
-    assert check(answer, PAGES) == Checked(becomes)
+    assert marks(answer) == Checked(becomes)
 
 
 @pytest.mark.parametrize(
@@ -244,13 +250,13 @@ def test_words_in_another_order_or_from_two_pages_are_no_quotation(quotation):
 def test_a_quotation_ends_with_its_paragraph():
     """Inches, and a mark that nobody closed, do not swallow the rest of the answer."""
     answer = 'A 5" pipe and a 6" pipe, “open\n\nand many more words that nobody said, ever, at all, here ” end'
-    assert check(answer, PAGES) == Checked(answer)
+    assert marks(answer) == Checked(answer)
 
 
 def test_the_title_of_a_link_is_no_quotation():
     """What stands inside of a link's brackets is not marked there: it would be no link any more."""
     answer = '[x](https://fish.example "a title of more than eight words that no page says")'
-    assert check(answer, PAGES) == Checked(answer)
+    assert marks(answer) == Checked(answer)
 
 
 def test_a_point_at_the_end_of_an_address_may_belong_to_it():

@@ -2,6 +2,8 @@
 
 import socket
 
+import pytest
+
 from rlmwatch.daemon.systemd import Manager
 
 
@@ -39,3 +41,36 @@ def test_without_a_manager_nothing_happens(tmp_path):
 def test_pings_for_another_process_are_not_ours():
     """A child that inherited the variables does not ping for its parent."""
     assert Manager.of({"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}, 2).watchdog_s is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "idle: x\nWATCHDOG=trigger answers here",
+        "idle: x\rMAINPID=1",
+        "idle: x\x0bSTOPPING=1",
+        "idle: x\u2028y",
+        "\x1b[31m",
+    ],
+)
+@pytest.mark.parametrize("how", ["ready", "status"])
+def test_a_status_is_one_line_whatever_is_in_it(tmp_path, text, how):
+    """A name with line breaks or control characters in it gives the manager no order of its own."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address)
+        listener.settimeout(20)
+        getattr(Manager(address, None), how)(text)
+        heard = listener.recv(4096).decode().splitlines()
+    assert [line.partition("=")[0] for line in heard] == (["READY", "STATUS"] if how == "ready" else ["STATUS"])
+    assert "\x1b" not in heard[-1]
+
+
+def test_a_long_status_is_cut_so_that_the_manager_takes_it(tmp_path):
+    """Systemd ignores a message of more than 4,096 bytes, READY with it."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address)
+        listener.settimeout(20)
+        Manager(address, None).ready("idle: " + "\U0001f600" * 60_000)
+        assert len(listener.recv(1 << 20)) <= 4096

@@ -67,3 +67,39 @@ def test_a_ping_goes_out_only_once_each_part_has_answered(tmp_path, wedged):
         listener.bind(str(tmp_path / "notify"))
         listener.setblocking(False)
         asyncio.run(story(listener))
+
+
+def test_where_nobody_hears_the_pings_nothing_is_asked():
+    """Without a service manager no thread or process is woken."""
+    asked = []
+
+    async def story():
+        async def probe():
+            asked.append(1)
+
+        vitals = Vitals({"part": probe})
+        vitals.ping(Manager(None, None))
+        await asyncio.sleep(0)
+        assert vitals._asked is None
+
+    asyncio.run(story())
+    assert asked == []
+
+
+def test_a_part_that_fails_is_not_a_wedged_one(tmp_path):
+    """A part whose question raises has answered: the pings go on."""
+
+    async def story(listener):
+        async def dead():
+            raise OSError("gone")
+
+        vitals = Vitals({"part": dead})
+        for _ in range(3):
+            vitals.ping(Manager(str(tmp_path / "notify"), 60))
+            await answered(vitals)
+        assert pings(listener) == 3
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.setblocking(False)
+        asyncio.run(story(listener))

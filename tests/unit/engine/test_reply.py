@@ -79,7 +79,15 @@ def test_4_a_closed_block_runs_though_the_prose_after_it_was_cut():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "The answer is 42.", "FINAL(42)", 'answer("42")', "FINAL_VAR(x)", "use `answer(1)`", "```python\n\n```"],
+    [
+        "",
+        "The answer is 42.",
+        "FINAL(42)",
+        'I call answer("42").',
+        "FINAL_VAR(x)",
+        "use `answer(1)`",
+        "```python\n\n```",
+    ],
 )
 def test_5_prose_is_never_code(text):
     """What stands in prose is not run, whatever it looks like."""
@@ -153,3 +161,34 @@ def test_any_reply_can_be_read(text, ended):
     if cell.code is not None:
         assert cell.code.strip()
         assert all(line.strip() in text for line in cell.code.split("\n"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'answer("34290")',
+        "n = context.count('x')\nprint(n)",
+        "for p in context:\n    llm_query(p)",
+        "\n\nanswer(\n  [1, 2]\n)\n",
+        "# the count\nanswer(len(context))",
+    ],
+)
+def test_7_a_reply_that_is_nothing_but_python_runs_without_a_fence(text):
+    """A reply that parses and calls one of our functions, or prints, is code though it has no fence."""
+    assert read_reply(text) == Cell(text.strip(), bare=True)
+
+
+@pytest.mark.parametrize("text", ["42", "done", "x = 1", "Oslo", "The answer is\nanswer(42)", "FINAL(42)", "len(x)"])
+def test_7_what_calls_nothing_of_ours_is_prose(text):
+    """A number, a word, or code that calls none of our functions is no cell."""
+    assert read_reply(text) == Cell(None)
+
+
+def test_7_code_without_a_fence_that_was_cut_does_not_run():
+    """Half a program is no program, with or without a fence."""
+    assert read_reply("print(1)\nanswer(2)", ended="length") == Cell(None)
+
+
+def test_7_an_offered_function_is_one_of_ours():
+    """A tool of the kind counts as one of our functions."""
+    assert read_reply("pages = research('x')", functions={"research"}).bare

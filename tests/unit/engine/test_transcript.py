@@ -90,7 +90,8 @@ def test_2_ten_small_steps_take_at_most_20_kb_of_requests():
 
     transcript = Transcript(PHRASES)
     rules = current_prompts().root.replace("{tools}", listing((), current_prompts().functions))
-    transcript.open(rules, "What is the sum of 1 to 10?", {"context": "1 2 3"}, Status(1, 10, 5000))
+    shown = {"example": current_prompts().example, "request": current_prompts().request}
+    transcript.open(rules, "What is the sum of 1 to 10?", {"context": "1 2 3"}, Status(1, 10, 5000), **shown)
     sent = 0
     for step in range(1, 11):
         body = {"model": "m", "messages": [asdict(m) for m in transcript.messages()], "max_tokens": 500}
@@ -207,3 +208,36 @@ def test_5_a_synthesis_has_the_question_and_the_newest_findings():
 def test_cutting_to_bytes_never_exceeds_them(text, limit):
     """A text that is cut to a number of bytes has at most that many, and is whole characters."""
     assert len(cut_bytes(text, limit).encode("utf-8")) <= limit
+
+
+def test_6_every_message_ends_with_a_request():
+    """The first message ends with the request for code that works on `context`, later ones with one for the next."""
+    transcript = Transcript(PHRASES)
+    example = ("an example", "```python\nanswer(1)\n```")
+    transcript.open("the rules", "How many?", {"context": "abc"}, Status(1, 8), example=example, request="Write code.")
+    assert [message.role for message in transcript.messages()] == ["system", "user", "assistant", "user"]
+    assert told(transcript).endswith("abc\n\nWrite code.")
+    transcript.replied("x")
+    transcript.observed("7", "x", Status(2, 8))
+    assert told(transcript).endswith(f"7\n{PHRASES['request']}")
+
+
+def test_6_the_last_step_is_announced_with_what_is_known():
+    """Before the last affordable step, the newest findings stand once more before the newest output, in short."""
+    for last in (Status(4, 4), Status(4, 9, tokens=10, short=True)):
+        transcript = opened(context="abc")
+        for step in range(1, 4):
+            transcript.replied(f"reply {step}")
+            transcript.observed(f"clue {step}", f"look({step})", last if step == 3 else Status(step + 1, 9))
+        before, _, newest = told(transcript).partition("clue 3")
+        assert all(f"clue {step}" in before for step in (1, 2))
+        assert newest.strip() == PHRASES["request"]
+
+
+def test_6_what_is_left_and_known_does_not_name_a_call():
+    """What stands before the last step depends on what was used, so it is no part of a call's name."""
+    transcript = opened(context="abc")
+    for step in (1, 2):
+        transcript.replied("r")
+        transcript.observed(f"clue {step}", "x", Status(3, 3))
+    assert "Known" not in transcript.messages(naming=True)[-1].content

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from rlmwatch.contract.options import RunOptions
-from rlmwatch.errors import ContextTooLong
+from rlmwatch.errors import BudgetExceeded, ContextTooLong
 from rlmwatch.handlers import plain
 from rlmwatch.models.base import Message, Reply, Request
 from rlmwatch.runs.model import Outcome, RunStatus, Usage
@@ -115,3 +115,37 @@ def test_an_answer_that_cannot_fit_is_about_tokens():
     """Where `tokens` alone takes the window, the error says so instead of blaming the question."""
     with pytest.raises(ContextTooLong, match="set `tokens` lower"):
         ask(request(tokens=8_000), too_long_above(0, limit_tokens=8_192))
+
+
+def test_a_call_whose_thoughts_used_all_its_tokens_is_made_once_more_with_more():
+    """A reply without text that reached its limit is asked for again, with room for what its thoughts took."""
+    replies = iter(
+        [
+            Reply("", "length", USED, "m", reasoning_tokens=300),
+            Reply("It is 42.", "stop", USED, "m", reasoning_tokens=500),
+        ]
+    )
+    result, asked = ask(request(), lambda _made: next(replies))
+    assert (result.answer, result.outcome) == ("It is 42.", Outcome.SUCCESS)
+    assert [made.max_tokens for made in asked] == [300, 1200]
+    assert asked[0].messages == asked[1].messages
+
+
+def test_a_second_try_without_text_is_the_last_one():
+    """Where the thoughts use the longer try up too, the person is told to raise `tokens`."""
+    result, asked = ask(request(), lambda _made: Reply("", "length", USED, "m"))
+    assert result.status is RunStatus.FAILED
+    assert "raise `tokens`" in result.error
+    assert len(asked) == 2
+
+
+def test_a_longer_try_that_the_caps_refuse_is_not_made():
+    """Where nothing is left for a longer try, the first reply stands."""
+
+    def answer(made):
+        if made.max_tokens > 300:
+            raise BudgetExceeded("spent", cap="max_tokens", limit=300, used=300)
+        return Reply("", "length", USED, "m")
+
+    result, _ = ask(request(), answer)
+    assert "raise `tokens`" in result.error

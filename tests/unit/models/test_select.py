@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 from rlmwatch.errors import ConfigError, NoProvider
-from rlmwatch.models.select import EMBEDDED_FILE, Facts, LocalServer, address_of, choose, named
-from rlmwatch.settings.model import ProviderSettings
+from rlmwatch.models.select import EMBEDDED_FILE, Facts, LocalServer, address_of, choose, named, why_no_engine
+from rlmwatch.settings.model import ProviderSettings, Settings
 from rlmwatch.settings.providers import SHIPPED
 
 WEIGHTS = f"/cache/{EMBEDDED_FILE}"
@@ -291,3 +292,54 @@ def test_moved_addresses_hold_for_named_providers():
     """`OPENAI_BASE_URL` moves the provider `openai` wherever it is named."""
     assert address_of(Facts(openai_base_url="http://127.0.0.1:2/v1"), "openai") == "http://127.0.0.1:2/v1"
     assert address_of(Facts(), "azure") is None
+
+
+MALFORMED = (
+    "http://[::1",
+    "http://[zz]:80/v1",
+    "http://h:99999/v1",
+    "http://h:x/v1",
+    "http://me:made-up-7f3a9c@[::1/v1",
+    "http://ho st/v1",
+    "http://h\x7f/v1",
+    "http://:80/v1",
+    "http://\u2100.example/v1",
+    f"http://{'a' * 300}/v1",
+    "ftp://h/v1",
+    "localhost:8080",
+)
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+@pytest.mark.parametrize(
+    ("variable", "provider"),
+    [("OPENAI_BASE_URL", "openai"), ("OPENROUTER_BASE_URL", "openrouter"), ("AZURE_OPENAI_ENDPOINT", "azure")],
+)
+def test_a_malformed_address_in_a_variable_is_a_wrong_setting(url: str, variable: str, provider: str):
+    """What is no whole http address is an error that names the variable, before a run begins, and shows no login."""
+    field = {"openai": "openai_base_url", "openrouter": "openrouter_base_url", "azure": "azure_base_url"}[provider]
+    facts = replace(ALL, keys=BOTH | {"AZURE_OPENAI_API_KEY"}, provider=provider, **{field: url})
+    with pytest.raises(ConfigError, match=variable) as raised:
+        choose(facts)
+    assert "7f3a9c" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+def test_a_malformed_address_in_the_configuration_is_a_wrong_setting(url: str):
+    """So it is in `base_url` and in a table of providers."""
+    for make in (lambda: Settings(base_url=url), lambda: ProviderSettings(base_url=url)):
+        with pytest.raises(ValidationError, match="write a whole address"):
+            make()
+
+
+def test_the_engine_is_refused_to_the_shipped_weights_alone():
+    """Only the model that is known to be unable gets no engine work; the words name a key, a server and a file."""
+    alone = Facts(embedded_installed=True, embedded_path=WEIGHTS, embedded_writes_code=False)
+    why = why_no_engine(choose(alone), named=False)
+    assert why is not None
+    assert why.startswith("needs a model that can write code: smollm2-135m-instruct")
+    for way in ("OPENAI_API_KEY", ".env", "base_url", "Ollama", "path", "[models]"):
+        assert way in why
+    assert "Take `provider: embedded` out" in str(why_no_engine(choose(alone), named=True))
+    for others in (replace(alone, embedded_writes_code=True), ALL, replace(alone, local=(OLLAMA,))):
+        assert why_no_engine(choose(others), named=False) is None

@@ -5,6 +5,7 @@ import pytest
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import ConfigError
+from rlmwatch.settings.model import Settings, tokens_of_job
 from rlmwatch.settings.sources import load
 
 
@@ -80,3 +81,53 @@ def test_a_wrong_setting_is_named_with_its_file_and_key(places, mine, theirs, en
     """Whoever made a mistake reads where it is and what is meant."""
     with pytest.raises(ConfigError, match=words):
         load(**places(mine=mine, theirs=theirs), environ=environ)
+
+
+@pytest.mark.parametrize(
+    ("options", "plain", "tokens"),
+    [
+        (RunOptions(), True, 200),
+        (RunOptions(), False, 800),
+        (RunOptions(tokens=150), True, 150),
+        (RunOptions(tokens=150), False, 150),
+        (RunOptions(tokens=2000, max_tokens=1000), False, 2000),
+        (RunOptions(max_tokens=2000), False, 500),
+        (RunOptions(max_tokens=100_000), False, 800),
+        (RunOptions(max_tokens=300), False, 200),
+    ],
+)
+def test_a_job_gets_the_tokens_that_fit_its_work(options, plain, tokens):
+    """A job whose `tokens` nobody set gets 200 as a plain call, and up to 800 a call in the engine."""
+    assert tokens_of_job(options, plain=plain) == tokens
+
+
+@pytest.mark.parametrize(("kind", "tokens"), [("chat", 300), ("research", 400), ("exa", 1200)])
+def test_the_other_kinds_keep_the_founding_numbers(kind, tokens):
+    """Chat gets 300 tokens a call, research 400, exa 1,200."""
+    assert Settings().options_for(Kind(kind), RunOptions()).tokens == tokens
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8765", "localhost:0", "[::1]:65535"])
+def test_the_page_may_stand_at_an_address_of_this_machine(places, address):
+    """`page` takes a loopback address with a port."""
+    assert load(**places(), environ={}, flags={"page": address}).settings.page == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("0.0.0.0:8765", "192.168.1.2:80", "example.org:80", "[::]:80", "[::ffff:10.0.0.1]:80"),
+        *("8765", "127.0.0.1", "127.0.0.1:65536", ":80", "", "127.0.0.1:\u0661", "127.0.0.1:80/x"),
+        "127.0.0.1.example.org:80",
+    ],
+)
+def test_the_page_stands_at_no_other_address(places, address):
+    """An address that others can reach is refused, with the way to see the page from elsewhere."""
+    with pytest.raises(ConfigError, match=r"page: .*127\.0\.0\.1:PORT.*ssh -L"):
+        load(**places(), environ={}, flags={"page": address})
+
+
+def test_a_workspace_does_not_open_the_page(places):
+    """`page` is the user's own setting: a folder that came from elsewhere opens no port."""
+    with pytest.raises(ConfigError, match="page: a workspace may not set this"):
+        load(**places(theirs='page = "127.0.0.1:8765"\n'), environ={})
