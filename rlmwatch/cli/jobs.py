@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from rlmwatch import clock
 from rlmwatch.cli.ids import short_ids
 from rlmwatch.cli.layout import LONGEST, Column, age, cut, dollars, first_words
+from rlmwatch.cli.numbers import Whole
 from rlmwatch.cli.output import print_json, print_table, quiet, room
 from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.kinds import Kind
@@ -56,7 +57,7 @@ def jobs(  # noqa: PLR0913 (the flags of a command line)
     kind: Kind | None = None,
     file: Annotated[str | None, Parameter(name="--input")] = None,
     since: str | None = None,
-    limit: int = 20,
+    limit: Annotated[int, Whole] = 20,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """

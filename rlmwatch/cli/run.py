@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from rlmwatch.cli.numbers import Whole
 from rlmwatch.cli.output import money, print_json, put, say
 from rlmwatch.cli.streams import BackgroundStream, terminal_for_view
 from rlmwatch.cli.waiting import interruptible
@@ -48,7 +49,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     dry_run: Annotated[bool, Flag] = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
     take_over: Annotated[bool, Flag] = False,
-    workers: int | None = None,
+    workers: Annotated[int | None, Whole] = None,
     page: str | None = None,
     log_format: Literal["auto", "text", "json"] = "auto",
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,

@@ -14,6 +14,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from rlmwatch.cli.numbers import Whole
 from rlmwatch.cli.output import print_json, put, quiet, say
 from rlmwatch.cli.waiting import interruptible, job_values, print_ended, until_ended
 from rlmwatch.client import Client, Job, Options
@@ -46,9 +47,9 @@ def submit(  # noqa: PLR0913 (the flags of a command line)
     file: Path | None = None,
     data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     model: str | None = None,
-    tokens: int | None = None,
-    max_steps: int | None = None,
-    max_tokens: int | None = None,
+    tokens: Annotated[int | None, Whole] = None,
+    max_steps: Annotated[int | None, Whole] = None,
+    max_tokens: Annotated[int | None, Whole] = None,
     max_cost_usd: float | None = None,
     webhook: str | None = None,
     wait: Annotated[bool, Flag] = False,

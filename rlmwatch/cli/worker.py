@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 import sys
-from typing import Literal
+from typing import Annotated, Literal
 
+from rlmwatch.cli.numbers import Whole
 from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.stores import cluster_installed
 from rlmwatch.daemon.systemd import Manager
@@ -16,7 +17,7 @@ from rlmwatch.daemon.systemd import Manager
 def worker(
     *,
     ledger: str | None = None,
-    workers: int | None = None,
+    workers: Annotated[int | None, Whole] = None,
     log_format: Literal["auto", "text", "json"] = "auto",
 ) -> int:
     """

@@ -9,9 +9,12 @@ A host is its name, for people, and an id, which is made once and kept in the us
 2. The id is ours: this host answers, whatever its name is by now (a container that was made anew).
 3. A name without an id (as older versions and people write it) is ours: this host answers, and adds its id.
 4. Another id under our name, but this very folder was named from this machine: this host answers. Its private state
-   was lost, or is another user's. The folder itself knows it by an extended attribute with the id, its own inode and
-   the machine, so a copy of the folder, here or elsewhere, does not.
-5. Else another host answers.
+   was lost, or is another user's. The folder itself knows it by an extended attribute, the mark, with the id, its own
+   inode and the machine, so a copy of the folder, here or elsewhere, does not.
+5. But where that mark was made since this machine has started, and in another network namespace, another host answers:
+   a container, or the machine around ours. Neither sees the other's lock (`owner.py`). Where it was made before, this
+   host names itself, so that the other one, should it be there too, finds itself in this rule.
+6. Else another host answers.
 """
 
 from __future__ import annotations
@@ -36,6 +39,11 @@ from rlmwatch.workspace.owner import known_workspaces
 ID_FILE = "host_id"
 """In the folder of the user's private state, beside those of the workspaces."""
 MACHINE_ID = Path("/etc/machine-id")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Of the running kernel, which all its containers share."""
+NETWORK = Path("/proc/self/ns/net")
+_MARK = re.compile(r"(?P<named>\S+ \S+ \S+)(?: (?P<boot>\S+) (?P<network>\S+))?\Z")
+"""Older versions write no more than `named`."""
 _ATTRIBUTE = "user.rlmwatch.host"
 _ID = re.compile(r"[0-9a-f]{8}\Z")
 
@@ -60,7 +68,7 @@ class Host:
 
     def described(self, me: Host) -> str:
         """Return its name for people on the machine *me*; with its id where the names are the same."""
-        return f"another machine named {self.name} (id {self.id})" if self.name == me.name else self.name
+        return f"another machine or container named {self.name} (id {self.id})" if self.name == me.name else self.name
 
     @classmethod
     def of(cls, text: str) -> Host:
@@ -136,8 +144,9 @@ def look_up(root: Path, me: Host) -> Mine | Theirs | None:
     named = named_host(root)
     if named is None:
         return None
-    by_name = named.name == me.name and (named.id is None or _mark(root) == _mark_of(root, named.id))
-    return Mine() if by_name or named.id == me.id else Theirs(named)
+    if named.id == me.id or (named.name == me.name and (named.id is None or _is_from_here(root, named.id))):
+        return Mine()
+    return Theirs(named)
 
 
 def host_rule(root: Path, me: Host, *, now: str) -> Mine | Theirs:
@@ -162,13 +171,13 @@ def host_rule(root: Path, me: Host, *, now: str) -> Mine | Theirs:
         return Mine()
     named = named_host(root)
     if isinstance(rule, Mine) and named is not None:
-        if named.id is None and me.id is not None:
+        if named.id == me.id:
+            _set_mark(root, me)
+        elif me.id is not None and (named.id is None or not _is_of_this_boot(root)):
             try:
                 _set_host(root, me, now=now)
-            except (ConfigError, WorkspaceError) as error:  # a name alone is enough to answer
+            except (ConfigError, WorkspaceError) as error:  # what stands there is enough to answer
                 log.warning("host.id_not_written", why=str(error))
-        elif named.id == me.id:
-            _set_mark(root, me)
     return rule
 
 
@@ -218,16 +227,29 @@ def _is_workspace(folder: Path) -> bool:
         return False
 
 
-def _mark(root: Path) -> str:
-    """Return what stands in the extended attribute of *root*; empty where the file system has none."""
+def _mark(root: Path) -> re.Match[str] | None:
+    """Return the parts of the extended attribute of *root*; None where it has none of ours."""
     try:
-        return os.getxattr(root, _ATTRIBUTE).decode("ascii", "replace")
+        return _MARK.match(os.getxattr(root, _ATTRIBUTE).decode("ascii", "replace"))
     except OSError:
-        return ""
+        return None
 
 
-def _mark_of(root: Path, host_id: str) -> str:
-    """Return what marks *root* as named from this machine by the host *host_id*."""
+def _is_from_here(root: Path, host_id: str) -> bool:
+    """Whether *root* was named from this machine by the host *host_id*, and not by another environment that may run."""
+    mark = _mark(root)
+    if mark is None or mark["named"] != _named(root, host_id):
+        return False
+    return mark["boot"] != _boot() or mark["network"] == _network()
+
+
+def _is_of_this_boot(root: Path) -> bool:
+    mark = _mark(root)
+    return mark is not None and mark["boot"] == _boot()
+
+
+def _named(root: Path, host_id: str) -> str:
+    """Return what says in a mark that this folder was named from this machine by the host *host_id*."""
     try:
         machine = MACHINE_ID.read_bytes()
     except OSError:
@@ -235,9 +257,29 @@ def _mark_of(root: Path, host_id: str) -> str:
     return f"{host_id} {root.stat().st_ino} {hashlib.sha256(b'rlmwatch' + machine).hexdigest()[:16]}"
 
 
+def _boot() -> str:
+    """Return what is another after each start of this machine, and the same in all its containers."""
+    try:
+        return BOOT_ID.read_text(encoding="ascii").strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
+def _network() -> str:
+    """Return the network namespace of this process: those in one see each other's lock."""
+    try:
+        return str(NETWORK.readlink())
+    except OSError:
+        return "unknown"
+
+
 def _set_mark(root: Path, me: Host) -> None:
     with suppress(OSError):  # where there are none, a lost private state needs `--take-over`
-        if me.id is not None and _mark(root) != (mark := _mark_of(root, me.id)):
+        if me.id is None:
+            return
+        mark = f"{_named(root, me.id)} {_boot()} {_network()}"
+        found = _mark(root)
+        if found is None or found.group() != mark:
             os.setxattr(root, _ATTRIBUTE, mark.encode())
 
 

@@ -7,7 +7,7 @@ Two locks, both given back by the kernel when their process ends, however it end
 2. `FolderLock`, an abstract Unix socket named after the device and inode of the workspace, keeps the folder for one
    process of the machine, whatever its user, state folder and path to the folder. It is no file, so nothing is left or
    synced, and it is no open descriptor of the folder, so the disk can be unmounted. Whoever connects learns who holds
-   it. A container with a network of its own does not see it: such a one is told apart by its host's id (`hosts.py`).
+   it. A container with a network of its own does not see it: the folder's mark tells (`hosts.py`).
 """
 
 from __future__ import annotations

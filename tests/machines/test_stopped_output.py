@@ -32,15 +32,21 @@ class StoppedOutput(RuleBasedStateMachine):
         self.waiting_bytes = 0  # at most, since all was read
         self.may_miss = self.closed = False
 
-    @rule(count=st.integers(1, 50), size=st.sampled_from([10, 1_000, 5_000]))
+    @rule(count=st.integers(1, 50), size=st.sampled_from([10, 4_000, 5_000]))
     def write(self, count, size):
         """Lines are logged, faster than they are read."""
+        lines = []
         for _ in range(count):
             line = f"{len(self.written):08d} {'ü' * (size // 2)}\n"
             self.written.append(line)
             self.waiting_bytes += len(line.encode())
             self.may_miss |= self.waiting_bytes > LIMIT_BYTES
-            assert self.stream.write(line) == len(line)
+            lines.append(line)
+        taken = []
+        writer = threading.Thread(target=lambda: taken.extend(map(self.stream.write, lines)), daemon=True)
+        writer.start()
+        writer.join(DEADLINE_S)
+        assert taken == [len(line) for line in lines], "a write waits for who reads"
 
     @precondition(lambda self: not self.closed)
     @rule()

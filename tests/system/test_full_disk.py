@@ -16,6 +16,7 @@ from system.researching import Body, Coder
 
 CALLS = "for n in range(3): print(llm_query(f'part {n}'))"
 LIMIT_S = 4
+FULL_CHILD = Path(__file__).with_name("full_child.py")
 
 
 def in_mounts_of_its_own(state: Path) -> tuple[str, ...]:
@@ -118,3 +119,28 @@ def test_a_save_that_cannot_be_admitted_is_told_beside_it(tmp_path: Path):
             daemon.answered("b_output.txt")
             assert not home.exists("b_error.txt")
     assert provider.count == 2
+
+
+def test_a_run_whose_end_cannot_be_stored_ends_once_there_is_space(tmp_path: Path):
+    """
+    The disk fills after the reply was recorded and before the run's end is: nothing is asked or paid again.
+
+    A later save waits behind it, whose answer has the first one in its memory.
+    """
+    with OpenAIServer(lambda body: f"to {len(body['messages'])} messages") as provider:
+        home = Home(tmp_path / "home", provider)
+        home.states.mkdir()
+        program = [str(FULL_CHILD), str(home.workspace), "call.recorded", f"{home.states}/fill"]
+        with home.daemon(before=in_mounts_of_its_own(home.states), program=program) as daemon:
+            home.save("chat_input.txt", "first")
+            daemon.wait("ledger.waiting")
+            home.save("chat_input.txt", "second " * 3000)
+            assert not home.exists("chat_output.txt")
+            inside(daemon, f"rm {home.states}/fill")
+            daemon.answered("chat_output.txt", 2)
+        statuses = home.statuses()
+    assert [each["status"] for each in statuses] == ["complete"] * 2
+    assert [turn.strip()[:6] for turn in home.turns("chat_state.json")] == ["first", "second"]
+    assert provider.count == 2
+    first, second = ([message["role"] for message in call.body["messages"]] for call in provider.calls)
+    assert len(second) == len(first) + 2

@@ -103,6 +103,37 @@ def test_a_container_that_was_made_anew_is_the_same_host(home: Home):
     assert home.read("rlmwatch.toml") == f'host = "first#{home.host_id}"\n'
 
 
+def in_a_network_of_its_own(home: Home) -> tuple[str, ...]:
+    """Return the command before a program that runs it as in a container; skip where that is not possible."""
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "--net", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may make no network namespace")
+    try:
+        os.setxattr(home.workspace, "user.test", b"")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    return (unshare, "--net")
+
+
+def test_a_container_on_the_folder_of_its_machine_stands_by(home: Home, provider: OpenAIServer):
+    """With state and network of its own, a second daemon on the very folder stands by, and says who answers."""
+    contained = in_a_network_of_its_own(home)
+    other = another_environment(home)
+    with home.daemon() as daemon, other.daemon(before=contained) as second:
+        told = second.wait("host.standby")
+        assert (told["answers"], told["id"]) == (socket.gethostname(), home.host_id)
+        text = home.appears("rlmwatch_status.txt", "stands by", other.host_id)
+        assert f"{socket.gethostname()} (id {home.host_id}) answers in this folder" in text
+        home.save("a_input.txt", "asked once")
+        daemon.answered("a_output.txt")
+        assert second.seen("save.admitted") == []
+    with other.daemon(before=contained) as second:  # whether the first one runs, it cannot know
+        second.wait("host.standby")
+    with home.daemon(before=contained) as daemon:  # a container that was made anew, with the same state
+        daemon.wait("ready")
+    assert provider.count == 1
+
+
 # Issue 12, row 21: nested workspaces
 
 

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from cyclopts import CycloptsError
 
 from rlmwatch.cli.ids import whole_id
 from rlmwatch.cli.jobs import jobs
+from rlmwatch.cli.main import build
 from rlmwatch.cli.output import money
 from rlmwatch.cli.status import status
 from rlmwatch.errors import UsageError
@@ -45,6 +47,25 @@ def test_a_limit_or_a_time_that_is_none_is_said(root, options, says):
     """No traceback, and no silent nothing."""
     with pytest.raises(UsageError, match=says):
         jobs(root, **options)
+
+
+@pytest.mark.parametrize("number", ["1.5", "1e3", "many", ""])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("jobs", "--limit"),
+        ("run", "--workers"),
+        ("worker", "--workers"),
+        ("submit", "task", "--tokens"),
+        ("submit", "task", "--max-steps"),
+        ("submit", "task", "--max-tokens"),
+    ],
+)
+def test_what_is_no_whole_number_is_refused(words, number, capsys):
+    """A count that is given as a fraction is not cut to a whole number in silence."""
+    with pytest.raises(CycloptsError):
+        build()([*words, number], exit_on_error=False)
+    assert "whole number" in capsys.readouterr().err
 
 
 def test_a_limit_beyond_all_numbers_is_all(root, capsys):

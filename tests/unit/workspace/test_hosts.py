@@ -5,11 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from rlmwatch.errors import ConfigError, UsageError, WorkspaceError
-from rlmwatch.workspace.hosts import Host, Mine, Theirs, host_rule, named_host, refuse_nested, take_over, this_host
+from rlmwatch.workspace.hosts import (
+    Host,
+    Mine,
+    Theirs,
+    host_rule,
+    look_up,
+    named_host,
+    refuse_nested,
+    take_over,
+    this_host,
+)
 from rlmwatch.workspace.owner import Lock
 
 NOW = "2026-11-23T09:15:02.000Z"
@@ -181,7 +193,7 @@ def test_of_two_machines_of_one_name_one_answers(tmp_path):
     """A machine of the same name that gets the folder by sync stands by, until it takes over; then the first does."""
     first, second = _copied(tmp_path)
     assert host_rule(second, OTHER_DEN, now=NOW) == Theirs(DEN)
-    assert DEN.described(OTHER_DEN) == "another machine named den (id 0de0de0d)"
+    assert DEN.described(OTHER_DEN) == "another machine or container named den (id 0de0de0d)"
     assert take_over(second, OTHER_DEN, now=NOW) == DEN
     shutil.copy2(second / "rlmwatch.toml", first / "rlmwatch.toml")
     assert host_rule(first, DEN, now=NOW) == Theirs(OTHER_DEN)
@@ -206,6 +218,42 @@ def test_a_machine_that_lost_its_private_state_knows_its_own_folder(tmp_path):
     assert host_rule(first, OTHER_DEN, now=NOW) == Mine()
     assert host_rule(second, OTHER_DEN, now=NOW) == Theirs(DEN)
     assert host_rule(first, ATTIC, now=NOW) == Theirs(DEN)
+
+
+MARK = "user.rlmwatch.host"
+
+
+def _mark_made(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
+    """Have the folder marked as if at another time or from elsewhere: *change* gets the mark's parts."""
+    try:
+        parts = os.getxattr(folder, MARK).decode().split()
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    os.setxattr(folder, MARK, " ".join(change(parts)).encode())
+
+
+def test_another_environment_of_the_running_machine_is_another_host(tmp_path):
+    """A folder that was named since the machine started, in another network namespace, is answered in from there."""
+    assert host_rule(tmp_path, DEN, now=NOW) == Mine()
+    _mark_made(tmp_path, lambda parts: [*parts[:4], "net:[1]"])
+    assert host_rule(tmp_path, OTHER_DEN, now=NOW) == Theirs(DEN)
+    assert take_over(tmp_path, OTHER_DEN, now=NOW) == DEN
+    _mark_made(tmp_path, lambda parts: [*parts[:4], "net:[1]"])
+    assert host_rule(tmp_path, DEN, now=NOW) == Theirs(OTHER_DEN)
+    assert host_rule(tmp_path, OTHER_DEN, now=NOW) == Mine()  # a container that was made anew
+
+
+@pytest.mark.parametrize("parts", [3, 5], ids=["of an older version", "before the last start"])
+def test_after_a_start_the_first_environment_names_itself(tmp_path, parts):
+    """With a mark from before the machine's start the first that asks answers, and the other then finds itself out."""
+    assert host_rule(tmp_path, DEN, now=NOW) == Mine()
+    _mark_made(tmp_path, lambda found: [*found[:3], "another-start", "net:[1]"][:parts])
+    assert look_up(tmp_path, OTHER_DEN) == Mine()
+    assert named_host(tmp_path) == DEN
+    assert host_rule(tmp_path, OTHER_DEN, now=NOW) == Mine()
+    assert named_host(tmp_path) == OTHER_DEN
+    _mark_made(tmp_path, lambda found: [*found[:4], "net:[1]"])
+    assert host_rule(tmp_path, DEN, now=NOW) == Theirs(OTHER_DEN)
 
 
 @pytest.mark.parametrize("deep", ["inner", "a/b/inner"])
