@@ -71,8 +71,6 @@ UNWRITTEN = (
 )
 CHARS_PER_TOKEN = 4
 """Rule of thumb for English text, for what was received when no usage was reported."""
-FREE = (0.0, 0.0)
-"""The price of what runs on this machine."""
 
 log = structlog.get_logger()
 
@@ -133,8 +131,11 @@ class Calls:
         entries = await self.journal.entries(self.frame.run_id)
         self.replay = Replay.of(entries)
         for entry in entries:
-            if entry.state is CallState.DONE and entry.call.what == "llm" and entry.usage is not None:
-                self.costs.learn(self.model, entry.call.model, entry.usage)
+            if entry.state is CallState.DONE and entry.usage is not None:
+                if entry.call.what == "llm":
+                    self.costs.learn(self.model, entry.call.model, entry.usage)
+                else:
+                    self.costs.learn_search(entry.call.model, entry.call.usd or 0.0, entry.usage.cost_usd or 0.0)
             if entry.state is not CallState.RELEASED:
                 self._settle(Reservation(0, 0.0), booked(entry))
 
@@ -248,19 +249,27 @@ class Calls:
 
     async def _goes_alone(self, model: str, price: CostBound | None) -> bool:
         """Whether a call to *model* waits for those in flight: it is not known what it bills, or little is left."""
-        left, ceilings = self.budget.left().usd, self.frame.ceilings
-        limits = (left, ceilings.per_day_usd, ceilings.per_month_usd)
-        if self.model.price(model) == FREE and not self.costs.is_beyond(self.model, model):
-            return False
-        if all(limit is None for limit in limits):
+        if not self.has_limit_usd:
             return False
         if not self.costs.is_known(self.model, model):
             return True
         if price is None or not self.costs.is_beyond(self.model, model):
             return False
-        spent = (0.0, *await self.journal.spent_usd(now=self.frame.utc(), of_user=ceilings.of_user))
-        room = min(limit - used for limit, used in zip(limits, spent, strict=True) if limit is not None)
-        return room < NEAR_CALLS * price.input_usd
+        return await self.left_usd() < NEAR_CALLS * price.input_usd
+
+    @property
+    def has_limit_usd(self) -> bool:
+        """Whether a cap or a ceiling limits what this run may cost."""
+        return any(limit is not None for limit in self._limits_usd())
+
+    async def left_usd(self) -> float:
+        """Return what is left under the caps and ceilings, where there are any, in US dollars."""
+        spent = (0.0, *await self.journal.spent_usd(now=self.frame.utc(), of_user=self.frame.ceilings.of_user))
+        limits = self._limits_usd()
+        return min(limit - used for limit, used in zip(limits, spent, strict=True) if limit is not None)
+
+    def _limits_usd(self) -> tuple[float | None, float | None, float | None]:
+        return self.budget.left().usd, self.frame.ceilings.per_day_usd, self.frame.ceilings.per_month_usd
 
     def _wait_s(self, nth: int, error: ProviderUnavailable) -> float | None:
         """Return how long to wait after *error* of the *nth* try; None where another would come too late."""

@@ -13,7 +13,7 @@ What it holds to:
    restart or a reload, without saving again. One that a ceiling holds is tried
    again when a run has ended, which may have reserved more than it used.
 5. On stop, running calls get `grace_s` to end; those of the engine, and runs
-   that wait for a provider, `STEPS_GRACE_S`. Then connections are closed, and the
+   that wait for a provider or read their material, `STEPS_GRACE_S`. Then connections are closed, and the
    runs go on at the next start.
 6. A cancelled run ends, wherever it is: waiting, held, being claimed, or in the
    middle of a call, whose connection closes at once.
