@@ -135,7 +135,9 @@ class Calls:
                 if entry.call.what == "llm":
                     self.costs.learn(self.model, entry.call.model, entry.usage)
                 else:
-                    self.costs.learn_search(entry.call.model, entry.call.usd or 0.0, entry.usage.cost_usd or 0.0)
+                    self.costs.learn_search(
+                        entry.call.model, entry.call.reserved_usd or 0.0, entry.usage.cost_usd or 0.0
+                    )
             if entry.state is not CallState.RELEASED:
                 self._settle(Reservation(0, 0.0), booked(entry))
 

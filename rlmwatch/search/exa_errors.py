@@ -22,7 +22,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from rlmwatch.addresses import shown
+from rlmwatch.addresses import redirected, shown
 from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, WrongKey
 from rlmwatch.redaction import redact
 
@@ -87,7 +87,10 @@ class ExaFailures:
         if status in _RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             wait = wait_asked(answered.headers, now)
             return ProviderUnavailable(text, status=status, retry_after_s=wait, may_be_billed=status in _MAY_BE_BILLED)
-        if status == HTTPStatus.NOT_FOUND or status < HTTPStatus.BAD_REQUEST:
+        if status < HTTPStatus.BAD_REQUEST:
+            words = redirected(status, self.base_url, answered.headers.get("location"), ADDRESS_NAME)
+            return ProviderRefused(self.text(words), status=status)
+        if status == HTTPStatus.NOT_FOUND:
             return ProviderRefused(f"{text} (is {shown(self.base_url)} Exa? check {ADDRESS_NAME})", status=status)
         return ProviderRefused(text, status=status)
 
