@@ -11,6 +11,9 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 MAX_HOST_CHARS = 253
 """Of a name in the DNS (RFC 1035); what is longer is no host."""
 
+MAX_SHOWN_CHARS = 300
+"""Of an address that a stranger names: a longer one would hide what is said of it."""
+
 
 class UnusableProxy(ValueError):
     """The environment names a proxy that cannot be used. The text says what to do, and shows no login."""
@@ -85,7 +88,7 @@ def shown(url: str) -> str:
 def redirected(status: int, url: str, to: str | None, setting: str = "base_url") -> str:
     """Return, for a person, that *url* answers with a redirect *to* another address; *setting* says where it is set."""
     try:
-        where = f"sends on to {shown(urljoin(url, to))}" if to else "sends elsewhere"
+        where = f"sends on to {shown(urljoin(url, to))[:MAX_SHOWN_CHARS]}" if to else "sends elsewhere"
     except ValueError:  # a server may write anything there
         where = "sends on to what is not an address"
     return f"HTTP {status}: {shown(url)} {where}. Redirects are not followed: set {setting} to the address that answers"

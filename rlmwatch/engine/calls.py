@@ -24,7 +24,8 @@ that failed with what the provider reported as used.
 A provider may bill more than its price table says. What it reports becomes the
 reservation of the next calls (`Costs`). Until a model has replied once, and while
 less is left than a few calls of a model that bills more, calls go one at a time,
-so that no more than one of them can pass a cap.
+so that no more than one of them can pass a cap. Other runs wait a moment for the
+first reply of a model, too, but not for long: it may be slow.
 """
 
 from __future__ import annotations
@@ -69,6 +70,9 @@ UNWRITTEN = (
     "the ledger cannot be written now, and nothing is asked until it can: is the disk of rlmwatch's state folder full? "
     "Its log says more; it goes on by itself"
 )
+FIRST_REPLY_POLL_S = 0.05
+FIRST_REPLY_POLLS = 40
+"""Two seconds: a short answer is there by then, and who waits for a slow one in vain hardly notices."""
 CHARS_PER_TOKEN = 4
 """Rule of thumb for English text, for what was received when no usage was reported."""
 
@@ -228,6 +232,7 @@ class Calls:
         self, key: str, request: Request, at: CallSite, held: Reservation | None, on_text: Callable[[str], None] | None
     ) -> Reply:
         """Make one try, as soon as it fits under the caps and ceilings or no call in flight could leave more."""
+        await self._first_of_others(request.model)
         while True:
             price = self.costs.price(self.model, request)
             if self._in_flight and held is None and await self._goes_alone(request.model, price):
@@ -242,6 +247,13 @@ class Calls:
                 if not self._in_flight:
                     raise
             await self._next_settled()
+
+    async def _first_of_others(self, model: str) -> None:
+        """Give the first call of *model*, by another run, a moment to reply: then it is known what the model bills."""
+        for _ in range(FIRST_REPLY_POLLS):
+            if self._in_flight or not self.has_limit_usd or not self.costs.first_is_under_way(self.model, model):
+                return
+            await asyncio.sleep(FIRST_REPLY_POLL_S)
 
     async def _next_settled(self) -> None:
         """Wait until a call in flight has ended, where there is one."""
@@ -329,6 +341,7 @@ class Calls:
         self._in_flight += 1
         try:
             async with AsyncExitStack() as stack:
+                stack.enter_context(self.costs.asking(self.model, sent.model))
                 await self._turn(stack, sent, held)
                 return await self._try(key, sent, at, held, on_text)
         finally:

@@ -14,6 +14,9 @@ Pure. A provider's own report wins over any table, so
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rlmwatch.budget import CostBound
@@ -43,6 +46,7 @@ class Costs:
 
     _seen: dict[tuple[str, str], _Beyond | None] = field(default_factory=dict)
     _searches: dict[str, float] = field(default_factory=dict)
+    _asked: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def learn(self, model: Model, name: str, usage: Usage) -> None:
         """Take in what a reply of the model *name* has used and cost."""
@@ -64,6 +68,20 @@ class Costs:
             per_token = (max(per_token[0], before.per_token[0]), max(per_token[1], before.per_token[1]))
             cost = min(cost, before.least_usd)
         self._seen[key] = _Beyond(per_token, cost)
+
+    @contextmanager
+    def asking(self, model: Model, name: str) -> Iterator[None]:
+        """Note that a call of the model *name* is under way."""
+        key = (model.provider, name)
+        self._asked[key] += 1
+        try:
+            yield
+        finally:
+            self._asked[key] -= 1
+
+    def first_is_under_way(self, model: Model, name: str) -> bool:
+        """Whether the model *name* is asked just now and has not replied before."""
+        return not self.is_known(model, name) and self._asked[model.provider, name] > 0
 
     def is_known(self, model: Model, name: str) -> bool:
         """Whether the model *name* has replied, so that it is known what it bills."""
