@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-r
 # Those that run in pytest's own process, where coverage can be measured.
 IN_PROCESS := tests/unit tests/saves tests/machines tests/behaviour
 
-.PHONY: help run test unit coverage fuzz lint format lock bench wheel clean
+.PHONY: help run test unit coverage fuzz lint format schemas lock bench pictures wheel man clean
 
 help: ## lists these
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10 | sed 's/^/  make /'
@@ -46,17 +46,26 @@ format: $(VENV)/.dev ## formats, and fixes what ruff can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+schemas: $(VENV)/.dev ## writes docs/schemas anew from the types that `--json` prints
+	$(BIN)/python -m rlmwatch.cli.schemas docs/schemas
+
 bench: $(VENV)/.dev ## runs the benchmarks
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
+pictures: $(VENV)/.dev ## draws the README's pictures from the real program; needs tmux
+	$(BIN)/python docs/pictures/make.py
+
 wheel: $(VENV)/.dev ## builds dist/rlmwatch-….whl, for `uv tool install` and `pipx install`
 	$(PIP) wheel --no-deps --no-build-isolation -w dist .
+
+man: $(VENV)/.dev ## writes man pages of all verbs into dist/man
+	$(BIN)/python tools/man.py dist/man
 
 lock: $(BIN)/python ## writes requirements/*.txt again from pyproject.toml
 	$(PIP) install uv
 	for file in run dev; do \
 		groups="--extra local --extra documents --group build"; \
-		test $$file = run || groups="$$groups --extra cluster --group dev -c requirements/run.txt"; \
+		test $$file = run || groups="$$groups --extra cluster --extra desktop --group dev -c requirements/run.txt"; \
 		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--no-header --no-annotate $$groups pyproject.toml -o requirements/$$file.txt || exit 1; \
 	done

@@ -15,13 +15,15 @@ from typing import Any
 from rlmwatch import clock
 from rlmwatch.cli.again import again
 from rlmwatch.cli.files import paths_of
+from rlmwatch.cli.layout import between, used
 from rlmwatch.cli.live import LiveLine
 from rlmwatch.cli.main import INTERRUPTED
-from rlmwatch.cli.output import put_answer, say
+from rlmwatch.cli.output import put_answer, say, say_after
 from rlmwatch.cli.waiting import interruptible
-from rlmwatch.contract.documents import JobStatus, StatusFile
-from rlmwatch.contract.names import input_name
-from rlmwatch.daemon.composition import App, Parts, watch_config
+from rlmwatch.contract.documents import JobStatus, StatusFile, UsageSoFar
+from rlmwatch.contract.marks import mark
+from rlmwatch.contract.names import JOBS, input_name
+from rlmwatch.daemon.composition import App, Parts, marks_of, watch_config
 from rlmwatch.daemon.handover import handed_over
 from rlmwatch.daemon.logging import Redactor, configure
 from rlmwatch.daemon.oneshot import answer as answer_one
@@ -33,9 +35,10 @@ from rlmwatch.execution.material import changed
 from rlmwatch.execution.run_context import Listeners
 from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.runs.model import Run, RunStatus
+from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load, own_name
+from rlmwatch.usage import Usage
 from rlmwatch.watch.one import read_one
-from rlmwatch.watch.save_filter import WatchConfig
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.hosts import Theirs, look_up, this_host
 from rlmwatch.workspace.owner import holder, is_served
@@ -56,7 +59,8 @@ def answer(file: Path, /) -> int:
 
     Several at once in one workspace come one after the other.
 
-    At a terminal, a line on standard error says meanwhile how far it is.
+    At a terminal, a line on standard error says meanwhile how far it is; the last one there is the answer's file, how
+    long it took, its tokens and its price.
 
     Args:
         file: An input, such as chat_input.txt or notes/x_input.md.
@@ -109,8 +113,13 @@ async def _here(paths: WorkspacePaths, path: str) -> int | None:
             began = clock.utc()
             run = await answer_one(app, path, leave)
     if run.status.ended or run.status is RunStatus.HELD:
-        _tell_earlier(run.path, run.status, run.completed_at, began)
-        return _print(run, streamed=bool(streamed))
+        earlier = _tell_earlier(run.path, run.status, run.completed_at, began)
+        ended = _print(run, streamed=bool(streamed))
+        if run.status.ended:
+            usage = run.result.usage if run.result else Usage()
+            took_s = between(run.started_at, run.completed_at)
+            _tell_used(run.path, ended, None if earlier or run.run_id == "" else took_s, usage)
+        return ended
     if streamed:
         put_answer("")
     if not leave.is_set():
@@ -120,12 +129,25 @@ async def _here(paths: WorkspacePaths, path: str) -> int | None:
     return INTERRUPTED
 
 
-def _tell_earlier(path: str, status: RunStatus | JobStatus, completed_at: str | None, began: str) -> None:
-    """Say that the answer is an earlier one, if it is: nothing was asked now."""
+def _tell_used(path: str, failed: int, took_s: float | None, usage: Usage | UsageSoFar) -> None:
+    """Say where it stands and what it took; without *took_s*, nothing was asked now."""
+    name = input_name(path)
+    parts = [] if name is None else [name.error if failed else name.output]
+    if took_s is None:
+        parts.append("nothing was asked, nothing spent")
+    else:
+        parts += used(took_s=took_s, tokens=(usage.input_tokens, usage.output_tokens), usd=usage.cost_usd)
+    say_after(" · ".join(parts))
+
+
+def _tell_earlier(path: str, status: RunStatus | JobStatus, completed_at: str | None, began: str) -> bool:
+    """Say that the answer is an earlier one, if it is: nothing was asked now. Return whether."""
     if status.value == JobStatus.COMPLETE.value and completed_at is not None and completed_at < began:
         at, now = (datetime.fromisoformat(each).astimezone() for each in (completed_at, began))
         when = f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
         say(f"answered {when}, unchanged; `rlmwatch again {path}` asks anew")
+        return True
+    return False
 
 
 def _print(run: Run, *, streamed: bool) -> int:
@@ -133,7 +155,7 @@ def _print(run: Run, *, streamed: bool) -> int:
     if run.status is RunStatus.COMPLETE and result is not None and result.answer is not None:
         put_answer("" if streamed else result.answer)
         if result.partial:
-            say(f"cut short: {result.outcome}")
+            say_after(f"cut short: {result.outcome}")
         return 0
     say(f"rlmwatch: {(result.error if result else run.held_for) or run.status}")
     return 1
@@ -151,7 +173,9 @@ async def _by_another(paths: WorkspacePaths, path: str) -> int | None:
         me = this_host(own_name(paths.user_dir, os.environ, socket.gethostname()), paths.state.parent)
         if isinstance(rule := look_up(paths.root, me), Theirs):
             raise elsewhere(paths.root, me, rule.host)
-    wanted = (await read_one(paths.root, path, _watch_config(paths))).digest
+    settings = _settings(paths)
+    save = await read_one(paths.root, path, watch_config(settings))
+    wanted = save.digest
     began = clock.utc()
     anew = await _material_changed(paths, path, wanted)
     if anew:
@@ -178,28 +202,34 @@ async def _by_another(paths: WorkspacePaths, path: str) -> int | None:
             if found is None and clock.monotonic() > give_up and who.serves:
                 raise UsageError(f"the daemon did not take up {path}; its log says why")
             await asyncio.sleep(POLL_S)
-    _tell_earlier(path, found.status, found.completed_at, began)
-    return _print_status(paths, path, found)
+    earlier = _tell_earlier(path, found.status, found.completed_at, began)
+    ended = _print_status(paths, path, found, marks=marks_of(settings, save))
+    _tell_used(path, ended, None if earlier else between(found.started_at, found.completed_at), found.usage)
+    return ended
 
 
-def _print_status(paths: WorkspacePaths, path: str, found: StatusFile) -> int:
+def _print_status(paths: WorkspacePaths, path: str, found: StatusFile, *, marks: bool) -> int:
     """Print how the run ended that *found* is about; an output that was deleted is written anew."""
     if found.answer is None:
         say(f"rlmwatch: {found.error or found.outcome}")
         return 1
     if (name := input_name(path)) is not None and found.input_digest is not None:
-        restore(Root.open(paths.root), name, found.input_digest, or_else=found.answer)
+        see = f"{JOBS}/{found.job_id}.json"
+        line = mark(found.outcome or "", partial=found.partial, notes=found.notes, see=see)
+        root = Root.open(paths.root)
+        restore(root, name, found.input_digest, or_else=found.answer, or_else_mark=line, marks=marks)
     put_answer(found.answer)
+    if found.partial:
+        say_after(f"cut short: {found.outcome}")
     return 0
 
 
-def _watch_config(paths: WorkspacePaths) -> WatchConfig:
-    """Return what counts as a save; where the workspace's settings are wrong, as the user's own say."""
+def _settings(paths: WorkspacePaths) -> Settings:
+    """Return the settings; where the workspace's are wrong, the user's own."""
     try:
-        loaded = load(user_dir=paths.user_dir, workspace=paths.root, environ=os.environ)
+        return load(user_dir=paths.user_dir, workspace=paths.root, environ=os.environ).settings
     except ConfigError:
-        loaded = load(user_dir=paths.user_dir, workspace=None, environ=os.environ)
-    return watch_config(loaded.settings)
+        return load(user_dir=paths.user_dir, workspace=None, environ=os.environ).settings
 
 
 async def _run_of(ledger: Ledger[Any], path: str, wanted: str) -> Run | None:

@@ -8,19 +8,24 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from rlmwatch import clock
 from rlmwatch.addresses import shown
-from rlmwatch.cli.output import money, print_json, put, quiet
-from rlmwatch.daemon.credentials import KEYS, Key, find_all, wanted
+from rlmwatch.cli.fixes import apply_fixes, open_to_others
+from rlmwatch.cli.layout import dollars
+from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.cli.report import Line, print_report
+from rlmwatch.daemon.ceilings_left import ceilings_left
+from rlmwatch.daemon.credentials import DOTENV, KEYS, Key, find_all, wanted
 from rlmwatch.daemon.factories import build_sandbox, endpoint_of, find_model, gather
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
+from rlmwatch.daemon.unasked import unasked
 from rlmwatch.errors import (
     CeilingUnknown,
     ConfigError,
@@ -32,15 +37,18 @@ from rlmwatch.errors import (
     WrongKey,
 )
 from rlmwatch.execution.model_choice import assumed_words
+from rlmwatch.execution.runtime_config import ceilings_of
 from rlmwatch.models.base import Message, Model, Request
 from rlmwatch.models.listing import offered
 from rlmwatch.models.llamacpp import weights
 from rlmwatch.models.published import PublishingModel
 from rlmwatch.models.select import Choice, Facts, address_of, choose, key_of
+from rlmwatch.runs.ceilings import CeilingUse, uses
 from rlmwatch.sandbox.base import Report
 from rlmwatch.settings.model import CeilingSettings
 from rlmwatch.settings.providers import EMBEDDED, SEARCH_KEY, names
 from rlmwatch.settings.sources import USER_FILE, Loaded, load
+from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.version import __version__
 from rlmwatch.watch.scan import Scan, UnlistedFolder
 from rlmwatch.workspace.health import Root, storable
@@ -53,24 +61,10 @@ INOTIFY = Path("/proc/sys/fs/inotify")
 SPARE_WATCHES = 1000
 """Other programs of the same user, editors and sync tools, watch folders too."""
 
+NOT_ASKED = 5
+"""Files that are listed at most; `status` has them all."""
+
 HELD = "until then research, exa, and jobs with data are held; chats need no sandbox"
-
-Mark = Literal["ok", "warning", "wrong"]
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """
-    One thing that was looked at.
-
-    Attributes:
-        todo: What to do; `""` where all is well.
-    """
-
-    mark: Mark
-    what: str
-    found: str
-    todo: str = ""
 
 
 def doctor(
@@ -78,6 +72,7 @@ def doctor(
     /,
     *,
     ask: Annotated[bool, Parameter(negative=())] = False,
+    fix: Annotated[bool, Parameter(negative=())] = False,
     exam: Annotated[list[str] | None, Parameter(consume_multiple=(0, 1), negative=())] = None,
     yes: Annotated[bool, Parameter(negative=())] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
@@ -91,6 +86,7 @@ def doctor(
         exam: Only ask a model (default: the configured one) a handful of questions that need code, with the engine, and
             say what it can do; the price comes first. Exit status 1 where it cannot do the engine's work.
         yes: With --exam, ask even where that costs money.
+        fix: First do what is safe: make a missing folder, close files with keys to others, remove old temporary files.
         as_json: Print JSON.
     """
     quiet()
@@ -98,14 +94,12 @@ def doctor(
         from rlmwatch.cli.exam import exam as put_to_the_test
 
         return put_to_the_test(os.environ, exam[0] if exam else None, yes=yes, as_json=as_json)
+    fixed = apply_fixes(workspace) if fix else []
     lines = asyncio.run(_collect(workspace, ask=ask))
     if as_json:
-        print_json([asdict(line) for line in lines])
+        print_json([asdict(line) for line in (*fixed, *lines)])
     else:
-        for line in lines:
-            put(f"{line.mark:>8}  {line.what}: {line.found}")
-            if line.todo:
-                put(f"{'':>8}  → {line.todo}")
+        print_report([*fixed, *lines])
     return 1 if any(line.mark == "wrong" for line in lines) else 0
 
 
@@ -121,9 +115,9 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
     except UsageError as error:
         yield Line("wrong", "workspace", str(error), "name the folder, or make one with `rlmwatch init DIR`")
     else:
-        for line in _workspace(paths):
+        folder = [*_workspace(paths), await asyncio.to_thread(_inotify, paths), *await not_asked_lines(paths)]
+        for line in folder:
             yield line
-        yield await asyncio.to_thread(_inotify, paths)
     from rlmwatch.settings.sources import user_config_dir
 
     user_dir = paths.user_dir if paths else user_config_dir()
@@ -132,9 +126,8 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
     except RlmwatchError as error:
         yield Line("wrong", "settings", str(error), "fix the named file; until then the last good settings hold")
         return
-    yield Line("ok", "settings", _origins(loaded, user_dir))
-    if paths is not None:
-        yield await _ceiling(paths, loaded.settings.ceilings)
+    for line in await _about_settings(loaded, user_dir, paths):
+        yield line
     keys: dict[str, Key] = {}
     try:
         keys = await asyncio.to_thread(find_all, os.environ, user_dir, named=wanted(loaded.settings))
@@ -167,26 +160,42 @@ def _workspace(paths: WorkspacePaths) -> list[Line]:
     return lines
 
 
-async def _ceiling(paths: WorkspacePaths, ceilings: CeilingSettings) -> Line:
-    """Say what is left of the day's ceiling."""
-    limit, of_user = ceilings.max_cost_usd_per_day, ceilings.per == "user"
-    if limit is None:
-        return Line("warning", "ceiling", "none per day", "set max_cost_usd_per_day under [ceilings]")
+async def not_asked_lines(paths: WorkspacePaths) -> list[Line]:
+    """Return the files of the workspace that are not asked, and why."""
+    try:
+        found = await unasked(paths)
+    except RlmwatchError:  # the settings or the ledger: a line of their own says so
+        return []
+    shown = [Line("warning", "not asked", f"{each.path}: {each.because}", each.cure) for each in found[:NOT_ASKED]]
+    more = len(found) - len(shown)
+    return [*shown, *([Line("warning", "not asked", f"{more} files more", "`rlmwatch status`")] if more else [])]
+
+
+async def _ceilings(paths: WorkspacePaths, ceilings: CeilingSettings) -> list[Line]:
+    """Say what is left of each ceiling."""
+    if ceilings.max_cost_usd_per_day is None:
+        lines = [Line("warning", "ceiling", "none per day", "set max_cost_usd_per_day under [ceilings]")]
+    else:
+        lines = []
+    found: tuple[CeilingUse, ...] = uses(ceilings_of(ceilings), (0.0, 0.0))
     try:
         ledger = await asyncio.to_thread(ledger_if_any, paths)
-        if ledger is None:
-            return Line("ok", "ceiling", f"{limit:g} USD per day")
-        try:
-            spent, _ = await ledger.spent_usd(now=clock.utc(), of_user=of_user)
-        finally:
-            await ledger.aclose()
+        if ledger is not None:
+            try:
+                found = await ceilings_left(ledger, ceilings, now=clock.utc())
+            finally:
+                await ledger.aclose()
     except (CeilingUnknown, LedgerError, ConfigError) as error:
-        return Line("wrong", "ceiling", str(error), "until then no call is made")
-    whose = "all workspaces of this user together" if of_user else "this workspace"
-    left = f"{money(max(0.0, limit - spent))} of {money(limit)} USD are left today (UTC), for {whose}"
-    if spent < limit:
-        return Line("ok", "ceiling", left)
-    return Line("warning", "ceiling", left, "raise max_cost_usd_per_day under [ceilings], or wait for the next day")
+        return [Line("wrong", "ceiling", str(error), "until then no call is made")]
+    whose = "all workspaces of this user together" if ceilings.per == "user" else "this workspace"
+    for use in found:
+        when = "today" if use.period == "day" else "this month"
+        text = f"{dollars(use.left_usd)} of {dollars(use.limit_usd)} are left {when} (UTC), for {whose}"
+        todo = f"raise max_cost_usd_per_{use.period} under [ceilings], or wait for the next {use.period}"
+        lines.append(Line("warning" if use.near else "ok", "ceiling", text, todo if use.near else ""))
+    if ceilings.max_cost_usd_per_run is not None:
+        lines.append(Line("ok", "ceiling", f"{dollars(ceilings.max_cost_usd_per_run)} for one run, at most"))
+    return lines
 
 
 def _inotify(paths: WorkspacePaths) -> Line:
@@ -241,8 +250,32 @@ def _goes_to(name: str, facts: Facts) -> str:
 
 
 def _origins(loaded: Loaded, user_dir: Path) -> str:
-    set_keys = [f"{key} ({origin})" for key, origin in loaded.origins.items()]
-    return "; ".join(set_keys) or f"all defaults; yours would be in {user_dir / USER_FILE}"
+    """Return what was set, by where: tables are named by their keys."""
+    by_place: dict[str, list[str]] = {}
+    for key, origin in loaded.origins.items():
+        if not any(other.startswith(f"{key}.") for other in loaded.origins):
+            by_place.setdefault(origin, []).append(key)
+    words = [f"{', '.join(keys)} ({origin})" for origin, keys in by_place.items()]
+    return "; ".join(words) or f"all defaults; yours would be in {user_dir / USER_FILE}"
+
+
+async def _about_settings(loaded: Loaded, user_dir: Path, paths: WorkspacePaths | None) -> list[Line]:
+    ceilings = [] if paths is None else await _ceilings(paths, loaded.settings.ceilings)
+    read_by_others = open_to_others(user_dir / DOTENV)
+    return [
+        Line("ok", "settings", _origins(loaded, user_dir)),
+        Line("ok", "files read", _files(user_dir, paths)),
+        *ceilings,
+        *([read_by_others] if read_by_others else []),
+    ]
+
+
+def _files(user_dir: Path, paths: WorkspacePaths | None) -> str:
+    """Return which files settings and keys may come from, and which of these are there."""
+    files = [user_dir / USER_FILE, user_dir / DOTENV, *([paths.root / WORKSPACE_FILE] if paths else [])]
+    there = ", ".join(str(file) for file in files if file.exists())
+    missing = ", ".join(str(file) for file in files if not file.exists())
+    return "; not there: ".join(filter(None, (there or "none", missing)))
 
 
 def sandbox_lines(report: Report) -> list[Line]:

@@ -1,8 +1,10 @@
-"""`rlmwatch jobs`: the runs of a workspace, newest first, from their status files."""
+"""`rlmwatch jobs`: the runs of a workspace, newest first, from their status files; their questions from the ledger."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -11,15 +13,39 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from rlmwatch.cli.output import print_json, print_table
-from rlmwatch.contract.documents import JobStatus
+from rlmwatch import clock
+from rlmwatch.cli.ids import short_ids
+from rlmwatch.cli.layout import LONGEST, Column, age, cut, dollars, first_words
+from rlmwatch.cli.output import print_json, print_table, quiet, room
+from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.names import input_name
-from rlmwatch.daemon.paths import locate
-from rlmwatch.errors import UsageError
+from rlmwatch.daemon.paths import WorkspacePaths, locate
+from rlmwatch.daemon.stores import ledger_if_any
+from rlmwatch.errors import ConfigError, LedgerError, UsageError
 from rlmwatch.workspace.polling import statuses
 
-COLUMNS = ("job_id", "status", "outcome", "input", "model", "output_tokens", "cost_usd", "note")
+COLUMNS = (
+    Column("id", most=16),
+    Column("age", right=True),
+    Column(
+        "status",
+        styles={"failed": "red", "held": "yellow", "running": "cyan", "partial": "yellow", "complete": "green"},
+    ),
+    Column("input", most=18, keep="end"),
+    Column("question", grows=True),
+    Column("price", right=True),
+)
+
+
+class ListedJob(StatusFile):
+    """
+    One line of `jobs --json`: the status file, and what was asked.
+
+    Attributes:
+        question: Its first words; None where this machine's ledger does not know the run.
+    """
+
+    question: str | None = None
 
 
 def jobs(  # noqa: PLR0913 (the flags of a command line)
@@ -34,7 +60,7 @@ def jobs(  # noqa: PLR0913 (the flags of a command line)
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """
-    List runs, newest first.
+    List runs, newest first: one line each, as wide as the terminal; whole, and with whole ids, into a pipe.
 
     Args:
         workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
@@ -43,44 +69,80 @@ def jobs(  # noqa: PLR0913 (the flags of a command line)
         file: Only inputs whose path fits, such as 'notes/*'.
         since: Only those made at this time or later, such as 2026-11-24 or 2026-11-24T09:15 (UTC).
         limit: How many.
-        as_json: Print the status files as a JSON list.
+        as_json: Print the status files as a JSON list, with the first words of each question.
     """
+    quiet()
     if limit < 0:
         raise UsageError(f"--limit {limit}: a number of runs, 0 or more")
-    after = None if since is None else _time(since)
+    after = None if since is None else time_of("--since", since)
+    paths = locate(workspace)
     found = list(
         islice(
             (
                 each
-                for each in statuses(locate(workspace).root)
+                for each in statuses(paths.root)
                 if status in (None, each.status)
                 and kind in (None, each.kind)
                 and (file is None or fnmatchcase(each.input, file))
-                and (after is None or (each.created_at and _time(each.created_at) >= after))
+                and (after is None or (each.created_at and time_of("created_at", each.created_at) >= after))
             ),
             min(limit, sys.maxsize),
         )
     )
+    questions = asyncio.run(_questions(paths, [each.job_id for each in found]))
+    listed = [ListedJob.model_validate({**each.model_dump(), "question": questions.get(each.job_id)}) for each in found]
     if as_json:
-        print_json([each.model_dump(mode="json") for each in found])
+        print_json([each.model_dump(mode="json") for each in listed])
         return 0
+    ids = [each.job_id for each in listed]
     rows = [
-        {
-            **each.model_dump(mode="json"),
-            "input": each.input if input_name(each.input) else "",
-            "output_tokens": each.usage.output_tokens,
-            "cost_usd": each.usage.cost_usd,
-            "note": _first_line(each.error) or ("partial" if each.partial else ""),
-        }
-        for each in found
+        row(each, shown, now=clock.utc())
+        for each, shown in zip(listed, ids if room() is None else short_ids(ids), strict=True)
     ]
     print_table(COLUMNS, rows, empty="no runs")
     return 0
 
 
-def _time(text: str) -> datetime:
+def row(job: ListedJob, shown_id: str, *, now: str) -> Mapping[str, object]:
+    """Return the line of *job* in the table, as it stands at *now*."""
+    why = first_words(job.error or "")
+    question = " ← ".join(filter(None, (job.question, why)))
+    return {
+        "id": shown_id,
+        "age": age(job.created_at or None, now),
+        "status": "partial" if job.partial and job.status is JobStatus.COMPLETE else job.status.value,
+        "input": job.input,
+        "question": question,
+        "price": dollars(job.usage.cost_usd) if job.usage.llm_calls or job.usage.searches else None,
+    }
+
+
+async def _questions(paths: WorkspacePaths, ids: Sequence[str]) -> dict[str, str]:
+    """Return the first words of what the runs *ids* ask; without those that this machine's ledger does not know."""
+    found: dict[str, str] = {}
+    try:
+        ledger = await asyncio.to_thread(ledger_if_any, paths)
+        if ledger is None:
+            return found
+        try:
+            for each in ids:
+                run = await ledger.find(each)
+                if run is not None and (words := first_words(run.prompt)):
+                    found[each] = cut(words, LONGEST)
+        finally:
+            await ledger.aclose()
+    except (LedgerError, ConfigError):  # the list is of the status files, which are there
+        pass
+    return found
+
+
+def time_of(what: str, text: str) -> datetime:
     """
-    Return a time of UTC, or of the zone that it names.
+    Return the time *text* of UTC, or of the zone that it names.
+
+    Args:
+        what: The option, for the error.
+        text: RFC 3339, or a day.
 
     Raises:
         UsageError: It is none.
@@ -88,10 +150,5 @@ def _time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--since {text}: write a time such as 2026-11-24 or 2026-11-24T09:15 (UTC)") from None
+        raise UsageError(f"{what} {text}: write a time such as 2026-11-24 or 2026-11-24T09:15 (UTC)") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _first_line(text: str | None) -> str:
-    lines = (text or "").splitlines()
-    return lines[0] if lines else ""

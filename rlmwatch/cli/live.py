@@ -38,6 +38,12 @@ class LiveLine:
         """Say how far it is."""
         if self._status is not None and progress is not None:
             self._status.update(escape(printable(how_far(progress, usage))))
+            self._status.start()
+
+    def pause(self) -> None:
+        """Take the line away until there is more to tell: something else is printed."""
+        if self._status is not None:
+            self._status.stop()
 
     def stop(self) -> None:
         """Take the line away. Idempotent."""

@@ -19,6 +19,7 @@ CALLED_WRONGLY = 2
 INTERRUPTED = 130
 
 VERBS: dict[str, tuple[str, str]] = {
+    "setup": ("rlmwatch.cli.setup:setup", "Choose a provider, enter its key, test it, make a folder."),
     "init": ("rlmwatch.cli.init:init", "Make a workspace with an example, and say what to do next."),
     "run": ("rlmwatch.cli.run:run", "Watch a workspace and answer what is saved in it."),
     "worker": ("rlmwatch.cli.worker:worker", "Answer runs of a shared ledger on this machine, without a folder."),
@@ -27,9 +28,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "submit": ("rlmwatch.cli.submit:submit", "Hand in a job; with --wait, print its answer."),
     "cancel": ("rlmwatch.cli.cancel:cancel", "End runs before their time."),
     "retry": ("rlmwatch.cli.retry:retry", "Ask once more what failed or was cancelled."),
-    "status": ("rlmwatch.cli.status:status", "Show the workspace, or one run."),
+    "status": ("rlmwatch.cli.status:status", "Show the workspace, one run, or all your daemons."),
     "jobs": ("rlmwatch.cli.jobs:jobs", "List runs, newest first."),
     "show": ("rlmwatch.cli.show:show", "Show what a run asked, ran, saw and answered, step by step."),
+    "costs": ("rlmwatch.cli.costs:costs", "Show what was spent, on what, and what the ceilings still allow."),
     "reload": ("rlmwatch.cli.reload:reload", "Have the daemon read its settings and keys again."),
     "again": ("rlmwatch.cli.again:again", "Ask an input file again without changing it."),
     "doctor": ("rlmwatch.cli.doctor:doctor", "Check keys, provider, workspace, limits; say what to do."),
@@ -47,6 +49,7 @@ def build() -> App:
     )
     for verb, (where, what) in VERBS.items():
         app.command(where, name=verb, help=what)
+    app.register_install_completion_command()
     return app
 
 

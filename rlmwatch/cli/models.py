@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from rlmwatch.cli.output import print_json, print_table, quiet, say
+from rlmwatch.cli.layout import Column
+from rlmwatch.cli.output import money, print_json, print_table, quiet, say
 from rlmwatch.daemon.credentials import find_all, wanted
 from rlmwatch.daemon.factories import build_model, endpoint_of, gather
 from rlmwatch.errors import UsageError
@@ -19,7 +20,12 @@ from rlmwatch.models.select import Choice, choose, named
 from rlmwatch.settings.providers import names, no_such
 from rlmwatch.settings.sources import Loaded, load, user_config_dir
 
-COLUMNS = ("model", "input_usd_per_million", "output_usd_per_million")
+KEYS = ("model", "input_usd_per_million", "output_usd_per_million")
+COLUMNS = (
+    Column("model", grows=True),
+    Column("input_usd_per_million", "input $/M", right=True),
+    Column("output_usd_per_million", "output $/M", right=True),
+)
 
 
 def models(
@@ -41,7 +47,8 @@ def models(
         print_json(rows)
     else:
         say(f"{choice.provider}; runs that name no model are answered by {choice.model}")
-        print_table(COLUMNS, rows, empty="it lists none")
+        prices = [{key: money(at) if isinstance(at, float) else at for key, at in row.items()} for row in rows]
+        print_table(COLUMNS, prices, empty="it lists none")
     return 0
 
 
@@ -74,4 +81,4 @@ def _known(loaded: Loaded, provider: str | None) -> None:
 
 def _row(name: str, price: tuple[float, float] | None) -> dict[str, str | float | None]:
     into, out = (None, None) if price is None else (round(usd / PER_MILLION, 6) for usd in price)
-    return dict(zip(COLUMNS, (name, into, out), strict=True))
+    return dict(zip(KEYS, (name, into, out), strict=True))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from rlmwatch.cli.layout import GAP, Column, joined, table
+from rlmwatch.cli.streams import LAST_WORDS_S, BackgroundStream
 from rlmwatch.printable import is_hidden, printable
 
 
@@ -31,29 +34,48 @@ def print_json(value: object) -> None:
     print("".join(json.dumps(char)[1:-1] if is_hidden(char) and char != "\n" else char for char in text))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
-    """Print *rows* as a table of *columns*; *empty* where there are none."""
+def room() -> int | None:
+    """Return the cells of a line at the terminal; None where the output goes elsewhere, and is to be whole."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+    """Print *rows* as a table of *columns*, one line each (see `layout.py`); *empty* where there are none."""
     if not rows:
         print(empty)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
-    Console(width=None if sys.stdout.isatty() else 160).print(table, markup=False)
+    lines = table(columns, rows, room())
+    if not sys.stdout.isatty():
+        print("\n".join(map(joined, lines)))
+        return
+    console = Console()
+    for number, line in enumerate(lines):
+        text = Text()
+        for at, (column, cell) in enumerate(zip(columns, line, strict=True)):
+            style = "bold" if number == 0 else column.styles.get(cell.strip(), column.styles.get("", ""))
+            text.append(GAP * bool(at)).append(cell, style=style)
+        text.rstrip()
+        console.print(text, soft_wrap=True)
+
+
+def put_wrapped(text: str, *, head: str = "") -> None:
+    """Print *text* after *head*, on a terminal broken at words into lines that all begin below its first word."""
+    whole = f"{head}{printable(text, lines=True)}"
+    width = room()
+    if width is None:
+        print(whole)
+        return
+    indent = " " * cell_len(head)
+    lines = [Text(part) for part in printable(text, lines=True).split("\n")]
+    broken = [each.plain for line in lines for each in line.wrap(Console(), max(20, width - len(indent)))]
+    for number, line in enumerate(broken or [""]):
+        print(f"{indent if number else head}{line}".rstrip())
 
 
 def money(usd: float) -> str:
     """Return *usd* as a person reads it: two decimals, and more only where there are more, up to a millionth."""
     whole, _, part = f"{usd:.6f}".partition(".")
     return f"{whole}.{part.rstrip('0').ljust(2, '0')}"
-
-
-def _cell(value: object) -> Any:  # noqa: ANN401 (rich takes text or renderables)
-    if value is None:
-        return Text("-")
-    return styled(money(value) if isinstance(value, float) else str(value))
 
 
 def styled(text: str, style: str = "") -> Text:
@@ -66,8 +88,34 @@ def say(text: str) -> None:
     print(printable(text, lines=True), file=sys.stderr)
 
 
+def say_after(text: str) -> None:
+    """As `say`, after the results that were printed before, where both go to one terminal."""
+    if isinstance(sys.stdout, BackgroundStream):
+        sys.stdout.drain(LAST_WORDS_S)
+    say(text)
+
+
 def quiet() -> None:
     """Log only what a person must know; a verb that prints its own result tells the rest itself."""
     from rlmwatch.daemon.logging import Redactor, configure
 
     configure("text", Redactor(), level=logging.WARNING)
+
+
+def ask(question: str, usual: str) -> str:
+    """Ask a person at the terminal; return the answer without blanks around it, or *usual* where there is none."""
+    print(printable(f"{question} [{usual}]: "), end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        raise KeyboardInterrupt  # Ctrl+D: they want no more
+    return line.strip() or usual
+
+
+def ask_hidden(question: str) -> str:
+    """Ask for a secret at the terminal, which does not show it. Ctrl+D is as Ctrl+C."""
+    from getpass import getpass
+
+    try:
+        return getpass(f"{question}: ", stream=sys.stderr)
+    except EOFError:
+        raise KeyboardInterrupt from None

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,15 +15,18 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from rlmwatch.cli.output import money, print_json, put, say
+from rlmwatch.cli.streams import BackgroundStream, terminal_for_view
 from rlmwatch.cli.waiting import interruptible
-from rlmwatch.daemon.composition import App, Role
+from rlmwatch.daemon.composition import App, Parts, Role
 from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.oneshot import Sketch, once, sketches
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.service import StartOptions, serve
+from rlmwatch.daemon.show_page import page_beside
 from rlmwatch.daemon.systemd import Manager
 
 Flag = Parameter(negative=())
+Tell = Callable[[str], None]
 SHOWN_CHARS = 400
 """Of each message, in a dry run for people; --json has them whole."""
 
@@ -32,6 +37,7 @@ class _Flags:
     options: StartOptions
     form: Format
     settings: dict[str, object]
+    terminal: BackgroundStream | None
 
 
 def run(  # noqa: PLR0913 (the flags of a command line)
@@ -43,6 +49,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
     take_over: Annotated[bool, Flag] = False,
     workers: int | None = None,
+    page: str | None = None,
     log_format: Literal["auto", "text", "json"] = "auto",
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
@@ -56,32 +63,48 @@ def run(  # noqa: PLR0913 (the flags of a command line)
         yes: It is the right folder, however many unanswered inputs it has.
         take_over: This machine answers here from now on, in place of another.
         workers: Runs at once, across all conversations.
-        log_format: text for people, json for programs; auto is json under a service manager.
+        page: Show all your workspaces in a browser on this machine, at 127.0.0.1:PORT.
+        log_format: text for people, json for programs; auto is a view at a terminal, json under a service manager.
         as_json: With --dry-run, print JSON.
     """
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
-    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, {"workers": workers})
+    terminal = terminal_for_view() if log_format == "auto" and not managed else None
+    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, {"workers": workers, "page": page}, terminal)
     if dry_run:
         return asyncio.run(_dry_run(flags, as_json=as_json))
     return asyncio.run(_once(flags) if once else _serve(flags))
 
 
-def _app(flags: _Flags, role: Role) -> App:
+@asynccontextmanager
+async def _app(flags: _Flags, role: Role) -> AsyncIterator[tuple[App, Tell | None]]:
+    """Run a program in the block, with its log or a view on the terminal, and what tells the page's address there."""
     redactor = Redactor()
-    configure(flags.form, redactor, level=logging.WARNING if role is Role.DRY_RUN else logging.INFO)
-    return App(flags.paths, flags=flags.settings, redactor=redactor, role=role)
+    if flags.terminal is None or role is Role.DRY_RUN:
+        configure(flags.form, redactor, level=logging.WARNING if role is Role.DRY_RUN else logging.INFO)
+        async with App(flags.paths, flags=flags.settings, redactor=redactor, role=role) as app:
+            yield app, say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log
+        return
+    from rlmwatch.cli.view.daemon import DaemonView
+
+    view = DaemonView(flags.terminal, flags.paths.root, redactor)
+    parts = Parts(on_status=view.viewer.on_status)
+    async with (
+        App(flags.paths, flags=flags.settings, parts=parts, redactor=redactor, role=role) as app,
+        view.of(app),
+    ):
+        yield app, view.viewer.on_page
 
 
 async def _serve(flags: _Flags) -> int:
-    async with _app(flags, Role.DAEMON) as app:
+    async with _app(flags, Role.DAEMON) as (app, tell), page_beside(app, tell):
         await serve(app, asyncio.Event(), options=flags.options, manager=Manager.of(os.environ, os.getpid()))
     return 0
 
 
 async def _once(flags: _Flags) -> int:
     with interruptible() as leave:
-        async with _app(flags, Role.ONE_SHOT) as app:
+        async with _app(flags, Role.ONE_SHOT) as (app, _):
             tally = await once(app, flags.options, leave)
     say(f"{tally.answered} answered, {tally.failed} failed, {tally.waiting} waiting")
     if leave.is_set():
@@ -90,7 +113,7 @@ async def _once(flags: _Flags) -> int:
 
 
 async def _dry_run(flags: _Flags, *, as_json: bool) -> int:
-    async with _app(flags, Role.DRY_RUN) as app:
+    async with _app(flags, Role.DRY_RUN) as (app, _):
         found = await sketches(app)
     if as_json:
         print_json([asdict(sketch) for sketch in found])

@@ -1,32 +1,31 @@
-"""`rlmwatch show RUN`: what a run asked, ran, saw and answered, step by step."""
+"""`rlmwatch show RUN`: what a run asked, wrote, ran, saw and answered, step by step; live with --follow."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.rule import Rule
-from rich.syntax import Syntax
 
+from rlmwatch import clock
 from rlmwatch.cli.ids import whole_id
-from rlmwatch.cli.output import money, print_json, quiet, styled
+from rlmwatch.cli.live import LiveLine
+from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.cli.trajectory import Printer
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import InputError, UsageError
 from rlmwatch.ledger.ledger import Ledger
-from rlmwatch.printable import printable
-from rlmwatch.runs.model import JournalEntry, Run, Usage
+from rlmwatch.runs.model import JournalEntry, Run
 from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.runs.transitions import shown
 from rlmwatch.workspace.polling import status as read_one
 from rlmwatch.workspace.status import job_id
 
-PIPE_WIDTH = 120
-"""Columns where the output is not a terminal."""
+POLL_S = 0.5
+"""Between two looks at the ledger while a run is followed; a step takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,50 +49,93 @@ def show(
     *,
     workspace: Annotated[Path | None, Parameter(name=("--workspace", "-w"))] = None,
     calls: Annotated[bool, Parameter(negative=())] = False,
+    follow: Annotated[bool, Parameter(name=("--follow", "-f"), negative=())] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """
-    Show the trajectory of one run: each step's code, what it printed, its calls, usage and times.
+    Show one run: its question; each step's words, code and output, time and price; its answer.
 
     Args:
-        run_id: As `rlmwatch jobs` lists it; its beginning is enough where only one run has it.
+        run_id: As `rlmwatch jobs` lists it; its beginning, or its last letters, are enough where only one run has them.
         workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
         calls: Also show every paid call with its request and reply.
-        as_json: Print JSON.
+        follow: Go on until the run has ended, or is held.
+        as_json: Print JSON; with --follow, once it has ended.
     """
     quiet()
-    found = asyncio.run(_find(locate(workspace), run_id))
+    paths = locate(workspace)
+    found = asyncio.run(_shown(paths, run_id, follow=follow, printer=None if as_json else Printer(calls=calls)))
     if as_json:
-        print_json(
-            {
-                "run": asdict(found.run) | {"status": found.status},
-                "steps": [asdict(step) for step in found.steps],
-                "calls": [asdict(call) for call in found.calls],
-            }
-        )
-        return 0
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)
-    _print_head(console, found)
-    for step in found.steps:
-        _print_step(console, step)
-    if calls or not found.steps:
-        for call in found.calls:
-            _print_call(console, call)
-    _print_end(console, found)
+        print_json(_values(found))
     return 0
 
 
+def _values(found: RunDetails) -> dict[str, object]:
+    return {
+        "run": asdict(found.run) | {"status": found.status},
+        "steps": [asdict(step) for step in found.steps],
+        "calls": [asdict(call) for call in found.calls],
+    }
+
+
+async def _shown(paths: WorkspacePaths, run_id: str, *, follow: bool, printer: Printer | None) -> RunDetails:
+    """Print the run by *printer*, if there is one; with *follow* as it goes on, until it has ended or is held."""
+    ledger = _ledger(paths)
+    try:
+        found = await _details(paths, ledger, await _run_of(paths, ledger, run_id))
+        if printer is not None:
+            printer.head(found.run, found.status, now=clock.utc())
+            printer.steps(found.steps, found.calls)
+        with LiveLine() as line:
+            while follow and not found.run.status.ended and found.status != "held":
+                _tell(line, paths, found.run)
+                await asyncio.sleep(POLL_S)
+                run = await ledger.get(found.run.run_id)
+                if run is None:
+                    raise UsageError(f"{found.run.run_id} is no longer in the ledger")
+                found = await _details(paths, ledger, run)
+                if printer is not None and printer.is_new(found.steps):
+                    line.pause()
+                    printer.steps(found.steps, found.calls)
+        if printer is not None:
+            printer.end(found.run, found.status, found.calls)
+        return found
+    finally:
+        await ledger.aclose()
+
+
+def _tell(line: LiveLine, paths: WorkspacePaths, run: Run) -> None:
+    try:
+        found = read_one(paths.root, job_id(run))
+    except InputError:
+        return
+    if found is not None:
+        line.tell(found.progress, found.usage)
+
+
 async def _find(paths: WorkspacePaths, run_id: str) -> RunDetails:
+    ledger = _ledger(paths)
+    try:
+        return await _details(paths, ledger, await _run_of(paths, ledger, run_id))
+    finally:
+        await ledger.aclose()
+
+
+def _ledger(paths: WorkspacePaths) -> Ledger[Any]:
     ledger = ledger_if_any(paths)
     if ledger is None:
         raise UsageError(f"{paths.root} has no ledger on this machine: nothing was answered here")
-    try:
-        run = await ledger.find(whole_id(paths.root, run_id)) or await _by_beginning(ledger, run_id)
-        return RunDetails(run, _word(paths, run), await ledger.steps(run.run_id), await ledger.entries(run.run_id))
-    finally:
-        await ledger.aclose()
+    return ledger
+
+
+async def _run_of(paths: WorkspacePaths, ledger: Ledger[Any], run_id: str) -> Run:
+    return await ledger.find(whole_id(paths.root, run_id)) or await _by_part(ledger, run_id)
+
+
+async def _details(paths: WorkspacePaths, ledger: Ledger[Any], run: Run) -> RunDetails:
+    word = _word(paths, run)
+    steps, calls = await ledger.steps(run.run_id), await ledger.entries(run.run_id)
+    return RunDetails(replace(run), word, steps, calls)
 
 
 def _word(paths: WorkspacePaths, run: Run) -> str:
@@ -106,55 +148,12 @@ def _word(paths: WorkspacePaths, run: Run) -> str:
     return found.status.value if found is not None and not run.status.ended and not found.status.ended else word
 
 
-async def _by_beginning(ledger: Ledger[Any], beginning: str) -> Run:
-    found = [run for run in await ledger.recent(1000) if run.run_id.startswith(beginning)]
+async def _by_part(ledger: Ledger[Any], part: str) -> Run:
+    recent = await ledger.recent(1000)
+    found = [run for run in recent if run.run_id.startswith(part)] or [
+        run for run in recent if run.run_id.endswith(f"-{part}")
+    ]
     if len(found) != 1:
         how_many = "no run" if not found else f"{len(found)} runs"
-        raise UsageError(f"{how_many} with the id {beginning}; `rlmwatch jobs` lists them")
+        raise UsageError(f"{how_many} with the id {part}; `rlmwatch jobs` lists them")
     return found[0]
-
-
-def _print_head(console: Console, found: RunDetails) -> None:
-    run = found.run
-    console.print(styled(run.run_id, style="bold"), styled(f"{run.kind}, {found.status}, attempt {run.attempt}"))
-    console.print(styled(f"{run.path}, saved {run.created_at}"))
-    console.print(styled(run.prompt.strip()))
-
-
-def _print_step(console: Console, step: StepRecord) -> None:
-    where = f"step {step.step}" if not step.path else f"sub-engine {step.path} step {step.step}"
-    times = f"{step.cell_s:.2f} s in code, {step.calls_s:.2f} s in calls"
-    console.print(Rule(styled(f"{where}: {step.ended}, {_usage(step.usage)}, {times}"), align="left"))
-    if step.code is not None:
-        console.print(Syntax(printable(step.code, lines=True), "python", word_wrap=True, background_color="default"))
-    console.print(styled(step.shown.rstrip(), style="dim"))
-    if step.answer is not None:
-        console.print(styled(f"answer: {step.answer}"))
-
-
-def _print_call(console: Console, entry: JournalEntry) -> None:
-    call = entry.call
-    what = f"{call.what} {call.model}: {entry.state}, {_usage(entry.usage or Usage())}, {call.key}"
-    console.print(Rule(styled(what), align="left"))
-    for message in call.request.get("messages", ()):
-        console.print(styled(f"{message['role']}: {message['content'].strip()}", style="dim"))
-    if entry.reply is not None:
-        console.print(styled(str(entry.reply.get("text", entry.reply))))
-
-
-def _print_end(console: Console, found: RunDetails) -> None:
-    run, result = found.run, found.run.result
-    if result is None:
-        console.print(Rule(styled(run.held_for or found.status), align="left"))
-        return
-    partial = ", partial" if result.partial else ""
-    console.print(Rule(styled(f"{result.outcome}{partial}, {_usage(result.usage)}"), align="left"))
-    console.print(styled(result.answer or result.error or ""))
-    for note in result.notes:
-        console.print(styled(f"note: {note}"))
-
-
-def _usage(usage: Usage) -> str:
-    cost = "" if usage.cost_usd is None else f", {money(usage.cost_usd)} USD"
-    searches = f", {usage.searches} searches" if usage.searches else ""
-    return f"{usage.llm_calls} calls, {usage.input_tokens} + {usage.output_tokens} tokens{cost}{searches}"

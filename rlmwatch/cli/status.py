@@ -1,28 +1,38 @@
-"""`rlmwatch status`: how the workspace is, or one run."""
+"""`rlmwatch status`: how the workspace is, one run, or all daemons of this user."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from rlmwatch import clock
-from rlmwatch.cli.ids import whole_id
-from rlmwatch.cli.output import money, print_json, put, quiet
+from rlmwatch.cli.everywhere import print_everywhere
+from rlmwatch.cli.ids import short_ids, whole_id
+from rlmwatch.cli.layout import Column, age, below_home, dollars
+from rlmwatch.cli.output import print_json, print_table, put, put_wrapped, quiet, room
 from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.names import JOBS
+from rlmwatch.daemon.ceilings_left import ceilings_left
 from rlmwatch.daemon.paths import WorkspacePaths, locate
+from rlmwatch.daemon.show_page import page_url
 from rlmwatch.daemon.stores import ledger_if_any
+from rlmwatch.daemon.unasked import Unasked, unasked
 from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, UsageError
 from rlmwatch.execution.material import changed
+from rlmwatch.execution.runtime_config import ceilings_of
+from rlmwatch.runs.ceilings import CeilingUse, uses
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.transitions import shown
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load
 from rlmwatch.workspace.hosts import named_host
+from rlmwatch.workspace.locate import is_named
 from rlmwatch.workspace.owner import holder
 from rlmwatch.workspace.polling import matching
 from rlmwatch.workspace.polling import status as read_one
@@ -33,6 +43,63 @@ SHOWN = 1000
 LOOKED_AT = 200
 """Newest runs whose material is compared with what is there now."""
 NOT_RUNNING = "rlmwatch does not run here now"
+NO_DAEMON = "not running here"
+
+WAITING = (
+    Column("id", most=16),
+    Column("age", right=True),
+    Column("status", styles={"held": "yellow", "running": "cyan"}),
+    Column("input", most=24, keep="end"),
+    Column("why", grows=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A run or submission that waits, and why."""
+
+    job_id: str
+    status: str
+    input: str
+    why: str
+    since: str = ""
+
+
+@dataclass(slots=True)
+class WorkspaceStatus:
+    """
+    What `status --json` says of a workspace.
+
+    Attributes:
+        daemon: Which process answers here.
+        host: The machine that `rlmwatch.toml` names.
+        problem: What is wrong with its settings, or with what was spent.
+        material_changed: Inputs whose material is another than when they were asked, in words.
+        runs: How many are in each status.
+        spent_today_usd: In this workspace, on this day of UTC; None where nothing was ever stored.
+        ceiling_holds_for: Whose spending counts against the ceilings.
+        ceilings: Each ceiling, and what counts against it; none where that cannot be known.
+        warnings: Ceilings that are near or reached, in words.
+        not_asked: Files that look meant for rlmwatch and are not asked, why, and what to do.
+        page: The whole address of the page in a browser, where a daemon of this user shows it.
+    """
+
+    workspace: str
+    daemon: str
+    host: str | None = None
+    problem: str | None = None
+    waiting: list[Waiting] = field(default_factory=list)
+    material_changed: list[str] = field(default_factory=list)
+    runs: dict[str, int] = field(default_factory=dict)
+    spent_today_usd: float | None = None
+    spent_this_month_usd: float | None = None
+    ceiling_per_day_usd: float | None = None
+    ceiling_holds_for: str = ""
+    left_today_usd: float | None = None
+    ceilings: tuple[CeilingUse, ...] = ()
+    warnings: list[str] = field(default_factory=list)
+    not_asked: list[Unasked] = field(default_factory=list)
+    page: str | None = None
 
 
 def status(
@@ -41,88 +108,153 @@ def status(
     *,
     workspace: Annotated[Path | None, Parameter(name=("--workspace", "-w"))] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    watch: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """
-    Show the workspace: who answers, what waits, what was spent. Or show one run.
+    Show the workspace: who answers, what waits, what was spent. Or one run; or, outside of one, all your daemons.
 
     Args:
         job_id: A run's id, as `rlmwatch jobs` lists it.
         workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
         as_json: Print JSON.
+        watch: Go on showing it as it changes, until Ctrl+C.
     """
     quiet()
     if job_id and ("/" in job_id or Path(job_id).is_dir()):
         raise UsageError(f"{job_id} is a folder, not a run's id; write `rlmwatch status --workspace {job_id}`")
+    if job_id is None and not watch and not is_named(workspace):
+        return print_everywhere(as_json=as_json)
     paths = locate(workspace)
-    facts = asyncio.run(_whole(paths)) if job_id is None else _one(paths, whole_id(paths.root, job_id))
+    if watch:
+        from rlmwatch.cli.view.watching import watch_folder
+
+        if job_id is not None or as_json:
+            raise UsageError("--watch shows the whole workspace, for people: leave the id and --json out")
+        return watch_folder(paths)
+    if job_id is not None:
+        return _print_one(_one(paths, whole_id(paths.root, job_id)), as_json=as_json)
+    found = asyncio.run(_whole(paths))
     if as_json:
-        print_json(facts)
+        print_json(asdict(found))
     else:
-        for key, value in facts.items():
-            if value not in (None, "", [], {}):
-                lines = list(map(_line, value)) if key == "waiting" else [_line(value)]
-                for number, line in enumerate(lines):
-                    put(f"{'' if number else key.replace('_', ' '):>20}  {line}")
+        _print_whole(found)
     return 0
 
 
-def _one(paths: WorkspacePaths, job_id: str) -> dict[str, Any]:
+def _one(paths: WorkspacePaths, job_id: str) -> StatusFile:
     found = read_one(paths.root, job_id)
     if found is None:
         raise UsageError(f"{job_id}: no such run in {paths.root}; `rlmwatch jobs` lists them")
-    return found.model_dump(mode="json")
+    return found
 
 
-async def _whole(paths: WorkspacePaths) -> dict[str, Any]:
-    import os
+def _print_one(found: StatusFile, *, as_json: bool) -> int:
+    facts = found.model_dump(mode="json")
+    if as_json:
+        print_json(facts)
+        return 0
+    for key, value in facts.items():
+        if value not in (None, "", [], {}):
+            put_wrapped(_line(value), head=f"{key.replace('_', ' '):>14}  ")
+    return 0
 
+
+def _print_whole(found: WorkspaceStatus) -> None:
+    place = found.workspace if room() is None else below_home(Path(found.workspace), Path.home())
+    here = None if found.spent_today_usd is None else f"{dollars(found.spent_today_usd)} today"
+    lines: list[tuple[str, str | None]] = [
+        ("workspace", place),
+        ("daemon", found.daemon),
+        ("host", found.host),
+        ("problem", found.problem),
+        *(("spent", f"{spent_of(each)} ({found.ceiling_holds_for})") for each in found.ceilings),
+        ("spent here", here and f"{here}, {dollars(found.spent_this_month_usd)} this month (UTC)"),
+        ("runs", ", ".join(f"{word} {count}" for word, count in found.runs.items())),
+        ("page", found.page),
+    ]
+    for key, text in lines:
+        if text:
+            put_wrapped(text, head=f"{key:>10}  ")
+    for key, values in (("warning", found.warnings), ("changed", found.material_changed)):
+        for value in values:
+            put_wrapped(value, head=f"{key:>10}  ")
+    for each in found.not_asked:
+        put_wrapped(f"{each.path}: {each.because}; {each.cure}", head=f"{'not asked':>10}  ")
+    if found.waiting:
+        put("")
+        ids = [each.job_id for each in found.waiting]
+        now = clock.utc()
+        rows = [
+            asdict(each) | {"id": shown_id, "age": age(each.since or None, now)}
+            for each, shown_id in zip(found.waiting, ids if room() is None else short_ids(ids), strict=True)
+        ]
+        print_table(WAITING, rows, empty="")
+
+
+def spent_of(use: CeilingUse) -> str:
+    """Return what was spent of a ceiling, in a few words."""
+    when = "today" if use.period == "day" else "this month"
+    left = "nothing left" if use.reached else f"{dollars(use.left_usd)} left"
+    return f"{dollars(use.spent_usd)} of {dollars(use.limit_usd)} {when}, {left}"
+
+
+def ceiling_warnings(found: tuple[CeilingUse, ...]) -> list[str]:
+    """Return, in words, which ceilings are near or reached."""
+    warnings = []
+    for use in found:
+        cure = f"max_cost_usd_per_{use.period} under [ceilings] in your own config.toml raises it"
+        if use.reached:
+            warnings.append(f"the {use.period}'s ceiling is reached: runs are held until the next {use.period}; {cure}")
+        elif use.near:
+            share = f"{use.spent_usd / use.limit_usd:.0%}"
+            warnings.append(f"{share} of the {use.period}'s ceiling are spent; {cure}")
+    return warnings
+
+
+async def _whole(paths: WorkspacePaths) -> WorkspaceStatus:
     # The ceilings are the user's own: a workspace whose file is wrong can still be looked at.
     settings = load(user_dir=paths.user_dir, workspace=None, environ=os.environ).settings
-    host, problem = None, None
+    found = WorkspaceStatus(str(paths.root), str(holder(paths.state, paths.root) or NO_DAEMON))
+    found.page = page_url(paths.state.parent)
     try:
         host = named_host(paths.root)
+        found.host = None if host is None else host.name
         load(user_dir=paths.user_dir, workspace=paths.root, environ=os.environ)
     except ConfigError as error:
-        problem = str(error)
-    facts: dict[str, Any] = {
-        "workspace": str(paths.root),
-        "daemon": str(holder(paths.state, paths.root) or "not running here"),
-        "host": host and host.name,
-        "problem": problem,
-    }
+        found.problem = str(error)
     names = matching(paths.root, "")
-    of_user: float | None = None
+    ceilings = settings.ceilings
+    found.ceiling_per_day_usd = ceilings.max_cost_usd_per_day
+    found.ceiling_holds_for = "all workspaces of this user" if ceilings.per == "user" else "this workspace"
     ledger = ledger_if_any(paths)
     if ledger is None:
-        facts["waiting"] = _submissions(paths, set(names))
-    else:
+        found.waiting = _submissions(paths, set(names))
+        found.not_asked = await unasked(paths)
+        found.ceilings = () if ceilings.per == "user" else uses(ceilings_of(ceilings), (0.0, 0.0))
+        return found
+    try:
+        counts = await ledger.count()
+        now = clock.utc()
+        found.spent_today_usd, found.spent_this_month_usd = await ledger.spent_usd(now=now)
+        open_runs = await ledger.open_runs()
+        unknown = await ledger.unknown(names)
+        recent = await ledger.recent(LOOKED_AT)
         try:
-            counts = await ledger.count()
-            now = clock.utc()
-            day, month = await ledger.spent_usd(now=now)
-            open_runs = await ledger.open_runs()
-            unknown = await ledger.unknown(names)
-            recent = await ledger.recent(LOOKED_AT)
-            try:
-                of_user = (await ledger.spent_usd(now=now, of_user=settings.ceilings.per == "user"))[0]
-            except CeilingUnknown as error:
-                facts["problem"] = "\n".join(filter(None, (problem, str(error))))
-        finally:
-            await ledger.aclose()
-        facts["waiting"] = [*_waiting_runs(paths, open_runs), *_submissions(paths, unknown)][:SHOWN]
-        facts["material_changed"] = _with_other_material(paths, recent, settings)
-        facts["runs"] = _counted(paths, counts, open_runs)
-        facts["spent_today_usd"] = day
-        facts["spent_this_month_usd"] = month
-    ceiling = settings.ceilings.max_cost_usd_per_day
-    facts["ceiling_per_day_usd"] = ceiling
-    facts["ceiling_holds_for"] = "all workspaces of this user" if settings.ceilings.per == "user" else "this workspace"
-    if ceiling is not None and of_user is not None:
-        facts["left_today_usd"] = max(0.0, round(ceiling - of_user, 9))
-    return facts
+            found.ceilings = await ceilings_left(ledger, ceilings, now=now)
+        except CeilingUnknown as error:
+            found.problem = "\n".join(filter(None, (found.problem, str(error))))
+    finally:
+        await ledger.aclose()
+    found.waiting = [*_waiting_runs(paths, open_runs), *_submissions(paths, unknown)][:SHOWN]
+    found.material_changed = _with_other_material(paths, recent, settings)
+    found.runs = _counted(paths, counts, open_runs)
+    found.left_today_usd = next((each.left_usd for each in found.ceilings if each.period == "day"), None)
+    found.warnings = ceiling_warnings(found.ceilings)
+    found.not_asked = await unasked(paths)
+    return found
 
 
-def _waiting_runs(paths: WorkspacePaths, runs: list[Run]) -> list[dict[str, str]]:
+def _waiting_runs(paths: WorkspacePaths, runs: list[Run]) -> list[Waiting]:
     """Return those of *runs*, in order of admission, that wait now, and why."""
     before: set[str] = set()
     waiting = []
@@ -137,7 +269,7 @@ def _waiting_runs(paths: WorkspacePaths, runs: list[Run]) -> list[dict[str, str]
                 why = "its turn" if holder(paths.state, paths.root) else NOT_RUNNING
         before.add(run.conversation)
         if why:
-            waiting.append({"job_id": job_id(run), "status": status, "input": run.path, "why": why})
+            waiting.append(Waiting(job_id(run), status, run.path, why, run.created_at))
     return waiting
 
 
@@ -173,7 +305,7 @@ def _file_of(paths: WorkspacePaths, run: Run) -> StatusFile | None:
     return None if found is None or found.status.ended or not found.input_digest else found
 
 
-def _submissions(paths: WorkspacePaths, unknown: set[str]) -> list[dict[str, str]]:
+def _submissions(paths: WorkspacePaths, unknown: set[str]) -> list[Waiting]:
     """Return the job files among *unknown* that no run was made of yet, and why."""
     why = "rlmwatch takes it up once it has come to rest" if holder(paths.state, paths.root) else NOT_RUNNING
     waiting = []
@@ -183,7 +315,7 @@ def _submissions(paths: WorkspacePaths, unknown: set[str]) -> list[dict[str, str
         except InputError:
             continue
         if found is not None and found.status is JobStatus.PENDING and not found.input_digest:
-            waiting.append({"job_id": name, "status": "pending", "input": f"{JOBS}/{name}.json", "why": why})
+            waiting.append(Waiting(name, "pending", f"{JOBS}/{name}.json", why, found.created_at))
         if len(waiting) == SHOWN:
             break
     return waiting
@@ -194,10 +326,8 @@ def _first_line(text: str | None) -> str:
 
 
 def _line(value: object) -> str:
-    if isinstance(value, dict) and "why" in value:
-        return f"{value['job_id']} {value['status']}, {value['input']}: {value['why']}"
     if isinstance(value, dict):
         return ", ".join(f"{key} {inner}" for key, inner in value.items() if inner is not None)
     if isinstance(value, list):
         return "; ".join(map(str, value))
-    return f"{money(value)} USD" if isinstance(value, float) else str(value)
+    return str(value)

@@ -77,6 +77,11 @@ class BackgroundStream(io.TextIOBase):
         """Return the descriptor."""
         return self._fd
 
+    @property
+    def behind(self) -> bool:
+        """Whether something was written that its reader has not taken yet."""
+        return self._bytes > 0
+
     def flush(self) -> None:
         """Do nothing: the thread writes as fast as it is read."""
 
@@ -172,4 +177,20 @@ def _over(stream: TextIO | None, limit: int | None) -> BackgroundStream | None:
     with suppress(OSError, ValueError):
         stream.flush()
         return BackgroundStream(stream.fileno(), stream.encoding or "utf-8", limit=limit)
+    return None
+
+
+def in_foreground(stream: BackgroundStream) -> bool:
+    """Whether the terminal *stream* is ours to draw on: its shell may have put us into the background."""
+    try:
+        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except OSError:  # a pipe, or not the terminal that controls us
+        return True
+
+
+def terminal_for_view() -> BackgroundStream | None:
+    """Return the terminal on which this program may draw: both its streams are at it, and it is in the foreground."""
+    err = sys.stderr
+    if isinstance(err, BackgroundStream) and err.isatty() and sys.stdout.isatty() and in_foreground(err):
+        return err
     return None

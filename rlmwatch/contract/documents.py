@@ -63,11 +63,18 @@ class _Ours(BaseModel):
 
 
 class Progress(_Ours):
-    """How far a run is; `max_steps` is None where there are no steps."""
+    """
+    How far a run is.
+
+    Attributes:
+        max_steps: None where there are no steps.
+        context_chars: Of the material that it works through; None where there is none, or it is not known yet.
+    """
 
     step: int = 0
     max_steps: int | None = None
     note: str = ""
+    context_chars: int | None = None
 
 
 class UsageSoFar(_Ours):

@@ -71,6 +71,7 @@ EXPECTED: Final[Mapping[str, str]] = {
     "context": "a path, or a list of paths such as [notes.txt, papers]",
     "tools": "research",
     "mode": "chat or rlm",
+    "marks": "true or false",
     "stream": "true or false",
 }
 """What each key takes, in a person's words; a test holds it against `RunOptions`."""

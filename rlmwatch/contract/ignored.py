@@ -23,6 +23,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+SECOND_COPY = "a second copy of an input"
+"""Meaning of the names that file managers and browsers give to copies."""
+
 _CONFLICT_WORDS = (
     "conflicted copy",  # English; Nextcloud's and ownCloud's desktop clients use it in every language
     "case conflict",
@@ -97,7 +100,7 @@ def _conflict(pattern: str, whose: str) -> Rule:
     return Rule(Where.INSIDE, pattern, whose, "a conflict copy", folders=True)
 
 
-def _copy(pattern: str, whose: str, meaning: str = "a second copy of an input") -> Rule:
+def _copy(pattern: str, whose: str, meaning: str = SECOND_COPY) -> Rule:
     return Rule(Where.INSIDE, rf"_(?:input|prompt){pattern}", whose, meaning)
 
 

@@ -135,12 +135,16 @@ class Remark:
         run_id, digest: None where the turn does not say.
         number: 0 where the turn does not say.
         answer: Its text; `""` where it is none.
+        partial: Whether it was cut short; `reason` says by what.
     """
 
     run_id: str | None
     number: int
     digest: str | None
     answer: str
+    partial: bool = False
+    reason: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def remarks(raw: bytes, *, file: str) -> Sequence[Remark]:
@@ -169,6 +173,9 @@ def remarks(raw: bytes, *, file: str) -> Sequence[Remark]:
             whole_number(turn.get("save_number")),
             _text(turn, "input_digest"),
             _text(turn, "answer") or "",
+            turn.get("partial") is True,
+            _text(turn, "reason") or "",
+            _texts(turn.get("notes")),
         )
         for turn in ours
     ]
@@ -182,6 +189,10 @@ def last_asked(turns: Sequence[Remark]) -> Remark | None:
 def whole_number(value: object) -> int:
     """Return *value* where it is the number of a save as we give them, else 0."""
     return value if type(value) is int and 0 < value <= MAX_NUMBER else 0
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
 
 
 def _text(turn: dict[str, object], key: str) -> str | None:

@@ -49,6 +49,8 @@ class RunOptions(BaseModel):
         tools: Tools that the run may use beside those of its kind.
         mode: `chat` for one plain call, `rlm` for the engine; default follows the task.
         stream: Whether `…_output.partial.txt` shows the answer so far.
+        marks: Whether the answer's file ends with a line where the answer is not whole, and the error's with its times;
+            not set, it does.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -69,6 +71,7 @@ class RunOptions(BaseModel):
     tools: Annotated[tuple[ToolName, ...], Field(strict=False)] | None = None
     mode: Literal["chat", "rlm"] | None = None
     stream: bool | None = None
+    marks: bool | None = None
 
     @model_validator(mode="before")
     @classmethod

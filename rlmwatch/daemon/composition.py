@@ -16,16 +16,19 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import structlog
+from pydantic import ValidationError
 
 from rlmwatch import clock
+from rlmwatch.contract.documents import StatusFile
 from rlmwatch.contract.options import RunOptions
+from rlmwatch.daemon.ceiling_watch import CeilingWatch
 from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
 from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers, load_client
 from rlmwatch.daemon.handover import patiently
@@ -34,12 +37,13 @@ from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.providers import runtime_config
 from rlmwatch.daemon.stores import open_shared_of, shared_spending, workspace_name
 from rlmwatch.daemon.vitals import Vitals, worker_thread
-from rlmwatch.errors import ConfigError, NoProvider, ProviderError, RunTimeout
+from rlmwatch.errors import ConfigError, LedgerError, NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
 from rlmwatch.execution.folder_history import FolderHistory
 from rlmwatch.execution.material import changed
+from rlmwatch.execution.notifications import Notifications
 from rlmwatch.execution.run_context import Listeners, PreparedRun, PrepareRun, RunContextFactory, RunStorage
 from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.supervisor import Supervisor
@@ -90,6 +94,7 @@ class Parts:
         keys: Keys of the caller, over those that are found.
         users_options: Whether what a run itself says is the user's own word, and no file's.
         listeners: What hears of a run that goes on.
+        on_status: Is given each status of a run, from any thread; None where nobody looks.
         crash_at: Is told the named points at which a crash must lose nothing.
         host: The name by which this machine answers; None for its own (see `config.own_name`).
     """
@@ -98,6 +103,7 @@ class Parts:
     keys: Mapping[str, Key] = field(default_factory=dict)
     users_options: bool = False
     listeners: Listeners = field(default_factory=Listeners)
+    on_status: Callable[[StatusFile], None] | None = None
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
     host: str | None = None
 
@@ -298,6 +304,7 @@ class App:
         wanted: Set where a daemon starts and asks for the folder, which a command holds.
         lacks_workspace_settings: Whether those could not be read when it began: it must answer nothing then.
         node: Its part in a cluster; None where the ledger is its own.
+        ceiling_watch: How near the user's ceilings are.
     """
 
     root: Root
@@ -309,7 +316,9 @@ class App:
     inbox: Inbox
     supervisor: Supervisor
     webhooks: Webhooks
+    notifications: Notifications
     node: ClusterNode | None
+    ceiling_watch: CeilingWatch
 
     def __init__(
         self,
@@ -394,13 +403,19 @@ class App:
     def compose(self) -> None:
         """Make the parts that stand on settings, ledger and folder; again where another host answered meanwhile."""
         redact = self._builder.redactor.text
-        board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()))
+        board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()), self._builder.parts.on_status)
         documents = build_documents(self.config.loaded)
-        self.gateway = WorkspaceGateway(self.root, self.paths.state.parent, board, clock.utc, redact, documents)
+        self.gateway = WorkspaceGateway(
+            self.root, self.paths.state.parent, board, clock.utc, redact, documents, marks=self.marks
+        )
         self.history = FolderHistory(self.root.path, self.ledger)
         self._builder.stack.callback(self.history.close)
         if self._role is Role.DAEMON:
             self.history.begin()
+        self.ceiling_watch = CeilingWatch(self.ledger, lambda: self.config.ceilings)
+        self.notifications = Notifications(
+            self.root.path, self._settings, self._builder.environ, clock.monotonic, redact
+        )
         executor, workers = self._executor()
         kinds = handlers().keys()
         self.supervisor = Supervisor(
@@ -414,6 +429,7 @@ class App:
             utc=clock.utc,
             crash_at=self._builder.parts.crash_at,
             on_published=self._published,
+            on_held=self.notifications.held,
         )
         self.inbox = Inbox(self.root, self.ledger, self.supervisor, lambda: rules(self._settings(), kinds, self.host))
         self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, redact)
@@ -424,9 +440,18 @@ class App:
             accepts=kinds.__contains__,
             on_change=self.inbox.changed,
             material_changed=self.material_changed,
+            on_same_bytes=self._same_bytes,
             save_waits=self.gateway.save_waits,
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
+
+    async def _same_bytes(self, path: str) -> None:
+        with suppress(LedgerError):  # a number for `rlmwatch costs`, for which no save waits
+            await self.ledger.spare_save(path, now=clock.utc())
+
+    def marks(self, asked: Save | Run) -> bool:
+        """Whether the files of *asked* have the lines of `contract/marks.py`."""
+        return marks_of(self._settings(), asked)
 
     async def material_changed(self, save: Save) -> bool:
         """Whether the material of *save*, whose bytes were asked before, is another now (`execution/material.py`)."""
@@ -447,6 +472,14 @@ class App:
     def describe(self) -> str:
         """Return, in a few words, what answers."""
         return self._builder.describe()
+
+    def redact(self, text: str) -> str:
+        """Return *text* without the secrets that are known now."""
+        return self._builder.redactor.text(text)
+
+    def hide(self, secret: str) -> None:
+        """Keep *secret* out of the log and of what is written for a person, from now on."""
+        self._builder.redactor.know([secret])
 
     def vitals(self) -> Vitals:
         """Return what knows whether the parts of this program are alive."""
@@ -582,6 +615,8 @@ class App:
     def _published(self, run: Run) -> None:
         self.inbox.published(run)
         self.webhooks.published(run)
+        self.ceiling_watch.notify()
+        self.notifications.published(run)
 
 
 def watch_config(settings: Settings) -> WatchConfig:
@@ -590,7 +625,18 @@ def watch_config(settings: Settings) -> WatchConfig:
         ready_marker=settings.ready_marker,
         max_bytes=int(settings.max_input_mb * MB),
         on_new_save=OnNewSave(settings.on_new_save),
+        webhook=settings.webhooks.url_for,
+        name_notes=settings.name_notes,
     )
+
+
+def marks_of(settings: Settings, asked: Save | Run) -> bool:
+    """Whether *settings*, and *asked* itself, have lines for the person in its files (`contract/marks.py`)."""
+    try:
+        said = RunOptions.model_validate(dict(asked.options))
+    except ValidationError:  # a run of another version
+        said = RunOptions()
+    return settings.options_for(asked.kind, said).marks is not False
 
 
 class DirectRunner:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, MutableMapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Literal, TextIO, cast
 
@@ -125,3 +126,60 @@ def configure(form: Format, redactor: Redactor, *, stream: TextIO | None = None,
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def observe(
+    on_event: Callable[[Mapping[str, Any]], None], redactor: Callable[..., Any], *, level: int = logging.INFO
+) -> None:
+    """
+    Hand structlog's events, and the standard library's warnings, to *on_event* in place of a log, without secrets.
+
+    Args:
+        on_event: Is given each event with its facts, its `level` and its name, `event`; where it is of an error that
+            was raised, with that as `fault`, and its `traceback`. From any thread.
+        redactor: As in `configure`.
+        level: As in `configure`.
+    """
+
+    def hand_over(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        on_event(event)
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            _with_fault,
+            redactor,
+            hand_over,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.ReturnLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[_Handover(on_event, redactor)], force=True)
+
+
+def _with_fault(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put what was raised into words."""
+    found = event.pop("exc_info", None)
+    error = found if isinstance(found, BaseException) else sys.exc_info()[1] if found else None
+    if error is not None:
+        event["fault"] = f"{type(error).__name__}: {error}"
+        event["traceback"] = "".join(traceback.format_exception(error))
+    return event
+
+
+class _Handover(logging.Handler):
+    """Hands over what other libraries log."""
+
+    def __init__(self, on_event: Callable[[Mapping[str, Any]], None], redactor: Callable[..., Any]) -> None:
+        super().__init__()
+        self._on_event = on_event
+        self._redactor = redactor
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand over *record*."""
+        event = {"event": f"{record.name} says", "level": record.levelname.lower(), "what": record.getMessage()}
+        raised = record.exc_info[1] if record.exc_info else None
+        self._on_event(self._redactor(None, "", _with_fault(None, "", {**event, "exc_info": raised})))

@@ -29,7 +29,7 @@ from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.context import read_context, refuse_beside_chat
 from rlmwatch.workspace.memory import load_chat
-from rlmwatch.workspace.publish import restore
+from rlmwatch.workspace.publish import mark_of, restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,8 @@ async def once(app: App, options: StartOptions, leave: asyncio.Event) -> OnceSum
         await asyncio.gather(*working)
         await app.supervisor.close()
     await app.webhooks.deliver_now()
+    await app.ceiling_watch.look()
+    await app.notifications.finish()
     return await _summary(app)
 
 
@@ -192,7 +194,13 @@ async def _answered_before(app: App, save: Save, leave: asyncio.Event) -> Run:
     name, result = input_name(save.path), None if run is None else run.result
     if name is not None and (run is None or (result is not None and result.answer is not None)):
         text = await asyncio.to_thread(
-            restore, app.gateway.root, name, save.digest, or_else=None if result is None else result.answer
+            restore,
+            app.gateway.root,
+            name,
+            save.digest,
+            or_else=None if result is None else result.answer,
+            or_else_mark=None if run is None or result is None else mark_of(run, result),
+            marks=app.marks(save),
         )
         if run is None and text is not None:
             return _answered_elsewhere(save, text)

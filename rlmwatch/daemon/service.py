@@ -26,6 +26,7 @@ from rlmwatch.daemon.terminal import Terminal
 from rlmwatch.daemon.turn import HostTurn
 from rlmwatch.daemon.vitals import Vitals
 from rlmwatch.errors import RlmwatchError, UsageError, WorkspaceBusy, WorkspaceError
+from rlmwatch.execution.notifications import STOP_S
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.hosts import Host, Theirs, host_rule
@@ -41,7 +42,7 @@ HANGUP_S = 2.0
 """A shell whose window is closed has ended by then, and its terminal with it."""
 PRUNE_EVERY_S = 6 * 3600.0
 CEILING_EVERY_S = 10.0
-"""As often as runs are tried again that a ceiling holds: another workspace may have used less than it had reserved."""
+"""As often as runs are tried again that a ceiling holds (another workspace may have used less), and it is looked at."""
 MANY_UNANSWERED = 20
 """More unanswered inputs than this in a folder without `rlmwatch.toml`: it may be the wrong folder (contract, 2)."""
 
@@ -215,6 +216,7 @@ async def _work(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: V
         group.create_task(app.inbox.run(leave))
         group.create_task(app.supervisor.run(leave))
         group.create_task(app.webhooks.run(leave))
+        group.create_task(app.ceiling_watch.run(leave, every_s=CEILING_EVERY_S))
         await app.client_loaded()
         log.info("ready", workspace=str(app.paths.root), answers=app.describe(), host=app.host)
         manager.ready(f"watching {app.paths.root}")
@@ -222,6 +224,7 @@ async def _work(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: V
             await _maintain(turn, stop, manager, vitals)
         finally:
             leave.set()
+    await app.notifications.finish(STOP_S)
 
 
 async def _maintain(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: Vitals) -> None:

@@ -8,7 +8,7 @@ replaces as a whole: a run keeps the configuration that it began with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -35,7 +35,7 @@ from rlmwatch.runs.model import Run, Usage
 from rlmwatch.runs.queue import Queue
 from rlmwatch.runs.trajectory import StepRecord, Trajectory
 from rlmwatch.sandbox.base import Sandbox
-from rlmwatch.workspace.context import Context
+from rlmwatch.workspace.context import Context, chars
 from rlmwatch.workspace.memory import Remembered
 from rlmwatch.workspace.status import Live
 
@@ -216,13 +216,14 @@ class RunContextFactory:
                 if session is not None:
                     closing.push_async_callback(self._book, run, calls)
                 outside_roots = config.loaded.settings.context.outside_roots
+                read = partial(self.storage.context, run, options.context, outside_roots)
                 context = RunContext(
                     options=options,
                     calls=calls,
                     memory=partial(self.storage.memory, run),
                     freeze=partial(self._freeze, run, calls),
                     progress=report,
-                    context=partial(self.storage.context, run, options.context, outside_roots),
+                    context=partial(report.with_material, read),
                     sandbox=self.sandbox,
                     trajectory=_observed(self.ledger, self.listeners.on_step),
                     session=session,
@@ -299,6 +300,7 @@ class _ProgressReport:
         self._calls = calls
         self._storage = storage
         self._on_live = on_live
+        self._context_chars: int | None = None
         self.live = self._now(Progress())
 
     def __call__(self, progress: Progress) -> None:
@@ -318,7 +320,14 @@ class _ProgressReport:
         """Report the step as it stands: what the run waits for has changed."""
         self(self.live.progress or Progress())
 
+    async def with_material(self, read: Callable[[], Awaitable[Context]]) -> Context:
+        """Return the material that *read* gives; how much it is stands in what is reported from now on."""
+        found = await read()
+        self._context_chars = chars(found)
+        return found
+
     def _now(self, progress: Progress) -> Live:
+        progress = progress.model_copy(update={"context_chars": self._context_chars})
         caps = StatusCaps(max_cost_usd=self._options.max_cost_usd, max_tokens=self._options.max_tokens)
         return Live(progress, UsageSoFar(**asdict(self._calls.used)), caps, self._options.model, self._calls.waits_for)
 

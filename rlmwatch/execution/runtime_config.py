@@ -9,6 +9,7 @@ from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.search.base import Search
+from rlmwatch.settings.model import CeilingSettings
 from rlmwatch.settings.sources import Loaded
 
 NO_SEARCH = (
@@ -63,5 +64,10 @@ class RuntimeConfig:
     @property
     def ceilings(self) -> Ceilings:
         """The user's ceilings across all runs."""
-        found = self.loaded.settings.ceilings
-        return Ceilings(found.max_cost_usd_per_day, found.max_cost_usd_per_month, of_user=found.per == "user")
+        return ceilings_of(self.loaded.settings.ceilings)
+
+
+def ceilings_of(settings: CeilingSettings) -> Ceilings:
+    """Return the ceilings across all runs, as the ledger takes them."""
+    of_user = settings.per == "user"
+    return Ceilings(settings.max_cost_usd_per_day, settings.max_cost_usd_per_month, of_user=of_user)

@@ -87,6 +87,7 @@ class Supervisor:
         utc: Asks the wall clock.
         crash_at: Is told the named points at which a crash must lose nothing.
         on_published: Is given each ended run whose files are written.
+        on_held: Is given each run that is held.
         grace_s: Seconds that running calls get to end on a stop.
         answered, unanswered: How many runs were published since the start, with an answer and without.
         only: The one conversation that is worked on, for a command that answers one file; None for all.
@@ -102,6 +103,7 @@ class Supervisor:
     utc: Callable[[], str]
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
     on_published: Callable[[Run], None] = field(default=lambda _run: None)
+    on_held: Callable[[Run], None] = field(default=lambda _run: None)
     grace_s: float = GRACE_S
     answered: int = 0
     unanswered: int = 0
@@ -335,6 +337,7 @@ class Supervisor:
         log.warning("run.held", run=run.run_id, path=run.path, why=run.held_for)
         await self.workspace.report(run)
         await asyncio.to_thread(self.workspace.explain, run, run.held_for or "")
+        self.on_held(run)
         await self._cancelled_meanwhile(active)
 
     async def release_what_may_pass(self) -> None:

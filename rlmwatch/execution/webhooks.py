@@ -1,7 +1,8 @@
 """
-Webhooks: the end of a job is reported where the job asked for it, and the user allows it.
+Webhooks: the end of a run is reported where the user's settings say, or where a job asks and the user allows it.
 
-1. Only the user's own configuration says where reports may go, host by host and port by port. That list is the guard
+1. Only the user's own configuration says where reports may go: one address for all runs, and for what job files may
+   name, host by host and port by port. That list is the guard
    against requests into the machine or its network: what is not on it gets none, whatever a name resolves to.
    Redirects are not followed.
 2. A report is signed as Standard Webhooks does; without a secret nothing is sent.
@@ -80,7 +81,7 @@ def refusal(url: str, settings: WebhookSettings) -> str | None:
     for entry in settings.allow:
         host, port = _parted(entry)
         allowed |= {(host, port)} if port else {(host, usual) for usual in _USUAL_PORT.values()}
-    if asked not in allowed:
+    if asked not in allowed and url != settings.url:
         shown = parts.netloc.lower()
         return f"the webhook was refused: {shown} is not in [webhooks] allow of the user's config.toml"
     if settings.secret is None:
@@ -112,6 +113,7 @@ def report(run: Run, *, include_answer: bool) -> str:
     data: dict[str, Any] = {
         "job_id": job_id(run),
         "kind": run.kind.value,
+        "input": run.path,
         "status": run.status.value,
         "outcome": result.outcome.value,
         "partial": result.partial,

@@ -62,6 +62,7 @@ class WorkspaceGateway:
         state: The folder of all private state, across all workspaces: scripts lock a session there too.
         redact: Takes secrets out of any text that goes into a file.
         documents: Turns documents among the material into text.
+        marks: Whether the files of a run have the lines of `contract/marks.py`.
     """
 
     root: Root
@@ -70,6 +71,7 @@ class WorkspaceGateway:
     utc: Callable[[], str]
     redact: Callable[[str], str]
     documents: DocumentReader
+    marks: Callable[[Run], bool] = field(default=lambda _run: True)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _locked_sessions: set[str] = field(default_factory=set)
     _in_steps: set[str] = field(default_factory=set)
@@ -259,7 +261,7 @@ class WorkspaceGateway:
     def explain(self, run: Run, why: str) -> None:
         """Write *why* into the conversation's `…_error.txt`, if the folder can take it. Blocks."""
         try:
-            explain(self.root, run, self.redact(why))
+            explain(self.root, self._as_marked(run), self.redact(why))
         except WorkspaceError as error:
             log.warning("error_file.not_written", run=run.run_id, why=str(error))
 
@@ -284,6 +286,7 @@ class WorkspaceGateway:
         result = run.result
         if result is not None and result.error is not None:
             run = replace(run, result=replace(result, error=self.redact(result.error)))
+        run = self._as_marked(run)
         self._check_root()
         with self._session_locked(run):
             self._in_steps.discard(run.run_id)
@@ -295,6 +298,10 @@ class WorkspaceGateway:
             log.warning("run.warning", run=run.run_id, path=run.path, what=warning)
         if not report.superseded:  # the publisher has logged that
             self._log_end(run)
+
+    def _as_marked(self, run: Run) -> Run:
+        """Return *run* with what the settings say of its marks."""
+        return run if self.marks(run) else replace(run, options={**run.options, "marks": False})
 
     @contextmanager
     def _session_locked(self, run: Run) -> Iterator[None]:

@@ -16,6 +16,7 @@ from typing import Any
 from typing_extensions import override
 
 from rlmwatch.errors import CeilingReached, Fenced
+from rlmwatch.ledger.costs import REPLY, spare
 from rlmwatch.ledger.rows import NANO_PER_USD, cost_nano, entry_of, json_value, to_json, to_nano, usage_json
 from rlmwatch.ledger.spending import Claim, Sharing, Sums
 from rlmwatch.ledger.statement import Db, Row, Statement
@@ -93,6 +94,7 @@ class JournalVerbs(Transactions[D], Journal):
                 raise Fenced(f"run {run_id} is no longer attempt {attempt}'s: another has taken over, or it has ended")
             done = first(db, self._DONE, values)
             if done is not None:
+                spare(db, REPLY, run_id, done["spent_nano"], now=now)
                 return entry_of(done)
             own = self._spent_nano(db, now)
             raise _ceiling_reached((own[0] + others[0], own[1] + others[1]), reserved_nano, ceilings)

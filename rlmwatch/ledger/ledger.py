@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from typing_extensions import override
 
+from rlmwatch.ledger.costs import CostVerbs
 from rlmwatch.ledger.journal import JournalVerbs
 from rlmwatch.ledger.queue import QueueVerbs
 from rlmwatch.ledger.rows import json_value, to_json
@@ -16,7 +17,7 @@ from rlmwatch.runs.model import Usage
 from rlmwatch.runs.trajectory import StepRecord, Trajectory
 
 
-class Ledger(QueueVerbs[D], JournalVerbs[D], Trajectory, Deliveries):
+class Ledger(QueueVerbs[D], JournalVerbs[D], CostVerbs[D], Trajectory, Deliveries):
     """
     Implements the ports `Queue`, `Journal`, `Trajectory` and `Deliveries`: the port says what each verb promises.
 

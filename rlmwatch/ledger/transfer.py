@@ -27,9 +27,9 @@ from rlmwatch.ledger.postgres.schema import WRITER_LOCK, Connection
 from rlmwatch.ledger.sqlite.connection import connect as connect_file
 from rlmwatch.ledger.sqlite.connection import explain
 
-TABLES = ("runs", "calls", "steps", "inputs", "deliveries")
+TABLES = ("runs", "calls", "steps", "inputs", "deliveries", "spared")
 """In the order of their references."""
-OF_A_WORKSPACE = frozenset({"runs", "inputs"})
+OF_A_WORKSPACE = frozenset({"runs", "inputs", "spared"})
 NUMBERED = {"runs": "seq", "calls": "id", "steps": "id"}
 """Numbers that order the rows of a table; the shared ledger gives its own, in the same order."""
 ROWS_AT_ONCE = 500
@@ -121,6 +121,7 @@ def _compare(source: sqlite3.Connection, target: Connection, workspace: str) -> 
         "calls": "SELECT COUNT(*) AS n FROM calls JOIN runs USING (run_id) WHERE workspace = %s",
         "steps": "SELECT COUNT(*) AS n FROM steps JOIN runs USING (run_id) WHERE workspace = %s",
         "deliveries": "SELECT COUNT(*) AS n FROM deliveries JOIN runs USING (run_id) WHERE workspace = %s",
+        "spared": "SELECT COUNT(*) AS n FROM spared WHERE workspace = %s",
         "open": "SELECT COUNT(*) AS n FROM runs WHERE workspace = %s AND completed_at IS NULL",
         "unpublished": (
             "SELECT COUNT(*) AS n FROM runs WHERE workspace = %s AND completed_at IS NOT NULL AND published = 0"

@@ -9,7 +9,7 @@ once, and the same bytes are not read again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from rlmwatch.contract import front_matter, text
@@ -27,9 +27,11 @@ class NotASave:
 
     Attributes:
         reason: Why, for the log.
+        cure: What the person may do.
     """
 
     reason: str
+    cure: str = field(default="write your question into it", compare=False)
 
 
 def to_save(
@@ -71,11 +73,14 @@ def _read(name: InputName, raw: bytes, signature: Signature, ready_marker: str |
     if ready_marker:
         content = text.without_marker(content or "", ready_marker)
     if content is None:
-        return NotASave(f"the last line is not the ready marker {ready_marker}")
+        cure = f"when the question is complete, end it with a line that is {ready_marker}"
+        return NotASave(f"the last line is not the ready marker {ready_marker}", cure)
     text.refuse_conflict(content)
     parts = front_matter.split(content)
     if text.is_blank(parts.body):
-        return NotASave("blank" if parts.body is content else "front matter without a question")
+        if parts.body is content:
+            return NotASave("blank")
+        return NotASave("front matter without a question", "write your question below the line --- that ends the head")
     return Save(
         path=name.path,
         kind=parts.options.handler or name.kind,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,7 +20,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import Duration, Money, PositiveInt, ProviderName, RunOptions
 from rlmwatch.settings.providers import EMBEDDED, LOCAL, NAME, SHIPPED, is_variable_name, names, no_such
 
-WORKSPACE_KEYS = frozenset({"host", "ready_marker", "on_new_save", "keep_jobs_days", *Kind})
+WORKSPACE_KEYS = frozenset({"host", "ready_marker", "on_new_save", "keep_jobs_days", "name_notes", *Kind})
 """What the workspace's own file may set (file contract, section 6); `provider` beside, see `sources.py`."""
 DEFAULTS: dict[Kind, RunOptions] = {
     Kind.CHAT: RunOptions(tokens=300, max_seconds=300),
@@ -74,6 +75,16 @@ class UnknownPrices(_Table):
     refuse: bool = False
 
 
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"it cannot be parted into words as in a shell: {error}") from None
+    if not words:
+        raise ValueError("write a program, or take it out")
+    return text
+
+
 def _address(text: str) -> str:
     if not is_http(text):
         raise ValueError(
@@ -99,6 +110,19 @@ def _key_name(text: str) -> str:
         )
     return text
 
+
+def _own_machine(text: str) -> str:
+    found = re.fullmatch(r"(?:127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})", text)
+    if found is None or int(found[1]) >= 1 << 16:
+        raise ValueError(
+            "write 127.0.0.1:PORT, localhost:PORT or [::1]:PORT. The page is for this machine alone; to see it from "
+            "another one, forward the port: ssh -L PORT:127.0.0.1:PORT HOST"
+        )
+    return text
+
+
+OwnAddress = Annotated[str, AfterValidator(_own_machine)]
+"""A loopback address with its port."""
 
 KeyName = Annotated[str, AfterValidator(_key_name)]
 """The name under which a key is found, see `credentials.py`."""
@@ -177,9 +201,11 @@ class ModelsSettings(_Table):
 
 class WebhookSettings(_Table):
     """
-    Where a job may report its end.
+    Where a run may report its end.
 
     Attributes:
+        url: Where runs of `kinds` report, unless a job file names another address.
+        kinds: The kinds that report to `url`; None for all.
         allow: `host` (at the usual port of http or https) or `host:port`; nobody else is told anything.
         secret: Signs the reports, as Standard Webhooks spells it: `whsec_` and 24 to 64 random bytes in base64.
         include_answer: Whether a report holds the answer's text.
@@ -188,6 +214,8 @@ class WebhookSettings(_Table):
     allow: tuple[Annotated[str, Field(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$")], ...] = ()
     secret: SecretStr | None = None
     include_answer: bool = False
+    url: Address | None = None
+    kinds: tuple[Kind, ...] | None = None
 
     @field_validator("secret")
     @classmethod
@@ -197,6 +225,17 @@ class WebhookSettings(_Table):
                 "write whsec_ and 24 to 64 random bytes in base64; `echo whsec_$(openssl rand -base64 32)` makes one"
             )
         return secret
+
+    @model_validator(mode="after")
+    def _relations(self) -> WebhookSettings:
+        """Check what holds between them."""
+        if self.url is not None and self.secret is None:
+            raise ValueError("url: write a `secret` too, which signs the reports")
+        return self
+
+    def url_for(self, kind: Kind) -> str | None:
+        """Return where a run of *kind* reports that names no address of its own."""
+        return self.url if self.kinds is None or kind in self.kinds else None
 
 
 def webhook_key(secret: SecretStr) -> bytes | None:
@@ -229,14 +268,19 @@ class Settings(BaseModel):
     host: str | None = None
     ready_marker: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     on_new_save: Literal["queue", "replace", "cancel"] = "queue"
+    name_notes: bool = True
     keep_jobs_days: Annotated[int, Field(gt=0, le=36_500)] = 30
     max_input_mb: Money = 10
+    page: OwnAddress | None = None
 
     provider: ProviderName | None = None
     base_url: Address | None = None
     key: KeyName | None = None
     model: str | None = None
     sub_model: str | None = None
+    notify: Literal["desktop"] | None = None
+    notify_command: Annotated[str, AfterValidator(_command)] | tuple[str, ...] | None = None
+    notify_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20
     workers: Annotated[int, Field(ge=0, le=256)] = 4
     ledger: Annotated[str | None, AfterValidator(_database), Field(repr=False)] = None
 

@@ -36,6 +36,11 @@ USER_FILE = "config.toml"
 ENV_PREFIX = "RLMWATCH_"
 ENV_OUTSIDE = frozenset({"RLMWATCH_WORKSPACE", "RLMWATCH_STATE_DIR"})
 """Variables that say where things are; no settings."""
+ENV_TOLD = frozenset(
+    f"RLMWATCH_{fact}"
+    for fact in "FILE STATUS OUTCOME ANSWER ERROR SECONDS PRICE_USD RUN KIND FOLDER".split()  # noqa: SIM905 (ten words)
+)
+"""Variables that `notify_command` is told facts in: it may call `rlmwatch`, to which they are no settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +153,7 @@ def _environment(environ: Mapping[str, str]) -> list[tuple[str, list[str], Any]]
     """Return (variable, key path, value) of every setting in the environment; JSON values are taken as such."""
     found = []
     for variable in sorted(environ):
-        if variable.startswith(ENV_PREFIX) and variable not in ENV_OUTSIDE:
+        if variable.startswith(ENV_PREFIX) and variable not in ENV_OUTSIDE | ENV_TOLD:
             keys = variable.removeprefix(ENV_PREFIX).lower().split("__")
             found.append((variable, keys, _value(environ[variable])))
     return found

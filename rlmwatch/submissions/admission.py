@@ -14,7 +14,7 @@ import asyncio
 import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
@@ -54,18 +54,21 @@ class Rules:
         accepts: Whether this version has a handler for a kind.
         refusal: Says why a webhook is not allowed; None where it is.
         host: This machine.
+        webhook: Where a run of a kind reports that names no address; None for nowhere.
     """
 
     max_bytes: int
     accepts: Callable[[Kind], bool]
     refusal: Callable[[str], str | None]
     host: str
+    webhook: Callable[[Kind], str | None] = field(default=lambda _kind: None)
 
 
 def rules(settings: Settings, kinds: Collection[Kind], host: str) -> Rules:
     """Return what *settings* say of submissions, for a daemon that can answer *kinds* on *host*."""
     max_bytes = int(settings.max_input_mb * BYTES_PER_MB)
-    return Rules(max_bytes, kinds.__contains__, partial(refusal, settings=settings.webhooks), host)
+    webhooks = settings.webhooks
+    return Rules(max_bytes, kinds.__contains__, partial(refusal, settings=webhooks), host, webhooks.url_for)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ class SubmissionAdmission:
             log.warning("webhook.refused", path=name.path, why=refused)
             rest = {key: value for key, value in save.enclosed.items() if key != "webhook"}
             return replace(save, enclosed={**rest, "notes": [refused]})
+        if webhook is None and (usual := rules.webhook(save.kind)) is not None:
+            return replace(save, enclosed={**save.enclosed, "webhook": usual})
         return save
 
     async def _admit(self, name: Submission, save: Save) -> None:

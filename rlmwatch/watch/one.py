@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlmwatch.contract.names import Ignored, InputName, classify
+from rlmwatch.contract.near_misses import near_miss
 from rlmwatch.errors import InputError, UsageError
 from rlmwatch.runs.model import Save
 from rlmwatch.runs.saved import NotASave, to_save
@@ -27,7 +28,9 @@ async def read_one(root: Path, path: str, config: WatchConfig) -> Save:
     """
     name = classify(path)
     if not isinstance(name, InputName):
+        miss = near_miss(path)
         why = name.reason if isinstance(name, Ignored) else "an input's name ends in _input.txt or _input.md"
+        why = why if miss is None else f"{miss.wrong}; {miss.cure(taken=False)}"
         raise UsageError(f"{path} is not an input: {why}")
     content = await _at_rest(root, path, config.max_bytes)
     save = to_save(name, content.raw, content.signature, ready_marker=config.ready_marker, max_bytes=config.max_bytes)

@@ -58,6 +58,8 @@ its times. What a person saves has both times at once. Both are the file system'
 FAT keeps times to 2 s.
 """
 
+SAME_BYTES_CURE = "to ask it once more, change anything, or: rlmwatch again {}"
+
 MAX_INPUT_BYTES = 10_000_000
 """`max_input_mb` of the file contract: long material belongs in the data file."""
 
@@ -75,6 +77,8 @@ class WatchConfig:
         rescan_s: Seconds between two walks where events work, at least (`Walk.pause_s`): a safety net, 30 ms for
             20,000 names.
         poll_s: Seconds between two walks where they do not (network mounts, no watch left), at least.
+        webhook: Where a run of a kind reports its end; None for nowhere.
+        name_notes: Whether a note is written beside a file whose name looks meant for us.
     """
 
     ready_marker: str | None = None
@@ -83,10 +87,16 @@ class WatchConfig:
     check_s: float = 2.0
     rescan_s: float = 60.0
     poll_s: float = 5.0
+    webhook: Callable[[Kind], str | None] = field(default=lambda _kind: None)
+    name_notes: bool = True
 
 
 async def _without_material(_save: Save) -> bool:
     return False
+
+
+async def _uncounted(_path: str) -> None:
+    """Nobody counts them."""
 
 
 async def _untold(_path: str, _why: str | None) -> None:
@@ -130,6 +140,7 @@ class Ports:
             (and our own status files, which have the same names), inputs that are gone, folders that appear; and, by a
             RESCAN of `""`, that the whole folder was walked and events may have been lost.
         material_changed: Whether the material of a save of known bytes is another than when it was asked.
+        on_same_bytes: Called with the path of a save that is not asked, since its bytes were.
         save_waits: Is told, for the person, why the save of a path cannot be admitted now; None once it was.
     """
 
@@ -139,6 +150,7 @@ class Ports:
     accepts: Callable[[Kind], bool]
     on_change: Callable[[str, PathEvent], None]
     material_changed: Callable[[Save], Awaitable[bool]] = field(default=_without_material)
+    on_same_bytes: Callable[[str], Awaitable[None]] = field(default=_uncounted)
     save_waits: Callable[[str, str | None], Awaitable[None]] = field(default=_untold)
 
 
@@ -203,7 +215,10 @@ class SaveFilter:
             self._awaited.pop(path, None)
             log.info("save.already_answered", path=path, digest=save.digest)
             return None
-        return replace(save, after=shown.number)
+        url = config.webhook(save.kind)
+        return replace(
+            save, after=shown.number, enclosed=save.enclosed if url is None else {**save.enclosed, "webhook": url}
+        )
 
     async def may_show_soon(self, save: Save, *, now: float) -> bool:
         """
@@ -252,7 +267,8 @@ class SaveFilter:
             await self._ports.queue.again(save.path)
             admission = await self._ports.queue.admit(save, on_new_save=self.config.on_new_save, now=clock.utc())
         if admission.run is None:
-            log.info("save.same_bytes", path=save.path, digest=save.digest)
+            log.info("save.same_bytes", path=save.path, digest=save.digest, cure=SAME_BYTES_CURE.format(save.path))
+            await self._ports.on_same_bytes(save.path)
             return admission
         log.info(
             "save.admitted",
@@ -292,7 +308,7 @@ class SaveFilter:
                 return save
 
     async def _refuse(self, name: InputName, content: Content, refusal: NotASave) -> None:
-        log.info("save.skipped", path=name.path, reason=refusal.reason)
+        log.info("save.skipped", path=name.path, reason=refusal.reason, cure=refusal.cure)
         # A path that the ledger does not know stays so, or nobody would ask what was answered there (rule 3). And
         # what is not a save because the marker is missing may become one by a change of the setting alone.
         if name.path in self._digests and is_blank(content.raw):

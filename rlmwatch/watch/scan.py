@@ -16,8 +16,12 @@ from pathlib import Path
 
 from rlmwatch.contract.ignored import ignored_folder, too_deep
 from rlmwatch.contract.names import JOBS, InputName, input_name
+from rlmwatch.contract.near_misses import NOTE_ENDING, NearMiss, near_miss
 from rlmwatch.runs.model import Signature
 from rlmwatch.workspace.snapshot import signature
+
+MAX_ODD = 1_000
+"""Near misses and notes that one walk remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,16 @@ class Scan:
         folders: Folders that can have a watch, so far: all but skipped ones and those that may not be listed.
         complete: Whether every folder could be listed, so far.
         too_deep: The first folder that was passed over because it is too deep; None where there was none so far.
+        near: Names that look meant for us and are no input, so far; at most `MAX_ODD`.
+        notes: Files with a note's name, so far; likewise.
     """
 
     def __init__(self, root: Path, start: str = "") -> None:
         self.folders = 0
         self.complete = True
         self.too_deep: str | None = None
+        self.near: list[NearMiss] = []
+        self.notes: list[str] = []
         self._root = os.fspath(root)
         self._start = start
 
@@ -85,7 +93,9 @@ class Scan:
                     path = prefix + entry.name
                     if entry.is_dir(follow_symlinks=False):
                         self._visit_later(path, waiting)
-                    elif (name := input_name(path)) and (found := _found(name, entry)):
+                    elif (name := input_name(path)) is None:
+                        self._odd(path)
+                    elif found := _found(name, entry):
                         yield found
         except FileNotFoundError:
             if not folder:
@@ -96,6 +106,13 @@ class Scan:
         except OSError as error:
             self.complete = False
             yield UnlistedFolder(folder, error.strerror or str(error))
+
+    def _odd(self, path: str) -> None:
+        if path.endswith(NOTE_ENDING):
+            if len(self.notes) < MAX_ODD:
+                self.notes.append(path)
+        elif (miss := near_miss(path)) is not None and len(self.near) < MAX_ODD:
+            self.near.append(miss)
 
     def _visit_later(self, folder: str, waiting: list[str]) -> None:
         if not skipped(folder):

@@ -10,6 +10,7 @@ import structlog
 
 from rlmwatch import clock
 from rlmwatch.contract.ignored import MAX_FOLDERS
+from rlmwatch.contract.near_misses import NearMiss
 from rlmwatch.runs.model import Signature
 from rlmwatch.watch.scan import FoundInput, Scan, UnlistedFolder
 
@@ -43,6 +44,8 @@ class Walk:
         folders: Folders that need a watch.
         seconds: How long it took.
         too_deep: A folder that was passed over because it is too deep; None where there was none.
+        near: Names that look meant for us and are no input.
+        notes: Files with a note's name.
     """
 
     differing: list[FoundInput] = field(default_factory=list)
@@ -51,6 +54,8 @@ class Walk:
     folders: int = 0
     seconds: float = 0.0
     too_deep: str | None = None
+    near: list[NearMiss] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def pause_s(self, at_least: float, *, polling: bool) -> float:
         """Return the seconds until the next walk: *at_least* so many, and more where this one took long."""
@@ -75,6 +80,8 @@ def walk(root: Path, known: Mapping[str, Signature], starts: Collection[str]) ->
             if known.get(item.name.path) != item.signature:
                 result.differing.append(item)
         result.folders += scan.folders
+        result.near += scan.near
+        result.notes += scan.notes
         result.too_deep = result.too_deep or scan.too_deep
     result.seconds = clock.monotonic() - began
     return result

@@ -30,6 +30,7 @@ from rlmwatch.watch.save_filter import Ports, SaveFilter, WatchConfig
 from rlmwatch.watch.scan import skipped
 from rlmwatch.watch.settled_reader import SettledReader
 from rlmwatch.watch.walk import WHILE_UP, Walk, report, report_too_deep, report_unwatched, walk
+from rlmwatch.watch.wrong_names import WrongNames
 from rlmwatch.workspace.snapshot import Absent, Content, NotAFile, Unreadable
 
 log = structlog.get_logger()
@@ -58,6 +59,7 @@ class Watcher:
         self._ports = ports
         self._filter = SaveFilter(config, ports, Namesakes(root))
         self._reader = SettledReader(root)
+        self._wrong_names = WrongNames(root, lambda: self.config.name_notes)
         self._signatures: dict[str, Signature] = {}  # of every input as it was read last; a walk compares with it
         self._told: set[str] = set()  # of whose save it was said that the ledger cannot take it
         self._wake = asyncio.Event()
@@ -90,7 +92,8 @@ class Watcher:
     @property
     def at_rest(self) -> bool:
         """Whether everything that was seen so far was read and answered for: nothing waits (for `run --once`)."""
-        return not (self._reader or self._folders or self._rescan_at == 0.0 or self.paused)
+        busy = self._reader or self._folders or self._wrong_names.waiting
+        return not (busy or self._rescan_at == 0.0 or self.paused)
 
     async def first_scan(self) -> int:
         """
@@ -135,6 +138,8 @@ class Watcher:
                 now = clock.monotonic()
                 self._take_events(now)
                 await self._read_due()
+                if not self.paused:
+                    await self._wrong_names.tell(clock.monotonic())
                 await self._check(now)
                 await self._rescan(now)
                 self._note_rest()
@@ -156,8 +161,8 @@ class Watcher:
         """Wait for an event, the next timer, or stop."""
         timers = [self._check_at]
         if not self.paused:
-            next_due = self._reader.next_due()
-            timers += [self._rescan_at] + ([] if next_due is None else [next_due])
+            dues = (self._reader.next_due(), self._wrong_names.next_due())
+            timers += [self._rescan_at, *(due for due in dues if due is not None)]
             timers += [0.0] if self._folders else []
         with suppress(TimeoutError):
             async with asyncio.timeout(min(timers) - clock.monotonic()):
@@ -181,7 +186,7 @@ class Watcher:
                 case _, (Submission() | CancelRequest()):
                     self._ports.on_change(path, event)
                 case _:
-                    pass
+                    self._wrong_names.seen(path, event, now=now)
 
     async def _read_due(self) -> None:
         """Take care of one batch of the inputs that have come to rest."""
@@ -223,6 +228,7 @@ class Watcher:
         for found in result.differing:
             if found.name.path not in self._reader:
                 self._reader.changed(found.name.path, PathEvent.WRITING, now=clock.monotonic())
+        self._wrong_names.walked(result.near, result.notes, whole=whole, now=now)
         report(result, self._reason if whole else "folder", known=self._unlisted)
         if result.too_deep and not self._too_deep:
             report_too_deep(result)

@@ -25,6 +25,7 @@ from typing import Any
 
 from rlmwatch.contract.ignored import ignored, too_deep
 from rlmwatch.contract.names import InputName, Other, Ours, classify, key
+from rlmwatch.contract.near_misses import near_miss, noted
 from rlmwatch.contract.secrets import secret_content, secret_name
 from rlmwatch.contract.text import decode, is_blank
 from rlmwatch.errors import InputError
@@ -364,7 +365,8 @@ def _not_material(entry: os.DirEntry[str]) -> str | None:
         return None
     if not entry.is_file():
         return "neither a file nor a folder"
-    return "written by rlmwatch" if isinstance(classify(entry.name), Ours) else None
+    of_a_note = (file := noted(entry.name)) is not None and near_miss(file) is not None
+    return "written by rlmwatch" if of_a_note or isinstance(classify(entry.name), Ours) else None
 
 
 def _is_secret(path: Path, within: Path) -> bool:
@@ -388,3 +390,14 @@ def describe(context: Context) -> str:
             return f"{len(texts)} files, {sum(map(len, texts.values()))} characters"
         case _:
             return "JSON"
+
+
+def chars(context: Context) -> int | None:
+    """Return how many characters of text *context* holds; None where it is something else, or nothing."""
+    match context.value:
+        case str(text):
+            return len(text)
+        case dict(texts) if texts and all(isinstance(text, str) for text in texts.values()):
+            return sum(map(len, texts.values()))
+        case _:
+            return None

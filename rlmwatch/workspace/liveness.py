@@ -48,10 +48,10 @@ def _began_after(pid: int, written: str | None) -> bool:
         ticks = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])  # proc_pid_stat(5)
         age_s = clock.since_boot() - ticks / os.sysconf("SC_CLK_TCK")
         last = datetime.fromisoformat(written or "")
-    except (OSError, ValueError, IndexError):
+        last = (last if last.tzinfo else last.replace(tzinfo=UTC)) + SLACK
+    except (OSError, ValueError, IndexError, OverflowError):
         return False
-    last = last if last.tzinfo else last.replace(tzinfo=UTC)
-    return datetime.fromisoformat(clock.utc()) - timedelta(seconds=age_s) > last + SLACK
+    return datetime.fromisoformat(clock.utc()) - timedelta(seconds=age_s) > last
 
 
 def _holds_not(pid: int, root: Path) -> bool:

@@ -12,6 +12,11 @@ from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 WORKSPACE_VARIABLE = "RLMWATCH_WORKSPACE"
 
 
+def is_named(argument: Path | None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether *argument*, the variable or the current folder says which workspace is meant."""
+    return argument is not None or bool(environ.get(WORKSPACE_VARIABLE)) or (Path.cwd() / WORKSPACE_FILE).is_file()
+
+
 def find(argument: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
     """
     Return the workspace, resolved: the argument, else `RLMWATCH_WORKSPACE`, else the current folder if it is one.

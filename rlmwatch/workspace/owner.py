@@ -306,13 +306,18 @@ def _of_state(state_folder: Path) -> Holder | None:
     return None if pid is None else Holder.told(written, max(0, int(pid)))
 
 
-def known_workspaces(states: Path) -> list[Path]:
-    """Return the workspaces whose private state lies in *states*, as far as they are written there."""
-    found = []
+def known_states(states: Path) -> dict[Path, Path]:
+    """Return the private state folders in *states*, and the workspace of each, as far as that is written there."""
+    found = {}
     for file in states.glob(f"*/{LOCK}"):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            found.append(Path(os.fsdecode(bytes.fromhex(json.loads(file.read_bytes())["workspace"]))))
+            found[file.parent] = Path(os.fsdecode(bytes.fromhex(json.loads(file.read_bytes())["workspace"])))
     return found
+
+
+def known_workspaces(states: Path) -> list[Path]:
+    """Return the workspaces whose private state lies in *states*, as far as they are written there."""
+    return list(known_states(states).values())
 
 
 def workspace_id(root: Path) -> str:

@@ -12,19 +12,25 @@ in between); the caller says what came after it (`Later`), which is never read o
 2. A later save of the conversation has an answer or an error: the error file is left.
 3. The turn goes before those of later saves, and the status is written, in any case.
 
+Answer and error file say more to the person than memory and status file do (`contract/marks.py`), unless the run's
+`marks` is false.
+
 A question whose folder is gone has no place beside it: its answer is in the status file alone, and says so.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 import structlog
 
 from rlmwatch.contract.documents import Progress, UsageSoFar, well_formed
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.marks import mark, marked, with_times
 from rlmwatch.contract.memory import Turn, last_asked
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import Used
@@ -122,7 +128,7 @@ def explain(root: Root, run: Run, text: str) -> bool:
     """
     root.check()
     name = input_name(run.path)
-    return name is not None and not _gone(root, name) and _write(root, name, name.error, text)
+    return name is not None and not _gone(root, name) and _tell(root, name, run, text)
 
 
 def save_waits(root: Root, path: str, why: str | None) -> None:
@@ -173,7 +179,7 @@ def _beside(root: Root, run: Run, result: Result, name: InputName, *, later: Lat
         if later.answered:
             log.warning("publish.superseded", path=name.output, run=run.run_id)
         else:
-            changed += _answer(root, name, result.answer, result.sources)
+            changed += _answer(root, name, marked(result.answer, mark_of(run, result)), result.sources)
         if run.kind is not Kind.RESEARCH and name.kind in memory.HAVE_TURNS:
             warning = memory.append_turn(root.path, name, _turn(run, result, result.answer), later=later.runs, now=now)
             warnings += [warning] if warning else []
@@ -182,26 +188,45 @@ def _beside(root: Root, run: Run, result: Result, name: InputName, *, later: Lat
         turn = None if result.answer is None else _turn(run, result, result.answer)
         session_of(root, name).book(run.run_id, used, turn, later=later.runs, now=now)
     if not later.ended:
-        changed += _tell_error(root, name, result.error)
+        changed += _tell_error(root, name, run, result.error)
         if atomic.remove(root.path / name.partial_output, within=root.path):
             changed.append(name.partial_output)
     return PublishReport(tuple(changed), tuple(warnings), superseded=later.answered and result.answer is not None)
 
 
-def restore(root: Root, name: InputName, digest: str, *, or_else: str | None = None) -> str | None:
+def restore(
+    root: Root,
+    name: InputName,
+    digest: str,
+    *,
+    or_else: str | None = None,
+    or_else_mark: str | None = None,
+    marks: bool = True,
+) -> str | None:
     """
     Write a missing output of *name* anew, and return the answer of the question *digest*; None where there is none.
 
     The answer is that of the last turn in the conversation's own file, where that is of this question, or *or_else*. An
     output that is there stays as it is, whatever it says.
 
+    Args:
+        root: The workspace.
+        name: The input.
+        digest: Of its bytes.
+        or_else: The answer as others know it.
+        or_else_mark: The line under that; None for none.
+        marks: Whether an answer has its line.
+
     Raises:
         WorkspaceError: Something cannot be read or stored.
     """
     last = last_asked(memory.beside(root.path, name))
-    answer = last.answer if last is not None and last.digest == digest else or_else
+    answer, line = or_else, or_else_mark
+    if last is not None and last.digest == digest:
+        see = f"{JOBS}/{last.run_id}.json"
+        answer, line = last.answer, mark(last.reason, partial=last.partial, notes=last.notes, see=see)
     if answer is not None and not os.path.lexists(root.path / name.output):
-        _write(root, name, name.output, answer)
+        _write(root, name, name.output, marked(answer, line if marks else None))
         log.info("answer.restored", path=name.output)
     return answer
 
@@ -232,13 +257,40 @@ def _answer(root: Root, name: InputName, answer: str, sources: str | None) -> li
     return [name.sources] * beside + [name.output] * _write(root, name, name.output, answer)
 
 
-def _tell_error(root: Root, name: InputName, error: str | None) -> list[str]:
+def mark_of(run: Run, result: Result) -> str | None:
+    """Return the line under the answer of *run* in its file; None where it needs none, or is to have none."""
+    if run.options.get("marks") is False:
+        return None
+    see = f"{JOBS}/{status.job_id(run)}.json"
+    return mark(result.outcome.value, partial=result.partial, notes=result.notes, see=see)
+
+
+def _tell_error(root: Root, name: InputName, run: Run, error: str | None) -> list[str]:
     """Write the error file, or remove it; return its path where it changed."""
     if error is not None:
-        did = _write(root, name, name.error, error)
+        did = _tell(root, name, run, error)
     else:
         did = atomic.remove(root.path / name.error, within=root.path)
     return [name.error] if did else []
+
+
+def _tell(root: Root, name: InputName, run: Run, error: str) -> bool:
+    """Write *error* with the times of its question and of the answer that stands there; whether that changed it."""
+    if run.options.get("marks") is not False:
+        error = with_times(error, saved_at=run.created_at, stands=_stands(root, name))
+    return _write(root, name, name.error, error)
+
+
+def _stands(root: Root, name: InputName) -> tuple[str, str] | None:
+    """Return name and time (RFC 3339) of the answer that lies beside the question; None where there is none."""
+    try:
+        found = os.lstat(root.path / name.output)
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    written = datetime.fromtimestamp(found.st_mtime, UTC).isoformat(timespec="seconds")
+    return PurePosixPath(name.output).name, written
 
 
 def _write(root: Root, name: InputName, path: str, text: str) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -142,10 +143,13 @@ class StatusBoard:
     Attributes:
         root: The workspace.
         by: Who writes.
+        on_status: Is given each status of a run, also one that waits for its second, under the root's lock and so from
+            any thread; None where nobody looks.
     """
 
     root: Root
     by: DaemonProcess
+    on_status: Callable[[StatusFile], None] | None = None
     _written: dict[str, _LastWrite] = field(default_factory=dict)
 
     @property
@@ -170,8 +174,12 @@ class StatusBoard:
         with self.root.status_lock:
             if run.status.ended:
                 self._written.pop(run.run_id, None)
+                if self.on_status is not None:
+                    self.on_status(build(run, live=live or Live(), by=self.by, now=now))
                 return False
             status = build(run, live=live or Live(), by=self.by, now=now)
+            if self.on_status is not None:
+                self.on_status(status)
             at = datetime.fromisoformat(now)
             about = (status.status, status.attempt, run.held_for)
             last = self._written.get(run.run_id)

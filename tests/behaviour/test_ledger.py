@@ -15,7 +15,9 @@ from fakes.moves import MOVES, Event
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.errors import CeilingReached, Fenced
+from rlmwatch.ledger import overview
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
+from rlmwatch.runs.costs import Spared
 from rlmwatch.runs.deliveries import Delivery
 from rlmwatch.runs.journal import Ceilings
 from rlmwatch.runs.model import (
@@ -805,6 +807,74 @@ class LedgerSuite:
         )
         assert [type(answer) for answer in answers] == [type(None) if one == 1 else Fenced for one in attempts]
         assert len(await ledger.entries(run.run_id)) == 10
+
+    @story
+    async def test_who_looks_on_sees_lists_of_limited_length(self, ledger):
+        """Runs are listed by status and by age, with the beginning of their questions; steps and calls likewise."""
+        waits = await admitted(ledger, "x" * 5000, "w_input.txt", second=1)
+        run = await running(ledger, "q")
+        await ledger.intend(run.run_id, 1, a_call(), ceilings=NO_CEILING, now=at(1))
+        for step in (1, 2):
+            await ledger.step(run.run_id, StepRecord("", step, 1, f"print({step})", "", "ok"))
+        look = ledger._read
+        (listed,) = await look(lambda db: overview.open_summaries(db, RunStatus.PENDING))
+        assert (listed.run_id, listed.prompt) == (waits.run_id, "x" * overview.MAX_PROMPT)
+        assert [each.run_id for each in await look(overview.newest_summaries)] == [run.run_id, waits.run_id]
+        assert await look(overview.counts) == {"pending": 1, "running": 1}
+        assert await look(lambda db: overview.spent_by_day(db, "2026-11-01")) == {"2026-11-24": 0.01}
+        assert await look(lambda db: overview.spent_by_day(db, "2026-11-25")) == {}
+        count, steps = await look(lambda db: overview.newest_steps(db, run.run_id))
+        assert (count, [step.code for step in steps]) == (2, ["print(1)", "print(2)"])
+        (call,) = await look(lambda db: overview.newest_calls(db, run.run_id))
+        assert (call.state, call.reply, call.request) == ("intent", None, {"messages": [a_call().key]})
+        assert (await look(lambda db: overview.one_summary(db, run.run_id, ""))).prompt == "q"
+        assert await look(lambda db: overview.one_summary(db, "nobody", "jobs/nobody.json")) is None
+
+    @story
+    async def test_who_looks_on_finds_a_job_by_its_file(self, ledger):
+        """A job is found by the name of its file, which is not its run's id; a result that is too large is left out."""
+        run = await admit(ledger, job("q"), now=at(0))
+        claimed = await ledger.claim(run.run_id, now=at(1))
+        large = replace(DONE, answer="x" * (overview.MAX_RESULT + 1))
+        await ledger.finish(run.run_id, claimed.attempt, large, now=at(2))
+        found = await ledger._read(lambda db: overview.one_summary(db, "a-job", "jobs/a-job.json"))
+        assert (found.run_id, len(found.result["answer"])) == (run.run_id, overview.MAX_RESULT + 1)
+        (listed,) = await ledger._read(overview.newest_summaries)
+        assert (listed.status, listed.result) == (RunStatus.COMPLETE, None)
+
+    @story
+    async def test_what_was_spent_is_known_call_by_call_and_by_whom(self, ledger):
+        """Every call counts on its day, with its run's kind and conversation; one that was refused counts nothing."""
+        run = await running(ledger)
+        for key, verb in (("a", "record"), ("b", "release"), ("c", "lose")):
+            await ledger.intend(run.run_id, 1, a_call(key), ceilings=NO_CEILING, now=at(2))
+            if verb == "record":
+                await ledger.record(run.run_id, key, {"text": "x"}, Usage(8, 2, 0.004, 1), now=at(3))
+            elif verb == "release":
+                await ledger.release(run.run_id, key, now=at(3))
+            else:
+                await ledger.lose(run.run_id, key, usage=None, now=at(3))
+        found = await ledger.call_costs(since="2026-11-24")
+        assert {(call.usd, call.input_tokens, call.output_tokens) for call in found} == {(0.004, 8, 2), (0.01, 0, 0)}
+        assert {(call.day, call.kind, call.conversation, call.model) for call in found} == {
+            ("2026-11-24", "chat", "chat", "small")
+        }
+        assert await ledger.call_costs(since="2026-11-25") == []
+
+    @story
+    async def test_what_was_not_asked_again_is_counted_with_its_price(self, ledger):
+        """A reply from the journal, and a save of bytes that were answered, count with what they had cost."""
+        run = await running(ledger)
+        await ledger.intend(run.run_id, 1, a_call("a"), ceilings=NO_CEILING, now=at(2))
+        await ledger.record(run.run_id, "a", {"text": "x"}, Usage(8, 2, 0.004, 1), now=at(3))
+        assert await ledger.spared(since="2026-11-24") == Spared()
+        await ledger.reclaim(now=at(4))
+        again = await ledger.claim(run.run_id, now=at(5))
+        assert await ledger.intend(run.run_id, again.attempt, a_call("a"), ceilings=NO_CEILING, now=at(6)) is not None
+        await ledger.spare_save(run.path, now=at(7))
+        await ledger.spare_save("unknown_input.txt", now=at(7))
+        assert await ledger.spared(since="2026-11-24") == Spared(saves=1, replies=1, usd=0.008)
+        assert await ledger.spared(since="2026-11-25") == Spared()
 
 
 async def told(ledger: SqliteLedger) -> list[object]:

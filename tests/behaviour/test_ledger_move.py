@@ -44,7 +44,7 @@ def test_everything_comes_over(tmp_path, postgres: PostgresServer):  # noqa: F81
         before, steps = await told(old), [await old.steps(run.run_id) for run in await old.recent(99)]
         await old.aclose()
         moved = await asyncio.to_thread(move, tmp_path / "ledger.db", url, "w")
-        assert moved.rows == {"runs": 7, "calls": 2, "steps": 1, "inputs": 7, "deliveries": 0}
+        assert moved.rows == {"runs": 7, "calls": 2, "steps": 1, "inputs": 7, "deliveries": 0, "spared": 0}
         assert moved.spent_usd == pytest.approx(0.014)
         new = PostgresLedger.open(url, "w")
         assert without_numbers(await told(new)) == without_numbers(before)

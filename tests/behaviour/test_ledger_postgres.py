@@ -257,3 +257,30 @@ def test_a_worker_asks_by_run_ids_alone(shared):
         await worker.aclose()
 
     asyncio.run(tell())
+
+
+def test_the_page_reads_a_workspace_s_own_runs_and_changes_nothing(shared, tmp_path):
+    """Who looks on at a shared ledger sees the runs of one workspace, in a transaction that cannot write."""
+    from rlmwatch.daemon.show_page import _ledgers
+    from rlmwatch.ledger import overview
+    from rlmwatch.ledger.statement import Statement
+    from rlmwatch.page.facts import WorkspaceAt
+
+    async def story() -> str:
+        ledger = opened(shared, "here/notes-1a2b")
+        try:
+            return (await admitted(ledger, "q")).run_id
+        finally:
+            await ledger.aclose()
+
+    run_id = asyncio.run(story())
+    ledger_at = _ledgers(shared, "here")
+    with ledger_at(WorkspaceAt(tmp_path / "notes-1a2b", tmp_path)) as db:
+        assert [run.run_id for run in overview.newest_summaries(db)] == [run_id]
+        assert overview.counts(db) == {"pending": 1}
+    with ledger_at(WorkspaceAt(tmp_path / "other-3c4d", tmp_path)) as db:
+        assert overview.newest_summaries(db) == []
+    with pytest.raises(LedgerError, match="read-only"), ledger_at(WorkspaceAt(tmp_path / "x", tmp_path)) as db:
+        db.execute(Statement("DELETE FROM runs"))
+    with pytest.raises(LedgerError), _ledgers(f"{shared}_gone", "here")(WorkspaceAt(tmp_path / "x", tmp_path)):
+        pass

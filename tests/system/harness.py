@@ -145,6 +145,13 @@ class Home:
     def read(self, path: str) -> str:
         return (self.workspace / path).read_text(encoding="utf-8")
 
+    def cut_short(self, path: str, by: str) -> str:
+        """Return the answer in *path* without its last line; that says *by* what it was cut short."""
+        answer, _, mark = self.read(path).rpartition("\n\n")
+        assert mark.startswith(f"(cut short: {by}; see jobs/"), mark
+        assert (self.workspace / mark.rpartition("see ")[2].rstrip(")\n")).is_file(), mark
+        return answer
+
     def appears(self, path: str, *words: str) -> str:
         """Wait until a file of the workspace holds *words*, and return its text; for what no event of the log tells."""
         give_up = clock.monotonic() + DEADLINE_S

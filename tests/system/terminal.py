@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import termios
@@ -72,6 +73,12 @@ class Terminal:
         self._raw += piece
         self.shown = _CONTROL.sub("", self._raw.decode(errors="replace"))
         return bool(piece)
+
+
+def resize(shown: Terminal, rows: int, columns: int) -> None:
+    """Give the window another size, as its user does with the mouse."""
+    fcntl.ioctl(shown.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    shown.process.send_signal(signal.SIGWINCH)  # the kernel sends it only to those whose controlling terminal it is
 
 
 @contextmanager

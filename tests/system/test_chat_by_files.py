@@ -191,7 +191,7 @@ def test_an_answer_that_was_cut_short_is_delivered_and_says_so(shared: Shared):
     shared.brain.on("tell me all", "word " * 100)
     shared.home.save("cut_input.txt", "---\ntokens: 5\n---\ntell me all")
     shared.daemon.answered("cut_output.txt")
-    assert shared.home.read("cut_output.txt") == "word word word word\n"
+    assert shared.home.cut_short("cut_output.txt", "token limit") == "word word word word"
     status = shared.home.status_of("cut_input.txt")
     turn = shared.home.state("cut_state.json")["turns"][0]
     assert (status["status"], status["partial"], status["outcome"]) == ("complete", True, "token_limit")

@@ -102,7 +102,7 @@ def test_the_founding_numbers_hold(home: Home, coder: Coder, provider: OpenAISer
     asked = roots(provider)
     assert len(asked) == 4
     assert asked[0]["max_completion_tokens" if "max_completion_tokens" in asked[0] else "max_tokens"] == 400
-    assert home.read("research_output.txt") == "Four clues.\n"
+    assert home.cut_short("research_output.txt", "step limit") == "Four clues."
     status = home.status_of("research_prompt.txt")
     assert (status["status"], status["outcome"], status["partial"]) == ("complete", "step_limit", True)
     assert status["budget"] == {"max_cost_usd": 0.05, "max_tokens": 1200}
@@ -119,7 +119,7 @@ def test_a_budget_that_runs_out_ends_in_a_synthesis_and_the_next_question_in_wor
         ask(home, daemon, "First question")
         status = home.status_of("research_prompt.txt")
         assert (status["outcome"], status["partial"]) == ("token_limit", True)
-        assert home.read("research_output.txt") == f"{FOUND}\n"
+        assert home.cut_short("research_output.txt", "token limit") == FOUND
         spent = home.state("research_session.json")["spent"]["output_tokens"]
         assert 1200 - 16 < spent <= 1200
         calls = provider.count
@@ -132,7 +132,7 @@ def test_a_budget_that_runs_out_ends_in_a_synthesis_and_the_next_question_in_wor
         assert f"    max_tokens = {spent + 1200}\n" in said
         assert home.status_of("research_prompt.txt")["outcome"] == "budget_exceeded"
         assert provider.count == calls, "a spent session made a call"
-        assert home.read("research_output.txt") == f"{FOUND}\n", "the last good output stays"
+        assert home.cut_short("research_output.txt", "token limit") == FOUND, "the last good output stays"
 
         # The very line that the error names, where it says.
         line = next(line.strip() for line in said.splitlines() if line.startswith("    max_tokens:"))

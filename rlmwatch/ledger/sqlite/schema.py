@@ -8,6 +8,7 @@ The tables of the ledger, as numbered migrations.
     deliveries  webhooks: which run's end is to be reported where, and how that went
     spending    what calls have cost or reserve, summed per UTC day
     tally       how many runs are in each status
+    spared      what was not asked again, summed per UTC day
 
 Rules
 
@@ -178,6 +179,21 @@ MIGRATIONS = (
             "ALTER TABLE runs ADD COLUMN number INTEGER NOT NULL DEFAULT 0",
             "ALTER TABLE runs ADD COLUMN number_before INTEGER NOT NULL DEFAULT 0",
             "CREATE INDEX runs_by_content ON runs (digest)",
+        ),
+    ),
+    Migration(
+        3,
+        (
+            "CREATE INDEX calls_on ON calls (day)",
+            """
+            CREATE TABLE spared (
+                day   TEXT    NOT NULL,
+                what  TEXT    NOT NULL,                   -- a save of known bytes, or a reply from the journal
+                times INTEGER NOT NULL,
+                nano  INTEGER NOT NULL,                   -- what these had cost
+                PRIMARY KEY (day, what)
+            ) STRICT, WITHOUT ROWID
+            """,
         ),
     ),
 )

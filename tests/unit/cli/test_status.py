@@ -56,7 +56,7 @@ def test_what_waits_is_listed_with_its_reason_and_one_word_for_each_state(place)
     """Held, left by a dead daemon, behind an earlier save, and a submission: none is called running, each says why."""
     (place.root / "jobs/mine.json").write_text('{"status": "pending", "task": "count"}')
     facts = asyncio.run(_whole(place))
-    said = {(each["input"], each["status"], each["why"].partition(" (")[0]) for each in facts["waiting"]}
+    said = {(each.input, each.status, each.why.partition(" (")[0]) for each in facts.waiting}
     assert said == {
         ("held_input.txt", "held", "set OPENAI_API_KEY"),
         ("works_input.txt", "pending", "the rlmwatch that worked on it"),
@@ -64,7 +64,7 @@ def test_what_waits_is_listed_with_its_reason_and_one_word_for_each_state(place)
         ("new_input.txt", "pending", "rlmwatch does not run here now"),
         ("jobs/mine.json", "pending", "rlmwatch does not run here now"),
     }
-    assert facts["runs"] == {"pending": 3, "held": 1}
+    assert facts.runs == {"pending": 3, "held": 1}
 
 
 def test_show_and_jobs_have_the_same_word(place):

@@ -7,7 +7,7 @@ import logging
 
 import structlog
 
-from rlmwatch.daemon.logging import Redactor, configure
+from rlmwatch.daemon.logging import Redactor, configure, observe
 
 KEY = "sk-or-v1-0123456789abcdef"
 
@@ -52,6 +52,32 @@ def test_text_for_a_file_has_no_colours():
     structlog.get_logger().info("ready", workspace="/w")
     assert "\x1b" not in out.getvalue()
     assert "workspace=/w" in out.getvalue()
+
+
+def test_an_observer_gets_the_facts_without_secrets_and_faults_in_words(capsys):
+    """In place of a log: name, level and facts, what was raised with its traceback, other libraries; no print."""
+    events = []
+    observe(events.append, Redactor([KEY]))
+    log = structlog.get_logger()
+    log.info("ready", answers=f"with {KEY}")
+    log.debug("too.small")
+    try:
+        raise RuntimeError(f"refused {KEY}")
+    except RuntimeError as error:
+        log.exception("jobs.fault", what="x")
+        log.error("view.failed", exc_info=error)  # noqa: TRY400 (as where it was raised elsewhere)
+        logging.getLogger("library").warning("told %s", KEY, exc_info=True)
+    configure("text", Redactor(), stream=io.StringIO())
+    assert KEY not in repr(events)
+    assert [(each["event"], each["level"]) for each in events] == [
+        ("ready", "info"),
+        ("jobs.fault", "error"),
+        ("view.failed", "error"),
+        ("library says", "warning"),
+    ]
+    assert {each["fault"] for each in events[1:]} == {"RuntimeError: refused [secret]"}
+    assert all("test_logging.py" in each["traceback"] for each in events[1:])
+    assert capsys.readouterr() == ("", "")
 
 
 def test_short_words_are_no_secrets():

@@ -63,7 +63,9 @@ def test_no_statement_reads_a_whole_table(tmp_path: Path, name):
         "KNOWN": "SCAN inputs",  # is asked for every input
         "OPEN": "SCAN runs USING INDEX runs_open_in",  # those that have not ended, alone
         "COUNT": "SCAN tally",  # one row per status
+        "LOOKED_AT_COUNT": "SCAN tally",
         "RECENT": "SCAN runs",  # backwards, to its limit
+        "LOOKED_AT_NEWEST": "SCAN runs",  # likewise
         "STANDING": "SCAN asked VIRTUAL TABLE INDEX 1:",  # likewise
         "UNKNOWN": "SCAN json_each VIRTUAL TABLE INDEX 1:",  # the ids that it is asked about
     }

@@ -1,10 +1,10 @@
 """Every statement of the ledger's verbs, by its name."""
 
-from rlmwatch.ledger import journal
+from rlmwatch.ledger import journal, overview
 from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.ledger.statement import Statement
 
-_WHERE = [journal, *Ledger.__mro__]
+_WHERE = [journal, overview, *Ledger.__mro__]
 
 ALL = {
     name.removeprefix("_"): each

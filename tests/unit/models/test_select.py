@@ -8,12 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from rlmwatch.errors import ConfigError, NoProvider
-from rlmwatch.models.select import EMBEDDED_FILE, Facts, LocalServer, address_of, choose, named
-from rlmwatch.settings.model import ProviderSettings, Settings
-
-
 from rlmwatch.models.select import EMBEDDED_FILE, Facts, LocalServer, address_of, choose, named, why_no_engine
-from rlmwatch.settings.model import ProviderSettings
+from rlmwatch.settings.model import ProviderSettings, Settings
 from rlmwatch.settings.providers import SHIPPED
 
 WEIGHTS = f"/cache/{EMBEDDED_FILE}"

@@ -80,3 +80,29 @@ def test_a_wrong_setting_is_named_with_its_file_and_key(places, mine, theirs, en
     """Whoever made a mistake reads where it is and what is meant."""
     with pytest.raises(ConfigError, match=words):
         load(**places(mine=mine, theirs=theirs), environ=environ)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8765", "localhost:0", "[::1]:65535"])
+def test_the_page_may_stand_at_an_address_of_this_machine(places, address):
+    """`page` takes a loopback address with a port."""
+    assert load(**places(), environ={}, flags={"page": address}).settings.page == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("0.0.0.0:8765", "192.168.1.2:80", "example.org:80", "[::]:80", "[::ffff:10.0.0.1]:80"),
+        *("8765", "127.0.0.1", "127.0.0.1:65536", ":80", "", "127.0.0.1:\u0661", "127.0.0.1:80/x"),
+        "127.0.0.1.example.org:80",
+    ],
+)
+def test_the_page_stands_at_no_other_address(places, address):
+    """An address that others can reach is refused, with the way to see the page from elsewhere."""
+    with pytest.raises(ConfigError, match=r"page: .*127\.0\.0\.1:PORT.*ssh -L"):
+        load(**places(), environ={}, flags={"page": address})
+
+
+def test_a_workspace_does_not_open_the_page(places):
+    """`page` is the user's own setting: a folder that came from elsewhere opens no port."""
+    with pytest.raises(ConfigError, match="page: a workspace may not set this"):
+        load(**places(theirs='page = "127.0.0.1:8765"\n'), environ={})

@@ -294,3 +294,10 @@ def test_6_folders_nested_too_deeply_are_passed_over(root):
     found = read_context(root, None, ["d"])
     assert found.value == {"d/a.txt": "1"}
     assert "nested too deeply" in found.notes[0]
+
+
+def test_the_note_of_a_wrong_name_is_no_material_but_a_persons_own_note_is(root):
+    """What rlmwatch writes beside a wrong name is not read with a folder of material; `meeting.note.txt` is."""
+    put(root, {"m/chat-input.txt": "one", "m/chat-input.txt.note.txt": "ours", "m/meeting.note.txt": "two"})
+    found = read_context(root, NAME, ["m"])
+    assert found.value == {"m/chat-input.txt": "one", "m/meeting.note.txt": "two"}

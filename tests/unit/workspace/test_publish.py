@@ -71,9 +71,29 @@ def test_answer_is_exactly_the_answer_and_a_final_newline(root, answer, written)
 def test_answer_that_was_cut_short_says_so_in_memory_and_status(root):
     """A partial answer is delivered, and the state and status files say what cut it short."""
     put(root, replace(FIRST, result=replace(FIRST.result, partial=True, outcome=Outcome.TOKEN_LIMIT)))
-    assert text(root, OUTPUT) == "Rest.\n"
+    assert text(root, OUTPUT) == f"Rest.\n\n(cut short: token limit; see jobs/{FIRST.run_id}.json)\n"
+    assert turns(root)[0]["answer"] == said(root, FIRST)["answer"] == "Rest."
     assert (turns(root)[0]["partial"], turns(root)[0]["reason"]) == (True, "token_limit")
     assert (said(root, FIRST)["partial"], said(root, FIRST)["outcome"]) == (True, "token_limit")
+
+
+def test_an_answer_without_code_says_that_it_was_not_computed(root):
+    """What the engine's model wrote without looking at the material is not taken for a result; memory has no mark."""
+    plain = replace(FIRST.result, partial=True, outcome=Outcome.NO_CODE)
+    noted = replace(FIRST.result, notes=("not computed: no code looked at the material",))
+    for result in (plain, noted):
+        put(root, replace(FIRST, result=result))
+        assert text(root, OUTPUT).startswith("Rest.\n\n(not computed: ")
+        assert said(root, FIRST)["answer"] == turns(root)[0]["answer"] == "Rest."
+
+
+def test_marks_are_left_out_where_a_script_asks_for_it(root):
+    """With `marks: false` answer and error file hold the bare texts."""
+    bare = replace(FIRST, options={"marks": False})
+    put(root, replace(bare, result=replace(FIRST.result, partial=True, outcome=Outcome.STEP_LIMIT)))
+    assert text(root, OUTPUT) == "Rest.\n"
+    put(root, replace(failed(LATER), options={"marks": False}))
+    assert text(root, ERROR) == "no key: set OPENAI_API_KEY\n"
 
 
 def test_what_is_worth_knowing_of_an_answer_stands_in_its_turn(root):
@@ -91,7 +111,10 @@ def test_failure_is_told_and_the_last_good_output_stays(root):
     put(root, FIRST)
     put(root, failed(LATER))
     assert text(root, OUTPUT) == "Rest.\n"
-    assert text(root, ERROR) == "no key: set OPENAI_API_KEY\n"
+    why, _, times = text(root, ERROR).partition("\n\n")
+    assert why == "no key: set OPENAI_API_KEY"
+    assert times.startswith("(This is about the question saved 2026-11-23 10:15 UTC. plan_output.md still holds the ")
+    assert put(root, failed(LATER)).changed == ()
     assert len(turns(root)) == 1
     assert (said(root, LATER)["status"], said(root, LATER)["error"]) == ("failed", "no key: set OPENAI_API_KEY")
 

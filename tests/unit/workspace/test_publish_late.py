@@ -8,6 +8,7 @@ import pytest
 from unit.workspace.ended_runs import ERROR, FIRST, LATER, OUTPUT, failed, put, said, text, turns
 
 from rlmwatch.contract.names import input_name
+from rlmwatch.runs.model import Outcome
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.publish import Later, restore
 
@@ -83,6 +84,21 @@ def test_the_same_question_after_another_is_a_turn_of_its_own(root):
     put(root, LATER)
     put(root, replace(FIRST, run_id="20261123T111500Z-chat-000002"))
     assert [turn["input"] for turn in turns(root)] == ["What now?", "And then?", "What now?"]
+
+
+def test_a_deleted_output_that_was_cut_short_is_written_anew_with_its_mark(root):
+    """Whoever knows the answer, state file or ledger, the file says again that it is not whole, unless told not to."""
+    mark = f"(cut short: token limit; see jobs/{FIRST.run_id}.json)"
+    put(root, replace(FIRST, result=replace(FIRST.result, partial=True, outcome=Outcome.TOKEN_LIMIT)))
+    name, output = input_name(FIRST.path), root.path / OUTPUT
+    for marks, expected in ((True, f"Rest.\n\n{mark}\n"), (False, "Rest.\n")):
+        output.unlink()
+        assert restore(root, name, FIRST.digest, marks=marks) == "Rest."
+        assert text(root, OUTPUT) == expected
+    output.unlink()
+    (root.path / "notes/plan_state.json").unlink()
+    restore(root, name, FIRST.digest, or_else="Rest.", or_else_mark=mark)
+    assert text(root, OUTPUT) == f"Rest.\n\n{mark}\n"
 
 
 def test_a_deleted_output_is_written_anew_from_the_memory(root):

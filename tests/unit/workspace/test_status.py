@@ -297,3 +297,16 @@ def test_prune_does_not_look_at_young_files(root, monkeypatch):
 def test_prune_without_jobs_has_nothing_to_do(root):
     """A workspace that never had a run has nothing to remove."""
     assert prune(root, now=at(9), keep_days=30) == 0
+
+
+def test_who_looks_is_given_each_status_also_those_that_wait_for_their_second(root):
+    """`on_status`: waiting, each step within a second, and the end with its answer; without it nothing is made."""
+    seen = []
+    board = StatusBoard(root, ME, seen.append)
+    board.update(PENDING, now=at(0))
+    for step in (1, 2):
+        board.update(RUNNING, Live(Progress(step=step)), now=at(1))
+    board.update(DONE, now=at(2))
+    assert [each.status for each in seen] == ["pending", "running", "running", "complete"]
+    assert [each.progress.step for each in seen[1:3]] == [1, 2]
+    assert seen[-1].answer == "hello"

@@ -1,0 +1,139 @@
+"""How a run is shown to people: its head, its steps under labels, its calls, its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.syntax import Syntax
+from rich.text import Text
+
+from rlmwatch.cli.layout import age, between, counted, used
+from rlmwatch.cli.output import styled
+from rlmwatch.printable import printable
+from rlmwatch.runs.model import JournalEntry, Run, Usage
+from rlmwatch.runs.trajectory import StepRecord
+
+PIPE_WIDTH = 120
+"""Columns where the output is not a terminal."""
+INDENT = 2
+_OPENS = ("```", "~~~", "<", "[")
+"""How a line begins that opens a block of code."""
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
+@dataclass(slots=True)
+class Printer:
+    """
+    Prints one run, piece by piece: each step once.
+
+    Attributes:
+        calls: Whether every paid call is printed too.
+    """
+
+    calls: bool = False
+    _console: Console = field(default_factory=_console)
+    _shown: set[tuple[str, int]] = field(default_factory=set)
+
+    def head(self, run: Run, status: str, *, now: str) -> None:
+        """Print which run it is, and its question."""
+        attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
+        self._console.print(styled(run.run_id, style="bold"))
+        self._console.print(styled(f"{run.kind}, {status}{attempt}, {run.path}, saved {age(run.created_at, now)} ago"))
+        self._block("question", run.prompt.strip())
+
+    def is_new(self, steps: Sequence[StepRecord]) -> bool:
+        """Whether one of *steps* was not printed yet."""
+        return any((step.path, step.step) not in self._shown for step in steps)
+
+    def steps(self, steps: Sequence[StepRecord], calls: Sequence[JournalEntry]) -> None:
+        """Print those of *steps* that were not printed yet; the model's words are in *calls*."""
+        for step in steps:
+            if (step.path, step.step) not in self._shown:
+                self._shown.add((step.path, step.step))
+                self._step(step, calls)
+
+    def _step(self, step: StepRecord, calls: Sequence[JournalEntry]) -> None:
+        where = f"step {step.step}" if not step.path else f"sub-engine {step.path}, step {step.step}"
+        asked = _asked(step, calls)
+        took = step.cell_s + step.calls_s + ((between(asked.started_at, asked.ended_at) or 0.0) if asked else 0.0)
+        facts = [where, "" if step.ended == "ok" else step.ended, *_used(step.usage, took)]
+        self._rule(" · ".join(filter(None, facts)))
+        words = words_of(str((asked.reply or {}).get("text", "")), step.code) if asked else ""
+        self._block("the model's words", words)
+        if step.code is not None:
+            code = Syntax(printable(step.code, lines=True), "python", word_wrap=True, background_color="default")
+            self._label("code")
+            self._console.print(Padding(code, (0, 0, 0, INDENT)))
+        self._block("what it printed" if step.code is not None else "what the model was told", step.shown.rstrip())
+        if step.answer is not None:
+            self._block("answer", str(step.answer))
+
+    def end(self, run: Run, status: str, calls: Sequence[JournalEntry]) -> None:
+        """Print the paid calls, where they are wanted, and how the run ended, or what it waits for."""
+        for call in calls if self.calls else ():
+            self._call(call)
+        result = run.result
+        if result is None:
+            self._rule(status)
+            self._block("waits for", run.held_for or "")
+            return
+        partial = "partial" if result.partial else ""
+        took = between(run.started_at, run.completed_at)
+        self._rule(" · ".join(filter(None, [result.outcome.value, partial, *_used(result.usage, took)])))
+        self._block("answer", result.answer or "")
+        self._block("error", result.error or "")
+        for note in result.notes:
+            self._block("note", note)
+
+    def _call(self, entry: JournalEntry) -> None:
+        call = entry.call
+        took = between(entry.started_at, entry.ended_at)
+        self._rule(" · ".join([f"call {call.key}", call.model, entry.state, *_used(entry.usage or Usage(), took)]))
+        for message in call.request.get("messages", ()):
+            self._block(str(message["role"]), message["content"].strip())
+        if entry.reply is not None:
+            self._block("reply", str(entry.reply.get("text", entry.reply)))
+
+    def _rule(self, text: str) -> None:
+        self._console.print()
+        self._console.print(Rule(styled(text), align="left"))
+
+    def _label(self, label: str) -> None:
+        self._console.print(Text(f"{label}:", style="bold"))
+
+    def _block(self, label: str, text: str) -> None:
+        if text:
+            self._label(label)
+            self._console.print(Padding(styled(text), (0, 0, 0, INDENT)))
+
+
+def words_of(reply: str, code: str | None) -> str:
+    """Return what the model wrote in *reply* before its *code*; all of it where there is no code."""
+    lines = reply.strip().split("\n")
+    begins = next((line.strip() for line in (code or "").split("\n") if line.strip()), None)
+    if begins is not None:
+        at = next((number for number, line in enumerate(lines) if line.strip().endswith(begins)), len(lines))
+        lines = lines[:at] if at == 0 or not lines[at - 1].strip().startswith(_OPENS) else lines[: at - 1]
+    return "\n".join(lines).strip()
+
+
+def _asked(step: StepRecord, calls: Sequence[JournalEntry]) -> JournalEntry | None:
+    """Return the call whose reply *step* carried out: the first of its step; those that its code made come after."""
+    own = [each for each in calls if each.call.key.startswith(f"{step.path}/{step.step}/")]
+    replied = [each for each in own if each.call.key == own[0].call.key and each.reply is not None]
+    return replied[-1] if replied else None
+
+
+def _used(usage: Usage, took_s: float | None) -> list[str]:
+    calls = [counted(usage.llm_calls, "call")] if usage.llm_calls else []
+    searches = [counted(usage.searches, "search")] if usage.searches else []
+    tokens = (usage.input_tokens, usage.output_tokens)
+    return [*calls, *searches, *used(took_s=took_s, tokens=tokens, usd=usage.cost_usd)]

@@ -1,0 +1,113 @@
+"""The view of the daemon that runs in this process (`rlmwatch run` at a terminal)."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from rlmwatch import clock
+from rlmwatch.cli.output import say
+from rlmwatch.cli.streams import BackgroundStream
+from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.screen import screen_on
+from rlmwatch.cli.view.viewer import Viewer
+from rlmwatch.contract.documents import JobStatus
+from rlmwatch.daemon.composition import App
+from rlmwatch.daemon.logging import Redactor, configure, observe
+from rlmwatch.errors import CeilingUnknown, LedgerError
+from rlmwatch.runs.model import RunStatus
+from rlmwatch.workspace.status import DaemonProcess, Live, build
+
+FAULTS = 3
+"""Of which the tracebacks are kept."""
+
+log = structlog.get_logger()
+
+
+class DaemonView:
+    """
+    Shows a daemon of this process, in place of its log.
+
+    Attributes:
+        viewer: Is handed what happens, by composition: `Parts.on_status` and the log.
+    """
+
+    def __init__(self, stream: BackgroundStream, root: Path, redactor: Redactor) -> None:
+        """Take the log's events from now on."""
+        self._app: App | None = None
+        self._begun = False
+        self._faults: deque[str] = deque(maxlen=FAULTS)
+        shown = Shown(Heading(shortened(root), state="Starting"))
+        self.viewer = Viewer(
+            shown=shown,
+            screen=screen_on(stream, os.environ),
+            refresh=self._refresh,
+            redact=redactor.text,
+            failed=lambda error: self._failed(error, redactor),
+            at_end="Stopped",
+        )
+        observe(self._on_event, redactor)
+
+    def _on_event(self, event: Mapping[str, Any]) -> None:
+        if "traceback" in event:
+            self._faults.append(f"{event.get('event')}: {event['traceback']}")
+        self.viewer.on_event(event)
+
+    @asynccontextmanager
+    async def of(self, app: App) -> AsyncIterator[None]:
+        """Show *app* in the block. Faults of rlmwatch are written below the last frame, for whoever reports them."""
+        self._app = app
+        try:
+            async with self.viewer.on_terminal():
+                yield
+        finally:
+            for fault in self._faults:
+                say(fault)
+
+    async def _refresh(self, shown: Shown) -> bool:
+        app = self._app
+        if app is None:
+            return False
+        ceilings = app.config.loaded.settings.ceilings
+        try:
+            spent = (await app.ledger.spent_usd(now=clock.utc(), of_user=ceilings.per == "user"))[0]
+            if not self._begun and not shown.heading.state:
+                self._begun = True
+                await self._left_before(app, shown)
+        except (LedgerError, CeilingUnknown):
+            spent = None
+        before = shown.heading
+        shown.heading = replace(
+            before,
+            answers="nothing answers" if app.config.model is None else app.describe(),
+            spent_usd=spent,
+            ceiling_usd=ceilings.max_cost_usd_per_day,
+        )
+        return shown.heading != before
+
+    async def _left_before(self, app: App, shown: Shown) -> None:
+        """Show the questions that an earlier daemon left, and that wait."""
+        by = DaemonProcess(app.host, os.getpid())
+        for run in await app.ledger.open_runs():
+            if run.status in (RunStatus.PENDING, RunStatus.HELD):
+                status = build(run, live=Live(), by=by, now=clock.utc())
+                if run.status is RunStatus.PENDING:
+                    status = status.model_copy(update={"status": JobStatus.PENDING, "error": None})
+                shown.take(status)
+
+    def _failed(self, error: Exception, redactor: Redactor) -> None:
+        configure("text", redactor)
+        log.error("view.failed", exc_info=error, done="the log is written in its place")
+
+
+def shortened(folder: Path) -> str:
+    """Return *folder* as a person writes it."""
+    home = Path.home()
+    return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) and folder != home else str(folder)

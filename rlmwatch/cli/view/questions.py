@@ -1,0 +1,211 @@
+"""
+What the view shows, as values: a row for each question, and what a person must know beside them. Pure.
+
+1. The status of a run makes its row, whether the daemon hands it over as it changes or it was read from `jobs/`.
+2. A row moves only forward, as its status file does: an ended one stays, unless another submission has its id.
+3. Rows keep their place, in the order in which they were first seen; of those that have ended, the newest are kept.
+4. A notice stays until an event says that it is over, the same comes again, or newer ones take its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from rlmwatch.cli.view.words import OVER, Notice, in_words
+from rlmwatch.contract.documents import JobStatus, StatusFile
+
+KEPT = 200
+"""Ended rows: more than the tallest terminal shows."""
+NOTICES = 3
+"""That are shown at once: more is a log."""
+TEXT_CHARS = 600
+"""Of an answer or an error: more than three lines of a wide terminal."""
+STATES: Mapping[str, str] = {
+    "ready": "",
+    "stopping": "Stopping: {running} running, which get {grace_s:.0f} s to end",
+    "host.standby": "Standing by",
+    "folder.busy": "Waiting for the folder",
+}
+"""What the daemon does, by the events after which it does it; beside answering what is saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """
+    One question, as its row shows it.
+
+    Attributes:
+        name: The file that asks.
+        text: The first words of its answer; or why there is none, or what it waits for.
+        chars: Of the material that it reads; None where that is not known.
+        began_at, ended_at: None before.
+        cost_usd: None while no call's price is known.
+        asked: Whether a provider was asked at all.
+    """
+
+    job_id: str
+    digest: str
+    name: str
+    status: JobStatus
+    outcome: str
+    partial: bool
+    text: str
+    attempt: int
+    updated_at: str
+    step: int
+    steps: int | None
+    note: str
+    chars: int | None
+    searches: int
+    began_at: datetime | None
+    ended_at: datetime | None
+    cost_usd: float | None
+    asked: bool
+
+    @property
+    def works(self) -> bool:
+        """Whether somebody works on it now."""
+        return self.status is JobStatus.RUNNING
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What a change of is worth a line, where nothing can change in place."""
+        return (self.digest, self.status, self.step, self.attempt, self.text if not self.works else "")
+
+
+def question(status: StatusFile) -> Question:
+    """Return the row of the run that has *status*."""
+    progress = status.progress
+    text = status.answer if status.status is JobStatus.COMPLETE else status.error
+    return Question(
+        job_id=status.job_id,
+        digest=status.input_digest,
+        name=status.input or f"jobs/{status.job_id}.json",
+        status=status.status,
+        outcome=status.outcome or "",
+        partial=status.partial,
+        text=(text or "")[:TEXT_CHARS],
+        attempt=status.attempt,
+        updated_at=status.updated_at,
+        step=progress.step if progress else 0,
+        steps=progress.max_steps if progress else None,
+        note=(progress.note if progress else "")[:TEXT_CHARS],
+        chars=progress.context_chars if progress else None,
+        searches=status.usage.searches,
+        began_at=_time(status.started_at),
+        ended_at=_time(status.completed_at) if status.status.ended else None,
+        cost_usd=status.usage.cost_usd,
+        asked=status.usage.llm_calls > 0,
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """
+    What stands above the rows.
+
+    Attributes:
+        folder: The workspace.
+        answers: What answers; `""` where that is not known.
+        spent_usd: Today; None where that is not known.
+        ceiling_usd: Of the day; None where there is none.
+        state: Who answers here, where it is not simply this program; `""` where it is.
+        ends: What Ctrl+C does.
+        page: Where the page in a browser is; `""` where there is none.
+    """
+
+    folder: str
+    answers: str = ""
+    spent_usd: float | None = None
+    ceiling_usd: float | None = None
+    state: str = ""
+    ends: str = "Ctrl+C stops"
+    page: str = ""
+
+
+@dataclass(slots=True)
+class Shown:
+    """All that the view shows."""
+
+    heading: Heading
+    rows: dict[str, Question] = field(default_factory=dict)
+    notices: list[Notice] = field(default_factory=list)
+
+    @property
+    def works(self) -> bool:
+        """Whether something runs, so that its seconds pass."""
+        return any(row.works for row in self.rows.values())
+
+    def take(self, status: StatusFile) -> bool:
+        """Take in the *status* of a run that has changed; False where its row stays as it is (rule 2)."""
+        new, old = question(status), self.rows.get(status.job_id)
+        if old is not None and (old.digest in ("", new.digest)):
+            if _goes_back(old, new):
+                return False
+            if not new.step and old.step:  # the end is told without its progress
+                new = replace(new, step=old.step, steps=old.steps, chars=old.chars)
+        if new == old:
+            return False
+        self.rows[new.job_id] = new
+        self._trim()
+        return True
+
+    def show(self, statuses: Iterable[StatusFile]) -> bool:
+        """Show these *statuses*, oldest first, and no others; return whether anything has changed."""
+        rows = {status.job_id: question(status) for status in statuses}
+        known = {name: rows[name] for name in self.rows if name in rows}
+        changed = known | rows
+        if changed == self.rows and list(changed) == list(self.rows):
+            return False
+        self.rows = changed
+        return True
+
+    def hear(self, event: Mapping[str, Any], *, at: str) -> bool:
+        """Take in an *event* of the log, *at* which time of the day; return whether that changes what is shown."""
+        name = str(event.get("event"))
+        over = OVER.get(name, frozenset())
+        left = [notice for notice in self.notices if notice.event not in over]
+        notice = in_words(event, at=at)
+        if notice is not None:
+            left = [*(each for each in left if (each.event, each.what) != (notice.event, notice.what)), notice]
+        changed = left != self.notices or name == "reloaded"  # who answers may be another now
+        self.notices = left[-NOTICES:]
+        if name in STATES:
+            changed = True
+            self.heading = replace(self.heading, state=STATES[name].format_map(event))
+        if name == "stopping":
+            self.heading = replace(self.heading, ends="Ctrl+C again ends at once")
+        return changed
+
+    def show_page(self, where: str) -> bool:
+        """Show where the page is."""
+        self.heading = replace(self.heading, page=where)
+        return True
+
+    def end(self, state: str) -> None:
+        """Show that the daemon is *state*, and that what it worked on waits for the next one."""
+        self.heading = replace(self.heading, state=state)
+        for row in [row for row in self.rows.values() if row.works]:
+            self.rows[row.job_id] = replace(row, status=JobStatus.PENDING, text="it goes on at the next start")
+
+    def _trim(self) -> None:
+        ended = [row.job_id for row in self.rows.values() if row.status.ended]
+        for job_id in ended[: max(0, len(ended) - KEPT)]:
+            del self.rows[job_id]
+
+
+def _goes_back(old: Question, new: Question) -> bool:
+    """Whether *new* was said before *old*: threads may come in another order."""
+    if old.status.stage != new.status.stage:
+        return new.status.stage < old.status.stage
+    return (new.attempt, new.updated_at) < (old.attempt, old.updated_at) and not old.status.ended

@@ -1,0 +1,145 @@
+"""
+What the log says that a person must know, in plain words. Pure.
+
+1. Warnings and errors are said; what goes on as it should is not, nor what the row of a question says anyway.
+2. Of an event that is not in the table (a newer one, a library's), the facts that are sentences are said.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+SERIOUS: Final = frozenset({"warning", "error", "critical", "exception"})
+SENTENCES: Final = ("why", "what", "reason", "problem")
+"""The facts of an event that are words for a person; the first that is there is taken."""
+
+WORDS: Final[Mapping[str, str]] = {
+    "model.none": "Nothing answers: {why}",
+    "price.assumed": "{why}",
+    "prices.not_read": "The prices of {provider} cannot be read: {why}",
+    "credentials.keyring_silent": "The system keyring did not answer within {for_s} s. Unlock it, then rlmwatch reload",
+    "credentials.unreadable": "{why}",
+    "reload.failed": "The settings were not taken over: {why}. {done}",
+    "settings.wrong": "{why}. {done}",
+    "host.standby": "{answers} answers in this folder, and this machine stands by. "
+    "rlmwatch run --take-over moves it here",
+    "host.handover": "{answers} answers in this folder from now on, and this machine stands by",
+    "host.unknown": "Who answers in this folder cannot be read: {why}",
+    "folder.busy": "{why}. {done}",
+    "workspace.waiting": "{why}. It goes on by itself when that is fixed",
+    "workspace.replaced": "Another folder has taken the place of this one: going on with it",
+    "watch.no_events": "The system tells nothing of saves ({reason}): they are seen later, every 5 s. "
+    "Raise fs.inotify.max_user_watches or max_user_instances",
+    "watch.too_few_watches": "{unwatched} of {folders} folders tell nothing of saves: they are looked at every 5 s. "
+    "Raise fs.inotify.max_user_watches",
+    "watch.remote_mount": "This is a {type} mount: what other machines save is seen every {every_s} s",
+    "watch.paused": "The folder is missing: waiting for it to come back",
+    "watch.folder_unreadable": "{path} may not be read ({reason}): passed over",
+    "watch.too_deep": "{path} lies too deep: passed over with all below",
+    "save.refused": "{path} is not asked: {reason}",
+    "save.not_admitted": "{path} is not asked yet: {reason}. It is tried again",
+    "save.read_while_open": "{path} is still open for writing, and was read as it is",
+    "job.refused": "{path} is not asked: {reason}",
+    "jobs.waiting": "jobs/ cannot be used: {why}. It is tried again",
+    "run.warning": "{path}: {what}",
+    "run.lost": "{path}: its run is not known any more, and has failed",
+    "run.internal_error": "A fault in rlmwatch, please report it: {fault}",
+    "jobs.fault": "A fault in rlmwatch, please report it: {fault}",
+    "webhook.fault": "A fault in rlmwatch, please report it: {fault}",
+    "history.unreadable": "The status files cannot be read now; it is tried again when they are needed",
+    "ledger.waiting": "The disk of the state folder is full: what was paid for is kept in memory until there is space",
+    "ledger.unavailable": "The ledger cannot be used now: {why}. It is tried again",
+    "ledger.left_behind": "There is an older ledger beside the shared one. rlmwatch ledger move",
+    "embedded.crashed": "The small local model has ended by itself; the next question starts it again",
+    "memory.moved_aside": "{path} was damaged, and is now {to}: its conversation starts afresh",
+    "session.moved_aside": "{path} was damaged, and is now {to}: its session starts afresh",
+    "status.not_written": "A status file was not written: {why}",
+    "error_file.not_written": "An error file was not written: {why}",
+    "webhook.failed": "A webhook was not heard: {why}. It is tried again",
+    "webhook.abandoned": "A webhook was not heard, and is given up: {why}",
+}
+
+SILENT: Final = frozenset(
+    {
+        # Their rows say it.
+        "run.failed",
+        "run.held",
+        "run.fenced",
+        "publish.superseded",
+        "publish.folder_gone",
+        "sandbox.waiting",
+        # They mend themselves within a second, and nothing is lost.
+        "watch.events_lost",
+        "watch.event_dropped",
+        "watch.restarted",
+        "sandbox.memory",
+        "sandbox.violated",
+        "log.lines_dropped",
+        "ledger.not_heard",
+        "worker.registers_again",
+        "run.orphan_reclaimed",
+    }
+)
+"""Warnings that are for the log alone."""
+
+OVER: Final[Mapping[str, frozenset[str]]] = {
+    "ready": frozenset({"host.standby", "host.handover", "host.unknown", "folder.busy", "settings.wrong"}),
+    "host.taken_over": frozenset({"host.standby", "host.handover"}),
+    "reloaded": frozenset({"reload.failed", "settings.wrong", "model.none", "credentials.unreadable"}),
+    "model.chosen": frozenset({"model.none"}),
+    "watch.resumed": frozenset({"watch.paused", "host.unknown"}),
+    "watch.walked": frozenset({"watch.paused", "host.unknown"}),
+    "ledger.stored": frozenset({"ledger.waiting"}),
+    "ledger.heard_again": frozenset({"ledger.unavailable", "ledger.not_seen"}),
+    "answer.written": frozenset({"workspace.waiting", "ledger.unavailable", "status.not_written"}),
+    "prices.read": frozenset({"prices.not_read"}),
+}
+"""Events that say that what other events said is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """
+    What a person must know.
+
+    Attributes:
+        event: Of the log.
+        at: The time of the day, for people.
+        what: In their words.
+        serious: Whether something does not work; else it is only to be known.
+    """
+
+    event: str
+    at: str
+    what: str
+    serious: bool
+
+
+def in_words(event: Mapping[str, Any], *, at: str) -> Notice | None:
+    """Return what a person must know of an *event* of the log that came *at* this time; None where that is nothing."""
+    name, level = str(event.get("event")), str(event.get("level"))
+    if level not in SERIOUS or name in SILENT:
+        return None
+    if name in WORDS:
+        facts = defaultdict(lambda: "?", {key: _sentence(value) for key, value in event.items()})
+        facts["done"] = _begun(facts["done"])
+        what = WORDS[name].format_map(facts)
+    else:
+        found = [_sentence(event[key]) for key in SENTENCES if event.get(key)][:1]
+        cure = [_begun(_sentence(event[key])) for key in ("cure", "done") if event.get(key)][:1]
+        what = ". ".join([*(found or [name.replace(".", " ").replace("_", " ")]), *cure])
+    return Notice(name, at, " ".join(what.split()), serious=level != "warning")
+
+
+def _sentence(value: object) -> str:
+    """Return *value* within a sentence: on one line, and without the full stop that the sentence brings."""
+    text = " ".join(str(value).split())
+    return text[:-1] if text.endswith(".") and not text.endswith("..") else text
+
+
+def _begun(text: str) -> str:
+    """Return *text* as a sentence begins."""
+    return text[:1].upper() + text[1:]

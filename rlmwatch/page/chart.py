@@ -1,0 +1,130 @@
+"""Spending by day as a small chart, and the same as a table. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+from rlmwatch.page.markup import Element, el
+
+WIDTH = 100.0
+HEIGHT = 100.0
+GAP = 0.25
+"""Of a bar's place, left free."""
+CENTS = 0.1
+"""US dollars from which on a sum has two decimals."""
+LEAST = 1.5
+"""Height of a bar that would hardly be seen."""
+
+
+def money(usd: float | None) -> str:
+    """Return *usd* as a person reads it: two decimals, and more only where there are more, up to a millionth."""
+    if usd is None:
+        return "price unknown"
+    whole, _, part = f"{usd:.6f}".partition(".")
+    return f"${whole}.{part.rstrip('0').ljust(2, '0')}"
+
+
+def amount(usd: float) -> str:
+    """Return a sum of many calls as a person reads it: two decimals, and more only of a few cents."""
+    return money(round(usd, 2) if usd >= CENTS else usd)
+
+
+def last_days(today: str, count: int) -> list[str]:
+    """Return the last *count* days up to *today* (RFC 3339), oldest first."""
+    last = date.fromisoformat(today[:10])
+    return [(last - timedelta(days=back)).isoformat() for back in range(count - 1, -1, -1)]
+
+
+def spending(days: Mapping[str, float], *, today: str, count: int, ceiling_usd: float | None) -> Element:
+    """
+    Return the chart of the last *count* days with its text and its table.
+
+    Args:
+        days: US dollars by UTC day.
+        today: RFC 3339 in UTC.
+        count: How many days.
+        ceiling_usd: Of a day; drawn where it is near enough to be seen.
+    """
+    shown = last_days(today, count)
+    spent = [days.get(day, 0.0) for day in shown]
+    most = max(spent)
+    total = sum(spent)
+    said = f"{amount(total)} in {count} days"
+    said += f", most on {_short(shown[spent.index(most)])}: {amount(most)}." if most else "."
+    table = [(day, usd) for day, usd in zip(shown, spent, strict=True) if usd]
+    return el(
+        "section",
+        el("h2", "Spending by day", id="spending-title"),
+        el("p", said),
+        el("figure", _bars(shown, spent, ceiling_usd, said), _caption(shown, ceiling_usd)) if most else None,
+        _table(table) if table else None,
+        id="spending",
+        aria_labelledby="spending-title",
+    )
+
+
+def _bars(days: list[str], spent: list[float], ceiling_usd: float | None, said: str) -> Element:
+    most = max(spent)
+    top = ceiling_usd if ceiling_usd is not None and most < ceiling_usd <= most * 3 else most * 1.05
+    step = WIDTH / len(days)
+    bars = []
+    for place, (day, usd) in enumerate(zip(days, spent, strict=True)):
+        height = 0.0 if not usd else max(LEAST, HEIGHT * usd / top)
+        bars.append(
+            el(
+                "rect",
+                el("title", f"{day}: {amount(usd)}"),
+                x=f"{step * (place + GAP / 2):.2f}",
+                y=f"{HEIGHT - height:.2f}",
+                width=f"{step * (1 - GAP):.2f}",
+                height=f"{height:.2f}",
+                class_="bar today" if place == len(days) - 1 else "bar",
+            )
+        )
+    line = el("line", x1="0", x2=f"{WIDTH:g}", y1="0.5", y2="0.5", class_="ceiling") if top == ceiling_usd else None
+    return el(
+        "svg",
+        el("title", "Spending by day", id="chart-title"),
+        el("desc", said, id="chart-desc"),
+        bars,
+        line,
+        el("line", x1="0", x2=f"{WIDTH:g}", y1=f"{HEIGHT:g}", y2=f"{HEIGHT:g}", class_="axis"),
+        role="img",
+        aria_labelledby="chart-title chart-desc",
+        viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
+        preserveAspectRatio="none",
+    )
+
+
+def _caption(days: list[str], ceiling_usd: float | None) -> Element:
+    return el(
+        "figcaption",
+        el("span", _short(days[0])),
+        el("span", "" if ceiling_usd is None else f"ceiling {money(ceiling_usd)} a day"),
+        el("span", "today (UTC)"),
+    )
+
+
+def _table(rows: list[tuple[str, float]]) -> Element:
+    return el(
+        "details",
+        el("summary", "The same as a table"),
+        el(
+            "table",
+            el("caption", "US dollars by day (UTC); days without spending are left out"),
+            el("thead", el("tr", el("th", "Day", scope="col"), el("th", "Spent", scope="col", class_="number"))),
+            el(
+                "tbody",
+                [
+                    el("tr", el("th", day, scope="row"), el("td", amount(usd), class_="number"))
+                    for day, usd in reversed(rows)
+                ],
+            ),
+        ),
+        id="spending-table",
+    )
+
+
+def _short(day: str) -> str:
+    return f"{date.fromisoformat(day):%d %b}".lstrip("0")

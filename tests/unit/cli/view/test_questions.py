@@ -1,0 +1,113 @@
+"""cli/view/questions.py: what becomes of statuses and events."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from fakes.statuses import status
+
+from rlmwatch.cli.view.questions import KEPT, NOTICES, Heading, Shown
+from rlmwatch.contract.documents import JobStatus, Progress
+
+
+@pytest.fixture
+def view() -> Shown:
+    return Shown(Heading("~/questions"))
+
+
+def test_a_row_moves_only_forward_whatever_the_order_of_threads(view):
+    """An ended row stays; a later status is never undone by one that was said before it."""
+    said = [
+        status("a_input.txt", "pending", updated_at="1"),
+        status("a_input.txt", "running", updated_at="2", attempt=1),
+        status("a_input.txt", "running", updated_at="3", attempt=1, progress=Progress(step=1)),
+        status("a_input.txt", "complete", updated_at="4", attempt=1, answer="yes"),
+    ]
+    for order in range(20):
+        mixed = random.Random(order).sample(said, len(said))  # noqa: S311 (no secret)
+        view.rows.clear()
+        for each in mixed:
+            view.take(each)
+        assert view.rows["a_input.txt"].status is JobStatus.COMPLETE
+
+
+def test_another_submission_under_the_same_id_is_another_question(view):
+    """A job file whose id was used before begins anew."""
+    view.take(status("jobs/a.json", "complete", job_id="a", answer="yes"))
+    assert view.take(status("jobs/a.json", "pending", job_id="a", input_digest="sha256:2"))
+    assert view.rows["a"].status is JobStatus.PENDING
+
+
+def test_rows_keep_their_place(view):
+    """A question that ends stays where it stood when it was asked."""
+    for name in ("a", "b", "c"):
+        view.take(status(name, "pending"))
+    view.take(status("b", "complete", answer="yes"))
+    assert list(view.rows) == ["a", "b", "c"]
+
+
+def test_of_very_many_the_newest_are_kept(view):
+    """A daemon that answers for months holds no more rows than a terminal can show; none that goes on is dropped."""
+    view.take(status("waits", "pending"))
+    for number in range(KEPT + 50):
+        view.take(status(f"q{number}", "complete", answer="yes"))
+    assert len(view.rows) == KEPT + 1
+    assert {"waits", f"q{KEPT + 49}"} <= view.rows.keys()
+
+
+def test_showing_the_same_statuses_again_changes_nothing(view):
+    """What was read again and is the same is not drawn again; what is gone from the folder is gone."""
+    both = [status("a", "running"), status("b", "pending")]
+    assert view.show(both)
+    assert not view.show(both)
+    assert view.show(both[1:])
+    assert list(view.rows) == ["b"]
+
+
+def event(name: str, level: str = "warning", **facts: object) -> dict[str, object]:
+    return {"event": name, "level": level, **facts}
+
+
+def test_a_notice_goes_when_it_is_over(view):
+    """The folder is missing, until it is back."""
+    assert view.hear(event("watch.paused", "error"), at="12:00")
+    assert [each.what for each in view.notices] == ["The folder is missing: waiting for it to come back"]
+    assert view.hear(event("watch.resumed", "info"), at="12:01")
+    assert view.notices == []
+
+
+def test_the_same_notice_stands_once_and_only_the_newest_stay(view):
+    """A warning that comes each minute is one notice; of many, the newest few."""
+    for minute in range(3):
+        view.hear(event("run.warning", path="a", what="x"), at=f"12:0{minute}")
+    assert [(each.at, each.what) for each in view.notices] == [("12:02", "a: x")]
+    for number in range(10):
+        view.hear(event("run.warning", path="a", what=str(number)), at="12:10")
+    assert [each.what for each in view.notices] == [f"a: {n}" for n in range(10 - NOTICES, 10)]
+
+
+def test_what_goes_on_as_it_should_changes_nothing(view):
+    """An event that says nothing to a person draws no frame."""
+    assert not view.hear(event("save.admitted", "info", path="a"), at="12:00")
+    assert not view.hear(event("run.failed", why="its row says it"), at="12:00")
+
+
+def test_the_heading_says_what_the_daemon_does(view):
+    """Standing by, on its way down, and simply answering."""
+    view.hear(event("host.standby", answers="desk", cure="--take-over"), at="12:00")
+    assert (view.heading.state, len(view.notices)) == ("Standing by", 1)
+    view.hear(event("ready", "info"), at="12:00")
+    assert (view.heading.state, view.notices) == ("", [])
+    view.hear(event("stopping", "info", running=2, grace_s=5.0), at="12:00")
+    assert view.heading.state == "Stopping: 2 running, which get 5 s to end"
+    assert view.heading.ends == "Ctrl+C again ends at once"
+
+
+def test_at_the_end_nothing_runs_any_more(view):
+    """What a daemon worked on when it was stopped waits for the next one."""
+    view.take(status("a", "running"))
+    view.take(status("b", "complete", answer="yes"))
+    view.end("Stopped")
+    assert (view.works, view.heading.state) == (False, "Stopped")
+    assert view.rows["a"].text == "it goes on at the next start"
