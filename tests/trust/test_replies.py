@@ -21,7 +21,6 @@ def of(content: str, **more: str) -> dict[str, object]:
         pytest.param((of("'<think>" * MARKS),), id="quoted marks in one line"),
         pytest.param((of("`<think>`" * MARKS),), id="marks between backticks"),
         pytest.param((of("a </think> b" * MARKS),), id="closing marks"),
-        pytest.param(tuple(of("x" * 25, finish_reason="stop") for _ in range(9_000)), id="every chunk is the last"),
     ],
 )
 def test_an_answer_made_to_be_slow_to_read_holds_nobody_up(
