@@ -6,10 +6,13 @@ import base64
 import ipaddress
 import re
 from functools import lru_cache
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 MAX_HOST_CHARS = 253
 """Of a name in the DNS (RFC 1035); what is longer is no host."""
+
+MAX_SHOWN_CHARS = 300
+"""Of an address that a stranger names: a longer one would hide what is said of it."""
 
 
 class UnusableProxy(ValueError):
@@ -80,6 +83,15 @@ def shown(url: str) -> str:
     except ValueError:
         return f"{url.partition('://')[0]}://…" if "://" in url else "…"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def redirected(status: int, url: str, to: str | None, setting: str = "base_url") -> str:
+    """Return, for a person, that *url* answers with a redirect *to* another address; *setting* says where it is set."""
+    try:
+        where = f"sends on to {shown(urljoin(url, to))[:MAX_SHOWN_CHARS]}" if to else "sends elsewhere"
+    except ValueError:  # a server may write anything there
+        where = "sends on to what is not an address"
+    return f"HTTP {status}: {shown(url)} {where}. Redirects are not followed: set {setting} to the address that answers"
 
 
 def without_login(url: str) -> tuple[str, str | None]:

@@ -24,7 +24,8 @@ that failed with what the provider reported as used.
 A provider may bill more than its price table says. What it reports becomes the
 reservation of the next calls (`Costs`). Until a model has replied once, and while
 less is left than a few calls of a model that bills more, calls go one at a time,
-so that no more than one of them can pass a cap.
+so that no more than one of them can pass a cap. Other runs wait a moment for the
+first reply of a model, too, but not for long: it may be slow.
 """
 
 from __future__ import annotations
@@ -69,10 +70,11 @@ UNWRITTEN = (
     "the ledger cannot be written now, and nothing is asked until it can: is the disk of rlmwatch's state folder full? "
     "Its log says more; it goes on by itself"
 )
+FIRST_REPLY_POLL_S = 0.05
+FIRST_REPLY_POLLS = 40
+"""Two seconds: a short answer is there by then, and who waits for a slow one in vain hardly notices."""
 CHARS_PER_TOKEN = 4
 """Rule of thumb for English text, for what was received when no usage was reported."""
-FREE = (0.0, 0.0)
-"""The price of what runs on this machine."""
 
 log = structlog.get_logger()
 
@@ -133,8 +135,13 @@ class Calls:
         entries = await self.journal.entries(self.frame.run_id)
         self.replay = Replay.of(entries)
         for entry in entries:
-            if entry.state is CallState.DONE and entry.call.what == "llm" and entry.usage is not None:
-                self.costs.learn(self.model, entry.call.model, entry.usage)
+            if entry.state is CallState.DONE and entry.usage is not None:
+                if entry.call.what == "llm":
+                    self.costs.learn(self.model, entry.call.model, entry.usage)
+                else:
+                    self.costs.learn_search(
+                        entry.call.model, entry.call.reserved_usd or 0.0, entry.usage.cost_usd or 0.0
+                    )
             if entry.state is not CallState.RELEASED:
                 self._settle(Reservation(0, 0.0), booked(entry))
 
@@ -225,6 +232,7 @@ class Calls:
         self, key: str, request: Request, at: CallSite, held: Reservation | None, on_text: Callable[[str], None] | None
     ) -> Reply:
         """Make one try, as soon as it fits under the caps and ceilings or no call in flight could leave more."""
+        await self._first_of_others(request.model)
         while True:
             price = self.costs.price(self.model, request)
             if self._in_flight and held is None and await self._goes_alone(request.model, price):
@@ -240,6 +248,13 @@ class Calls:
                     raise
             await self._next_settled()
 
+    async def _first_of_others(self, model: str) -> None:
+        """Give the first call of *model*, by another run, a moment to reply: then it is known what the model bills."""
+        for _ in range(FIRST_REPLY_POLLS):
+            if self._in_flight or not self.has_limit_usd or not self.costs.first_is_under_way(self.model, model):
+                return
+            await asyncio.sleep(FIRST_REPLY_POLL_S)
+
     async def _next_settled(self) -> None:
         """Wait until a call in flight has ended, where there is one."""
         if self._in_flight:
@@ -248,19 +263,27 @@ class Calls:
 
     async def _goes_alone(self, model: str, price: CostBound | None) -> bool:
         """Whether a call to *model* waits for those in flight: it is not known what it bills, or little is left."""
-        left, ceilings = self.budget.left().usd, self.frame.ceilings
-        limits = (left, ceilings.per_day_usd, ceilings.per_month_usd)
-        if self.model.price(model) == FREE and not self.costs.is_beyond(self.model, model):
-            return False
-        if all(limit is None for limit in limits):
+        if not self.has_limit_usd:
             return False
         if not self.costs.is_known(self.model, model):
             return True
         if price is None or not self.costs.is_beyond(self.model, model):
             return False
-        spent = (0.0, *await self.journal.spent_usd(now=self.frame.utc(), of_user=ceilings.of_user))
-        room = min(limit - used for limit, used in zip(limits, spent, strict=True) if limit is not None)
-        return room < NEAR_CALLS * price.input_usd
+        return await self.left_usd() < NEAR_CALLS * price.input_usd
+
+    @property
+    def has_limit_usd(self) -> bool:
+        """Whether a cap or a ceiling limits what this run may cost."""
+        return any(limit is not None for limit in self._limits_usd())
+
+    async def left_usd(self) -> float:
+        """Return what is left under the caps and ceilings, where there are any, in US dollars."""
+        spent = (0.0, *await self.journal.spent_usd(now=self.frame.utc(), of_user=self.frame.ceilings.of_user))
+        limits = self._limits_usd()
+        return min(limit - used for limit, used in zip(limits, spent, strict=True) if limit is not None)
+
+    def _limits_usd(self) -> tuple[float | None, float | None, float | None]:
+        return self.budget.left().usd, self.frame.ceilings.per_day_usd, self.frame.ceilings.per_month_usd
 
     def _wait_s(self, nth: int, error: ProviderUnavailable) -> float | None:
         """Return how long to wait after *error* of the *nth* try; None where another would come too late."""
@@ -318,6 +341,7 @@ class Calls:
         self._in_flight += 1
         try:
             async with AsyncExitStack() as stack:
+                stack.enter_context(self.costs.asking(self.model, sent.model))
                 await self._turn(stack, sent, held)
                 return await self._try(key, sent, at, held, on_text)
         finally:

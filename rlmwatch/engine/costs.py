@@ -7,11 +7,16 @@ Pure. A provider's own report wins over any table, so
 2. a reply that cost more than its tokens by the table raises the price of the model by as much, for both kinds of
    tokens; where the table has none, or says 0, what it cost is shared among its tokens;
 3. such a model's calls reserve at least the least that one of them has cost: some bill by the call;
-4. what was learned is never lowered: a reservation is an upper bound.
+4. what was learned is never lowered: a reservation is an upper bound;
+5. likewise for searches: until one has ended, nobody knows what they cost, and one that cost more than was reserved
+   is what the next ones reserve.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rlmwatch.budget import CostBound
@@ -37,9 +42,11 @@ class _Beyond:
 
 @dataclass(slots=True)
 class Costs:
-    """What was learned, by provider and model."""
+    """What was learned, by provider and model, and by who searches."""
 
     _seen: dict[tuple[str, str], _Beyond | None] = field(default_factory=dict)
+    _searches: dict[str, float] = field(default_factory=dict)
+    _asked: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def learn(self, model: Model, name: str, usage: Usage) -> None:
         """Take in what a reply of the model *name* has used and cost."""
@@ -62,6 +69,20 @@ class Costs:
             cost = min(cost, before.least_usd)
         self._seen[key] = _Beyond(per_token, cost)
 
+    @contextmanager
+    def asking(self, model: Model, name: str) -> Iterator[None]:
+        """Note that a call of the model *name* is under way."""
+        key = (model.provider, name)
+        self._asked[key] += 1
+        try:
+            yield
+        finally:
+            self._asked[key] -= 1
+
+    def first_is_under_way(self, model: Model, name: str) -> bool:
+        """Whether the model *name* is asked just now and has not replied before."""
+        return not self.is_known(model, name) and self._asked[model.provider, name] > 0
+
     def is_known(self, model: Model, name: str) -> bool:
         """Whether the model *name* has replied, so that it is known what it bills."""
         return (model.provider, name) in self._seen
@@ -77,3 +98,16 @@ class Costs:
             return price_of(model.price(request.model), request)
         price = price_of(beyond.per_token, request)
         return price and CostBound(max(price.input_usd, beyond.least_usd), price.usd_per_output_token)
+
+    def learn_search(self, provider: str, reserved_usd: float, usd: float) -> None:
+        """Take in that a search by *provider* has ended, for which *reserved_usd* was reserved, and cost *usd*."""
+        beyond = usd if usd > reserved_usd * (1 + ROUNDING) else 0.0
+        self._searches[provider] = max(beyond, self._searches.get(provider, 0.0))
+
+    def is_search_known(self, provider: str) -> bool:
+        """Whether a search by *provider* has ended."""
+        return provider in self._searches
+
+    def search_usd(self, provider: str, listed_usd: float) -> float:
+        """Return the upper bound of what a search may cost whose price is *listed_usd*."""
+        return max(listed_usd, self._searches.get(provider, 0.0))

@@ -8,6 +8,9 @@ kill. Its pages are kept with their source, for the check of the answer.
 Pages are numbered over the whole run, in the order in which the searches were
 asked for, however they come back: a replay numbers them as the first time.
 
+Who searches may bill more than its list says: until a first search has ended, and
+while a few of the dearest seen would use up what is left, searches go one at a time.
+
 A search that fails for good raises in the code that asked, with the provider's
 words; what a person must fix (a wrong key) ends the run instead.
 """
@@ -26,6 +29,7 @@ from rlmwatch.citations.sources import numbered
 from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.calls import UNSTORED, Calls
+from rlmwatch.engine.costs import NEAR_CALLS
 from rlmwatch.engine.tools import Tool, reason
 from rlmwatch.errors import BudgetExceeded, ProviderError, ProviderUnavailable
 from rlmwatch.runs.model import PaidCall, Usage
@@ -63,6 +67,8 @@ class Searches:
     refused: list[BudgetExceeded] = field(default_factory=list)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _last: asyncio.Future[None] | None = None
+    _in_flight: int = 0
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def pages(self) -> list[Page]:
@@ -144,8 +150,31 @@ class Searches:
         return found
 
     async def _once(self, key: str, query: SearchQuery) -> tuple[SearchReply, str]:
+        """Make one try, as soon as no search in flight could leave too little for it."""
+        while self._in_flight and await self._goes_alone(query):
+            self._settled.clear()
+            if self._in_flight:
+                await self._settled.wait()
+        self._in_flight += 1
+        try:
+            return await self._try(key, query)
+        finally:
+            self._in_flight -= 1
+            self._settled.set()
+
+    async def _goes_alone(self, query: SearchQuery) -> bool:
+        calls, provider, listed = self.calls, self.search.provider, self.search.max_usd(query)
+        if not calls.has_limit_usd:
+            return False
+        if not calls.costs.is_search_known(provider):
+            return True
+        usd = calls.costs.search_usd(provider, listed)
+        return usd > listed and await calls.left_usd() < NEAR_CALLS * usd
+
+    async def _try(self, key: str, query: SearchQuery) -> tuple[SearchReply, str]:
         calls, frame = self.calls, self.calls.frame
-        held = calls.budget.reserve_search(self.search.max_usd(query))
+        usd = calls.costs.search_usd(self.search.provider, self.search.max_usd(query))
+        held = calls.budget.reserve_search(usd)
         call = PaidCall(key, "search", self.search.provider, asdict(query), 0, held.usd)
         try:
             done = await calls.intend(call)
@@ -156,8 +185,10 @@ class Searches:
             calls.budget.release(held)
             return SearchReply.kept(done.reply or {}), done.ended_at or done.started_at
         calls.crash_at("search.intended")
+        billed = 0.0
         try:
             reply = await self.search.search(query)
+            billed = reply.usage.cost_usd or 0.0
         except asyncio.CancelledError:
             await self._lost(key, held)
             raise
@@ -167,6 +198,8 @@ class Searches:
         except ProviderError:
             await calls.give_back(key, held)
             raise
+        finally:
+            calls.costs.learn_search(self.search.provider, usd, billed)
         calls.crash_at("search.replied")
         calls.book(held, reply.usage)
         now = frame.utc()

@@ -13,7 +13,7 @@ What it holds to:
    restart or a reload, without saving again. One that a ceiling holds is tried
    again when a run has ended, which may have reserved more than it used.
 5. On stop, running calls get `grace_s` to end; those of the engine, and runs
-   that wait for a provider, `STEPS_GRACE_S`. Then connections are closed, and the
+   that wait for a provider or read their material, `STEPS_GRACE_S`. Then connections are closed, and the
    runs go on at the next start.
 6. A cancelled run ends, wherever it is: waiting, held, being claimed, or in the
    middle of a call, whose connection closes at once.
@@ -239,13 +239,16 @@ class Supervisor:
         tasks = list(self._tasks.values())
         if tasks:
             log.info("stopping", running=len(tasks), grace_s=self.grace_s)
-            soon = {task for run_id, task in self._tasks.items() if self.workspace.stops_at_once(run_id)}
-            first_s = min(self.grace_s, STEPS_GRACE_S)
-            _, late = await asyncio.wait(tasks, timeout=first_s)
-            for task in late & soon:
-                task.cancel()
-            if late and self.grace_s > first_s:
-                _, late = await asyncio.wait(late, timeout=self.grace_s - first_s)
+            late, left_s, told = set(tasks), self.grace_s, set[str]()
+            while late and left_s > 0:
+                wait_s = min(left_s, STEPS_GRACE_S)
+                left_s -= wait_s
+                _, late = await asyncio.wait(late, timeout=wait_s)
+                # Asked each time: a run that has only just begun comes to its material later.
+                for run_id in [each for each in self._tasks if each not in told]:
+                    if self.workspace.stops_at_once(run_id):
+                        self._tasks[run_id].cancel()
+                        told.add(run_id)
             for task in late:
                 task.cancel()
         await asyncio.gather(*tasks, *self._background, return_exceptions=True)

@@ -150,7 +150,7 @@ class WorkspaceGateway:
         task.add_done_callback(self._background.discard)
 
     def stops_at_once(self, run_id: str) -> bool:
-        """Whether nothing is lost where the run is cut off: it goes by steps, or waits between two tries of a call."""
+        """Whether nothing is lost where the run is cut off: no call of it is in flight, or it goes by steps."""
         return run_id in self._in_steps or run_id in self._between_calls
 
     async def flush(self) -> None:
@@ -189,10 +189,14 @@ class WorkspaceGateway:
             InputError: It cannot be read, or may not be.
         """
         name = input_name(run.path)
-        if name is None:
-            found = await self._of_a_job(run, paths, outside_roots)
-        else:
-            found = await self._material(name, paths, outside_roots)
+        self._between_calls.add(run.run_id)  # a document may take a minute to read
+        try:
+            if name is None:
+                found = await self._of_a_job(run, paths, outside_roots)
+            else:
+                found = await self._material(name, paths, outside_roots)
+        finally:
+            self._between_calls.discard(run.run_id)
         log.info("run.context", run=run.run_id, context=describe(found))
         return found
 

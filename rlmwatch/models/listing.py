@@ -17,7 +17,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit, urlunsplit
 
 from rlmwatch import clock
-from rlmwatch.addresses import proxy_to, shown, without_login
+from rlmwatch.addresses import proxy_to, redirected, shown, without_login
 from rlmwatch.errors import ProviderError, ProviderUnavailable
 from rlmwatch.models.openai.dialect import Endpoint
 from rlmwatch.models.openai.errors import by_status
@@ -128,6 +128,9 @@ async def _read(endpoint: Endpoint, timeout_s: float) -> bytes:
                 body = await _bounded(response)
                 if response.status == HTTPStatus.OK:
                     return body
+                if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
+                    to = response.headers.get("Location")
+                    raise ProviderError(endpoint.caller.text(redirected(response.status, url, to)))
                 raise by_status(
                     endpoint.caller,
                     response.status,

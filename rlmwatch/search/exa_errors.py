@@ -22,14 +22,18 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from rlmwatch.addresses import shown
+from rlmwatch.addresses import redirected, shown
 from rlmwatch.errors import ProviderError, ProviderRefused, ProviderUnavailable, WrongKey
+from rlmwatch.redaction import redact
 
 KEY_NAME = "EXA_API_KEY"
 ADDRESS_NAME = "EXA_BASE_URL"
 
 WORDS_LIMIT = 600
 """Characters of Exa's words that are shown: a gateway may send a whole page."""
+
+WORDS_READ = 16 * WORDS_LIMIT
+"""Characters that are looked at: a hostile page of a megabyte takes no time."""
 
 WAIT_LIMIT_S = 24 * 3600.0
 """A wait beyond a day is a clock that differs or a unit that we misread; it is not believed."""
@@ -69,9 +73,7 @@ class ExaFailures:
 
     def text(self, words: str) -> str:
         """Return *words* on one line, cut, with Exa's name in front and without the key."""
-        said = " ".join(words.split())
-        if self.key:
-            said = said.replace(self.key, "[key]")
+        said = " ".join(redact(words[:WORDS_READ], (self.key,), "[key]").split())
         return "exa: " + (said if len(said) <= WORDS_LIMIT else said[:WORDS_LIMIT] + " …")
 
     def failure(self, answered: Answered, *, now: datetime) -> ProviderError:
@@ -85,7 +87,10 @@ class ExaFailures:
         if status in _RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             wait = wait_asked(answered.headers, now)
             return ProviderUnavailable(text, status=status, retry_after_s=wait, may_be_billed=status in _MAY_BE_BILLED)
-        if status == HTTPStatus.NOT_FOUND or status < HTTPStatus.BAD_REQUEST:
+        if status < HTTPStatus.BAD_REQUEST:
+            words = redirected(status, self.base_url, answered.headers.get("location"), ADDRESS_NAME)
+            return ProviderRefused(self.text(words), status=status)
+        if status == HTTPStatus.NOT_FOUND:
             return ProviderRefused(f"{text} (is {shown(self.base_url)} Exa? check {ADDRESS_NAME})", status=status)
         return ProviderRefused(text, status=status)
 

@@ -7,8 +7,10 @@ import gzip
 import socket
 import traceback
 import tracemalloc
+from base64 import b64encode
 from datetime import date, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import exa_py  # noqa: F401 (the time that it takes to load belongs to no time limit here)
 import pytest
@@ -110,8 +112,18 @@ def test_errors_name_the_cure():
 def test_a_redirect_is_not_followed():
     """The key is sent to no other address than the one that the person set."""
     with ExaServer([GOOD]) as elsewhere, ExaServer([Fault.status(307, "", {"Location": elsewhere.url})]) as server:
-        assert type(failure(server.url)) is ProviderRefused
+        error = failure(server.url)
+        assert type(error) is ProviderRefused
+        assert server.url in str(error)
+        assert elsewhere.url in str(error)
         assert elsewhere.count == 0
+
+
+@pytest.mark.parametrize("form", [KEY, quote(KEY, safe="").replace("-", "%2D"), b64encode(KEY.encode()).decode()])
+def test_a_key_in_exas_words_is_taken_out_in_whatever_form(form):
+    """What Exa says goes to a model, too, so a key that it repeats is hidden as in a provider's words."""
+    with ExaServer([exa_fault(400, f"no credit for {form}", "T")]) as server:
+        assert form not in str(failure(server.url))
 
 
 @pytest.mark.parametrize(("sent", "wait"), [("2", 2.0), ("0", 0.0), ("soon", None), ("-1", None), ("1e9", None)])

@@ -120,7 +120,7 @@ def test_the_list_is_beside_the_chats(base_url, models):
     [
         ((401, f"bad key {KEY}"), WrongKey, "bad key"),
         ((503, "busy"), ProviderUnavailable, "busy"),
-        ((302, "go there"), ProviderError, "HTTP 302"),
+        ((302, "go there"), ProviderError, "HTTP 302.*Redirects are not followed"),
         (b"<html>hello</html>", ProviderError, "is not a list of models"),
         (b"[" * 100_000, ProviderError, "is not a list of models"),
         ({"data": {"a": 1}}, ProviderError, "is not a list of models"),

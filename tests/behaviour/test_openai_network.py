@@ -424,6 +424,14 @@ def test_a_redirect_without_an_address_ends_as_well():
     assert type(fails(talk=answer(304, b""))) is ProviderUnreachable
 
 
+@pytest.mark.parametrize("to", ["http://[::bad/", "//[", "http://a:b:c/", "javascript:alert(1)", "\\\\a", "/" * 5_000])
+def test_a_redirect_to_no_address_is_an_error_in_words(to):
+    """Whatever a server writes as the address to go on to, the person reads of a redirect, not of a fault of ours."""
+    error = fails(talk=answer(302, b"", Location=to))
+    assert type(error) is ProviderUnreachable
+    assert "Redirects are not followed" in str(error)
+
+
 TOO_LONG = b"data: %s\n\n" % json.dumps({"choices": [{"delta": {"content": "x" * 10_000}}]}).encode()
 
 

@@ -242,6 +242,17 @@ AFFINITY = {
     "all processes, by their processors": "import os\nfound = 0\nfor pid in range(1, VICTIM + 1):\n    try:\n"
     "        os.sched_getaffinity(pid)\n        found += 1\n    except OSError: pass\nprint('LEAK' if found > 1 else 'no')",
 }
+LOCKS = {
+    "all processes, by the owner of a lock": CTYPES + "answers = set()\nfor pid in range(1, VICTIM + 1):\n"
+    "    word = ctypes.c_uint32(pid)\n    libc.syscall(NR['futex'], ctypes.byref(word), 8, 0, None, None, 0)\n"
+    "    answers.add(ctypes.get_errno())\nprint('LEAK' if 3 in answers and len(answers) > 1 else 'no')",
+    **{
+        f"a process, by waiting for its lock ({op})": CTYPES
+        + "word = ctypes.c_uint32(VICTIM)\npast = (ctypes.c_long * 2)(0, 0)\n"
+        f"libc.syscall(NR['futex'], ctypes.byref(word), {op}, 0, past, None, 0)\nprint('LEAK' if ctypes.get_errno() == 110 else 'no')"
+        for op in (6, 13)
+    },
+}
 DISTURBING = {
     "a 32-bit system call": CTYPES + "print('LEAK' if libc.syscall(0x40000000 | 39) > 0 else 'no')",
     "recursion": "def f(): return f()\nf()",
@@ -336,6 +347,7 @@ ESCAPES: tuple[Attempt, ...] = (
     *_all("kinds of memory", MEMORY),
     *_all("clocks of others", CLOCKS),
     *_all("processors of others", AFFINITY),
+    *_all("locks of others", LOCKS),
     *_all("disturbing", DISTURBING, leaks=False),
     *_all("frames", FRAMES, before=CHANNEL, leaks=False),
 )

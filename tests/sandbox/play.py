@@ -49,6 +49,7 @@ _OPEN_DESCRIPTOR = 77
 _NUMBERS = {  # (x86_64, aarch64)
     "openat": (257, 56),
     "kcmp": (312, 272),
+    "futex": (202, 98),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
     "add_key": (248, 217),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+from datetime import datetime
 
 import pytest
 from behaviour.test_documents import heavy_pdf
-from system.daemon import DEADLINE_S
 from system.harness import Home
+
+from rlmwatch.execution.supervisor import GRACE_S
 
 pytest.importorskip("pypdf")
 DOCUMENTS = 8
@@ -30,5 +32,7 @@ def test_slow_documents_end_with_their_run_and_nobody_else_notices(home: Home):
         home.save("t_job_data/a.pdf", slow)
         home.save("t_job_input.txt", "read it")
         daemon.wait("run.started", path="t_job_input.txt")
-        daemon.process.send_signal(signal.SIGTERM)
-        assert daemon.process.wait(DEADLINE_S) == 0
+        assert daemon.stop(signal.SIGTERM) == 0
+        stopping, stopped = (daemon.wait(event)["timestamp"] for event in ("stopping", "stopped"))
+    took = datetime.fromisoformat(stopped) - datetime.fromisoformat(stopping)
+    assert took.total_seconds() < GRACE_S, "it waited as for a call in flight"

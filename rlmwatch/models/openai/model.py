@@ -33,7 +33,7 @@ from rlmwatch.models.base import Reply, Request
 from rlmwatch.models.finish_reason import meaning
 from rlmwatch.models.openai.dialect import Dialect, Endpoint
 from rlmwatch.models.openai.error_bodies import error_in, json_in, status_of, words_of
-from rlmwatch.models.openai.errors import by_status
+from rlmwatch.models.openai.errors import WORDS_READ, by_status
 from rlmwatch.models.openai.notes import cut_prompt, ending
 from rlmwatch.models.openai.stream import Answer, NotTheProtocol
 from rlmwatch.models.prices import Prices
@@ -326,4 +326,4 @@ def _named(refusal: object) -> str:
     """Return the words of a refusal that may name a parameter."""
     error = refusal.get("error", refusal) if isinstance(refusal, Mapping) else refusal
     parameter = error.get("param") if isinstance(error, Mapping) else None
-    return f"param {parameter} {words_of(refusal)}"
+    return f"param {parameter} {words_of(refusal)}"[:WORDS_READ]

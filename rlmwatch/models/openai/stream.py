@@ -72,6 +72,7 @@ class Answer:
     chars: int = 0
     odd: object = None
     _raw: list[str] = field(default_factory=list)
+    _raw_chars: int = 0  # in all: a stranger may end every chunk, so `_raw` is joined only where that can tell
     _thoughts: Thoughts = field(default_factory=Thoughts)
 
     @property
@@ -192,23 +193,26 @@ class Answer:
         new = _text(delta)
         if isinstance(delta, dict):
             self.chars += sum(len(thought) for thought in map(delta.get, _THOUGHTS) if isinstance(thought, str))
-        if last and len(new) >= LEAST_REPEAT and len(self._raw) > 1 and new == "".join(self._raw):
+        repeats = last and len(new) >= LEAST_REPEAT and len(self._raw) > 1 and len(new) == self._raw_chars
+        if repeats and new == "".join(self._raw):
             return ""
         self._add(new)
         return new
 
     def _message(self, message: Mapping[str, object]) -> str:
         """Return what *message*, which is whole, holds beyond the text so far."""
-        whole, so_far = _text(message), "".join(self._raw)
-        if not so_far:
+        whole = _text(message)
+        if not self._raw:
             self.chars += sum(len(thought) for thought in map(message.get, _THOUGHTS) if isinstance(thought, str))
-        new = whole[len(so_far) :] if whole.startswith(so_far) else ""
+        goes_on = len(whole) > self._raw_chars and whole.startswith("".join(self._raw))
+        new = whole[self._raw_chars :] if goes_on else ""
         self._add(new)
         return new
 
     def _add(self, new: str) -> None:
         if new:
             self._raw.append(new)
+            self._raw_chars += len(new)
             self.chars += len(new)
 
     def _kept(self, parts: list[str]) -> list[str]:

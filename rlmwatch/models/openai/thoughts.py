@@ -56,6 +56,23 @@ _QUOTES = "\"'`\u201c\u2018\u00ab("
 
 
 @dataclass(slots=True)
+class _Line:
+    """A line of the text so far. Marks are judged by what is counted here: the line itself may have megabytes."""
+
+    parts: list[str] = field(default_factory=list)
+    last: str = ""
+    backticks: int = 0
+    is_blank: bool = True
+
+    def add(self, text: str) -> None:
+        if text:
+            self.parts.append(text)
+            self.last = text[-1]
+            self.backticks += text.count("`")
+            self.is_blank = self.is_blank and not text.strip()
+
+
+@dataclass(slots=True)
 class Thoughts:
     """
     Tells text from thoughts, piece by piece.
@@ -70,7 +87,7 @@ class Thoughts:
     _mentioned: list[str] | None = None  # what came since an opening mark within a line
     _quoted: bool = False  # whether an opening mark was text
     _trim: bool = False
-    _line: str = ""  # the text's last line so far
+    _line: _Line = field(default_factory=_Line)  # the text's last line so far
     _fence: str = ""  # the fence that is open in the text
     _unread: list[str] = field(default_factory=list)  # text whose lines were not looked at
 
@@ -108,7 +125,7 @@ class Thoughts:
             if opens:
                 self._pass(word, out)
             else:
-                self._inside, self._mentioned, self._trim = False, None, not self._line.strip()
+                self._inside, self._mentioned, self._trim = False, None, self._line.is_blank
             return
         self._read_lines()
         if self._is_quoted(opens=opens):
@@ -116,12 +133,12 @@ class Thoughts:
             self._pass(word, out)
         elif opens:
             self.seen = self._inside = True
-            self._mentioned = [word] if self._line.strip() else None
+            self._mentioned = None if self._line.is_blank else [word]
         elif not self.seen and not self._quoted and not self._is_word_of_sentence(mark):
             self.seen = self._trim = True
-            self._line = self._fence = ""
+            self._line, self._fence = _Line(), ""
             out[:] = [RESTART]
-        elif self._quoted or self._line.strip():
+        elif self._quoted or not self._line.is_blank:
             self._pass(word, out)
 
     def _pass(self, text: str, out: list[str]) -> None:
@@ -139,26 +156,33 @@ class Thoughts:
 
     def _read_lines(self) -> None:
         """Bring `_line` and `_fence` up to what was handed on."""
-        *lines, self._line = (self._line + "".join(self._unread)).split("\n")
+        rest, *lines = "".join(self._unread).split("\n")
         self._unread.clear()
+        self._line.add(rest)
         for line in lines:
-            found = _FENCE.fullmatch(line.rstrip("\r"))
-            if found is None:
-                continue
-            fence, info = found[1], found[2].strip()
-            if not self._fence:
-                self._fence = fence
-            elif fence[0] == self._fence[0] and len(fence) >= len(self._fence) and not info:
-                self._fence = ""
+            self._end_line("".join(self._line.parts))
+            self._line = _Line()
+            self._line.add(line)
+
+    def _end_line(self, line: str) -> None:
+        """Note whether *line* opens or closes a fenced block."""
+        found = _FENCE.fullmatch(line.rstrip("\r"))
+        if found is None:
+            return
+        fence, info = found[1], found[2].strip()
+        if not self._fence:
+            self._fence = fence
+        elif fence[0] == self._fence[0] and len(fence) >= len(self._fence) and not info:
+            self._fence = ""
 
     def _is_quoted(self, *, opens: bool) -> bool:
         # A closing mark on a line of its own closes a thought whose fence was never closed, too.
-        fenced = bool(self._fence) and (opens or bool(self._line.strip()))
-        return fenced or self._line.count("`") % 2 == 1 or self._line[-1:] in tuple(_QUOTES)
+        fenced = bool(self._fence) and (opens or not self._line.is_blank)
+        return fenced or self._line.backticks % 2 == 1 or self._line.last in tuple(_QUOTES)
 
     def _is_word_of_sentence(self, mark: re.Match[str]) -> bool:
         behind = mark.string[mark.end() : mark.end() + 1]
-        return self._line[-1:].isspace() and bool(self._line.strip()) and behind not in ("", "\n", "\r")
+        return self._line.last.isspace() and not self._line.is_blank and behind not in ("", "\n", "\r")
 
 
 def _held_from(text: str) -> int:

@@ -18,13 +18,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, cast
-from urllib.parse import urljoin
 
 import aiohttp
 import httpx2
 import openai
 
-from rlmwatch.addresses import UnusableProxy, hide_secrets, is_http, proxy_to, shown, without_login
+from rlmwatch.addresses import UnusableProxy, hide_secrets, is_http, proxy_to, redirected, shown, without_login
 from rlmwatch.connecting import lasting
 from rlmwatch.models.openai.address import chat_address
 from rlmwatch.models.openai.dialect import Endpoint
@@ -182,12 +181,7 @@ class Connections:
             return self._of_proxy(response.status, "Proxy Authentication Required")
         if response.status >= 400:  # noqa: PLR2004
             return None
-        to = response.headers.get("location")
-        where = f"sends on to {shown(urljoin(self._url, to))}" if to else "sends elsewhere"
-        return _never(
-            f"HTTP {response.status}: {shown(self._url)} {where}. Redirects are not followed: set base_url to the "
-            "address that answers"
-        )
+        return _never(redirected(response.status, self._url, response.headers.get("location")))
 
     def _broken(self, error: Exception) -> Broken:
         """Return *error*, of a request that got no answer, in our terms."""

@@ -8,7 +8,8 @@ lines are the smaller evil beside a system library that may be missing. Rules:
 2. `ALLOWED` pass: memory, time, threads' waiting, reading and writing what is open;
 3. `ALLOWED_IF` pass when their arguments do: no page becomes executable, none is shared that has no file (what is
    unmapped of those stays while a page of them is mapped, and counts under no limit), `clone` makes threads only,
-   sockets come in connected stream pairs and name no address, clocks and processors are the process's own;
+   sockets come in connected stream pairs and name no address, clocks and processors are the process's own, and no
+   lock inherits priority: who waits for such a one names its owner by number, and learns whether there is one;
 4. `clone3` answers ENOSYS, so that the C library falls back to `clone`, whose flags can be looked at;
    `sched_getaffinity` of another process likewise: the C library asks it about its threads, and does without;
 5. `NO_FILES` answer EACCES, as a file without permission does, so that Python's own fallbacks work;
@@ -35,6 +36,9 @@ _ADVICE = (4, 8, 14, 15)  # MADV_DONTNEED, MADV_FREE, MADV_HUGEPAGE, MADV_NOHUGE
 # VM FS FILES SIGHAND THREAD SYSVSEM SETTLS PARENT_SETTID CHILD_CLEARTID: pthread_create of glibc; musl adds DETACHED.
 _CLONE_THREAD = 0x3D0F00
 _CLONE_DETACHED = 0x400000
+# WAIT WAKE REQUEUE CMP_REQUEUE WAKE_OP WAIT_BITSET WAKE_BITSET, each with PRIVATE_FLAG and CLOCK_REALTIME.
+_FUTEX = (0, 1, 3, 4, 5, 9, 10)
+_FUTEX_FLAGS = 0x180
 _FIONBIO = 0x5421
 _FCNTL = (0, 1, 2, 3, 4, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC
 _AF_UNIX = 1
@@ -46,7 +50,7 @@ _ALL = 0xFFFFFFFF
 
 ALLOWED = tuple(
     """read write close fstat poll lseek brk munmap mremap rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack select
-    pselect6 ppoll sched_yield nanosleep gettimeofday getpid gettid getuid geteuid getgid getegid getrusage times futex
+    pselect6 ppoll sched_yield nanosleep gettimeofday getpid gettid getuid geteuid getgid getegid getrusage times
     set_tid_address set_robust_list rseq restart_syscall epoll_create1 epoll_ctl epoll_wait epoll_pwait getrandom exit
     exit_group""".split(),  # noqa: SIM905 (read as prose)
 )
@@ -84,6 +88,7 @@ ALLOWED_IF = {
     "clock_getres": (Check(0, values=_CLOCKS),),
     "clock_nanosleep": (Check(0, values=_CLOCKS),),
     "sched_getaffinity": (Check(0),),
+    "futex": (Check(1, values=_FUTEX, mask=_ALL & ~_FUTEX_FLAGS),),
     "ioctl": (Check(1, values=(_FIONBIO,)),),
     "fcntl": (Check(1, values=_FCNTL),),
     # A datagram pair could be sent from to any unix socket of the machine.
@@ -97,7 +102,7 @@ ALLOWED_IF = {
     "recvfrom": (Check(3, mask=_ALL & ~_MSG_DONTWAIT),),
 }
 
-REFUSED_WITH = {"sched_getaffinity": errno.ENOSYS}
+REFUSED_WITH = {"sched_getaffinity": errno.ENOSYS, "futex": errno.ENOSYS}
 """What those of `ALLOWED_IF` answer that do not pass; the others EPERM."""
 
 # name: (x86_64, aarch64); None where the architecture has no such call. From the kernel's unistd.h.

@@ -52,3 +52,17 @@ def test_4_what_was_learned_is_never_lowered():
     before = bound(costs, model())
     costs.learn(model(), "m", Usage(100, 100, 1e-6, 1))
     assert bound(costs, model()) == before
+
+
+def test_5_a_search_that_cost_more_than_was_reserved_is_what_the_next_ones_reserve():
+    """Nobody knows what searches cost until one has ended; what was learned is never lowered."""
+    costs = Costs()
+    assert not costs.is_search_known("exa")
+    costs.learn_search("exa", 0.007, 0.007)
+    assert costs.is_search_known("exa")
+    assert costs.search_usd("exa", 0.007) == 0.007
+    costs.learn_search("exa", 0.007, 0.9)
+    costs.learn_search("exa", 0.9, 0.007)
+    assert costs.search_usd("exa", 0.007) == 0.9
+    assert costs.search_usd("exa", 2.0) == 2.0
+    assert not costs.is_search_known("another")
