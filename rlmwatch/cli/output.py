@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,6 +35,8 @@ def print_json(value: object) -> None:
 
 def room() -> int | None:
     """Return the cells of a line at the terminal; None where the output goes elsewhere, and is to be whole."""
+    import shutil  # on other systems it asks for what is not there, and this module says what rlmwatch needs
+
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 

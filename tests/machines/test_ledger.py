@@ -36,10 +36,12 @@ class Space:
     What is left of a disk.
 
     Attributes:
+        at: The verb that will find it full; `""` for none.
         full: The next transaction that writes does its work and cannot be committed.
         writes: The transaction that was begun writes.
     """
 
+    at: str = ""
     full: bool = False
     writes: bool = False
 
@@ -80,14 +82,17 @@ class Connection:
 class TriedAgain:
     """The verbs of a ledger; one that is refused for the disk must have had no effect, and is asked for once more."""
 
-    def __init__(self, ledger, unchanged):
+    def __init__(self, ledger, space, unchanged):
         self._ledger = ledger
+        self._space = space
         self._unchanged = unchanged
 
     def __getattr__(self, name):
         verb = getattr(self._ledger, name)
 
         async def tried(*given, **named):
+            if name == self._space.at:
+                self._space.full, self._space.at = True, ""
             try:
                 return await verb(*given, **named)
             except LedgerDiskError:
@@ -143,7 +148,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.space = Space()
         writer = Writer(Disk(path, self.space))
         writer.start()
-        self.ledger = TriedAgain(SqliteLedger(writer), self.compare)
+        self.ledger = TriedAgain(SqliteLedger(writer), self.space, self.compare)
 
     def do(self, verb):
         return self.loop.run(verb)
@@ -152,8 +157,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.clock += timedelta(seconds=1)
         return self.clock.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    def nth(self, n: int) -> Run | None:
+    def nth(self, n: int, status: RunStatus = RunStatus.RUNNING) -> Run | None:
+        """Return a run, more often than not one of *status*, which the verb is about."""
         runs = list(self.runs.values())
+        if n % 4:
+            runs = [run for run in runs if run.status is status] or runs
         return runs[n % len(runs)] if runs else None
 
     def move(self, run: Run, **facts) -> Run:
@@ -235,7 +243,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(n=NTH)
     def claim(self, n):
-        run, now = self.nth(n), self.now()
+        run, now = self.nth(n, RunStatus.PENDING), self.now()
         if run is None:
             return
         claimed = self.do(self.ledger.claim(run.run_id, now=now))
@@ -245,6 +253,14 @@ class LedgerMachine(RuleBasedStateMachine):
             assert claimed == run
         else:
             assert claimed is None
+
+    @rule(path=PATHS, mode=st.sampled_from(OnNewSave))
+    def a_run_begins(self, path, mode):
+        """As is usual: without it few examples get as far as a call."""
+        self.admit(path, f"{len(self.runs)} anew", mode, bad=False, after=0)
+        run, now = list(self.runs.values())[-1], self.now()
+        claimed = self.do(self.ledger.claim(run.run_id, now=now))
+        assert claimed == self.move(run, status=RunStatus.RUNNING, attempt=1, started_at=now)
 
     @rule(n=NTH, stale=st.booleans(), seed=st.integers(0, 3))
     def freeze(self, n, stale, seed):
@@ -282,11 +298,13 @@ class LedgerMachine(RuleBasedStateMachine):
         orphans = [run for run in self.runs.values() if run.status is RunStatus.RUNNING]
         assert reclaimed == [self.move(run, status=RunStatus.PENDING) for run in orphans]
 
-    @rule(n=NTH, stale=st.booleans(), status=st.sampled_from([s for s in RunStatus if s.ended]))
-    def finish(self, n, stale, status):
+    @rule(n=NTH, stale=st.booleans(), status=st.sampled_from([s for s in RunStatus if s.ended]), full=st.booleans())
+    def finish(self, n, stale, status, full):
         run, now = self.nth(n), self.now()
         if run is None:
             return
+        if full and self.owned(run, run.attempt - stale):
+            self.fill("finish")
         result = Result(status, Outcome.ERROR, answer="42", notes=("a",))
         finished = self.do(self.ledger.finish(run.run_id, run.attempt - stale, result, now=now))
         if not self.owned(run, run.attempt - stale):
@@ -345,11 +363,13 @@ class LedgerMachine(RuleBasedStateMachine):
                 before.entry = replace(before.entry, state=CallState.LOST, ended_at=now)
             self.calls.append(Call(run.run_id, JournalEntry(call, CallState.INTENT, attempt, now), cost))
 
-    @rule(n=NTH, key=KEYS, cents=CENTS)
-    def record(self, n, key, cents):
+    @rule(n=NTH, key=KEYS, cents=CENTS, full=st.booleans())
+    def record(self, n, key, cents, full):
         run, now = self.nth(n), self.now()
         if run is None:
             return
+        if full and self.live(run, key, CallState.INTENT):
+            self.fill("record")
         usage = Usage(1, 2, None if cents is None else cents / 100, 1)
         self.do(self.ledger.record(run.run_id, key, {"at": now}, usage, now=now))
         done = self.live(run, key, CallState.DONE)
@@ -401,10 +421,15 @@ class LedgerMachine(RuleBasedStateMachine):
         self.open(self.folder / str(self.generation) / "ledger.db")
 
     @precondition(lambda self: not self.disk_was_full)  # what is paid for waits half a second for it
-    @rule()
-    def the_disk_fills(self):
-        """The next verb that writes finds it full: it waits for space, or is refused and has done nothing."""
-        self.space.full = self.disk_was_full = True
+    @rule(verb=st.sampled_from(["admit", "claim", "hold", "intend", "lose"]))
+    def the_disk_fills(self, verb):
+        """The next *verb* finds it full: it waits for space, or is refused and has done nothing."""
+        self.space.at, self.disk_was_full = verb, True
+
+    def fill(self, verb):
+        """Let *verb*, which comes now, find the disk full; once in an example, for it waits half a second."""
+        if not self.disk_was_full:
+            self.space.at, self.disk_was_full = verb, True
 
     @rule(hours=st.sampled_from([1, 30, -30, -400 * 24]))
     def time_passes(self, hours):
