@@ -18,7 +18,7 @@ from rlmwatch.workspace.owner import holder
 
 def again(file: Path, /) -> int:
     """
-    Ask an input file again without changing it: its next save, or this one, starts a new run.
+    Ask a question again without changing its file: its next save, or this one, starts a new run.
 
     Args:
         file: An input, such as chat_input.txt.

@@ -55,7 +55,7 @@ NEWEST = 200
 
 def answer(file: Path, /) -> int:
     """
-    Answer one input file now and print the answer. Needs no daemon; where one runs, it answers.
+    Answer one question now and print the answer. Needs no daemon; where one runs, it answers.
 
     Several at once in one workspace come one after the other.
 

@@ -22,22 +22,23 @@ VERBS: dict[str, tuple[str, str]] = {
     "setup": ("rlmwatch.cli.setup:setup", "Choose a provider, enter its key, test it, make a folder."),
     "init": ("rlmwatch.cli.init:init", "Make a workspace with an example, and say what to do next."),
     "run": ("rlmwatch.cli.run:run", "Watch a workspace and answer what is saved in it."),
-    "worker": ("rlmwatch.cli.worker:worker", "Answer runs of a shared ledger on this machine, without a folder."),
-    "ledger": ("rlmwatch.cli.ledger:app", "Carry a ledger over to a shared one in PostgreSQL."),
-    "answer": ("rlmwatch.cli.answer:answer", "Answer one input file now, here, without a daemon."),
+    "answer": ("rlmwatch.cli.answer:answer", "Answer one question now, here, without a daemon."),
+    "status": ("rlmwatch.cli.status:status", "Show the workspace, one run, or all your daemons."),
+    "show": ("rlmwatch.cli.show:show", "Show what a run asked, ran, saw and answered, step by step."),
+    "jobs": ("rlmwatch.cli.jobs:jobs", "List runs, newest first."),
+    "costs": ("rlmwatch.cli.costs:costs", "Show what was spent, on what, and what the ceilings still allow."),
+    "again": ("rlmwatch.cli.again:again", "Ask a question again without changing its file."),
+    "retry": ("rlmwatch.cli.retry:retry", "Ask once more what failed or was cancelled."),
     "submit": ("rlmwatch.cli.submit:submit", "Hand in a job; with --wait, print its answer."),
     "cancel": ("rlmwatch.cli.cancel:cancel", "End runs before their time."),
-    "retry": ("rlmwatch.cli.retry:retry", "Ask once more what failed or was cancelled."),
-    "status": ("rlmwatch.cli.status:status", "Show the workspace, one run, or all your daemons."),
-    "jobs": ("rlmwatch.cli.jobs:jobs", "List runs, newest first."),
-    "show": ("rlmwatch.cli.show:show", "Show what a run asked, ran, saw and answered, step by step."),
-    "costs": ("rlmwatch.cli.costs:costs", "Show what was spent, on what, and what the ceilings still allow."),
-    "reload": ("rlmwatch.cli.reload:reload", "Have the daemon read its settings and keys again."),
-    "again": ("rlmwatch.cli.again:again", "Ask an input file again without changing it."),
     "doctor": ("rlmwatch.cli.doctor:doctor", "Check keys, provider, workspace, limits; say what to do."),
+    "reload": ("rlmwatch.cli.reload:reload", "Have the daemon read its settings and keys again."),
     "models": ("rlmwatch.cli.models:models", "List the models that a provider offers, with prices where known."),
     "model": ("rlmwatch.cli.model:app", "The small local model: fetch it, say where it is, remove it."),
+    "worker": ("rlmwatch.cli.worker:worker", "Answer runs of a shared ledger on this machine, without a folder."),
+    "ledger": ("rlmwatch.cli.ledger:app", "Carry a ledger over to a shared one in PostgreSQL."),
 }
+"""In the order of their use; what only a cluster needs comes last."""
 
 
 def build() -> App:
@@ -47,8 +48,8 @@ def build() -> App:
         help="A folder that answers: save a text file, and the answer appears beside it.",
         version=__version__,
     )
-    for verb, (where, what) in VERBS.items():
-        app.command(where, name=verb, help=what)
+    for place, (verb, (where, what)) in enumerate(VERBS.items()):
+        app.command(where, name=verb, help=what, sort_key=place)
     app.register_install_completion_command()
     return app
 
