@@ -77,7 +77,6 @@ def test_a_plain_query_sends_no_filters():
 @pytest.mark.parametrize(
     ("status", "kind", "billed"),
     [
-        (301, ProviderRefused, None),
         (400, ProviderRefused, None),
         (401, WrongKey, None),
         (402, ProviderRefused, None),

@@ -55,7 +55,7 @@ def test_the_status_file_has_every_field_of_the_contract(shared: Shared):
     assert times == sorted(times)
     assert re.fullmatch(r"\d{8}T\d{6}Z-chat-[0-9a-f]{6,}", run)
     assert found.pop("input_digest").startswith("sha256:")
-    assert found.pop("progress").keys() == {"step", "max_steps", "note"}
+    assert found.pop("progress").keys() == {"step", "max_steps", "note", "context_chars"}
     assert found.pop("host")
     assert found == {
         "schema_version": 2,
