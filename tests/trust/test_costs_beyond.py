@@ -40,7 +40,7 @@ def test_runs_that_start_together_do_not_pass_the_ceiling_together(home: Home, p
     home.set(f'workers = 8\n[prices."{MODEL}"]\ninput = 0\noutput = 0.001\n')
     brain.on("dear", Reply("not so fast", cost=0.9, gap_s=0.2))
     for n in range(CHATS):
-        home.save(f"n{n}_chat_input.txt", "dear")
+        home.save(f"n{n}_chat_input.txt", f"dear {n}")
     with home.daemon() as daemon:
         daemon.wait("run.held", CHATS - 1)
         daemon.wait("answer.written")
