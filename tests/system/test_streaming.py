@@ -159,9 +159,11 @@ def test_answer_says_on_a_terminal_how_far_it_is(writing_code: Home, coder: Code
 
 
 def test_answer_piped_on_is_the_answer_alone(writing_code: Home, coder: Coder):
-    """Where standard output and error are no terminal, the answer alone is printed, whole."""
+    """Where standard output and error are no terminal, one gets the answer alone, whole; the other what it took."""
     home = writing_code
     coder.on("Find", "answer('found')")
     home.save("exa_input.txt", "Find it")
     done = home.cli("answer", str(home.workspace / "exa_input.txt"))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "found\n", "")
+    assert (done.returncode, done.stdout) == (0, "found\n")
+    (took,) = done.stderr.splitlines()
+    assert took.startswith("exa_output.txt · ")
