@@ -201,7 +201,7 @@ class NearMiss:
         right = _base(self.right)
         if not taken or self.other is None:
             return f"{how} {right}"
-        return f"{right} is there already: ask in that one, or {how} {_base(self.other)}"
+        return f"ask in {right}, which is there already, or {how} {_base(self.other)}"
 
 
 def near_miss(path: str) -> NearMiss | None:

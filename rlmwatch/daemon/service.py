@@ -150,7 +150,9 @@ def _nobody_here(app: App) -> None:
     """
     who = holder_of_folder(app.paths.root)
     if who is not None and who.host in (None, app.host):
-        raise WorkspaceBusy(f"another {who} answers in this workspace already. Stop it first.")
+        raise WorkspaceBusy(
+            f"another {who} answers in this workspace already. Stop it first: Ctrl+C there, or a SIGTERM."
+        )
 
 
 async def _until_ours(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: Vitals, *, first: bool) -> bool:

@@ -45,7 +45,7 @@ log = structlog.get_logger()
 
 HOLDS = (WrongKey, UnknownModel, ProviderUnreachable, NoProvider, CeilingReached, SandboxUnavailable, WorkspaceError)
 """What a person fixes outside the input, so that the save is kept and runs afterwards."""
-AFTERWARDS = "The save is kept: it runs when this is fixed and rlmwatch is restarted or reloaded."
+AFTERWARDS = "Fix it, then: rlmwatch reload (or start rlmwatch again). The save is kept, and runs then."
 BY_ITSELF = (
     "The save is kept: it is tried again by itself when another run has ended or a new day (UTC) begins, and when you "
     "have raised the ceiling and restarted or reloaded rlmwatch."

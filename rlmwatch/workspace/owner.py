@@ -79,7 +79,7 @@ def _about(*, host: str, pid: int, now: str, serves: bool, **more: str) -> bytes
 
 
 def _busy(who: Holder | str) -> WorkspaceBusy:
-    return WorkspaceBusy(f"another {who} answers in this workspace already. Stop it first.")
+    return WorkspaceBusy(f"another {who} answers in this workspace already. Stop it first: Ctrl+C there, or a SIGTERM.")
 
 
 class Lock:

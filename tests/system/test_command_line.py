@@ -175,6 +175,20 @@ def test_answers_at_the_same_time_come_one_after_the_other(home: Home, provider:
     assert sorted(question(call.body) for call in provider.calls) == ["hello a", "hello b"]
 
 
+def test_again_does_not_ask_twice_what_still_waits(home: Home, provider: OpenAIServer, brain: Brain):
+    """A question that is held is not made a second one: it is asked once, when its cause is mended."""
+    brain.on("hello", Fault.status(401), "Hi.")
+    home.save("a_input.txt", "hello")
+    with home.daemon() as daemon:
+        daemon.wait("run.held")
+        done = home.cli("again", str(home.workspace / "a_input.txt"))
+        assert (done.returncode, "is held" in done.stderr) == (0, True)
+        assert home.cli("reload", str(home.workspace)).returncode == 0
+        daemon.answered("a_output.txt")
+    assert home.turns("a_state.json") == ["hello"]
+    assert provider.count == 2
+
+
 def test_again_asks_the_same_text_once_more(home: Home, provider: OpenAIServer):
     """`again FILE` asks the same text once more, now or at the next start; its answer takes the last one's place."""
     file = str(home.workspace / "a_input.txt")

@@ -179,7 +179,7 @@ def test_what_a_person_must_know_is_said_in_plain_words(home: Home):
     with daemon(home) as shown:
         home.save("rlmwatch.toml", "tokns = 3\n")
         lines = until(shown, lambda lines: any(line.startswith("!") for line in lines))
-        assert "tokns: no such setting" in " ".join(lines)
+        assert "tokns: no such setting" in " ".join(" ".join(lines).split())
         assert "settings.wrong" not in shown.shown
         (home.workspace / "rlmwatch.toml").unlink()
         until(shown, lambda lines: not any(line.startswith("!") for line in lines))

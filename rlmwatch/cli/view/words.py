@@ -149,5 +149,6 @@ def _sentence(value: object) -> str:
 
 
 def _begun(text: str) -> str:
-    """Return *text* as a sentence begins."""
-    return text[:1].upper() + text[1:]
+    """Return *text* as a sentence begins; a name of a file stays as it is."""
+    first = text.partition(" ")[0]
+    return text if any(mark in first for mark in "._/`") else text[:1].upper() + text[1:]
