@@ -37,7 +37,7 @@ MAX_STATUS_BYTES = 1_000_000
 DAYS = 30
 """Of spending."""
 PYTHON = "python"
-"""Private state folder of the Python API's runs (`daemon/composition.py`)."""
+"""Private state folder of the Python API's runs (`daemon/direct_runner.py`)."""
 LEDGER = "ledger.sqlite3"
 ANSWER_BEGINS = 200
 """Characters of an answer in a list."""
