@@ -26,7 +26,7 @@ ENDED = ("complete", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class PageContent:
     """
     What a document is made of.
 
@@ -39,7 +39,7 @@ class Content:
     main: Element
 
 
-def overview(views: Sequence[WorkspaceView], ceiling: CeilingView, *, now: str) -> Content:
+def overview(views: Sequence[WorkspaceView], ceiling: CeilingView, *, now: str) -> PageContent:
     """Return the first page: all workspaces of the user."""
     unfinished = [run for view in views for run in view.unfinished]
     recent = sorted((run for view in views for run in view.recent), key=lambda run: run.created_at, reverse=True)
@@ -65,10 +65,10 @@ def overview(views: Sequence[WorkspaceView], ceiling: CeilingView, *, now: str) 
         id="main",
         tabindex="-1",
     )
-    return Content(f"{len(running)} running · rlmwatch" if running else "rlmwatch", main)
+    return PageContent(f"{len(running)} running · rlmwatch" if running else "rlmwatch", main)
 
 
-def workspace(view: WorkspaceView, ceiling: CeilingView, *, now: str) -> Content:
+def workspace(view: WorkspaceView, ceiling: CeilingView, *, now: str) -> PageContent:
     """Return the page of one workspace."""
     per_day = None if ceiling.of_user else ceiling.per_day_usd
     main = el(
@@ -92,10 +92,10 @@ def workspace(view: WorkspaceView, ceiling: CeilingView, *, now: str) -> Content
         id="main",
         tabindex="-1",
     )
-    return Content(f"{view.title} · rlmwatch", main)
+    return PageContent(f"{view.title} · rlmwatch", main)
 
 
-def run(view: RunView, *, now: str) -> Content:
+def run(view: RunView, *, now: str) -> PageContent:
     """Return the page of one run: what was asked, each step, what came of it."""
     each = view.run
     title = _first_words(each)
@@ -132,7 +132,7 @@ def run(view: RunView, *, now: str) -> Content:
         class_="one",
         tabindex="-1",
     )
-    return Content(f"{title[:60]} · rlmwatch", main)
+    return PageContent(f"{title[:60]} · rlmwatch", main)
 
 
 def _error(view: RunView) -> Element | None:
@@ -143,9 +143,9 @@ def _error(view: RunView) -> Element | None:
     return _named("error", "What it waits for", _text(view.error, class_="why waits"))
 
 
-def nothing(what: str) -> Content:
+def nothing(what: str) -> PageContent:
     """Return the page that says that there is no such thing."""
-    return Content("Not found · rlmwatch", el("main", _way_up(), el("h1", "Not found"), el("p", what), id="main"))
+    return PageContent("Not found · rlmwatch", el("main", _way_up(), el("h1", "Not found"), el("p", what), id="main"))
 
 
 def _way_up(view: WorkspaceView | None = None) -> Element:

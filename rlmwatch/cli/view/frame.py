@@ -18,7 +18,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from rlmwatch.cli.output import money
-from rlmwatch.cli.view.questions import Heading, Question, Shown
+from rlmwatch.cli.view.questions import Heading, Question, ViewState
 from rlmwatch.cli.view.viewport import Signs, Viewport
 from rlmwatch.cli.view.words import Notice
 from rlmwatch.contract.documents import JobStatus
@@ -38,7 +38,7 @@ TENTHS_BELOW_S, MINUTES_FROM_S, HOURS_FROM_S = 10, 120, 7200
 DIM, BAD, GOOD, HELD = "dim", "red", "green", "magenta"
 
 
-def frame(shown: Shown, viewport: Viewport, *, now: datetime) -> list[Text]:
+def frame(shown: ViewState, viewport: Viewport, *, now: datetime) -> list[Text]:
     """Return the lines of the view, each for itself no wider than the *viewport*, and no more than it has."""
     head = heading(shown, viewport)
     names = name_cells(shown, viewport)
@@ -57,7 +57,7 @@ def frame(shown: Shown, viewport: Viewport, *, now: datetime) -> list[Text]:
     return [*head, Text(), *body, *foot][: viewport.height]
 
 
-def heading(shown: Shown, viewport: Viewport) -> list[Text]:
+def heading(shown: ViewState, viewport: Viewport) -> list[Text]:
     """Return folder and who answers, what was spent and what goes on, and what a person may do."""
     about, signs = shown.heading, viewport.signs
     folder = viewport.plain(about.folder)
@@ -75,7 +75,7 @@ def heading(shown: Shown, viewport: Viewport) -> list[Text]:
     return [first, second, *hint(shown, viewport), *page]
 
 
-def hint(shown: Shown, viewport: Viewport) -> list[Text]:
+def hint(shown: ViewState, viewport: Viewport) -> list[Text]:
     """Return what the daemon does, or what a person may do."""
     words = "; ".join(filter(None, (shown.heading.state or HINT, shown.heading.ends)))
     return [_line(viewport, (line, DIM)) for line in viewport.wrapped(words, viewport.width, HINT_LINES)]
@@ -93,7 +93,7 @@ def spent(about: Heading) -> tuple[str, bool]:
     )
 
 
-def _counts(shown: Shown) -> str:
+def _counts(shown: ViewState) -> str:
     words = {
         "answered": {JobStatus.COMPLETE},
         "failed": {JobStatus.FAILED},
@@ -123,7 +123,7 @@ def row_lines(row: Question, viewport: Viewport, names: int, *, now: datetime) -
     return [line, *(_line(viewport, (f"    {each}", "")) for each in below)]
 
 
-def name_cells(shown: Shown, viewport: Viewport) -> int:
+def name_cells(shown: ViewState, viewport: Viewport) -> int:
     """Return how wide the column of names is."""
     least, most = NAME_CELLS
     widest = max((cell_len(viewport.plain(row.name)) for row in shown.rows.values()), default=0)

@@ -22,7 +22,7 @@ from typing import Any
 from rlmwatch import clock
 from rlmwatch.cli.streams import BackgroundStream
 from rlmwatch.cli.view.daemon import shortened
-from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.questions import Heading, ViewState
 from rlmwatch.cli.view.screen import LineByLine, screen_on
 from rlmwatch.cli.view.viewer import Viewer
 from rlmwatch.cli.waiting import interruptible
@@ -75,7 +75,7 @@ async def _watch(paths: WorkspacePaths, stream: BackgroundStream) -> int:
             leave.set()
 
         viewer = Viewer(
-            shown=Shown(Heading(shortened(paths.root), ends=ENDS)),
+            shown=ViewState(Heading(shortened(paths.root), ends=ENDS)),
             screen=screen_on(stream, os.environ) if stream.isatty() else LineByLine(stream),
             refresh=folder.refresh,
             polls=True,
@@ -107,7 +107,7 @@ class WatchedFolder:
     _times: tuple[int, int] = (-1, -2)  # of the folder with the status files, as it was seen last, and before that
     _files: dict[str, tuple[tuple[int, int, int], StatusFile]] = field(default_factory=dict)
 
-    async def refresh(self, shown: Shown) -> bool:
+    async def refresh(self, shown: ViewState) -> bool:
         """
         Bring *shown* up to date; return whether anything has changed.
 

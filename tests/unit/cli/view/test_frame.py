@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from rlmwatch.cli.view.frame import frame, price, problem_and_cure, seconds
-from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.questions import Heading, ViewState
 from rlmwatch.cli.view.viewport import Viewport
 from rlmwatch.cli.view.words import Notice
 from rlmwatch.contract.documents import JobStatus, Progress, StatusFile, UsageSoFar
@@ -21,14 +21,14 @@ NOW = datetime(2026, 11, 28, 12, 0, 30, tzinfo=UTC)
 WIDE = Viewport(100)
 
 
-def shown(*statuses: StatusFile, **about) -> Shown:
-    view = Shown(Heading(**({"folder": "~/questions", "answers": "gpt-4.1-mini (openai)"} | about)))
+def shown(*statuses: StatusFile, **about) -> ViewState:
+    view = ViewState(Heading(**({"folder": "~/questions", "answers": "gpt-4.1-mini (openai)"} | about)))
     for each in statuses:
         view.take(each)
     return view
 
 
-def lines(view: Shown, viewport: Viewport = WIDE) -> list[str]:
+def lines(view: ViewState, viewport: Viewport = WIDE) -> list[str]:
     return [line.plain.rstrip() for line in frame(view, viewport, now=NOW)]
 
 
