@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from rlmwatch import clock
 from rlmwatch.cli.everywhere import print_everywhere
 from rlmwatch.cli.ids import short_ids, whole_id
-from rlmwatch.cli.layout import Column, age, below_home, dollars
+from rlmwatch.cli.layout import Column, age, below_home
 from rlmwatch.cli.output import print_json, print_table, put, put_wrapped, quiet, room
 from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.names import JOBS
@@ -26,6 +26,7 @@ from rlmwatch.daemon.unasked import Unasked, unasked
 from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, UsageError
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.runtime_config import ceilings_of
+from rlmwatch.money import dollars
 from rlmwatch.runs.ceilings import CeilingUse, uses
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.transitions import shown

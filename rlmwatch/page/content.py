@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
-from rlmwatch.page.chart import amount, money, spending
+from rlmwatch.money import dollars
+from rlmwatch.page.chart import spending
 from rlmwatch.page.markup import Element, el
 from rlmwatch.page.model import CeilingView, ListedRun, RunView, WorkspaceView
 from rlmwatch.page.trajectory import clipped_text, trajectory
@@ -109,7 +110,7 @@ def run(view: RunView, *, now: str) -> PageContent:
         ("Took", _between(each.created_at, each.ended_at) if each.ended_at else None),
         ("Model", view.model),
         ("Tokens", f"{tokens[0]:,} read, {tokens[1]:,} written" if any(tokens) else None),
-        ("Cost", money(each.cost_usd) if each.cost_usd is not None or any(tokens) else None),
+        ("Cost", _cost(each.cost_usd) if each.cost_usd is not None or any(tokens) else None),
         ("Attempt", str(view.attempt) if view.attempt > 1 else None),
         ("Run", each.job_id),
     )
@@ -165,12 +166,12 @@ def _address(workspace: str, job_id: str | None = None) -> str:
 def _facts(views: Sequence[WorkspaceView], today_usd: float, per_day_usd: float | None) -> Element:
     """Return the sums on top; *per_day_usd* is the ceiling that holds for these workspaces together."""
     counts = {word: sum(1 for v in views for r in v.unfinished if r.status == word) for word in (*GOES_ON, *WAITS)}
-    of = f" of {money(per_day_usd)}" if per_day_usd is not None else ""
+    of = f" of {dollars(per_day_usd)}" if per_day_usd is not None else ""
     facts = [
         (str(counts["running"]), "running"),
         (str(counts["pending"]), "waiting"),
         (str(counts["held"]), "held"),
-        (f"{amount(today_usd)}{of}", "today"),
+        (f"{dollars(today_usd)}{of}", "today"),
     ]
     if len(views) > 1:
         facts.append((f"{sum(1 for view in views if view.answered_by)} of {len(views)}", "folders watched now"))
@@ -219,7 +220,7 @@ def _item(each: ListedRun, names: dict[str, str], now: str) -> Element:
         each.path,
         *([names[each.workspace]] if each.workspace in names else []),
         each.kind,
-        *([money(each.cost_usd)] if each.cost_usd is not None else []),
+        *([dollars(each.cost_usd)] if each.cost_usd is not None else []),
     ]
     for word in about:
         meta += [" · ", word]
@@ -328,6 +329,10 @@ def _workspaces(views: Sequence[WorkspaceView]) -> Element:
         for view in views
     ]
     return _named("folders", "Folders", el("ul", items, class_="runs") if items else el("p", "None yet."))
+
+
+def _cost(usd: float | None) -> str:
+    return "price unknown" if usd is None else dollars(usd)
 
 
 def _nobody(view: WorkspaceView) -> str:

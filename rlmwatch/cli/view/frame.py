@@ -12,17 +12,16 @@ The view as lines of text for a terminal of so many columns and rows. Pure.
 from __future__ import annotations
 
 from datetime import datetime
-from math import floor, log10
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from rlmwatch.cli.output import money
 from rlmwatch.cli.view.questions import Heading, Question, ViewState
 from rlmwatch.cli.view.viewport import Signs, Viewport
 from rlmwatch.cli.view.words import Notice
 from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.names import input_name
+from rlmwatch.money import dollars
 
 HINT = "Save chat_input.txt, or any <name>_input.txt"
 NAME_CELLS = (12, 40)
@@ -86,9 +85,9 @@ def spent(about: Heading) -> tuple[str, bool]:
     if about.spent_usd is None:
         return "", False
     if about.ceiling_usd is None:
-        return f"{price(about.spent_usd)} today", False
+        return f"{dollars(about.spent_usd)} today", False
     return (
-        f"{price(about.spent_usd)} of ${money(about.ceiling_usd)} today",
+        f"{dollars(about.spent_usd)} of {dollars(about.ceiling_usd)} today",
         about.spent_usd >= NEARLY * about.ceiling_usd,
     )
 
@@ -203,12 +202,6 @@ def seconds(passed: float) -> str:
     return f"{passed / 60:.0f} min" if passed < HOURS_FROM_S else f"{passed / 3600:.1f} h"
 
 
-def price(usd: float) -> str:
-    """Return *usd* as a person reads it: in cents; below ten, two digits that count."""
-    digits = 2 if usd <= 0 or usd >= 0.1 else 1 - floor(log10(usd))  # noqa: PLR2004 (ten cents)
-    return f"${money(round(usd, digits))}"
-
-
 def _right(row: Question, *, now: datetime) -> str:
     """Return how long it took, or takes, and its price."""
     parts = []
@@ -216,7 +209,7 @@ def _right(row: Question, *, now: datetime) -> str:
         passed = max(0.0, ((row.ended_at or now) - row.began_at).total_seconds())
         parts.append(f"{int(passed)} s" if row.works and passed < MINUTES_FROM_S else seconds(passed))
     if row.cost_usd is not None and (row.cost_usd or (row.asked and row.status.ended)):
-        parts.append(price(row.cost_usd))
+        parts.append(dollars(row.cost_usd))
     return "  ".join(parts)
 
 
