@@ -12,6 +12,7 @@ from rlmwatch.page.chart import spending
 from rlmwatch.page.markup import Element, el
 from rlmwatch.page.model import CeilingView, ListedRun, RunView, WorkspaceView
 from rlmwatch.page.trajectory import clipped_text, trajectory
+from rlmwatch.runs.waiting import NOT_RUNNING
 
 DAYS = 30
 SHOWN = 20
@@ -336,7 +337,7 @@ def _cost(usd: float | None) -> str:
 
 
 def _nobody(view: WorkspaceView) -> str:
-    return "rlmwatch does not run here now" if view.folder else "run() and Session"
+    return NOT_RUNNING if view.folder else "run() and Session"
 
 
 def _sum(days: Iterable[object]) -> dict[str, float]:

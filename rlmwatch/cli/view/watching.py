@@ -33,6 +33,7 @@ from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, LedgerError, UsageError, WorkspaceError
 from rlmwatch.ledger.ledger import Ledger
+from rlmwatch.runs.waiting import NOT_RUNNING
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load, own_name
 from rlmwatch.workspace import safe_open
@@ -48,7 +49,6 @@ ENDED = 40
 """Ended questions that are shown."""
 SETTINGS_EVERY_S = 5.0
 ENDS = "Ctrl+C ends this view"
-NOBODY = "rlmwatch does not run here now"
 
 
 def watch_folder(paths: WorkspacePaths) -> int:
@@ -183,7 +183,7 @@ class WatchedFolder:
             return answers_here(who)
         if self._host is not None and self._host != own_name(self.paths.user_dir, self.environ, socket.gethostname()):
             return f"{self._host} answers in this folder, as rlmwatch.toml says"
-        return NOBODY
+        return NOT_RUNNING
 
     def _statuses(self) -> list[StatusFile]:
         """Return the status of what goes on, and of what has ended last, oldest first."""

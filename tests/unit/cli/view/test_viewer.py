@@ -23,6 +23,7 @@ from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import ledger_of
 from rlmwatch.runs.model import Save
 from rlmwatch.runs.queue import OnNewSave
+from rlmwatch.runs.waiting import NOT_RUNNING
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 DEADLINE_S = 30.0
@@ -287,12 +288,12 @@ def put(paths: WorkspacePaths, *statuses) -> None:
 
 def test_a_folder_without_a_daemon_shows_what_its_files_say(paths):
     """Status files of another machine, no daemon, no ledger: their rows, and that nobody answers here."""
-    from rlmwatch.cli.view.watching import NOBODY, WatchedFolder
+    from rlmwatch.cli.view.watching import WatchedFolder
 
     async def look() -> None:
         folder, view = WatchedFolder(paths, {}), ViewState(Heading("~"))
         assert await folder.refresh(view)
-        assert (view.rows, view.heading.state, view.heading.spent_usd) == ({}, NOBODY, None)
+        assert (view.rows, view.heading.state, view.heading.spent_usd) == ({}, NOT_RUNNING, None)
         put(
             paths,
             status("b_input.txt", "held", host="desk", pid=1, error="no key", created_at="2026-11-28T12:00:01Z"),
