@@ -93,7 +93,7 @@ def test_open_runs_say_how_far_they_are_and_what_they_wait_for(house):
 
 def test_a_job_file_that_nobody_takes_up_says_so(house):
     """A job file of which no run was made waits for a daemon where there is none, as `status` says it."""
-    house.put("mine", status="pending", kind="job", input=None, input_digest=None)
+    house.put("mine", status="pending", kind="job", input="", input_digest="", created_at=NOW)
     whole = facts.look_at_run(house.at, "mine", house.sources, now=NOW)
     assert (whole.run.status, whole.run.why) == ("pending", "rlmwatch does not run here now")
 
