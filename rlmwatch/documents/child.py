@@ -33,7 +33,8 @@ def main() -> NoReturn:
             readers[suffix] = reader(suffix)
     for library in ("encodings", *MODULES.values()):
         _load_whole(library)
-    os.nice(NICE)
+    with suppress(OSError):  # a filter of the service may refuse it
+        os.nice(NICE)
     try:
         lock(Policy(**json.loads(sys.argv[1])), parent=int(sys.argv[2]), empty_root=empty_folder())
     except Exception as error:  # noqa: BLE001 (the host is told, whatever it is)
