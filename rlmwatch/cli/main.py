@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "cancel": ("rlmwatch.cli.cancel:cancel", "End runs before their time."),
     "doctor": ("rlmwatch.cli.doctor:doctor", "Check keys, provider, workspace, limits; say what to do."),
     "reload": ("rlmwatch.cli.reload:reload", "Have the daemon read its settings and keys again."),
+    "service": ("rlmwatch.cli.service:app", "Have folders answered from log-in or boot on, by systemd."),
     "models": ("rlmwatch.cli.models:models", "List the models that a provider offers, with prices where known."),
     "model": ("rlmwatch.cli.model:app", "The small local model: fetch it, say where it is, remove it."),
     "worker": ("rlmwatch.cli.worker:worker", "Answer runs of a shared ledger on this machine, without a folder."),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,8 +33,6 @@ from rlmwatch.workspace.owner import holder, known_workspaces, workspace_id
 
 TRIES = 3
 FOLDER = "~/questions"
-UNIT = "share/systemd/user/rlmwatch.service"
-"""Where the wheel puts the unit of a service."""
 OFFERED = (*(name for name in SHIPPED if name != "azure"), LOCAL, EMBEDDED)
 """Azure has no address of its own: it is set in config.toml."""
 WHAT = {
@@ -296,19 +294,10 @@ def _reload() -> None:
 
 
 def _what_next(plan: Plan, *, at_terminal: bool) -> None:
-    from rlmwatch.cli.main import VERBS
-
     where = plan.folder or "FOLDER"
     if plan.folder is None:
         say(f"Next: rlmwatch init {where}, then rlmwatch run {where}")
-    if "service" in VERBS:
-        if (
-            plan.folder is not None
-            and at_terminal
-            and ask("Start rlmwatch with your session from now on", "no") == "yes"
-        ):
-            os.execv(sys.executable, [sys.executable, "-m", "rlmwatch", "service", "install", str(plan.folder)])  # noqa: S606 (our own program)
-        return
-    unit = next((file.locate() for file in metadata.files("rlmwatch") or () if file.as_posix().endswith(UNIT)), None)
-    if unit is not None:
-        say(f"To have it started with your session, see {Path(str(unit)).resolve()}")
+    may_ask = plan.folder is not None and at_terminal and shutil.which("systemctl") is not None
+    if may_ask and ask("Start rlmwatch with your session from now on", "no").lower().startswith("y"):
+        os.execv(sys.executable, [sys.executable, "-m", "rlmwatch", "service", "install", str(plan.folder)])  # noqa: S606 (our own program)
+    say(f"To have it started with your session: rlmwatch service install {where}")
