@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from rlmwatch.addresses import shown
+from rlmwatch.cli import user_manager
 from rlmwatch.cli.init import init
 from rlmwatch.cli.output import ask, ask_hidden, quiet, say
 from rlmwatch.daemon.credentials import Key, find, find_all, wanted
@@ -297,7 +297,7 @@ def _what_next(plan: Plan, *, at_terminal: bool) -> None:
     where = plan.folder or "FOLDER"
     if plan.folder is None:
         say(f"Next: rlmwatch init {where}, then rlmwatch run {where}")
-    may_ask = plan.folder is not None and at_terminal and shutil.which("systemctl") is not None
+    may_ask = plan.folder is not None and at_terminal and user_manager.missing() is None
     if may_ask and ask("Start rlmwatch with your session from now on", "no").lower().startswith("y"):
         os.execv(sys.executable, [sys.executable, "-m", "rlmwatch", "service", "install", str(plan.folder)])  # noqa: S606 (our own program)
     say(f"To have it started with your session: rlmwatch service install {where}")

@@ -82,10 +82,6 @@ def _command(words: Sequence[object]) -> str:
     return " ".join(quoted(word).replace("$", "$$") for word in words)
 
 
-def _bind(path: object) -> str:
-    return quoted(path).replace(":", "\\\\:")
-
-
 def user_drop_in(service: Service) -> str:
     """Return the drop-in of a user unit."""
     lines = [
@@ -125,10 +121,9 @@ def system_drop_in(service: Service, user: str) -> str:
         "StateDirectory=",
         f"StateDirectory=rlmwatch/{user}",
         f"Environment=RLMWATCH_STATE_DIR=%S/rlmwatch/{user}",
-        "BindPaths=",
-        f"BindPaths={_bind(service.folder)}",
-        "BindReadOnlyPaths=",
-        *(f"BindReadOnlyPaths={_optional(_bind(each))}" for each in read),
+        "BindPaths=",  # takes back all of both kinds
+        f"BindPaths={quoted(service.folder)}",
+        *(f"BindReadOnlyPaths={_optional(quoted(each))}" for each in read),
         f"LoadCredential=OPENROUTER_API_KEY:/etc/rlmwatch/{user}/openrouter_api_key",
         f"LoadCredential=EXA_API_KEY:/etc/rlmwatch/{user}/exa_api_key",
         *_visible_temporary(service),

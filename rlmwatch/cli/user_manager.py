@@ -62,6 +62,22 @@ def installed() -> list[Installed]:
     return found
 
 
+def missing() -> str | None:
+    """Return why no service manager of this user can be used, and what else there is; None where one answers."""
+    if shutil.which("systemctl") is None:
+        return (
+            "there is no systemd here: start `rlmwatch run FOLDER` with whatever starts programs on this machine "
+            "(docs/operations.md), or see --launchd"
+        )
+    done = _run("systemctl", "--user", "show", "--property=Version")
+    if done.returncode == 0:
+        return None
+    return (
+        f"no service manager of this user answers ({_words(done)}). Log in as this user, without su or sudo, or "
+        "have root make a system service: `rlmwatch service install --system` prints how"
+    )
+
+
 def require() -> None:
     """
     Return if a service manager of this user answers.
@@ -69,17 +85,9 @@ def require() -> None:
     Raises:
         UsageError: There is none; what else there is.
     """
-    if shutil.which("systemctl") is None:
-        raise UsageError(
-            "there is no systemd here: start `rlmwatch run FOLDER` with whatever starts programs on this machine "
-            "(docs/operations.md), or see --launchd"
-        )
-    done = _run("systemctl", "--user", "show", "--property=Version")
-    if done.returncode != 0:
-        raise UsageError(
-            f"no service manager of this user answers ({_words(done)}). Log in as this user, not by su or sudo, or have "
-            "root make a system service: `rlmwatch service install --system` prints how"
-        )
+    why = missing()
+    if why is not None:
+        raise UsageError(why)
 
 
 def write(service: Service, unit_text: str) -> Path:
@@ -127,7 +135,7 @@ def verify(unit: Path) -> str:
     """
     if shutil.which("systemd-analyze") is None:
         return ""
-    done = _run("systemd-analyze", "--user", "verify", str(unit))
+    done = _run("systemd-analyze", "--user", "--man=no", "verify", str(unit))
     if done.returncode != 0:
         raise WorkspaceError(f"systemd does not take {unit}: {_words(done)}")
     return _words(done)
