@@ -16,10 +16,12 @@ from cyclopts import Parameter
 
 from rlmwatch import clock
 from rlmwatch.addresses import shown
+from rlmwatch.cli.arguments import Folder
 from rlmwatch.cli.fixes import apply_fixes, open_to_others
 from rlmwatch.cli.layout import dollars
-from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.cli.output import print_json
 from rlmwatch.cli.report import Line, print_report
+from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.ceilings_left import ceilings_left
 from rlmwatch.daemon.credentials import DOTENV, KEYS, Key, find_all, wanted
 from rlmwatch.daemon.factories import build_sandbox, endpoint_of, find_model, gather
@@ -68,8 +70,7 @@ HELD = "until then research, exa, and jobs with data are held; chats need no san
 
 
 def doctor(
-    workspace: Path | None = None,
-    /,
+    workspace: Folder = None,
     *,
     ask: Annotated[bool, Parameter(negative=())] = False,
     fix: Annotated[bool, Parameter(negative=())] = False,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
-from rlmwatch.cli.output import quiet, say
+from rlmwatch.cli.arguments import Folder
+from rlmwatch.cli.output import say
+from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.paths import locate
 from rlmwatch.errors import UsageError
 from rlmwatch.settings.sources import load
 from rlmwatch.workspace.owner import holder
 
 
-def reload(workspace: Path | None = None, /) -> int:
+def reload(workspace: Folder = None) -> int:
     """
     Have the daemon read settings and keys again; runs that wait for a person go on.
 

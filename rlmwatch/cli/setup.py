@@ -17,7 +17,8 @@ from cyclopts import Parameter
 
 from rlmwatch.addresses import shown
 from rlmwatch.cli.init import init
-from rlmwatch.cli.output import ask, ask_hidden, quiet, say
+from rlmwatch.cli.output import ask, ask_hidden, say
+from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.credentials import Key, find, find_all, wanted
 from rlmwatch.daemon.factories import gather
 from rlmwatch.daemon.key_store import in_file, in_keyring

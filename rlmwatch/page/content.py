@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
+from rlmwatch.contract.state_words import CUT_SHORT, NOT_COMPUTED, STATES, state_word, with_reason
 from rlmwatch.page.chart import amount, money, spending
 from rlmwatch.page.markup import Element, el
 from rlmwatch.page.model import CeilingView, ListedRun, RunView, WorkspaceView
@@ -167,9 +168,7 @@ def _facts(views: Sequence[WorkspaceView], today_usd: float, per_day_usd: float 
     counts = {word: sum(1 for v in views for r in v.unfinished if r.status == word) for word in (*GOES_ON, *WAITS)}
     of = f" of {money(per_day_usd)}" if per_day_usd is not None else ""
     facts = [
-        (str(counts["running"]), "running"),
-        (str(counts["pending"]), "waiting"),
-        (str(counts["held"]), "held"),
+        *((str(counts[status]), STATES[status]) for status in (*GOES_ON, *WAITS)),
         (f"{amount(today_usd)}{of}", "today"),
     ]
     if len(views) > 1:
@@ -195,8 +194,8 @@ def _lists(
     failed = [each for each in last.values() if each.status == "failed"][:ERRORS]
     ended = [each for each in recent if each.status in ENDED and each not in failed][:shown]
     return [
-        _section("running", "Running", running, names, now, empty="Nothing is running."),
-        _section("waiting", "Waiting", waiting, names, now) if waiting else None,
+        _section("running", STATES["running"].capitalize(), running, names, now, empty="Nothing is running."),
+        _section("waiting", "Waiting and held", waiting, names, now) if waiting else None,
         _section("errors", "Errors", failed, names, now) if failed else None,
         _section("recent", "Ended", ended, names, now, empty="No answers yet: save a question in a folder."),
     ]
@@ -233,23 +232,31 @@ def _item(each: ListedRun, names: dict[str, str], now: str) -> Element:
         if each.answer and not each.why
         else None,
         el("p", meta, class_="meta"),
-        class_=f"run {each.status if each.status in _KNOWN else 'other'}",
+        class_=f"run {_class(each)}",
     )
 
 
-_KNOWN = frozenset(("running", "pending", "held", "complete", "failed", "cancelled"))
-_WORDS = {"complete": "answered", "pending": "waiting"}
+_KNOWN = frozenset(STATES)
 
 
 def _status(each: ListedRun) -> Element:
+    return el("span", _word(each), class_=f"status {_class(each)}")
+
+
+def _class(each: ListedRun) -> str:
     known = each.status if each.status in _KNOWN else "other"
-    return el("span", _WORDS.get(each.status, each.status), class_=f"status {known}")
+    return f"{known} short" if _word(each) in (CUT_SHORT, NOT_COMPUTED) else known
+
+
+def _word(each: ListedRun) -> str:
+    return state_word(each.status, outcome=each.outcome, partial=each.partial)
 
 
 def _ended_how(each: ListedRun) -> str:
-    if each.partial:
-        return f", cut short ({(each.outcome or 'a limit').replace('_', ' ')})"
-    return f" ({each.outcome.replace('_', ' ')})" if each.status == "failed" and each.outcome else ""
+    """Return why it ended as it did, to be put after its word; `""` where there is nothing to be said."""
+    word = _word(each)
+    reason = with_reason(each.status, outcome=each.outcome, partial=each.partial).removeprefix(word)
+    return f" ({reason.removeprefix(': ')})" if reason else ""
 
 
 def _first_words(each: ListedRun) -> str:

@@ -11,6 +11,7 @@ The view as lines of text for a terminal of so many columns and rows. Pure.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from math import floor, log10
 
@@ -23,6 +24,7 @@ from rlmwatch.cli.view.viewport import Signs, Viewport
 from rlmwatch.cli.view.words import Notice
 from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.names import input_name
+from rlmwatch.contract.state_words import CUT_SHORT, NOT_COMPUTED
 
 HINT = "Save chat_input.txt, or any <name>_input.txt"
 NAME_CELLS = (12, 40)
@@ -32,6 +34,8 @@ CURE_LINES = 3
 FOLDER_CELLS = 24
 """Of the folder, before what answers gives way."""
 HINT_LINES = 2
+COUNTED = ("answered", CUT_SHORT, NOT_COMPUTED, "failed", "cancelled", "running", "waiting", "held")
+"""States, in the order in which the heading counts them."""
 NEARLY = 0.8
 """Of a ceiling: from here on it stands out."""
 TENTHS_BELOW_S, MINUTES_FROM_S, HOURS_FROM_S = 10, 120, 7200
@@ -94,15 +98,8 @@ def spent(about: Heading) -> tuple[str, bool]:
 
 
 def _counts(shown: Shown) -> str:
-    words = {
-        "answered": {JobStatus.COMPLETE},
-        "failed": {JobStatus.FAILED},
-        "running": {JobStatus.RUNNING},
-        "waiting": {JobStatus.PENDING},
-        "held": {JobStatus.HELD},
-    }
-    counts = {word: sum(row.status in statuses for row in shown.rows.values()) for word, statuses in words.items()}
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing asked yet"
+    counts = Counter(row.word for row in shown.rows.values())
+    return ", ".join(f"{counts[word]} {word}" for word in COUNTED if counts[word]) or "nothing asked today"
 
 
 def row_lines(row: Question, viewport: Viewport, names: int, *, now: datetime) -> list[Text]:
@@ -145,15 +142,15 @@ def _what(row: Question) -> str:
     """Return what a row says."""
     match row.status:
         case JobStatus.COMPLETE:
-            return (f"(cut short: {row.outcome.replace('_', ' ')}) " if row.partial else "") + row.text
+            return (f"({row.ended_how}) " if row.word != "answered" else "") + row.text
         case JobStatus.FAILED | JobStatus.HELD:
             return problem_and_cure(row.text)[0]
         case JobStatus.CANCELLED:
-            return row.outcome or "cancelled"
+            return row.ended_how
         case JobStatus.RUNNING:
             return doing(row)
         case JobStatus.PENDING:
-            return f"waiting: {row.text}" if row.text else "waiting"
+            return f"{row.word}: {row.text}" if row.text else row.word
 
 
 def _cure(row: Question, *, cut: bool) -> str:
@@ -210,7 +207,7 @@ def price(usd: float) -> str:
 
 
 def _right(row: Question, *, now: datetime) -> str:
-    """Return how long it took, or takes, and its price."""
+    """Return how long it took, or takes, and what it cost."""
     parts = []
     if row.began_at is not None and (row.works or row.ended_at is not None):
         passed = max(0.0, ((row.ended_at or now) - row.began_at).total_seconds())
@@ -245,7 +242,7 @@ def _within(rows: list[Question], room: int, viewport: Viewport, names: int, *, 
         earlier += row.status.ended
         later += not row.status.ended
     words = ", ".join([f"{earlier} earlier"] * bool(earlier) + [f"{later} more that wait or run"] * bool(later))
-    more = _line(viewport, (f"{viewport.signs.cut} {words}: rlmwatch jobs", DIM))
+    more = _line(viewport, (f"{viewport.signs.cut} {words}: rlmwatch runs", DIM))
     return [more, *(line for each in lines.values() for line in each)][: max(0, room)]
 
 

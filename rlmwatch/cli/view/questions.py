@@ -16,6 +16,8 @@ from typing import Any
 
 from rlmwatch.cli.view.words import OVER, Notice, in_words
 from rlmwatch.contract.documents import JobStatus, StatusFile
+from rlmwatch.contract.state_words import STATES as STATE_WORDS
+from rlmwatch.contract.state_words import with_reason, word_of
 
 KEPT = 200
 """Ended rows: more than the tallest terminal shows."""
@@ -39,6 +41,8 @@ class Question:
 
     Attributes:
         name: The file that asks.
+        word: For its state.
+        ended_how: The same, and why where the answer is not whole or there is none.
         text: The first words of its answer; or why there is none, or what it waits for.
         chars: Of the material that it reads; None where that is not known.
         began_at, ended_at: None before.
@@ -50,8 +54,8 @@ class Question:
     digest: str
     name: str
     status: JobStatus
-    outcome: str
-    partial: bool
+    word: str
+    ended_how: str
     text: str
     attempt: int
     updated_at: str
@@ -85,8 +89,8 @@ def question(status: StatusFile) -> Question:
         digest=status.input_digest,
         name=status.input or f"jobs/{status.job_id}.json",
         status=status.status,
-        outcome=status.outcome or "",
-        partial=status.partial,
+        word=word_of(status),
+        ended_how=with_reason(status.status.value, outcome=status.outcome, partial=status.partial, notes=status.notes),
         text=(text or "")[:TEXT_CHARS],
         attempt=status.attempt,
         updated_at=status.updated_at,
@@ -196,7 +200,9 @@ class Shown:
         """Show that the daemon is *state*, and that what it worked on waits for the next one."""
         self.heading = replace(self.heading, state=state)
         for row in [row for row in self.rows.values() if row.works]:
-            self.rows[row.job_id] = replace(row, status=JobStatus.PENDING, text="it goes on at the next start")
+            self.rows[row.job_id] = replace(
+                row, status=JobStatus.PENDING, word=STATE_WORDS["pending"], text="it goes on at the next start"
+            )
 
     def _trim(self) -> None:
         ended = [row.job_id for row in self.rows.values() if row.status.ended]

@@ -15,8 +15,8 @@ from unit.cli.conftest import BEANS
 from rlmwatch import clock
 from rlmwatch.cli.costs import costs
 from rlmwatch.cli.doctor import doctor
-from rlmwatch.cli.jobs import jobs
 from rlmwatch.cli.report import Line, arranged, verdict
+from rlmwatch.cli.runs import runs
 from rlmwatch.cli.show import show
 from rlmwatch.cli.status import status
 from rlmwatch.daemon.paths import locate
@@ -34,7 +34,7 @@ def printed(capsys):
 def test_jobs_are_one_line_each_within_the_terminal(workspace, terminal, capsys, columns):
     """Short id, age, status, input, first words of the question and price stand on one line, whatever the language."""
     terminal(columns)
-    jobs(workspace)
+    runs(workspace)
     head, *rows = printed(capsys)
     assert head.split() == ["id", "age", "status", "input", "question", "price"]
     assert len(rows) == 4
@@ -49,7 +49,7 @@ def test_jobs_are_one_line_each_within_the_terminal(workspace, terminal, capsys,
 
 def test_jobs_in_a_pipe_are_whole(workspace, capsys):
     """A script gets whole ids and whole first lines; an error stands behind its question."""
-    jobs(workspace)
+    runs(workspace)
     text = capsys.readouterr().out
     assert BEANS in text
     assert all(each.stem in text for each in (workspace / "jobs").glob("*.json"))
@@ -59,7 +59,7 @@ def test_jobs_in_a_pipe_are_whole(workspace, capsys):
 def test_a_short_id_works_where_it_is_shown(workspace, terminal, capsys):
     """What `jobs` shows as an id is one in every verb."""
     terminal(80)
-    jobs(workspace)
+    runs(workspace)
     short = next(row for row in printed(capsys) if "beans" in row).split()[0]
     show(short, workspace=workspace)
     assert BEANS.split("?", maxsplit=1)[0][:40] in capsys.readouterr().out
