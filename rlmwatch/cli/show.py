@@ -21,11 +21,16 @@ from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.runs.model import JournalEntry, Run
 from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.runs.transitions import shown
+from rlmwatch.runs.unanswered import earlier_answer
 from rlmwatch.workspace.polling import status as read_one
 from rlmwatch.workspace.status import job_id
 
 POLL_S = 0.5
 """Between two looks at the ledger while a run is followed; a step takes seconds."""
+
+
+LOOKED_AT = 100
+"""Newest runs of a conversation among which an older answer is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,8 @@ async def _shown(paths: WorkspacePaths, run_id: str, *, follow: bool, printer: P
                     line.pause()
                     printer.steps(found.steps, found.calls)
         if printer is not None:
-            printer.end(found.run, found.status, found.calls)
+            of_conversation = await ledger.recent(LOOKED_AT, found.run.conversation)
+            printer.end(found.run, found.status, found.calls, stands=earlier_answer(found.run, of_conversation))
         return found
     finally:
         await ledger.aclose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -15,14 +15,14 @@ from rlmwatch import clock
 from rlmwatch.cli.arguments import Folder, Json, named_run
 from rlmwatch.cli.everywhere import print_everywhere
 from rlmwatch.cli.ids import short_ids
-from rlmwatch.cli.layout import Column, age, below_home, between, dollars, used
-from rlmwatch.cli.live import how_far
+from rlmwatch.cli.layout import below_home, dollars
 from rlmwatch.cli.output import print_json, print_table, put, put_wrapped, room
+from rlmwatch.cli.run_status import print_facts, print_run
+from rlmwatch.cli.unfinished import WAITING, Waiting, waiting_row, without_answer
 from rlmwatch.cli.warned import quiet
 from rlmwatch.contract.documents import JobStatus, StatusFile
-from rlmwatch.contract.marks import when
 from rlmwatch.contract.names import JOBS
-from rlmwatch.contract.state_words import STYLES, state_word, with_reason
+from rlmwatch.contract.state_words import state_word
 from rlmwatch.daemon.ceilings_left import ceilings_left
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.show_page import page_url
@@ -34,6 +34,7 @@ from rlmwatch.execution.runtime_config import ceilings_of
 from rlmwatch.runs.ceilings import CeilingUse, uses
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.transitions import shown
+from rlmwatch.runs.unanswered import unanswered
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load
 from rlmwatch.workspace.hosts import named_host
@@ -49,25 +50,6 @@ LOOKED_AT = 200
 """Newest runs whose material is compared with what is there now."""
 NOT_RUNNING = "rlmwatch does not run here now"
 NO_DAEMON = "not running here"
-
-WAITING = (
-    Column("id", most=16),
-    Column("age", right=True),
-    Column("status", styles=STYLES),
-    Column("input", most=24, keep="end"),
-    Column("why", grows=True),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A run or submission that waits, and why."""
-
-    job_id: str
-    status: str
-    input: str
-    why: str
-    since: str = ""
 
 
 @dataclass(slots=True)
@@ -87,6 +69,7 @@ class WorkspaceStatus:
         ceilings: Each ceiling, and what counts against it; none where that cannot be known.
         warnings: Ceilings that are near or reached, in words.
         not_asked: Files that look meant for rlmwatch and are not asked, why, and what to do.
+        without_answer: Questions whose newest run failed or was cancelled, or has an answer that is not whole, and why.
         page: The whole address of the page in a browser, where a daemon of this user shows it.
     """
 
@@ -106,6 +89,7 @@ class WorkspaceStatus:
     ceilings: tuple[CeilingUse, ...] = ()
     warnings: list[str] = field(default_factory=list)
     not_asked: list[Unasked] = field(default_factory=list)
+    without_answer: list[Waiting] = field(default_factory=list)
     page: str | None = None
 
 
@@ -140,7 +124,7 @@ def status(
         return watch_folder(locate(workspace))
     if run is not None:
         paths, job_id = named_run(run, workspace)
-        return _print_one(_one(paths, job_id), as_json=as_json)
+        return print_run(_one(paths, job_id), as_json=as_json)
     found = asyncio.run(_whole(locate(workspace)))
     if as_json:
         print_json(asdict(found))
@@ -154,46 +138,6 @@ def _one(paths: WorkspacePaths, job_id: str) -> StatusFile:
     if found is None:
         raise UsageError(f"{job_id}: no such run in {paths.root}; `rlmwatch runs` lists them")
     return found
-
-
-def _print_one(found: StatusFile, *, as_json: bool) -> int:
-    if as_json:
-        print_json(found.model_dump(mode="json"))
-        return 0
-    now = clock.utc()
-    how = with_reason(found.status.value, outcome=found.outcome, partial=found.partial, notes=found.notes)
-    ended = found.status.ended
-    took = between(found.started_at, found.completed_at)
-    tokens = (found.usage.input_tokens, found.usage.output_tokens)
-    parts = used(took_s=took, tokens=tokens, usd=found.usage.cost_usd)
-    lines: list[tuple[str, str | None]] = [
-        ("run", found.job_id),
-        ("kind", found.kind.value),
-        ("status", how + (f", attempt {found.attempt}" if found.attempt > 1 else "")),
-        ("question", found.input),
-        ("answer in", found.output if found.answer is not None else None),
-        ("saved", _with_age(found.created_at, now)),
-        ("ended", _with_age(found.completed_at, now) if ended else None),
-        ("now", how_far(found.progress, found.usage) if found.progress and not ended else None),
-        ("used", " · ".join(parts) if ended else None),
-        ("model", found.model),
-        ("answer", found.answer),
-        ("error" if ended else "waits for", found.error),
-        *(("note", note) for note in found.notes),
-    ]
-    print_facts(lines)
-    return 0
-
-
-def _with_age(at: str | None, now: str) -> str | None:
-    return f"{when(at)}, {age(at, now)} ago" if at else None
-
-
-def print_facts(lines: Sequence[tuple[str, str | None]]) -> None:
-    """Print each name with its text, where it has one, below each other."""
-    for key, text in lines:
-        if text:
-            put_wrapped(text, head=f"{key:>10}  ")
 
 
 def _print_whole(found: WorkspaceStatus) -> None:
@@ -215,14 +159,13 @@ def _print_whole(found: WorkspaceStatus) -> None:
             put_wrapped(value, head=f"{key:>10}  ")
     for each in found.not_asked:
         put_wrapped(f"{each.path}: {each.because}; {each.cure}", head=f"{'not asked':>10}  ")
-    if found.waiting:
+    listed = [*found.waiting, *found.without_answer]
+    if listed:
         put("")
-        ids = [each.job_id for each in found.waiting]
+        ids = [each.job_id for each in listed]
         now = clock.utc()
-        rows = [
-            asdict(each) | {"id": shown_id, "age": age(each.since or None, now), "status": state_word(each.status)}
-            for each, shown_id in zip(found.waiting, ids if room() is None else short_ids(ids), strict=True)
-        ]
+        shown_ids = ids if room() is None else short_ids(ids)
+        rows = [waiting_row(each, shown_id, now) for each, shown_id in zip(listed, shown_ids, strict=True)]
         print_table(WAITING, rows, empty="")
 
 
@@ -292,6 +235,9 @@ async def _whole(paths: WorkspacePaths) -> WorkspaceStatus:
         await ledger.aclose()
     found.waiting = [*_waiting_runs(paths, open_runs), *_submissions(paths, unknown)][:SHOWN]
     found.material_changed = _with_other_material(paths, recent, settings)
+    found.without_answer = [
+        without_answer(each) for each in unanswered(recent) if (paths.root / each.run.path).exists()
+    ]
     found.runs = _counted(paths, counts, open_runs)
     found.not_whole = sum(each.result is not None and each.result.partial for each in recent)
     found.left_today_usd = next((each.left_usd for each in found.ceilings if each.period == "day"), None)

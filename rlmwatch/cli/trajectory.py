@@ -91,8 +91,8 @@ class Printer:
         if step.answer is not None:
             self._block("answer", str(step.answer))
 
-    def end(self, run: Run, status: str, calls: Sequence[JournalEntry]) -> None:
-        """Print the paid calls, where they are wanted, and how the run ended, or what it waits for."""
+    def end(self, run: Run, status: str, calls: Sequence[JournalEntry], *, stands: str = "") -> None:
+        """Print the paid calls, if they are wanted, how the run ended or what it waits for, and what still *stands*."""
         for call in calls if self.calls else ():
             self._call(call)
         result = run.result
@@ -102,9 +102,10 @@ class Printer:
             return
         how = with_reason(result.status.value, outcome=result.outcome.value, partial=result.partial, notes=result.notes)
         took = between(run.started_at, run.completed_at)
-        self._rule(" · ".join([how, *_used(result.usage, took)]))
+        self._rule(" · ".join([how, when(run.completed_at or ""), *_used(result.usage, took)]))
         self._block("answer", result.answer or "")
         self._block("error", result.error or "")
+        self._block("still there", stands)
         for note in result.notes:
             self._block("note", note)
 

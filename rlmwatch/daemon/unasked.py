@@ -116,6 +116,8 @@ def _read(paths: WorkspacePaths, settings: Settings, found: FoundInput, last: Ru
     marker = settings.ready_marker
     save = to_save(found.name, content.raw, content.signature, ready_marker=marker, max_bytes=max_bytes)
     if isinstance(save, NotASave):
+        if last is not None and last.digest == digest(content.raw):  # it was asked, before the ready marker was set
+            return None
         return Unasked(path, save.reason, save.cure)
     if last is None or last.digest != digest(content.raw):
         return None

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
-from rlmwatch.contract.state_words import CUT_SHORT, NOT_COMPUTED, STATES, state_word, with_reason
+from rlmwatch.contract.names import input_name
+from rlmwatch.contract.state_words import STATES
 from rlmwatch.page.chart import amount, money, spending
 from rlmwatch.page.markup import Element, el
 from rlmwatch.page.model import CeilingView, ListedRun, RunView, WorkspaceView
+from rlmwatch.page.states import class_of, ended_how, status_of
 from rlmwatch.page.trajectory import clipped_text, trajectory
 
 DAYS = 30
@@ -102,7 +104,7 @@ def run(view: RunView, *, now: str) -> Content:
     title = _first_words(each)
     tokens = view.tokens
     facts = (
-        ("Status", el("span", _status(each), _ended_how(each))),
+        ("Status", el("span", status_of(each), ended_how(each))),
         ("Kind", each.kind),
         ("File", each.path),
         ("Saved", _time(each.created_at, now)),
@@ -126,6 +128,7 @@ def run(view: RunView, *, now: str) -> Content:
         trajectory(view),
         _named("answer", "Answer", _text(view.answer)) if view.answer else None,
         _error(view),
+        _still_there(view, now),
         _named("notes", "Worth knowing", el("ul", [el("li", note, dir="auto") for note in view.notes]))
         if view.notes
         else None,
@@ -142,6 +145,22 @@ def _error(view: RunView) -> Element | None:
     if view.run.ended_at:
         return _named("error", "What is wrong", _text(view.error, class_="why"))
     return _named("error", "What it waits for", _text(view.error, class_="why waits"))
+
+
+def _still_there(view: RunView, now: str) -> Element | None:
+    """Return which older answer stands beside a question that has none now."""
+    each, name = view.run, input_name(view.run.path)
+    if name is None or each.status not in ("failed", "cancelled"):
+        return None
+    older = [
+        one
+        for one in view.workspace.recent
+        if one.path == each.path and one.status == "complete" and one.created_at < each.created_at
+    ]
+    if not older:
+        return None
+    link = el("a", _time(older[0].ended_at or older[0].created_at, now), href=_address(each.workspace, older[0].job_id))
+    return el("p", f"{name.output} still holds the answer of ", link, ".", id="still-there")
 
 
 def nothing(what: str) -> Content:
@@ -213,7 +232,7 @@ def _named(name: str, title: str, *children: Element | None) -> Element:
 
 
 def _item(each: ListedRun, names: dict[str, str], now: str) -> Element:
-    meta: list[Element | str] = [_status(each), _ended_how(each)]
+    meta: list[Element | str] = [status_of(each), ended_how(each)]
     about = [
         each.path,
         *([names[each.workspace]] if each.workspace in names else []),
@@ -232,31 +251,8 @@ def _item(each: ListedRun, names: dict[str, str], now: str) -> Element:
         if each.answer and not each.why
         else None,
         el("p", meta, class_="meta"),
-        class_=f"run {_class(each)}",
+        class_=f"run {class_of(each)}",
     )
-
-
-_KNOWN = frozenset(STATES)
-
-
-def _status(each: ListedRun) -> Element:
-    return el("span", _word(each), class_=f"status {_class(each)}")
-
-
-def _class(each: ListedRun) -> str:
-    known = each.status if each.status in _KNOWN else "other"
-    return f"{known} short" if _word(each) in (CUT_SHORT, NOT_COMPUTED) else known
-
-
-def _word(each: ListedRun) -> str:
-    return state_word(each.status, outcome=each.outcome, partial=each.partial)
-
-
-def _ended_how(each: ListedRun) -> str:
-    """Return why it ended as it did, to be put after its word; `""` where there is nothing to be said."""
-    word = _word(each)
-    reason = with_reason(each.status, outcome=each.outcome, partial=each.partial).removeprefix(word)
-    return f" ({reason.removeprefix(': ')})" if reason else ""
 
 
 def _first_words(each: ListedRun) -> str:

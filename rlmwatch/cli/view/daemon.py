@@ -15,7 +15,7 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.cli.output import say
 from rlmwatch.cli.streams import BackgroundStream
-from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.questions import KEPT, Heading, Shown
 from rlmwatch.cli.view.screen import screen_on
 from rlmwatch.cli.view.viewer import Viewer
 from rlmwatch.contract.documents import JobStatus
@@ -25,6 +25,7 @@ from rlmwatch.errors import CeilingUnknown, LedgerError
 from rlmwatch.runs.model import RunStatus
 from rlmwatch.workspace.status import DaemonProcess, Live, build
 
+DAY = len("2026-11-28")
 FAULTS = 3
 """Of which the tracebacks are kept."""
 
@@ -93,8 +94,12 @@ class DaemonView:
         return shown.heading != before
 
     async def _left_before(self, app: App, shown: Shown) -> None:
-        """Show the questions that an earlier daemon left, and that wait."""
+        """Show the questions that were answered on this day (of UTC, as ceilings count), and those that wait."""
         by = DaemonProcess(app.host, os.getpid())
+        today = clock.utc()[:DAY]
+        for run in reversed(await app.ledger.recent(KEPT)):
+            if run.status.ended and (run.completed_at or "")[:DAY] == today:
+                shown.take(build(run, live=Live(), by=by, now=clock.utc()))
         for run in await app.ledger.open_runs():
             if run.status in (RunStatus.PENDING, RunStatus.HELD):
                 status = build(run, live=Live(), by=by, now=clock.utc())

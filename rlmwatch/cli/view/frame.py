@@ -99,7 +99,7 @@ def spent(about: Heading) -> tuple[str, bool]:
 
 def _counts(shown: Shown) -> str:
     counts = Counter(row.word for row in shown.rows.values())
-    return ", ".join(f"{counts[word]} {word}" for word in COUNTED if counts[word]) or "nothing asked today"
+    return ", ".join(f"{counts[word]} {word}" for word in COUNTED if counts[word]) or "nothing asked yet today"
 
 
 def row_lines(row: Question, viewport: Viewport, names: int, *, now: datetime) -> list[Text]:
@@ -111,11 +111,13 @@ def row_lines(row: Question, viewport: Viewport, names: int, *, now: datetime) -
     room = viewport.width - cell_len(f"{sign} {name}  ") - (cell_len(right) + 2 if right else 0)
     if room < NAME_CELLS[0] and right:  # too narrow for what it cost
         right, room = "", room + cell_len(right) + 2
+    is_cut = cell_len(viewport.plain(what)) > room and row.status in (JobStatus.FAILED, JobStatus.HELD)
+    what = row.word if is_cut else what
     middle = set_cell_size(viewport.fit(what, room), max(0, room)) if right else viewport.fit(what, room)
     quiet = DIM if row.status in (JobStatus.PENDING, JobStatus.CANCELLED) else ""
     loud = style if row.status in (JobStatus.FAILED, JobStatus.HELD) else quiet
     line = _line(viewport, (f"{sign} ", style), (f"{name}  ", loud), (middle, loud), (f"  {right}" * bool(right), DIM))
-    cure = _cure(row, cut=cell_len(viewport.plain(what)) > room)
+    cure = _cure(row, cut=is_cut)
     below = viewport.wrapped(cure, max(8, viewport.width - 4), CURE_LINES)
     return [line, *(_line(viewport, (f"    {each}", "")) for each in below)]
 
@@ -142,7 +144,8 @@ def _what(row: Question) -> str:
     """Return what a row says."""
     match row.status:
         case JobStatus.COMPLETE:
-            return (f"({row.ended_how}) " if row.word != "answered" else "") + row.text
+            how = row.word if row.word == NOT_COMPUTED else row.ended_how
+            return (f"({how}) " if row.word != "answered" else "") + row.text
         case JobStatus.FAILED | JobStatus.HELD:
             return problem_and_cure(row.text)[0]
         case JobStatus.CANCELLED:
@@ -154,7 +157,7 @@ def _what(row: Question) -> str:
 
 
 def _cure(row: Question, *, cut: bool) -> str:
-    """Return what to do about a row; `""` where nothing is to be done. Where its problem is *cut*, it is said again."""
+    """Return what to do about a row; `""` where nothing is. Where its problem did not fit (*cut*), that comes first."""
     if row.status not in (JobStatus.FAILED, JobStatus.HELD):
         return ""
     problem, cure = problem_and_cure(row.text)
@@ -207,14 +210,21 @@ def price(usd: float) -> str:
 
 
 def _right(row: Question, *, now: datetime) -> str:
-    """Return how long it took, or takes, and what it cost."""
-    parts = []
+    """Return when it ended or was held, how long it took, or takes, and what it cost."""
+    at = row.ended_at or (row.updated if row.status is JobStatus.HELD else None)
+    parts = [] if at is None else [_clock(at, now)]
     if row.began_at is not None and (row.works or row.ended_at is not None):
         passed = max(0.0, ((row.ended_at or now) - row.began_at).total_seconds())
         parts.append(f"{int(passed)} s" if row.works and passed < MINUTES_FROM_S else seconds(passed))
     if row.cost_usd is not None and (row.cost_usd or (row.asked and row.status.ended)):
         parts.append(price(row.cost_usd))
     return "  ".join(parts)
+
+
+def _clock(at: datetime, now: datetime) -> str:
+    """Return the time *at* as the clock of *now* shows it; the day, where that is another."""
+    there = at.astimezone(now.tzinfo)
+    return f"{there:%H:%M}" if there.date() == now.date() else f"{there:%Y-%m-%d}"
 
 
 def notice_lines(notice: Notice, viewport: Viewport) -> list[Text]:

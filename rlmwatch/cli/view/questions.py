@@ -5,6 +5,7 @@ What the view shows, as values: a row for each question, and what a person must 
 2. A row moves only forward, as its status file does: an ended one stays, unless another submission has its id.
 3. Rows keep their place, in the order in which they were first seen; of those that have ended, the newest are kept.
 4. A notice stays until an event says that it is over, the same comes again, or newer ones take its place.
+5. A question that failed or was cancelled has no row any more once its file is asked again.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Question:
         text: The first words of its answer; or why there is none, or what it waits for.
         chars: Of the material that it reads; None where that is not known.
         began_at, ended_at: None before.
+        updated: When its status was written.
         cost_usd: None while no call's price is known.
         asked: Whether a provider was asked at all.
     """
@@ -68,6 +70,7 @@ class Question:
     ended_at: datetime | None
     cost_usd: float | None
     asked: bool
+    updated: datetime | None = None
 
     @property
     def works(self) -> bool:
@@ -103,6 +106,7 @@ def question(status: StatusFile) -> Question:
         ended_at=_time(status.completed_at) if status.status.ended else None,
         cost_usd=status.usage.cost_usd,
         asked=status.usage.llm_calls > 0,
+        updated=_time(status.updated_at),
     )
 
 
@@ -160,13 +164,13 @@ class Shown:
                 new = replace(new, step=old.step, steps=old.steps, chars=old.chars)
         if new == old:
             return False
-        self.rows[new.job_id] = new
+        self.rows = _current(self.rows | {new.job_id: new})
         self._trim()
         return True
 
     def show(self, statuses: Iterable[StatusFile]) -> bool:
         """Show these *statuses*, oldest first, and no others; return whether anything has changed."""
-        rows = {status.job_id: question(status) for status in statuses}
+        rows = _current({status.job_id: question(status) for status in statuses})
         known = {name: rows[name] for name in self.rows if name in rows}
         changed = known | rows
         if changed == self.rows and list(changed) == list(self.rows):
@@ -208,6 +212,13 @@ class Shown:
         ended = [row.job_id for row in self.rows.values() if row.status.ended]
         for job_id in ended[: max(0, len(ended) - KEPT)]:
             del self.rows[job_id]
+
+
+def _current(rows: dict[str, Question]) -> dict[str, Question]:
+    """Return *rows* without those that have no answer and whose file was asked again since (rule 5)."""
+    last = {row.name: row.job_id for row in rows.values()}
+    without = (JobStatus.FAILED, JobStatus.CANCELLED)
+    return {name: row for name, row in rows.items() if row.status not in without or last[row.name] == row.job_id}
 
 
 def _goes_back(old: Question, new: Question) -> bool:

@@ -133,7 +133,7 @@ def in_words(event: Mapping[str, Any], *, at: str) -> Notice | None:
         return None
     if name in WORDS:
         facts = defaultdict(lambda: "?", {key: _sentence(value) for key, value in event.items()})
-        facts |= {key: _begun(facts[key]) for key in ("done", "cure")}
+        facts |= {key: _begun(facts[key]) if key in event else "" for key in ("done", "cure")}
         what = WORDS[name].format_map(facts)
     else:
         found = [_sentence(event[key]) for key in SENTENCES if event.get(key)][:1]
