@@ -126,10 +126,9 @@ def answer(
             except WorkspaceBusy:
                 if who is None:
                     who = "a daemon" if is_served(paths.state, paths.root) else "another command"
-                    say(f"{who} answers here already: waiting for it")
                 ended = None
             if ended is None:
-                ended = asyncio.run(_by_another(paths, path))
+                ended = asyncio.run(_by_another(paths, path, who))
             if isinstance(ended, int):
                 return ended
             if ended is not None:
@@ -217,9 +216,9 @@ def _facts(path: str, ended: _Ended, *, answered: bool) -> list[str]:
     return parts
 
 
-async def _by_another(paths: WorkspacePaths, path: str) -> _Ended | None:
+async def _by_another(paths: WorkspacePaths, path: str, other: str | None) -> _Ended | None:
     """
-    Wait for the answer of who holds the workspace; None once nobody holds it any more.
+    Wait for the answer of who holds the workspace, *other* in words; None once nobody holds it any more.
 
     Raises:
         UsageError: There is no such file any more, another machine answers here, or the daemon does not take it up.
@@ -236,7 +235,7 @@ async def _by_another(paths: WorkspacePaths, path: str) -> _Ended | None:
     anew = await _material_changed(paths, path, wanted)
     if anew:
         await asyncio.to_thread(ask_again, paths, path)  # the daemon asks anew, as for a save of the same bytes
-    give_up = clock.monotonic() + SEEN_WITHIN_S
+    give_up, told = clock.monotonic() + SEEN_WITHIN_S, other is None
     async with AsyncExitStack() as stack:
         line = stack.enter_context(LiveLine())
         ledger = ledger_if_any(paths)
@@ -246,8 +245,10 @@ async def _by_another(paths: WorkspacePaths, path: str) -> _Ended | None:
             found = await asyncio.to_thread(_status_of, paths, path, wanted, began if anew else "")
             if found is not None and found.status.ended:
                 break
-            if found is not None:
-                line.tell(found.progress, found.usage)
+            if not told:
+                told = True
+                say(f"{other} answers here already: waiting for it")
+            _tell(line, found)
             who = await asyncio.to_thread(holder, paths.state, paths.root)
             if who is None:
                 return None
@@ -260,6 +261,11 @@ async def _by_another(paths: WorkspacePaths, path: str) -> _Ended | None:
             await asyncio.sleep(POLL_S)
     _restore(paths, path, found, marks=marks_of(settings, save))
     return _Ended(found, asked=_is_new(found, began))
+
+
+def _tell(line: LiveLine, found: StatusFile | None) -> None:
+    if found is not None:
+        line.tell(found.progress, found.usage)
 
 
 def _restore(paths: WorkspacePaths, path: str, found: StatusFile, *, marks: bool) -> None:

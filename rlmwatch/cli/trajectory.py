@@ -16,7 +16,7 @@ from rich.text import Text
 from rlmwatch.cli.layout import age, between, counted, used
 from rlmwatch.cli.output import styled
 from rlmwatch.contract.marks import when
-from rlmwatch.contract.state_words import state_word, with_reason
+from rlmwatch.contract.state_words import CALLS, STEPS, state_word, with_reason
 from rlmwatch.printable import printable
 from rlmwatch.runs.model import JournalEntry, Run, Usage
 from rlmwatch.runs.trajectory import StepRecord
@@ -79,7 +79,7 @@ class Printer:
         where = f"step {step.step}" if not step.path else f"sub-engine {step.path}, step {step.step}"
         asked = _asked(step, calls)
         took = step.cell_s + step.calls_s + ((between(asked.started_at, asked.ended_at) or 0.0) if asked else 0.0)
-        facts = [where, "" if step.ended == "ok" else step.ended, *_used(step.usage, took)]
+        facts = [where, STEPS.get(step.ended, step.ended), *_used(step.usage, took)]
         self._rule(" · ".join(filter(None, facts)))
         words = words_of(str((asked.reply or {}).get("text", "")), step.code) if asked else ""
         self._block("the model's words", words)
@@ -112,7 +112,8 @@ class Printer:
     def _call(self, entry: JournalEntry) -> None:
         call = entry.call
         took = between(entry.started_at, entry.ended_at)
-        self._rule(" · ".join([f"call {call.key}", call.model, entry.state, *_used(entry.usage or Usage(), took)]))
+        state = CALLS.get(entry.state, entry.state)
+        self._rule(" · ".join([f"call {call.key}", call.model, state, *_used(entry.usage or Usage(), took)]))
         for message in call.request.get("messages", ()):
             self._block(str(message["role"]), message["content"].strip())
         if entry.reply is not None:

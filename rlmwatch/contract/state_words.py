@@ -50,6 +50,25 @@ REASONS: Final[Mapping[str, str]] = {
 NO_ANSWER: Final[Mapping[str, str]] = {**REASONS, "provider_error": "the provider did not answer"}
 """The same where there is no answer."""
 
+STEPS: Final[Mapping[str, str]] = {
+    "ok": "",
+    "answered": "gave its answer",
+    "raised": "its code failed",
+    "interrupted": "its code was stopped",
+    "killed": "its session was ended",
+    NO_CODE: "no program",
+    "cut": "cut at its token limit",
+}
+"""How a step ended; nothing is said where nothing is to be said."""
+
+CALLS: Final[Mapping[str, str]] = {
+    "intent": "not answered yet",
+    "done": "answered",
+    "lost": "lost",
+    "released": "refused, not charged",
+}
+"""What became of a paid call."""
+
 STYLES: Final[Mapping[str, str]] = {
     "failed": "red",
     "held": "magenta",

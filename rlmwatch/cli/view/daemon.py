@@ -81,7 +81,7 @@ class DaemonView:
             spent = (await app.ledger.spent_usd(now=clock.utc(), of_user=ceilings.per == "user"))[0]
             if not self._begun and not shown.heading.state:
                 self._begun = True
-                await self._left_before(app, shown)
+                await show_earlier(app, shown)
         except (LedgerError, CeilingUnknown):
             spent = None
         before = shown.heading
@@ -93,23 +93,24 @@ class DaemonView:
         )
         return shown.heading != before
 
-    async def _left_before(self, app: App, shown: Shown) -> None:
-        """Show the questions that were answered on this day (of UTC, as ceilings count), and those that wait."""
-        by = DaemonProcess(app.host, os.getpid())
-        today = clock.utc()[:DAY]
-        for run in reversed(await app.ledger.recent(KEPT)):
-            if run.status.ended and (run.completed_at or "")[:DAY] == today:
-                shown.take(build(run, live=Live(), by=by, now=clock.utc()))
-        for run in await app.ledger.open_runs():
-            if run.status in (RunStatus.PENDING, RunStatus.HELD):
-                status = build(run, live=Live(), by=by, now=clock.utc())
-                if run.status is RunStatus.PENDING:
-                    status = status.model_copy(update={"status": JobStatus.PENDING, "error": None})
-                shown.take(status)
-
     def _failed(self, error: Exception, redactor: Redactor) -> None:
         configure("text", redactor)
         log.error("view.failed", exc_info=error, done="the log is written in its place")
+
+
+async def show_earlier(app: App, shown: Shown) -> None:
+    """Show the questions that were answered on this day (of UTC, as ceilings count), and those that wait."""
+    by = DaemonProcess(app.host, os.getpid())
+    today = clock.utc()[:DAY]
+    for run in reversed(await app.ledger.recent(KEPT)):
+        if run.status.ended and (run.completed_at or "")[:DAY] == today:
+            shown.take(build(run, live=Live(), by=by, now=clock.utc()))
+    for run in await app.ledger.open_runs():
+        if run.status in (RunStatus.PENDING, RunStatus.HELD):
+            status = build(run, live=Live(), by=by, now=clock.utc())
+            if run.status is RunStatus.PENDING:
+                status = status.model_copy(update={"status": JobStatus.PENDING, "error": None})
+            shown.take(status)
 
 
 def shortened(folder: Path) -> str:

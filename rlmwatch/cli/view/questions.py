@@ -182,7 +182,9 @@ class Shown:
         """Take in an *event* of the log, *at* which time of the day; return whether that changes what is shown."""
         name = str(event.get("event"))
         over = OVER.get(name, frozenset())
-        left = [notice for notice in self.notices if notice.event not in over]
+        about = event.get("path")
+        stays = [each for each in self.notices if each.event == "save.skipped" and each.path != about]
+        left = [each for each in self.notices if each.event not in over or each in stays]
         notice = in_words(event, at=at)
         if notice is not None:
             left = [*(each for each in left if (each.event, each.what) != (notice.event, notice.what)), notice]

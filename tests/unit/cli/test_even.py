@@ -53,7 +53,7 @@ def test_a_limit_or_a_time_that_is_none_is_said(root, options, says):
 @pytest.mark.parametrize(
     "words",
     [
-        ("jobs", "--limit"),
+        ("runs", "--limit"),
         ("run", "--workers"),
         ("worker", "--workers"),
         ("submit", "task", "--tokens"),
@@ -79,12 +79,6 @@ def test_since_is_a_time_of_utc_or_of_the_zone_that_it_names(root, since, capsys
     """The same moment, however it is written."""
     runs(root, since=since, as_json=True)
     assert [each["job_id"] for each in json.loads(capsys.readouterr().out)] == ["20261124T100000Z-chat-bb"]
-
-
-def test_status_of_a_folder_names_the_option(root):
-    """`rlmwatch status .` says what was meant."""
-    with pytest.raises(UsageError, match=r"--workspace \."):
-        status(".")
 
 
 @pytest.mark.parametrize(("usd", "text"), [(0.0, "0.00"), (1.5, "1.50"), (0.1 + 0.2, "0.30"), (0.000313, "0.000313")])
