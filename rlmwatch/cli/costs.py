@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from rlmwatch import clock
 from rlmwatch.cli.arguments import Folder, Json
 from rlmwatch.cli.everywhere import all_paths
-from rlmwatch.cli.layout import NOTHING, Column, counted, dollars
+from rlmwatch.cli.layout import NOTHING, Column, counted
 from rlmwatch.cli.output import print_json, print_table, put, put_wrapped
 from rlmwatch.cli.runs import time_of
 from rlmwatch.cli.status import spent_of
@@ -21,6 +21,7 @@ from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import CeilingUnknown
 from rlmwatch.execution.runtime_config import ceilings_of
+from rlmwatch.money import dollars
 from rlmwatch.runs.ceilings import CeilingUse, uses
 from rlmwatch.runs.costs import CallCost, CostsBy, CostSum, Spared, summed, total
 from rlmwatch.settings.model import CeilingSettings

@@ -18,7 +18,6 @@ from rlmwatch import clock
 from rlmwatch.addresses import shown
 from rlmwatch.cli.arguments import Folder
 from rlmwatch.cli.fixes import apply_fixes, open_to_others
-from rlmwatch.cli.layout import dollars
 from rlmwatch.cli.output import print_json
 from rlmwatch.cli.report import Line, print_report
 from rlmwatch.cli.warned import quiet
@@ -45,6 +44,7 @@ from rlmwatch.models.listing import offered
 from rlmwatch.models.llamacpp import weights
 from rlmwatch.models.published import PublishingModel
 from rlmwatch.models.select import Choice, Facts, address_of, choose, key_of
+from rlmwatch.money import dollars
 from rlmwatch.runs.ceilings import CeilingUse, uses
 from rlmwatch.sandbox.base import Report
 from rlmwatch.settings.model import CeilingSettings

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from rlmwatch import clock
 from rlmwatch.cli.arguments import Folder, Json
 from rlmwatch.cli.ids import short_ids
-from rlmwatch.cli.layout import LONGEST, Column, age, counted, cut, dollars, first_words
+from rlmwatch.cli.layout import LONGEST, Column, age, counted, cut, first_words
 from rlmwatch.cli.numbers import Whole
 from rlmwatch.cli.output import print_json, print_table, room, say_after
 from rlmwatch.cli.warned import quiet
@@ -25,6 +25,7 @@ from rlmwatch.contract.state_words import STATES, STYLES, WORDS, word_of
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import ConfigError, LedgerError, UsageError
+from rlmwatch.money import dollars
 from rlmwatch.workspace.polling import matching, statuses
 
 LIMIT = 20

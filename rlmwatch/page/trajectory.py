@@ -7,7 +7,7 @@ from typing import Any
 
 from rlmwatch.contract.state_words import CALLS, STEPS
 from rlmwatch.ledger.overview import CallSummary
-from rlmwatch.page.chart import money
+from rlmwatch.money import dollars
 from rlmwatch.page.markup import Element, el
 from rlmwatch.page.model import RunView
 from rlmwatch.runs.trajectory import StepRecord
@@ -134,7 +134,7 @@ def _value(value: object) -> str:
 
 
 def _usage(usage: Usage) -> str:
-    cost = "" if usage.cost_usd is None else f" · {money(usage.cost_usd)}"
+    cost = "" if usage.cost_usd is None else f" · {dollars(usage.cost_usd)}"
     searches = f", {usage.searches} search{'' if usage.searches == 1 else 'es'}" if usage.searches else ""
     calls = "1 call" if usage.llm_calls == 1 else f"{usage.llm_calls} calls"
     return f"{calls}{searches}, {usage.input_tokens:,} + {usage.output_tokens:,} tokens{cost}"

@@ -138,7 +138,7 @@ def test_a_dry_run_sends_and_writes_nothing(home: Home, provider: OpenAIServer):
     assert done.returncode == 0
     assert "what would you send?" in done.stdout
     assert "not asked: line 2" in done.stdout
-    assert "2 unanswered; at most 0.300" in done.stdout
+    assert "2 unanswered; at most $0.31" in done.stdout
     a, b = sorted(printed(home, "run", "--dry-run", str(home.workspace)), key=lambda sketch: sketch["path"])
     assert a["messages"][-1] == {"role": "user", "content": "what would you send?"}
     assert (a["model"], a["tokens"], a["problem"]) == (MODEL, 300, None)
@@ -281,7 +281,7 @@ def test_status_and_jobs_say_what_is(home: Home):
     assert json.loads(of_one.stdout) == one
     assert all(status["job_id"] in table.stdout for status in home.statuses())
     assert "tokns" in table.stdout
-    assert "complete 1, failed 1" in text.stdout
+    assert "1 answered, 1 failed" in text.stdout
     assert nobody.returncode == 2
 
 

@@ -15,7 +15,7 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.cli.output import say
 from rlmwatch.cli.streams import BackgroundStream
-from rlmwatch.cli.view.questions import KEPT, Heading, Shown
+from rlmwatch.cli.view.questions import KEPT, Heading, ViewState
 from rlmwatch.cli.view.screen import screen_on
 from rlmwatch.cli.view.viewer import Viewer
 from rlmwatch.contract.documents import JobStatus
@@ -45,7 +45,7 @@ class DaemonView:
         self._app: App | None = None
         self._begun = False
         self._faults: deque[str] = deque(maxlen=FAULTS)
-        shown = Shown(Heading(shortened(root), state="Starting"))
+        shown = ViewState(Heading(shortened(root), state="Starting"))
         self.viewer = Viewer(
             shown=shown,
             screen=screen_on(stream, os.environ),
@@ -72,7 +72,7 @@ class DaemonView:
             for fault in self._faults:
                 say(fault)
 
-    async def _refresh(self, shown: Shown) -> bool:
+    async def _refresh(self, shown: ViewState) -> bool:
         app = self._app
         if app is None:
             return False
@@ -98,7 +98,7 @@ class DaemonView:
         log.error("view.failed", exc_info=error, done="the log is written in its place")
 
 
-async def show_earlier(app: App, shown: Shown) -> None:
+async def show_earlier(app: App, shown: ViewState) -> None:
     """Show the questions that were answered on this day (of UTC, as ceilings count), and those that wait."""
     by = DaemonProcess(app.host, os.getpid())
     today = clock.utc()[:DAY]

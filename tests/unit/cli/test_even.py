@@ -7,7 +7,6 @@ from cyclopts import CycloptsError
 
 from rlmwatch.cli.ids import whole_id
 from rlmwatch.cli.main import build
-from rlmwatch.cli.output import money
 from rlmwatch.cli.runs import runs
 from rlmwatch.cli.status import status
 from rlmwatch.errors import UsageError
@@ -79,9 +78,3 @@ def test_since_is_a_time_of_utc_or_of_the_zone_that_it_names(root, since, capsys
     """The same moment, however it is written."""
     runs(root, since=since, as_json=True)
     assert [each["job_id"] for each in json.loads(capsys.readouterr().out)] == ["20261124T100000Z-chat-bb"]
-
-
-@pytest.mark.parametrize(("usd", "text"), [(0.0, "0.00"), (1.5, "1.50"), (0.1 + 0.2, "0.30"), (0.000313, "0.000313")])
-def test_numbers_read_like_money(usd, text):
-    """Two decimals, and more only where they say something."""
-    assert money(usd) == text

@@ -14,7 +14,7 @@ from rlmwatch.cli.run_status import print_run
 from rlmwatch.cli.runs import ListedJob, row
 from rlmwatch.cli.trajectory import Printer
 from rlmwatch.cli.view.frame import frame
-from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.questions import Heading, ViewState
 from rlmwatch.cli.view.viewport import Viewport
 from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.kinds import Kind
@@ -108,7 +108,7 @@ def test_every_screen_has_the_same_word_and_no_programs_value(capsys, status, ou
     """View, list, status of a run, its steps and both pages say how it ended in the one word; none shows an outcome."""
     found = a_status(status, outcome, partial)
     word = word_of(found)
-    shown = Shown(Heading("~/notes"))
+    shown = ViewState(Heading("~/notes"))
     shown.take(found)
     lines = [line.plain for line in frame(shown, Viewport(100), now=datetime.fromisoformat(NOW).astimezone(UTC))]
     listed = ListedJob.model_validate(found.model_dump())
@@ -139,7 +139,7 @@ def test_every_screen_has_the_same_word_and_no_programs_value(capsys, status, ou
 def test_what_has_not_ended_has_the_same_word_too(capsys, status):
     """Waiting, running and held are the words of view, list and status alike."""
     found = status_file("chat_input.txt", status.value, error="no key")
-    shown = Shown(Heading("~/notes"))
+    shown = ViewState(Heading("~/notes"))
     shown.take(found)
     word = STATES[status.value]
     assert f"1 {word}" in frame(shown, Viewport(100), now=datetime(2026, 11, 28, tzinfo=UTC))[1].plain

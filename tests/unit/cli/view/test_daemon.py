@@ -9,7 +9,7 @@ import pytest
 
 from rlmwatch import clock
 from rlmwatch.cli.view.daemon import show_earlier
-from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.questions import Heading, ViewState
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import ledger_of
@@ -35,7 +35,7 @@ def test_after_a_restart_the_view_shows_what_was_answered_today(paths):
     """Questions of this day (UTC), oldest first, then those that wait; nothing of an earlier day."""
 
     async def look():
-        ledger, shown, now = ledger_of(paths, {}), Shown(Heading("~")), clock.utc()
+        ledger, shown, now = ledger_of(paths, {}), ViewState(Heading("~")), clock.utc()
         try:
             await answered(ledger, "old", "2020-01-01T00:00:00Z")
             await answered(ledger, "one", now)
