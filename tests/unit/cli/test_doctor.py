@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rlmwatch.cli.doctor import HELD, sandbox_lines
+from rlmwatch.cli.checks.machine import HELD, sandbox_lines
 from rlmwatch.cli.report import Line
 from rlmwatch.sandbox.base import Report, ReportLine
 from rlmwatch.sandbox.host.process import ProcessSandbox
