@@ -86,17 +86,29 @@ def values_of(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load(
-    *, user_dir: Path, workspace: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None
+    *,
+    user_dir: Path,
+    workspace: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, Any] | None = None,
+    user_text: str | None = None,
 ) -> Loaded:
     """
     Read all sources and return the settings that hold.
+
+    Args:
+        user_dir: The user's configuration folder.
+        workspace: Whose file holds too; None for none.
+        environ: Where variables are looked up.
+        flags: Settings of the command line, over all others.
+        user_text: What the user's file would say, in place of what it says.
 
     Raises:
         ConfigError: A file cannot be read or a value is wrong; names the file (or variable) and the key.
     """
     user_file = user_dir / USER_FILE
     seen = stamp(user_file)
-    texts = {str(user_file): _text(user_file)}
+    texts = {str(user_file): _text(user_file) if user_text is None else user_text}
     layers = [(str(user_file), parse_toml(user_file, texts[str(user_file)]))]
     file, chosen, own = None, {}, {}
     if workspace is not None:
