@@ -85,7 +85,7 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
     try:
         paths = locate(workspace)
     except UsageError as error:
-        yield Line("wrong", "workspace", str(error), "name the folder, or make one with `rlmwatch init DIR`")
+        yield Line("wrong", "workspace", str(error))  # which also says what to do
     user_dir = paths.user_dir if paths else user_config_dir()
     loaded, settings = None, None
     try:

@@ -47,11 +47,12 @@ def reload(workspace: Path | None = None, /) -> int:
         return 0
     if found.problem is not None:
         raise ConfigError(f"{found.problem}\nThe daemon of {paths.root} keeps its last good settings")
-    say(f"{who} has read its settings again for {paths.root}")
+    say(f"{paths.root}: settings and keys were read again")
+    say(f"  by: {who}")
     for change in found.changed:
         say(f"  changed: {change}")
     if not found.changed:
-        say("  nothing else in the settings; keys were read again, and held questions go on")
+        say("  changed: nothing in the settings; held questions go on")
     say(f"  answers: {found.answers}")
     return 0
 

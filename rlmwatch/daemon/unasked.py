@@ -135,9 +135,12 @@ def _read(paths: WorkspacePaths, rule: _Rule, found: FoundInput, last: Run | Non
     if not isinstance(content, Content):
         return None
     save = to_save(found.name, content.raw, content.signature, ready_marker=marker, max_bytes=max_bytes)
+    known = last is not None and last.digest == digest(content.raw)
+    if isinstance(save, NotASave) and known:
+        return None  # it was asked, before it had to have a marker
     if isinstance(save, NotASave):
         return Unasked(path, save.reason, save.cure)
-    if last is None or last.digest != digest(content.raw):
+    if last is None or not known:
         return None
     asked_at = datetime.fromisoformat(last.created_at).timestamp()
     if content.signature.mtime_ns / 1e9 <= asked_at + SAVED_AFTER_S or last.completed_at is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rlmwatch.cli.layout import counted
 from rlmwatch.cli.report import Line
 from rlmwatch.daemon.in_force import InForce
 from rlmwatch.daemon.paths import WorkspacePaths
@@ -65,7 +66,7 @@ def watches_line(paths: WorkspacePaths) -> Line:
         queue = int((INOTIFY / "max_queued_events").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return Line("warning", "inotify", "this system has none", "the folder is looked at every 5 s instead")
-    found = f"{scan.folders} folders of {watches} watches, {instances} instances, {queue} events queued"
+    found = f"{counted(scan.folders, 'folder')} of {watches} watches, {instances} instances, {queue} events queued"
     if scan.folders + SPARE_WATCHES > watches:
         todo = f"sysctl fs.inotify.max_user_watches={max(524_288, 2 * scan.folders)}; until then the rest is polled"
         return Line("warning", "inotify", found, todo)

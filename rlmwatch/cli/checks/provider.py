@@ -29,7 +29,10 @@ async def provider_lines(loaded: Loaded, keys: Mapping[str, Key], *, ask: bool) 
     try:
         model, choice = await find_model(loaded, keys, os.environ)
     except NoProvider as error:
-        yield Line("wrong", "provider", "none", str(error))
+        why, _, ways = str(error).partition(". ")
+        yield Line(
+            "wrong", "provider", f"none: {why}", f"`rlmwatch setup` asks for a provider and its key. {ways}".strip()
+        )
         return
     except RlmwatchError as error:
         yield Line("wrong", "provider", str(error))
