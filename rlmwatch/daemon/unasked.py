@@ -19,9 +19,9 @@ from itertools import islice
 from typing import Any, Self
 
 from rlmwatch.contract.text import digest
-from rlmwatch.daemon.composition import MB
 from rlmwatch.daemon.in_force import InForce
 from rlmwatch.daemon.paths import WorkspacePaths
+from rlmwatch.daemon.save_rules import MB
 from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.runs.model import Run
 from rlmwatch.runs.queue import Known
