@@ -70,7 +70,7 @@ class AnsweredQuestion(StatusFile):
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
+class _Answered:
     """
     How it went.
 
@@ -86,7 +86,7 @@ class _Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class _How:
+class _Form:
     as_json: bool
     log_format: Format | None
 
@@ -115,7 +115,7 @@ def answer(
     name = input_name(path)
     if name is None:  # said at once, whoever holds the workspace
         raise UsageError(f"{path} is not an input: its name must end in _input.txt, _input.md or the like")
-    how = _How(as_json, log_format)
+    how = _Form(as_json, log_format)
     who: str | None = None
     try:
         while True:
@@ -140,7 +140,7 @@ def answer(
         raise
 
 
-async def _here(paths: WorkspacePaths, path: str, how: _How) -> _Ended | int | None:
+async def _here(paths: WorkspacePaths, path: str, how: _Form) -> _Answered | int | None:
     """Answer it here; None where a daemon has asked for the folder before it was answered."""
     redactor = Redactor()
     if how.log_format is None:
@@ -166,7 +166,7 @@ async def _here(paths: WorkspacePaths, path: str, how: _How) -> _Ended | int | N
             by = DaemonProcess(app.host, os.getpid())
     if run.status.ended or run.status is RunStatus.HELD:
         found = build(run, live=Live(), by=by, now=clock.utc())
-        return _Ended(found, asked=_is_new(found, began) and run.run_id != "", streamed=bool(streamed))
+        return _Answered(found, asked=_is_new(found, began) and run.run_id != "", streamed=bool(streamed))
     if streamed:
         put_answer("")
     if not leave.is_set():
@@ -181,7 +181,7 @@ def _is_new(found: StatusFile, began: str) -> bool:
     return found.status is not JobStatus.COMPLETE or found.completed_at is None or found.completed_at >= began
 
 
-def _print(path: str, ended: _Ended, how: _How) -> int:
+def _print(path: str, ended: _Answered, how: _Form) -> int:
     """Print the answer, and one line on what it is and what it took; return the exit status."""
     found = ended.status
     answered = found.answer is not None and found.status is JobStatus.COMPLETE
@@ -199,7 +199,7 @@ def _print(path: str, ended: _Ended, how: _How) -> int:
     return 0 if answered else 1
 
 
-def _facts(path: str, ended: _Ended, *, answered: bool) -> list[str]:
+def _facts(path: str, ended: _Answered, *, answered: bool) -> list[str]:
     """Return the file, what the answer is where it is not whole, and what it took."""
     found, name = ended.status, input_name(path)
     parts = [] if name is None else [name.output if answered else name.error]
@@ -217,7 +217,7 @@ def _facts(path: str, ended: _Ended, *, answered: bool) -> list[str]:
     return parts
 
 
-async def _by_another(paths: WorkspacePaths, path: str, other: str | None) -> _Ended | None:
+async def _by_another(paths: WorkspacePaths, path: str, other: str | None) -> _Answered | None:
     """
     Wait for the answer of who holds the workspace, *other* in words; None once nobody holds it any more.
 
@@ -256,12 +256,12 @@ async def _by_another(paths: WorkspacePaths, path: str, other: str | None) -> _E
             run = None if ledger is None else await _run_of(ledger, path, wanted)
             if who.serves and run is not None and run.status is RunStatus.HELD:
                 by = DaemonProcess(who.host or "", who.pid)
-                return _Ended(build(run, live=Live(), by=by, now=clock.utc()), asked=False)
+                return _Answered(build(run, live=Live(), by=by, now=clock.utc()), asked=False)
             if found is None and clock.monotonic() > give_up and who.serves:
                 raise UsageError(f"the daemon did not take up {path}; its log says why")
             await asyncio.sleep(POLL_S)
     _restore(paths, path, found, marks=marks_of(settings, save))
-    return _Ended(found, asked=_is_new(found, began))
+    return _Answered(found, asked=_is_new(found, began))
 
 
 def _tell(line: LiveLine, found: StatusFile | None) -> None:

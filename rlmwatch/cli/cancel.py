@@ -15,7 +15,7 @@ from rlmwatch.workspace.owner import holder
 
 
 @dataclass(frozen=True, slots=True)
-class CancelRequest:
+class CancelledRun:
     """
     One line of `cancel --json`.
 
@@ -54,6 +54,6 @@ def cancel(*runs: RunName, workspace: Folder = None, as_json: Json = False) -> i
     return 0
 
 
-def _ask(paths: WorkspacePaths, job_id: str) -> CancelRequest:
+def _ask(paths: WorkspacePaths, job_id: str) -> CancelledRun:
     job = Client(paths.root).cancel(job_id)
-    return CancelRequest(job_id, str(job.status), job.ended, holder(paths.state, paths.root) is not None)
+    return CancelledRun(job_id, str(job.status), job.ended, holder(paths.state, paths.root) is not None)

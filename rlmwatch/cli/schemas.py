@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict
 
 from rlmwatch.cli.answer import AnsweredQuestion
-from rlmwatch.cli.cancel import CancelRequest
+from rlmwatch.cli.cancel import CancelledRun
 from rlmwatch.cli.costs import CostReport
 from rlmwatch.cli.everywhere import AllDaemons
 from rlmwatch.cli.model import FetchedModel
@@ -64,7 +64,7 @@ class MovedLedger(TypedDict):
 
 SCHEMAS: dict[str, Any] = {
     "answer": AnsweredQuestion,
-    "cancel": list[CancelRequest],
+    "cancel": list[CancelledRun],
     "costs": CostReport,
     "doctor": list[Line],
     "jobs": list[ListedJob],

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlmwatch.cli.fixes import open_to_others
-from rlmwatch.cli.layout import dollars
 from rlmwatch.cli.report import Line
 from rlmwatch.daemon.credentials import DOTENV
 from rlmwatch.daemon.paths import WorkspacePaths
+from rlmwatch.money import dollars
 from rlmwatch.runs.ceilings import CeilingUse
 from rlmwatch.settings.model import CeilingSettings
 from rlmwatch.settings.sources import USER_FILE, Loaded
