@@ -86,7 +86,7 @@ class _Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class _AnswerForm:
     as_json: bool
     log_format: Format | None
 
@@ -115,7 +115,7 @@ def answer(
     name = input_name(path)
     if name is None:  # said at once, whoever holds the workspace
         raise UsageError(f"{path} is not an input: its name must end in _input.txt, _input.md or the like")
-    how = _Form(as_json, log_format)
+    how = _AnswerForm(as_json, log_format)
     who: str | None = None
     try:
         while True:
@@ -140,7 +140,7 @@ def answer(
         raise
 
 
-async def _here(paths: WorkspacePaths, path: str, how: _Form) -> _Answered | int | None:
+async def _here(paths: WorkspacePaths, path: str, how: _AnswerForm) -> _Answered | int | None:
     """Answer it here; None where a daemon has asked for the folder before it was answered."""
     redactor = Redactor()
     if how.log_format is None:
@@ -181,7 +181,7 @@ def _is_new(found: StatusFile, began: str) -> bool:
     return found.status is not JobStatus.COMPLETE or found.completed_at is None or found.completed_at >= began
 
 
-def _print(path: str, ended: _Answered, how: _Form) -> int:
+def _print(path: str, ended: _Answered, how: _AnswerForm) -> int:
     """Print the answer, and one line on what it is and what it took; return the exit status."""
     found = ended.status
     answered = found.answer is not None and found.status is JobStatus.COMPLETE
