@@ -51,7 +51,7 @@ def _room_beside() -> int | None:
     import shutil
 
     with suppress(OSError, ValueError, AttributeError):
-        return int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_CELLS
+        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_CELLS
     return shutil.get_terminal_size().columns
 
 
