@@ -32,13 +32,17 @@ VERBS: dict[str, tuple[str, str]] = {
     "submit": ("rlmwatch.cli.submit:submit", "Hand in a job; with --wait, print its answer."),
     "cancel": ("rlmwatch.cli.cancel:cancel", "End runs before their time."),
     "doctor": ("rlmwatch.cli.doctor:doctor", "Check keys, provider, workspace, limits; say what to do."),
+    "log": ("rlmwatch.cli.log:log", "Show what the daemon logged of a run, or lately."),
     "reload": ("rlmwatch.cli.reload:reload", "Have the daemon read its settings and keys again."),
     "models": ("rlmwatch.cli.models:models", "List the models that a provider offers, with prices where known."),
     "model": ("rlmwatch.cli.model:app", "The small local model: fetch it, say where it is, remove it."),
     "worker": ("rlmwatch.cli.worker:worker", "Answer runs of a shared ledger on this machine, without a folder."),
-    "ledger": ("rlmwatch.cli.ledger:app", "Carry a ledger over to a shared one in PostgreSQL."),
+    "ledger": (
+        "rlmwatch.cli.ledger:app",
+        "Check, compact, back up, restore the ledger; carry it over to PostgreSQL.",
+    ),
 }
-"""In the order of their use; what only a cluster needs comes last."""
+"""In the order of their use; what few need comes last."""
 EARLIER = {"jobs": "runs"}
 """Names that scripts may still use, by what they are now; no help has them."""
 

@@ -14,6 +14,7 @@ from rlmwatch.contract.names import input_name
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import UsageError
+from rlmwatch.ledger.retention import FORGOTTEN
 from rlmwatch.runs.model import Outcome, Run, RunStatus
 from rlmwatch.runs.submitted import ENCLOSED
 from rlmwatch.workspace.status import REJECTED
@@ -60,6 +61,8 @@ def _refuse(run: Run, job_id: str) -> None:
         raise UsageError(f"{job_id} has not ended; `rlmwatch cancel {job_id}` ends it")
     if run.status is RunStatus.COMPLETE:
         raise UsageError(f"{job_id} has its answer; `rlmwatch again` asks a question once more in any case")
+    if input_name(run.path) is None and run.result is not None and FORGOTTEN in run.result.notes:
+        raise UsageError(f"{job_id} ended long ago: {FORGOTTEN}. Hand the job in anew with `rlmwatch submit`")
     if input_name(run.path) is None and run.result is not None and run.result.outcome is Outcome.BAD_INPUT:
         raise UsageError(
             f"{job_id} could not be read: fix {run.path}{REJECTED} and save it in jobs/ under a new name, <id>.json"

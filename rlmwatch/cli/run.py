@@ -19,6 +19,7 @@ from rlmwatch.cli.output import print_json, put, say
 from rlmwatch.cli.streams import BackgroundStream, terminal_for_view
 from rlmwatch.cli.waiting import interruptible
 from rlmwatch.daemon.composition import App, Parts, Role
+from rlmwatch.daemon.journal import Journal, is_journal
 from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.oneshot import Sketch, once, sketches
 from rlmwatch.daemon.paths import WorkspacePaths, locate
@@ -96,7 +97,8 @@ async def _app(flags: _Flags, role: Role) -> AsyncIterator[tuple[App, Tell | Non
     redactor = Redactor()
     if flags.terminal is None or role is Role.DRY_RUN:
         alone = role is Role.DRY_RUN or (role is Role.ONE_SHOT and not flags.log)
-        configure(flags.form, redactor, level=logging.WARNING if alone else logging.INFO)
+        journal = Journal(str(flags.paths.root)) if is_journal(os.environ, 2) else None
+        configure(flags.form, redactor, level=logging.WARNING if alone else logging.INFO, journal=journal)
         async with App(flags.paths, flags=flags.settings, redactor=redactor, role=role) as app:
             yield app, say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log
         return

@@ -26,6 +26,7 @@ from rlmwatch.daemon.ceiling_watch import CeilingWatch
 from rlmwatch.daemon.direct_runner import DirectRunner
 from rlmwatch.daemon.executors import executor, join_cluster
 from rlmwatch.daemon.factories import build_documents, handlers
+from rlmwatch.daemon.ledger_upkeep import open_sound
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.save_rules import marks_of, watch_config
@@ -305,8 +306,7 @@ class App:
         self.root = Root.open(self.paths.root)
         url = loaded.settings.ledger
         if url is None:
-            shared = shared_spending(self.paths.state)
-            ledger = await builder.open_ledger(lambda: SqliteLedger.open(self.paths.ledger, shared=shared))
+            ledger = await builder.open_ledger(self._open_file)
             await ledger.tell_spending(now=clock.utc())
             await builder.read_config(loaded, needs_provider=False)
             builder.make_sandbox()
@@ -319,6 +319,11 @@ class App:
         if self._role is not Role.DRY_RUN:
             builder.load_client()
         self.compose()
+
+    def _open_file(self) -> SqliteLedger:
+        if self._role is Role.DRY_RUN:  # another program may use it
+            return SqliteLedger.open(self.paths.ledger, shared=shared_spending(self.paths.state))
+        return open_sound(self.paths, now=clock.utc())
 
     def _watch_config(self) -> WatchConfig:
         return watch_config(self._settings())

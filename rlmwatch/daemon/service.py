@@ -20,13 +20,14 @@ from rlmwatch import clock
 from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.descriptors import raise_soft_limit
 from rlmwatch.daemon.handover import patiently
+from rlmwatch.daemon.ledger_upkeep import check_if_due, forget_old
 from rlmwatch.daemon.reloading import note, take_up
 from rlmwatch.daemon.standing_by import answering, nobody, standing_by, tell
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.daemon.terminal import Terminal
 from rlmwatch.daemon.turn import HostTurn
 from rlmwatch.daemon.vitals import Vitals
-from rlmwatch.errors import UsageError, WorkspaceBusy, WorkspaceError
+from rlmwatch.errors import LedgerError, UsageError, WorkspaceBusy, WorkspaceError
 from rlmwatch.execution.notifications import STOP_S
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
@@ -269,6 +270,11 @@ async def _prune(app: App) -> None:
         await asyncio.to_thread(prune, app.gateway.root, now=clock.utc(), keep_days=keep)
     except WorkspaceError as error:
         log.warning("status.not_pruned", why=str(error))
+    await asyncio.to_thread(check_if_due, app.paths, now=clock.utc())
+    try:
+        await forget_old(app.ledger, app.config.loaded.settings.keep_ledger_days, now=clock.utc())
+    except LedgerError as error:
+        log.warning("ledger.not_pruned", why=str(error))
 
 
 async def _tick(stop: asyncio.Event, seconds: float) -> bool:

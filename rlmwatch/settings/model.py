@@ -290,6 +290,7 @@ class Settings(BaseModel):
     on_new_save: Literal["queue", "replace", "cancel"] = "queue"
     name_notes: bool = True
     keep_jobs_days: Annotated[int, Field(gt=0, le=36_500)] = 30
+    keep_ledger_days: Annotated[int, Field(gt=0, le=36_500)] | None = None
     max_input_mb: Money = 10
     page: OwnAddress | None = None
 

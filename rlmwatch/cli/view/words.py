@@ -56,6 +56,8 @@ WORDS: Final[Mapping[str, str]] = {
     "history.unreadable": "The status files cannot be read now; it is tried again when they are needed",
     "ledger.waiting": "The disk of the state folder is full: what was paid for is kept in memory until there is space",
     "ledger.unavailable": "The ledger cannot be used now: {why}. It is tried again",
+    "ledger.set_aside": "The ledger was damaged ({why}), is now {aside}. A new one was begun; nothing is asked again",
+    "ledger.damaged": "The ledger is damaged ({why}). Restart rlmwatch: it sets the file aside and asks nothing again",
     "ledger.left_behind": "There is an older ledger beside the shared one. rlmwatch ledger move",
     "embedded.crashed": "The small local model has ended by itself; the next question starts it again",
     "memory.moved_aside": "{path} was damaged, and is now {to}: its conversation starts afresh",
