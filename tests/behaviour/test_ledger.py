@@ -16,6 +16,7 @@ from fakes.moves import MOVES, Event
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.errors import CeilingReached, Fenced
 from rlmwatch.ledger import overview
+from rlmwatch.ledger.retention import FORGOTTEN
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.runs.costs import Spared
 from rlmwatch.runs.deliveries import Delivery
@@ -875,6 +876,53 @@ class LedgerSuite:
         await ledger.spare_save("unknown_input.txt", now=at(7))
         assert await ledger.spared(since="2026-11-24") == Spared(saves=1, replies=1, usd=0.008)
         assert await ledger.spared(since="2026-11-25") == Spared()
+
+    @story
+    async def test_the_content_of_old_runs_is_let_go_and_what_stops_a_second_answer_stays(self, ledger):
+        """
+        Of a published run that ended before the time, question, answer, steps and calls go; digest and sums stay.
+
+        A run that is not published, has not ended or ended later keeps all; asked again, nothing more goes.
+        """
+        kept = await running(ledger, "later", "kept_input.txt")
+        await ledger.finish(kept.run_id, 1, DONE, now=at(9))
+        await ledger.published(kept.run_id)
+        hidden = await running(ledger, "hidden", "hidden_input.txt")
+        await ledger.finish(hidden.run_id, 1, DONE, now=at(3))
+        waiting = await admitted(ledger, "waiting", "waiting_input.txt")
+        olds = []
+        for name in ("a", "b", "c"):
+            run = await running(ledger, f"question {name}", f"{name}_input.txt")
+            await ledger.freeze(run.run_id, 1, {"material": "sha256:m", "messages": ["a text"], "seed": 1})
+            await ledger.intend(run.run_id, 1, a_call(), ceilings=NO_CEILING, now=at(2))
+            await ledger.record(run.run_id, a_call().key, {"text": "x"}, Usage(8, 2, 0.004, 1), now=at(3))
+            await ledger.finish(run.run_id, 1, replace(DONE, answer=f"answer {name}", sources="[]"), now=at(4))
+            await ledger.published(run.run_id)
+            olds.append(run)
+        spent, known, count = await ledger.spent_usd(now=at(9)), await ledger.known(), await ledger.count()
+
+        first = await ledger.forget(at(5), after=0, at_most=2)
+        assert (first.runs, (await ledger.forget(at(5), after=first.last, at_most=2)).runs) == (2, 1)
+        assert (await ledger.forget(at(5), after=0, at_most=9)).runs == 0
+
+        for run in olds:
+            left = await ledger.get(run.run_id)
+            assert (left.prompt, left.result.answer, left.result.sources, left.frozen) == (
+                "",
+                "",
+                None,
+                {"material": "sha256:m", "messages": []},
+            )
+            assert (left.digest, left.number, left.result.outcome) == (run.digest, run.number, Outcome.SUCCESS)
+            assert left.result.notes == (FORGOTTEN,)
+            assert await ledger.entries(run.run_id) == []
+            assert (await ledger.admit(saved(f"question {run.path[0]}", run.path), on_new_save=OnNewSave.QUEUE,
+                                       now=at(9))).run is None  # fmt: skip
+        for run in (kept, hidden, waiting):
+            assert (await ledger.get(run.run_id)).prompt == run.prompt
+        assert await ledger.spent_usd(now=at(9)) == spent
+        assert await ledger.known() == known
+        assert await ledger.count() == count
 
 
 async def told(ledger: SqliteLedger) -> list[object]:
