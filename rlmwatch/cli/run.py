@@ -21,6 +21,7 @@ from rlmwatch.cli.waiting import interruptible
 from rlmwatch.daemon.composition import App, Parts, Role
 from rlmwatch.daemon.journal import Journal, is_journal
 from rlmwatch.daemon.logging import Format, Redactor, configure
+from rlmwatch.daemon.metrics import metrics_beside
 from rlmwatch.daemon.oneshot import Sketch, once, sketches
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.service import StartOptions, serve
@@ -60,6 +61,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     take_over: Annotated[bool, Flag] = False,
     workers: Annotated[int | None, Whole] = None,
     page: str | None = None,
+    metrics: str | None = None,
     log_format: Literal["auto", "text", "json"] = "auto",
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
@@ -75,6 +77,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
         workers: Runs at once, across all conversations.
         page: Show all your workspaces in a browser on this machine, at ADDRESS:PORT: 127.0.0.1:8765, [::1]:8765, or
             8765 alone, which is the first.
+        metrics: Serve numbers for Prometheus on this machine, at ADDRESS:PORT as for `page`.
         log_format: text for people, json for programs; auto is a view at a terminal, json under a service manager, and
             with --once warnings alone.
         as_json: With --dry-run or --once, print JSON.
@@ -82,13 +85,17 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
     terminal = terminal_for_view() if log_format == "auto" and not managed else None
-    place = f"127.0.0.1:{page}" if page and page.isdecimal() else page
-    settings: dict[str, object] = {"workers": workers, "page": place}
+    settings: dict[str, object] = {"workers": workers, "page": _place(page), "metrics": _place(metrics)}
     log = managed or log_format != "auto"
     flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, settings, terminal, log)
     if dry_run:
         return asyncio.run(_dry_run(flags, as_json=as_json))
     return asyncio.run(_once(flags, as_json=as_json) if once else _serve(flags))
+
+
+def _place(address: str | None) -> str | None:
+    """Return the *address* as the settings write it: a port alone is one of 127.0.0.1."""
+    return f"127.0.0.1:{address}" if address and address.isdecimal() else address
 
 
 @asynccontextmanager
@@ -114,7 +121,7 @@ async def _app(flags: _Flags, role: Role) -> AsyncIterator[tuple[App, Tell | Non
 
 
 async def _serve(flags: _Flags) -> int:
-    async with _app(flags, Role.DAEMON) as (app, tell), page_beside(app, tell):
+    async with _app(flags, Role.DAEMON) as (app, tell), page_beside(app, tell), metrics_beside(app):
         await serve(app, asyncio.Event(), options=flags.options, manager=Manager.of(os.environ, os.getpid()))
     return 0
 

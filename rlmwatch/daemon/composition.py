@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
@@ -86,6 +86,7 @@ class App:
         host: The name by which this machine answers.
         me: This machine, by its name and id.
         folder_lock: Of the workspace on this machine; to be taken where this machine answers.
+        on_published: What else is told of each run that was published.
         wanted: Set where a daemon starts and asks for the folder, which a command holds.
         lacks_workspace_settings: Whether those could not be read when it began: it must answer nothing then.
         node: Its part in a cluster; None where the ledger is its own.
@@ -139,6 +140,7 @@ class App:
         self.host = parts.host or own_name(paths.user_dir, self._builder.environ, socket.gethostname())
         self._role = role
         self.wanted = asyncio.Event()
+        self.on_published: list[Callable[[Run], None]] = []
         self.lacks_workspace_settings = False
         self.node = None
 
@@ -335,4 +337,6 @@ class App:
         self.inbox.published(run)
         self.webhooks.published(run)
         self.ceiling_watch.notify()
+        for tell in self.on_published:
+            tell(run)
         self.notifications.published(run)

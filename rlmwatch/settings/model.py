@@ -293,6 +293,7 @@ class Settings(BaseModel):
     keep_ledger_days: Annotated[int, Field(gt=0, le=36_500)] | None = None
     max_input_mb: Money = 10
     page: OwnAddress | None = None
+    metrics: OwnAddress | None = None
 
     provider: ProviderName | None = None
     base_url: Address | None = None
