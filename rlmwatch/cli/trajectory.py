@@ -11,11 +11,12 @@ from rich.rule import Rule
 from rich.syntax import Syntax
 from rich.text import Text
 
-from rlmwatch.cli.layout import age, between, counted, used
+from rlmwatch.cli.layout import age, between, counted, material_line, used
 from rlmwatch.cli.output import styled
 from rlmwatch.printable import printable
 from rlmwatch.runs.model import JournalEntry, Run, Usage
 from rlmwatch.runs.trajectory import StepRecord
+from rlmwatch.workspace.context import MaterialFile
 
 PIPE_WIDTH = 120
 """Columns where the output is not a terminal."""
@@ -48,6 +49,8 @@ class Printer:
         self._console.print(styled(run.run_id, style="bold"))
         self._console.print(styled(f"{run.kind}, {status}{attempt}, {run.path}, saved {age(run.created_at, now)} ago"))
         self._block("question", run.prompt.strip())
+        files = (run.frozen or {}).get("files", ())
+        self._block("material", "\n".join(material_line(MaterialFile(**file)) for file in files))
 
     def is_new(self, steps: Sequence[StepRecord]) -> bool:
         """Whether one of *steps* was not printed yet."""
