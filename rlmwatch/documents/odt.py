@@ -1,4 +1,4 @@
-"""OpenDocument texts, by way of HTML: headings, lists, tables, footnotes."""
+"""OpenDocument texts, by way of HTML: headings, lists, tables; footnotes in brackets where they are."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ from rlmwatch.documents.archive import opened, parsed, part
 from rlmwatch.documents.extract import Extract, Unreadable, counted
 from rlmwatch.documents.html import markdown
 
-_TAGS = {"p": "p", "list": "ul", "list-item": "li", "table": "table", "table-row": "tr", "table-cell": "td"}
-"""Element of OpenDocument → element of HTML."""
-_LEFT_OUT = frozenset({"tracked-changes", "annotation", "annotation-end", "sequence-decls", "image", "note-citation"})
-"""Deleted text, remarks of readers, pictures, and the numbers of footnotes, which stand in brackets where they are."""
+_TAGS = {
+    "p": "p",
+    "list": "ul",
+    "list-item": "li",
+    "table": "table",
+    "table-row": "tr",
+    "table-cell": "td",
+    "covered-table-cell": "td",
+}
+"""Element of OpenDocument → element of HTML. A cell that another covers keeps its column."""
+_LEFT_OUT = frozenset({"tracked-changes", "annotation", "annotation-end", "sequence-decls", "image"})
+"""Deleted text, remarks of readers, and pictures."""
 _SPACE = frozenset({"s", "tab"})
 _MIMETYPE = "application/vnd.oasis.opendocument."
 
@@ -62,7 +70,8 @@ def _child(element: Element) -> Iterator[str]:
     elif element.tag == "line-break":
         yield "<br>"
     elif element.tag == "note":
-        yield f" [{''.join(_html(element)).strip()}] "
+        said = (text for body in element.iter("note-body") for text in body.itertext())
+        yield f" [{escape(' '.join(' '.join(said).split()), quote=False)}]"
     elif element.tag == "h":
         level = element.get("outline-level", "1")
         yield from _within(f"h{level if level in '123456' else 6}", element)

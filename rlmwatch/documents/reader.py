@@ -73,7 +73,10 @@ class DocumentReader:
             InputError: The texts are too large together.
         """
         found: dict[str, DocumentText | InputError] = {}
-        for path in documents:
+        for path, raw in documents.items():
+            if not raw:
+                found[path] = InputError(f"context: {path} is empty")
+                continue
             library = FORMATS[suffix(path)].extra
             if library is not None and find_spec(library) is None:
                 found[path] = InputError(

@@ -51,7 +51,7 @@ def reading(code: str) -> str:
     """Return what starts a process whose library does *code*, an expression of `raw`, with every document."""
     return (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); from rlmwatch.documents import child;"
-        f"child.reader = lambda suffix: lambda raw: {code};"
+        f"child.readers = lambda suffixes: dict.fromkeys(suffixes, lambda raw: ({code}, ()));"
         "child.main()"
     )
 
@@ -73,9 +73,9 @@ def children() -> set[str]:
     return found
 
 
-def test_pages_of_a_pdf_come_with_a_form_feed_between():
+def test_pages_of_a_pdf_come_under_their_numbers():
     """The text of each page, in order, so that an answer can say on which page."""
-    assert texts(DocumentReader(POLICY), {"a.pdf": pdf("one", "two")}) == {"a.pdf": "one\ftwo"}
+    assert texts(DocumentReader(POLICY), {"a.pdf": pdf("one", "two")}) == {"a.pdf": "[page 1]\none\n\f\n[page 2]\ntwo"}
 
 
 def test_a_broken_or_empty_document_costs_only_itself():
@@ -89,7 +89,7 @@ def test_a_broken_or_empty_document_costs_only_itself():
     )
     assert "bad.pdf cannot be read" in str(found["bad.pdf"])
     assert "blank.PDF holds no text" in str(found["blank.PDF"])
-    assert found["good.pdf"] == "hi"
+    assert found["good.pdf"] == "[page 1]\nhi"
 
 
 def test_a_document_has_a_limit_of_time_and_the_next_one_is_read():
@@ -97,7 +97,7 @@ def test_a_document_has_a_limit_of_time_and_the_next_one_is_read():
     documents = {"slow.pdf": heavy_pdf(), "good.pdf": pdf("hi")}
     found = texts(replace(DocumentReader(POLICY), max_seconds=0.5), documents)
     assert "longer than 0.5 s" in str(found["slow.pdf"])
-    assert found["good.pdf"] == "hi"
+    assert found["good.pdf"] == "[page 1]\nhi"
     assert children() == set()
 
 
