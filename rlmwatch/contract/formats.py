@@ -24,10 +24,7 @@ DOCUMENTS = {
 }
 """Ending → what such a file is, for people."""
 
-USABLE = (
-    "save it as text (UTF-8; a table as .csv), or as .docx, .odt, .epub, .html, .eml or PDF with the right ending, or "
-    "move it away"
-)
+USABLE = "save it as text (UTF-8; a table as .csv), as .docx, .odt, .epub or PDF, or move it away"
 """What to do about a file that is not text."""
 
 _SIGNS = (

@@ -30,7 +30,7 @@ class Format:
 _HTML = Format("html")
 FORMATS: dict[str, Format] = {
     ".pdf": Format("pdf", extra="pypdf", packages=("pypdf",)),
-    ".docx": Format("docx", extra="mammoth", packages=("mammoth",)),
+    ".docx": Format("docx", extra="mammoth", packages=("mammoth", "xml")),
     ".odt": Format("odt"),
     ".epub": Format("epub"),
     ".html": _HTML,

@@ -20,8 +20,8 @@ from rlmwatch.documents.html import markdown
 from rlmwatch.errors import InputError
 
 HEADERS = ("From", "To", "Cc", "Date", "Subject")
-MAX_DEPTH = 30
-"""Of parts within parts, and mails within mails; a thread of forwarded mails has some ten."""
+MAX_DEPTH = 100
+"""Of parts within parts, two for each mail within a mail."""
 
 
 def read(raw: bytes, others: Mapping[str, Reader]) -> Extract:

@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes.made_documents import docx, epub, mail, odt, paragraph, text_pdf, word_table
 
+from rlmwatch.documents.formats import FORMATS, readers
 from rlmwatch.documents.reader import DocumentReader, _end
 from rlmwatch.errors import InputError
 from rlmwatch.sandbox.guest.lockdown import Policy
@@ -76,6 +78,33 @@ def children() -> set[str]:
 def test_pages_of_a_pdf_come_under_their_numbers():
     """The text of each page, in order, so that an answer can say on which page."""
     assert texts(DocumentReader(POLICY), {"a.pdf": pdf("one", "two")}) == {"a.pdf": "[page 1]\none\n\f\n[page 2]\ntwo"}
+
+
+EVERY = {
+    "a.pdf": text_pdf([["words"]]),
+    "a.docx": docx(paragraph("words") + word_table(("a", "b"))),
+    "a.odt": odt("<text:p>words</text:p>"),
+    "a.epub": epub({"a.xhtml": "<p>words &nbsp;&eacute;</p>"}, nav="<a href='a.xhtml'>t</a>"),
+    "a.html": "<meta charset='shift_jis'><p>words 蜂 &copy;</p>".encode("shift_jis"),
+    "a.htm": b"<p>words</p>",
+    "a.xhtml": b"<?xml version='1.0'?><html><body><p>words</p></body></html>",
+    "a.eml": mail("Gr\u00fc\u00dfe", "words", "<p>other</p>").as_bytes(),
+    "a.ipynb": b'{"cells": [{"cell_type": "markdown", "source": "words"}]}',
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_confined_process_reads_each_format_by_itself(name):
+    """All that a format's libraries need is loaded before the lock: the text is what the reader gives without one."""
+    suffix = f".{name.partition('.')[2]}"
+    found = texts(DocumentReader(POLICY), {name: EVERY[name]})[name]
+    assert found == readers([suffix])[suffix](EVERY[name]).text
+    assert "words" in found
+
+
+def test_every_format_has_its_example():
+    """A new format is tried in its process too."""
+    assert {f".{name.partition('.')[2]}" for name in EVERY} == FORMATS.keys()
 
 
 def test_a_broken_or_empty_document_costs_only_itself():
