@@ -148,7 +148,7 @@ class FoundMaterial:
             raise InputError(
                 f"context: nothing to work on in {', '.join(self.named)}: "
                 f"{'no text in it' if texts or passed else 'it is empty'}{said}. "
-                "Put a text or a PDF there, or remove it to ask without"
+                "Put a text or a document there, or remove it to ask without"
             )
         if left_out:
             notes += (f"left out of the context: {_listed(left_out)}",)

@@ -173,11 +173,18 @@ def test_cancelling_ends_the_process_and_the_loop_goes_on_meanwhile():
     assert asyncio.run(scene()) == (1000, set())
 
 
-def test_without_the_library_it_says_what_to_install(monkeypatch):
-    """Where the extra `documents` is missing, the error names it and the file."""
-    monkeypatch.setitem(sys.modules, "pypdf", None)
-    found = texts(DocumentReader(POLICY), {"a.pdf": pdf("one")})
-    assert "a.pdf: to read it, install rlmwatch[documents]" in str(found["a.pdf"])
+@pytest.mark.parametrize(("name", "library"), [("a.pdf", "pypdf"), ("b.docx", "mammoth")])
+def test_without_the_library_it_says_what_to_install(monkeypatch, name, library):
+    """Where the extra `documents` is missing, the error names it and the file; what needs none is read."""
+    monkeypatch.setitem(sys.modules, library, None)
+    found = texts(DocumentReader(POLICY), {name: b"x", "c.html": b"<p>words</p>"})
+    assert f"{name}: to read it, install rlmwatch[documents] (pip install 'rlmwatch[documents]'" in str(found[name])
+    assert found["c.html"] == "words"
+
+
+def test_an_empty_document_is_told_so():
+    """A file of no bytes is no broken document."""
+    assert "a.docx is empty" in str(texts(DocumentReader(POLICY), {"a.docx": b""})["a.docx"])
 
 
 def test_the_process_that_reads_can_open_no_file():

@@ -109,3 +109,25 @@ def test_a_folder_of_all_formats_is_read_and_told(home: Home, coder: Coder):
     assert all(line in shown for line in told)
     run = json.loads(home.cli("show", status["job_id"], "-w", str(home.workspace), "--json").stdout)["run"]
     assert run["frozen"]["files"][0] == {"name": f"{FOLDER}/a.txt", "format": "txt", "chars": 11}
+
+
+def test_a_dry_run_reads_what_the_persons_own_settings_open(home: Home):
+    """Material outside of the workspace, in a folder that the user allows, is told before it is sent, too."""
+    outside = home.root / "papers"
+    outside.mkdir()
+    (outside / "a.html").write_text("<p>words</p>")
+    home.set(f"[context]\noutside_roots = ['{outside}']\n")
+    home.save("x_job_input.txt", f"---\ncontext: '{outside}/a.html'\n---\nwhat is in it?")
+    (sketch,) = json.loads(home.cli("run", "--dry-run", "--json", str(home.workspace)).stdout)
+    assert sketch["problem"] is None
+    assert sketch["material"] == [{"name": f"{outside}/a.html", "format": "html", "chars": 5}]
+
+
+def test_a_dry_run_says_what_cannot_be_read(home: Home, provider: OpenAIServer):
+    """Material that would fail its run is told with its name and cure, and nobody is asked."""
+    home.save("x_research_data.docx", text_pdf([["x"]]))
+    home.save("x_research_prompt.txt", "what is in it?")
+    dry = home.cli("run", "--dry-run", str(home.workspace))
+    assert "not asked: context: x_research_data.docx cannot be read: it is not a Word document" in dry.stdout
+    assert "give its name the ending .pdf" in dry.stdout
+    assert provider.calls == []
