@@ -17,7 +17,7 @@ import sys
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from rlmwatch.documents.extract import Unreadable
+from rlmwatch.documents.extract import SMALLER, Unreadable
 from rlmwatch.documents.formats import FORMATS, readers, with_enclosed
 from rlmwatch.sandbox.guest.lockdown import Policy, as_refused, lock
 from rlmwatch.sandbox.guest.zygote import empty_folder
@@ -56,7 +56,7 @@ def main() -> NoReturn:
             _reply({"problem": str(error)})
         except MemoryError:
             del raw
-            _reply({"problem": "it takes too much memory"})
+            _reply({"problem": f"it takes too much memory; {SMALLER}"})
         except RecursionError:
             _reply({"problem": "it is nested too deeply"})
         except Exception as error:  # noqa: BLE001 (a broken document may raise anything)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+SMALLER = "save it as text (a table as .csv), or in parts"
+"""What to do about a document that takes too much."""
+
 
 class Unreadable(Exception):
     """A document cannot be turned into text; the text is why, and what to do, as the end of "it cannot be read: …"."""

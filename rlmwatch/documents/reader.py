@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rlmwatch.contract.formats import suffix
+from rlmwatch.documents.extract import SMALLER
 from rlmwatch.documents.formats import FORMATS
 from rlmwatch.errors import InputError
 from rlmwatch.sandbox.guest.lockdown import Policy
@@ -140,7 +141,7 @@ class DocumentReader:
                         "characters; name fewer files"
                     )
         except (_Ended, TimeoutError) as error:
-            why = str(error) or f"it takes longer than {limit_s:g} s"
+            why = str(error) or f"it takes longer than {limit_s:g} s; {SMALLER}"
             found[waiting.pop(0)] = InputError(f"context: {path} cannot be read: {why}")
 
 
@@ -168,10 +169,12 @@ async def _reply(process: asyncio.subprocess.Process) -> dict[str, Any]:
     try:
         (size,) = struct.unpack(">I", await process.stdout.readexactly(4))
         if size > MAX_TEXT_BYTES:
-            raise _Ended(f"its text is larger than {MAX_TEXT_BYTES >> 20} MB")
+            raise _Ended(f"its text is larger than {MAX_TEXT_BYTES >> 20} MB; {SMALLER}")
         said: dict[str, Any] = json.loads(await process.stdout.readexactly(size))
     except (asyncio.IncompleteReadError, ValueError):
-        raise _Ended("it ended the process that reads documents (too much memory or processor time)") from None
+        raise _Ended(
+            f"it ended the process that reads documents (too much memory or processor time); {SMALLER}"
+        ) from None
     if "refused" in said:
         layer, reason, cure = said["refused"]
         raise _Ended(f"documents are read in a locked-down process, which is refused here ({layer}: {reason}). {cure}")
