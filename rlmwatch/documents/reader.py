@@ -34,7 +34,7 @@ MAX_TEXT_BYTES = 64 << 20
 MAX_TOTAL_CHARS = 200_000_000
 """Of all documents of a run: as many as there may be bytes of material. A small archive may unpack to a large text."""
 MAX_SECONDS = 60.0
-"""For one document; a PDF of 300 full pages takes some 10 s."""
+"""For one document; a PDF of 300 full pages takes 3 s."""
 START_S = 30.0
 """A cold disk; it takes 0.4 s."""
 
