@@ -49,8 +49,6 @@ class Printer:
         self._console.print(styled(run.run_id, style="bold"))
         self._console.print(styled(f"{run.kind}, {status}{attempt}, {run.path}, saved {age(run.created_at, now)} ago"))
         self._block("question", run.prompt.strip())
-        files = (run.frozen or {}).get("files", ())
-        self._block("material", "\n".join(material_line(MaterialFile(**file)) for file in files))
 
     def is_new(self, steps: Sequence[StepRecord]) -> bool:
         """Whether one of *steps* was not printed yet."""
@@ -80,19 +78,22 @@ class Printer:
             self._block("answer", str(step.answer))
 
     def end(self, run: Run, status: str, calls: Sequence[JournalEntry]) -> None:
-        """Print the paid calls, where they are wanted, and how the run ended, or what it waits for."""
+        """Print the paid calls, where they are wanted, how the run ended, or what it waits for, and its material."""
+        files = [MaterialFile(**file) for file in (run.frozen or {}).get("files", ())]
         for call in calls if self.calls else ():
             self._call(call)
         result = run.result
         if result is None:
             self._rule(status)
             self._block("waits for", run.held_for or "")
+            self._block("material", "\n".join(map(material_line, files)))
             return
         partial = "partial" if result.partial else ""
         took = between(run.started_at, run.completed_at)
         self._rule(" · ".join(filter(None, [result.outcome.value, partial, *_used(result.usage, took)])))
         self._block("answer", result.answer or "")
         self._block("error", result.error or "")
+        self._block("material", "\n".join(map(material_line, files)))
         for note in result.notes:
             self._block("note", note)
 
