@@ -30,7 +30,7 @@ from rlmwatch.contract.documents import StatusFile
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.ceiling_watch import CeilingWatch
 from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
-from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers, load_client
+from rlmwatch.daemon.factories import build_documents, build_images, build_sandbox, find_model, handlers, load_client
 from rlmwatch.daemon.handover import patiently
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
@@ -38,6 +38,7 @@ from rlmwatch.daemon.providers import runtime_config
 from rlmwatch.daemon.stores import open_shared_of, shared_spending, workspace_name
 from rlmwatch.daemon.vitals import Vitals, worker_thread
 from rlmwatch.errors import ConfigError, LedgerError, NoProvider, ProviderError, RunTimeout
+from rlmwatch.execution.attachments import FOLDER, Attachments
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.executor import Executor, LocalExecutor
@@ -57,6 +58,7 @@ from rlmwatch.runs.model import Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import OnNewSave
 from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.sandbox.base import Sandbox
+from rlmwatch.search.fetch import Fetched, fetch
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import Loaded, load, own_name, state_dir, user_config_dir
 from rlmwatch.submissions.admission import rules
@@ -96,6 +98,7 @@ class Parts:
         listeners: What hears of a run that goes on.
         on_status: Is given each status of a run, from any thread; None where nobody looks.
         crash_at: Is told the named points at which a crash must lose nothing.
+        fetch: Fetches a web page.
         host: The name by which this machine answers; None for its own (see `config.own_name`).
     """
 
@@ -105,6 +108,7 @@ class Parts:
     listeners: Listeners = field(default_factory=Listeners)
     on_status: Callable[[StatusFile], None] | None = None
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
+    fetch: Callable[[str], Awaitable[Fetched]] = fetch
     host: str | None = None
 
 
@@ -310,6 +314,7 @@ class App:
     root: Root
     me: Host
     folder_lock: FolderLock
+    attachments: Attachments
     gateway: WorkspaceGateway
     history: FolderHistory
     watcher: Watcher
@@ -405,8 +410,15 @@ class App:
         redact = self._builder.redactor.text
         board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()), self._builder.parts.on_status)
         documents = build_documents(self.config.loaded)
+        self.attachments = Attachments(
+            self.paths.state / FOLDER,
+            documents,
+            build_images(self.config.loaded),
+            pages_allowed=lambda: self._settings().web.pages,
+            fetch=self._builder.parts.fetch,
+        )
         self.gateway = WorkspaceGateway(
-            self.root, self.paths.state.parent, board, clock.utc, redact, documents, marks=self.marks
+            self.root, self.paths.state.parent, board, clock.utc, redact, documents, self.attachments, marks=self.marks
         )
         self.history = FolderHistory(self.root.path, self.ledger)
         self._builder.stack.callback(self.history.close)
@@ -431,7 +443,13 @@ class App:
             on_published=self._published,
             on_held=self.notifications.held,
         )
-        self.inbox = Inbox(self.root, self.ledger, self.supervisor, lambda: rules(self._settings(), kinds, self.host))
+        self.inbox = Inbox(
+            self.root,
+            self.ledger,
+            self.supervisor,
+            lambda: rules(self._settings(), kinds, self.host),
+            capture=self.capture,
+        )
         self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, redact)
         ports = Ports(
             queue=self.ledger,
@@ -442,12 +460,22 @@ class App:
             material_changed=self.material_changed,
             on_same_bytes=self._same_bytes,
             save_waits=self.gateway.save_waits,
+            capture=self.capture,
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
 
     async def _same_bytes(self, path: str) -> None:
         with suppress(LedgerError):  # a number for `rlmwatch costs`, for which no save waits
             await self.ledger.spare_save(path, now=clock.utc())
+
+    async def capture(self, save: Save) -> Save:
+        """
+        Return *save* with what its question mentions, as it is now.
+
+        Raises:
+            WorkspaceError: It cannot be stored now.
+        """
+        return await asyncio.to_thread(self.attachments.capture, self.root.path, save)
 
     def marks(self, asked: Save | Run) -> bool:
         """Whether the files of *asked* have the lines of `contract/marks.py`."""

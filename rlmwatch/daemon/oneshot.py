@@ -19,10 +19,12 @@ from rlmwatch.daemon.turn import move_here
 from rlmwatch.engine.call_codec import price_of
 from rlmwatch.engine.task import DEFAULT_STEPS
 from rlmwatch.errors import RlmwatchError, UsageError
+from rlmwatch.execution.attachments import preview
 from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.run_context import searches_the_web
 from rlmwatch.handlers import chat, job
 from rlmwatch.models.base import Message, Model, Request
+from rlmwatch.runs.attached import Attached, shown
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import Admission, Known
 from rlmwatch.settings.model import tokens_of_job
@@ -131,6 +133,7 @@ async def answer(app: App, path: str, leave: asyncio.Event) -> Run:
 
 async def _admit(app: App, save: Save) -> Admission:
     """Admit *save*, unless the folder shows its answer and nobody asked for it again."""
+    save = await app.capture(save)
     name = input_name(save.path)
     known = (await app.ledger.known()).get(save.path)
     if name is not None:
@@ -245,6 +248,7 @@ class Sketch:
         steps: Steps of the engine, at most; None for one plain call.
         usd: Upper bound of its cost; None where the price is unknown, or where no cap was set for a run of the engine.
         problem: Why it would not be asked; None where it would.
+        attached: What its question mentions, in words.
     """
 
     path: str
@@ -255,6 +259,7 @@ class Sketch:
     usd: float | None
     problem: str | None
     steps: int | None = None
+    attached: tuple[str, ...] = ()
 
 
 async def sketches(app: App) -> list[Sketch]:
@@ -286,7 +291,9 @@ async def _sketch(app: App, save: Save) -> Sketch:
             chosen = await choose_model(app.config, save.kind, given, learn=False)
             model, options, no_engine_reason = chosen.model, chosen.options, chosen.no_engine_reason
             nothing = replace(nothing, model=options.model)
-        request = await _first_request(app, save, options)
+        captured, attached = await asyncio.to_thread(preview, app.paths.root, save)
+        nothing = replace(nothing, attached=tuple(map(shown, captured)))
+        request = await _first_request(app, save, options, attached)
     except RlmwatchError as error:
         return replace(nothing, problem=str(error))
     if request is None:
@@ -305,15 +312,15 @@ async def _sketch(app: App, save: Save) -> Sketch:
     return replace(nothing, messages=request.messages, usd=usd, problem=problem)
 
 
-async def _first_request(app: App, save: Save, options: RunOptions) -> Request | None:
+async def _first_request(app: App, save: Save, options: RunOptions, attached: Attached) -> Request | None:
     """Return the one request of a plain call; None for a run of the engine, whose requests depend on its replies."""
     name = input_name(save.path)
     if save.kind is Kind.CHAT and name is not None:
         await asyncio.to_thread(refuse_beside_chat, app.paths.root, name)
         memory = await asyncio.to_thread(load_chat, app.paths.root, name, now=clock.utc())
-        return chat.compose(save.prompt, options, memory.state)
+        return chat.compose(save.prompt, options, memory.state, attached)
     if save.kind is not Kind.JOB or name is None:
         return None
     found = await asyncio.to_thread(read_context, app.paths.root, name, options.context)
     context = found.context(dict.fromkeys(found.documents, "(not read yet)"))
-    return job.compose(save.prompt, options) if job.is_plain(options, context) else None
+    return job.compose(save.prompt, options, attached) if job.is_plain(options, context) else None

@@ -274,6 +274,17 @@ class ContextSettings(_Table):
     outside_roots: tuple[Path, ...] = ()
 
 
+class WebSettings(_Table):
+    """
+    Web pages that questions mention.
+
+    Attributes:
+        pages: Whether `@https://…` in a question fetches that page, from the public internet.
+    """
+
+    pages: bool = False
+
+
 class SandboxSettings(_Table):
     """Whether RLM runs may go on where the kernel has no Landlock."""
 
@@ -312,6 +323,7 @@ class Settings(BaseModel):
     webhooks: WebhookSettings = WebhookSettings()
     context: ContextSettings = ContextSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    web: WebSettings = WebSettings()
 
     chat: RunOptions = RunOptions()
     research: RunOptions = RunOptions()
