@@ -110,7 +110,7 @@ def _mention(match: re.Match[str], before: str) -> Mention | None:
     while readings[-1] and readings[-1][-1] in _SENTENCE:
         readings.append(readings[-1][:-1])
     readings += [cut] if (cut := re.split(f"[{_FULL_WIDTH}]", path, maxsplit=1)[0]) not in readings else []
-    usable = tuple(reading for reading in readings if reading.strip("./"))
+    usable = tuple(each for each in readings if "://" not in each and any(map(str.isalnum, each)))
     return Mention("path", f"@{usable[-1]}", usable, explicit=False) if usable else None
 
 

@@ -23,7 +23,7 @@ from rlmwatch.execution.attachments import preview
 from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.run_context import searches_the_web
 from rlmwatch.handlers import chat, job
-from rlmwatch.models.base import Message, Model, Request
+from rlmwatch.models.base import Model, Request, Role
 from rlmwatch.runs.attached import Attached, shown
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import Admission, Known
@@ -240,6 +240,14 @@ def _answered_elsewhere(save: Save, answer: str) -> Run:
 
 
 @dataclass(frozen=True, slots=True)
+class SketchMessage:
+    """One message of a request, as people are shown it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sketch:
     """
     What one unanswered input would ask.
@@ -254,7 +262,7 @@ class Sketch:
     path: str
     kind: Kind
     model: str | None
-    messages: tuple[Message, ...]
+    messages: tuple[SketchMessage, ...]
     tokens: int | None
     usd: float | None
     problem: str | None
@@ -297,7 +305,7 @@ async def _sketch(app: App, save: Save) -> Sketch:
     except RlmwatchError as error:
         return replace(nothing, problem=str(error))
     if request is None:
-        message = Message("user", save.prompt)
+        message = SketchMessage("user", save.prompt)
         cannot_search = searches_the_web(save.kind, options) and app.config.search is None
         no_search = app.config.no_search_reason if cannot_search else None
         steps = options.max_steps or DEFAULT_STEPS
@@ -309,7 +317,8 @@ async def _sketch(app: App, save: Save) -> Sketch:
     price = price_of(model.price(request.model), request) if model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
     problem = None if model else app.config.no_model_reason or None
-    return replace(nothing, messages=request.messages, usd=usd, problem=problem)
+    messages = tuple(SketchMessage(message.role, message.content) for message in request.messages)
+    return replace(nothing, messages=messages, usd=usd, problem=problem)
 
 
 async def _first_request(app: App, save: Save, options: RunOptions, attached: Attached) -> Request | None:
