@@ -21,6 +21,7 @@ from typing import Any
 
 import structlog
 
+from rlmwatch.addresses import shown
 from rlmwatch.contract.names import input_name
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.secrets import secret_content
@@ -126,7 +127,7 @@ class Attachments:
         if not self.pages_allowed():
             raise NoProvider(PAGES_ARE_OFF.format(url=f"@{url}"))
         page = await self.fetch(url)
-        log.info("page.fetched", url=url, bytes=len(page.raw))
+        log.info("mention.fetched", url=shown(url), bytes=len(page.raw))
         if page.suffix in (".html", ".pdf"):
             raw = page.raw if page.suffix == ".pdf" or page.charset is None else _in_utf8(page.raw, page.charset)
             return await self._text(url, f"page{page.suffix}", raw)

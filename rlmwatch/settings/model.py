@@ -347,6 +347,9 @@ class Settings(BaseModel):
                 raise ValueError(
                     f"providers.{name}: write its `base_url`; without one only the shipped names are known"
                 )
+        for kind in Kind:
+            if getattr(self, kind).photos is not None:
+                raise ValueError(f"{kind}.photos: images belong to one question: write them into its front matter")
         for where in ("", *(f"{kind}." for kind in Kind)):
             named = self.provider if not where else getattr(self, where[:-1]).provider
             if named is not None and named not in self.provider_names:

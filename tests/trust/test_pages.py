@@ -139,7 +139,7 @@ def test_a_page_is_not_fetched_without_the_users_leave_nor_from_this_machine_wit
     home.save("page_input.txt", "What says @http://127.0.0.1:9/secret?")
     with home.daemon() as daemon:
         daemon.wait("run.held", path="page_input.txt")
-        assert "[web]" in home.read("page_error.txt")
+        home.appears("page_error.txt", "[web]")
         home.set("[web]\npages = true\n")
         daemon.hup()
         daemon.wait("run.failed", path="page_input.txt")
