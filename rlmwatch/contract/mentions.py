@@ -57,7 +57,7 @@ _LIST = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s")
 _HEADING = re.compile(r"(?m)^ {0,3}(#{1,6})[ \t]+([^\n]*?)[ \t]*#*[ \t]*$")
 _BLOCK_ID = re.compile(r"[A-Za-z0-9-]+")
 
-Kind = Literal["path", "note", "page"]
+MentionKind = Literal["path", "note", "page"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Mention:
         explicit: Whether it is an error where it names nothing.
     """
 
-    kind: Kind
+    kind: MentionKind
     written: str
     readings: tuple[str, ...]
     headings: tuple[str, ...] = ()

@@ -139,7 +139,7 @@ def _resolver(may_connect: Callable[[str], bool]) -> aiohttp.abc.AbstractResolve
     from aiohttp.abc import AbstractResolver, ResolveResult
     from aiohttp.resolver import ThreadedResolver
 
-    class Checked(AbstractResolver):
+    class PublicResolver(AbstractResolver):
         """Resolves names, and refuses one that leads to any address that is not public."""
 
         def __init__(self) -> None:
@@ -157,7 +157,7 @@ def _resolver(may_connect: Callable[[str], bool]) -> aiohttp.abc.AbstractResolve
         async def close(self) -> None:
             await self._resolver.close()
 
-    return Checked()
+    return PublicResolver()
 
 
 def _socket(info: Any, may_connect: Callable[[str], bool]) -> socket.socket:  # noqa: ANN401 (aiohttp's, not typed)
