@@ -20,6 +20,7 @@ from system.harness import Brain, Home, asked, question
 
 CRASH_CHILD = Path(__file__).with_name("crash_child.py")
 PAGE_CHILD = Path(__file__).with_name("page_child.py")
+PRICES = '[prices."gpt-4.1-mini"]\ninput = 0.4\noutput = 1.6\n'
 NOTES = "The bees moved on Monday. " * 20
 
 
@@ -106,18 +107,19 @@ def test_too_much_text_is_an_error_that_says_what_to_do(home: Home, provider: Op
 
 
 def test_in_the_engine_a_mentioned_file_is_an_entry_of_the_context(home: Home, provider: OpenAIServer, brain: Brain):
-    """Research, and a job with material, have it beside the material, under its name; it is in no prompt as a whole."""
+    """Research, and a job with material, have it beside the material, by its name; a long one is in no prompt whole."""
+    notes = NOTES * 100
     brain.on("Question:", "```python\nanswer(f'{sorted(context)} {len(context[\"notes.md\"])}')\n```")
-    home.save("notes.md", NOTES)
+    home.save("notes.md", notes)
     home.save("a_job_data.csv", "x,y\n1,2\n")
     with home.daemon() as daemon:
         home.save("a_job_input.txt", "count @notes.md")
         daemon.answered("a_job_output.txt")
         home.save("b_research_prompt.txt", "count [[notes]]")
         daemon.answered("b_research_output.txt")
-    assert home.read("a_job_output.txt") == f"['data', 'notes.md'] {len(NOTES)}\n"
-    assert home.read("b_research_output.txt") == f"['notes.md'] {len(NOTES)}\n"
-    assert all(NOTES not in json.dumps(call.body) for call in provider.calls)
+    assert home.read("a_job_output.txt") == f"['data', 'notes.md'] {len(notes)}\n"
+    assert home.read("b_research_output.txt") == f"['notes.md'] {len(notes)}\n"
+    assert all(notes not in json.dumps(call.body) for call in provider.calls)
 
 
 def test_a_job_file_may_mention_files_of_the_workspace(home: Home, provider: OpenAIServer):
@@ -240,6 +242,7 @@ def test_an_image_is_sent_scaled_upright_and_without_its_place(home: Home, provi
 
 def test_an_image_survives_a_kill_and_is_reserved_before_the_call(home: Home, provider: OpenAIServer):
     """After a kill the same bytes are sent, though the photo is gone; the reservation counts the image's tokens."""
+    home.set(PRICES)
     home.save("photo.jpg", photo(800, 600))
     home.save("bee_input.txt", "What is on @photo.jpg?")
     for point in ("call.intended", "call.replied"):
@@ -253,12 +256,12 @@ def test_an_image_survives_a_kill_and_is_reserved_before_the_call(home: Home, pr
     with sqlite3.connect(home.ledger) as db:
         reserved = [row[0] for row in db.execute("SELECT reserved_usd FROM calls")]
     db.close()
-    per_token = 0.40e-6  # of gpt-4.1-mini
-    assert all(usd > 1_000 * per_token for usd in reserved)
+    assert all(usd > 1_000 * 0.4e-6 for usd in reserved)
 
 
 def test_a_run_cap_that_an_image_does_not_fit_stops_the_call(home: Home, provider: OpenAIServer):
     """An image counts against caps before it is sent."""
+    home.set(PRICES)
     home.save("photo.jpg", photo(1500, 1500))
     with home.daemon() as daemon:
         home.save("bee_input.txt", "---\ntokens: 5\nmax_cost_usd: 0.0005\n---\nWhat is on @photo.jpg?")
