@@ -30,8 +30,8 @@ from typing import Literal
 from rlmwatch.contract.code_masks import HIDDEN, mask
 from rlmwatch.contract.names import key
 
-MAX_MENTIONS = 100
-"""Of one question; more are a mistake, or an attempt to keep the daemon busy."""
+MAX_READINGS = 8
+"""Of one plain path: a bracket, a full stop and a quotation mark after it are three."""
 
 _QUOTES = '"“”„«»'
 _FULL_WIDTH = "\u3002\uff0c\u3001\uff1b\uff1a\uff01\uff1f\uff09\u3011\u300d"
@@ -107,10 +107,10 @@ def _mention(match: re.Match[str], before: str) -> Mention | None:
         return Mention("path", match[0], (target,)) if target else None
     path = match["path"]
     readings = [path]
-    while readings[-1] and readings[-1][-1] in _SENTENCE:
+    while readings[-1] and readings[-1][-1] in _SENTENCE and len(readings) < MAX_READINGS:
         readings.append(readings[-1][:-1])
-    readings += [cut] if (cut := re.split(f"[{_FULL_WIDTH}]", path, maxsplit=1)[0]) not in readings else []
-    usable = tuple(each for each in readings if "://" not in each and any(map(str.isalnum, each)))
+    readings += [path.rstrip(_SENTENCE), re.split(f"[{_FULL_WIDTH}]", path, maxsplit=1)[0]]
+    usable = tuple(each for each in dict.fromkeys(readings) if "://" not in each and any(map(str.isalnum, each)))
     return Mention("path", f"@{usable[-1]}", usable, explicit=False) if usable else None
 
 

@@ -19,10 +19,10 @@ from rlmwatch.daemon.turn import move_here
 from rlmwatch.engine.call_codec import price_of
 from rlmwatch.engine.task import DEFAULT_STEPS
 from rlmwatch.errors import RlmwatchError, UsageError
-from rlmwatch.execution.attachments import preview
 from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.run_context import searches_the_web
 from rlmwatch.handlers import chat, job
+from rlmwatch.handlers.plain import refuse_unseeing
 from rlmwatch.models.base import Model, Request, Role
 from rlmwatch.runs.attached import Attached, shown
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
@@ -299,8 +299,10 @@ async def _sketch(app: App, save: Save) -> Sketch:
             chosen = await choose_model(app.config, save.kind, given, learn=False)
             model, options, no_engine_reason = chosen.model, chosen.options, chosen.no_engine_reason
             nothing = replace(nothing, model=options.model)
-        captured, attached = await asyncio.to_thread(preview, app.paths.root, save)
+        captured, attached = await asyncio.to_thread(app.attachments.preview, app.paths.root, save)
         nothing = replace(nothing, attached=tuple(map(shown, captured)))
+        if model is not None:
+            refuse_unseeing(attached, model, options.model)
         request = await _first_request(app, save, options, attached)
     except RlmwatchError as error:
         return replace(nothing, problem=str(error))

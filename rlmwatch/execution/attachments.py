@@ -104,6 +104,29 @@ class Attachments:
             await asyncio.to_thread(self._store, run, made)
         return made
 
+    def preview(self, root: Path, save: Save) -> tuple[tuple[Captured, ...], Attached]:
+        """
+        Return what *save* mentions, and what would go along; what only a run makes ready is told in words. Blocks.
+
+        Raises:
+            InputError: Some of it cannot be used.
+            NoProvider: It mentions a page, and the user's settings do not allow that.
+        """
+        found = _found(root, save)
+        texts: dict[str, str] = {}
+        images: list[Image] = []
+        for captured, raw in found.files:
+            match captured.kind:
+                case "text":
+                    texts[captured.name] = text_of(raw or b"", captured.headings)
+                case "image":  # as large as they are sent at most
+                    images.append(Image(captured.name, captured.digest or "", "image/jpeg", MAX_SIDE, MAX_SIDE))
+                case "page" if not self.pages_allowed():
+                    raise NoProvider(PAGES_ARE_OFF.format(url=f"@{captured.name}"))
+                case _:
+                    texts[captured.name] = NOT_READ_YET
+        return tuple(captured for captured, _ in found.files), Attached(texts, tuple(images))
+
     async def _make(self, captured: Sequence[Captured]) -> Attached:
         raw = {each.name: await asyncio.to_thread(self._get, each) for each in captured if each.digest is not None}
         texts: dict[str, str] = {}
@@ -217,27 +240,6 @@ def with_captured(save: Save, captured: Sequence[Captured], notes: Sequence[str]
     if notes:
         enclosed["notes"] = [*enclosed.get("notes", ()), *notes]
     return replace(save, enclosed=enclosed) if enclosed != save.enclosed else save
-
-
-def preview(root: Path, save: Save) -> tuple[tuple[Captured, ...], Attached]:
-    """
-    Return what *save* mentions, and what would go along; what is only made ready by a run is shown in words. Blocks.
-
-    Raises:
-        InputError: Some of it cannot be used.
-    """
-    found = _found(root, save)
-    texts: dict[str, str] = {}
-    images: list[Image] = []
-    for captured, raw in found.files:
-        match captured.kind:
-            case "text":
-                texts[captured.name] = text_of(raw or b"", captured.headings)
-            case "image":  # as large as they are sent at most
-                images.append(Image(captured.name, captured.digest or "", "image/jpeg", MAX_SIDE, MAX_SIDE))
-            case _:
-                texts[captured.name] = NOT_READ_YET
-    return tuple(captured for captured, _ in found.files), Attached(texts, tuple(images))
 
 
 def changed(root: Path, run: Run) -> bool:

@@ -27,7 +27,7 @@ async def chat(run: Run, run_context: RunContext) -> Result:
         return await plain.ask(run.frozen, run_context)
     remembered = await run_context.memory()
     attached = await run_context.attached()
-    plain.refuse_unseeing(attached, run_context)
+    plain.refuse_unseeing(attached, run_context.calls.model, run_context.options.model)
     request = compose(run.prompt, run_context.options, remembered.state, attached)
     frozen = await run_context.freeze(plain.frozen(request))
     result = await plain.ask(frozen, run_context)

@@ -26,7 +26,7 @@ async def job(run: Run, run_context: RunContext) -> Result:
     context = await run_context.context()
     if is_plain(run_context.options, context):
         attached = await run_context.attached()
-        plain.refuse_unseeing(attached, run_context)
+        plain.refuse_unseeing(attached, run_context.calls.model, run_context.options.model)
         frozen = await run_context.freeze(plain.frozen(compose(run.prompt, run_context.options, attached)))
         return await plain.ask(frozen, run_context)
     return await rlm(run, run.prompt, Material(context), run_context)

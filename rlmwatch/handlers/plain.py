@@ -16,7 +16,7 @@ from rlmwatch.engine.call_codec import plain as to_json
 from rlmwatch.engine.window import room_chars, too_long
 from rlmwatch.errors import BudgetExceeded, ContextTooLong, InputError, NoProvider
 from rlmwatch.handlers.base import RunContext
-from rlmwatch.models.base import FinishReason, Message, Reply, Request
+from rlmwatch.models.base import FinishReason, Message, Model, Reply, Request
 from rlmwatch.runs.attached import NOTHING_ATTACHED, Attached
 from rlmwatch.runs.model import Outcome, Result, RunStatus
 
@@ -77,15 +77,14 @@ def _refuse_long(attached: Attached) -> None:
         )
 
 
-def refuse_unseeing(attached: Attached, run_context: RunContext) -> None:
+def refuse_unseeing(attached: Attached, asked: Model, model: str | None) -> None:
     """
-    Return if the model of the run may be shown the images that are *attached*.
+    Return if *model*, of the provider *asked*, may be shown the images that are *attached*.
 
     Raises:
         InputError: It is known to see none.
     """
-    model = run_context.options.model
-    if attached.images and model is not None and run_context.calls.model.sees(model) is False:
+    if attached.images and model is not None and asked.sees(model) is False:
         names = ", ".join(image.name for image in attached.images)
         raise InputError(f"{model} cannot see images ({names}): name a model that can, as `model:` in the front matter")
 

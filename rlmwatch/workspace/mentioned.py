@@ -8,7 +8,7 @@ Find in the workspace what a question mentions, and read it as it is now.
    by content, and what rlmwatch keeps for itself (states, sessions, status files). Answers may be mentioned.
 4. Of a plain `@path` that breaks 2 or 3, or is a folder, nothing is read: it stays prose, and a note says why. An
    explicit one is an error, as is any file that counts and cannot be used.
-5. All of it together has at most `MAX_BYTES`.
+5. All of it together has at most `MAX_BYTES`, in `MAX_FILES` files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path, PurePosixPath
 
 from rlmwatch.contract.ignored import ignored, ignored_folder
 from rlmwatch.contract.mentions import (
-    MAX_MENTIONS,
     Ambiguous,
     Mention,
     candidates,
@@ -43,6 +42,10 @@ IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".heic", ".heif"})
 """Endings of images; which of them can be read depends on the libraries that are there."""
 MAX_BYTES = 50_000_000
 """Of all that one question mentions: ten photos of a phone, or fifty novels."""
+MAX_FILES = 100
+"""More belong into a folder of material."""
+MAX_LOOKED_UP = 500
+"""Plain paths that are looked for: 20 ms. A pasted text may hold any number of words that begin with @: prose."""
 MAX_NAMES = 200_000
 """Files of a workspace among which a note is looked for by its name; a second of a local disk."""
 LOOKS = 10
@@ -81,13 +84,14 @@ def find(root: Path, question: str | None, prompt: str, photos: Sequence[str] = 
     mentioned = mentions(prompt) if "@" in prompt or "[[" in prompt else []
     if not mentioned and not photos:
         return Found()
-    if len(mentioned) + len(photos) > MAX_MENTIONS:
-        raise InputError(f"the question mentions {len(mentioned) + len(photos)} files; at most {MAX_MENTIONS} go along")
     finder = _Finder(root.resolve(), str(PurePosixPath(question).parent) if question else ".")
     for photo in photos:
         finder.add(Mention("path", f"photos: {photo}", (photo,)), image=True)
+    looked_up = 0
     for mention in mentioned:
-        finder.add(mention)
+        looked_up += not mention.explicit
+        if mention.explicit or looked_up <= MAX_LOOKED_UP:
+            finder.add(mention)
     return Found(tuple(finder.files), tuple(finder.notes))
 
 
@@ -127,6 +131,8 @@ class _Finder:
     def _append(self, captured: Captured, raw: bytes | None) -> None:
         if all(captured.name != had.name for had, _ in self.files):
             self.files.append((captured, raw))
+        if len(self.files) > MAX_FILES:
+            raise InputError(f"the question mentions more than {MAX_FILES} files; make it a job with a folder of them")
 
     def _path(self, mention: Mention) -> tuple[str, str] | None:
         """Return the file (as it is, and as it is shown) that *mention* names; None where it stays prose."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,11 +17,11 @@ from rlmwatch.contract.options import RunOptions
 from rlmwatch.documents.images import ImageReader
 from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import InputError, NoProvider
-from rlmwatch.execution.attachments import Attachments, changed, preview
+from rlmwatch.execution.attachments import Attachments, changed
 from rlmwatch.handlers.chat import compose
-from rlmwatch.handlers.plain import MAX_ATTACHED_CHARS
+from rlmwatch.handlers.plain import MAX_ATTACHED_CHARS, refuse_unseeing
 from rlmwatch.models.base import Message
-from rlmwatch.runs.attached import Attached, captured_in
+from rlmwatch.runs.attached import Attached, Image, captured_in
 from rlmwatch.runs.model import Run, RunStatus, Save
 from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.search.fetch import Fetched
@@ -144,7 +146,10 @@ def test_what_is_gone_from_the_private_state_is_an_error_in_words(root: Path, tm
 def test_a_preview_reads_texts_and_writes_nothing(root: Path, tmp_path: Path):
     """A dry run shows what would go along, with an image as large as it may be sent, and stores nothing."""
     (root / "photo.jpg").write_bytes(b"\xff\xd8")
-    captured, attached = preview(root, save("@notes.md @photo.jpg @https://example.org/"))
+    asked = save("@notes.md @photo.jpg @https://example.org/")
+    with pytest.raises(NoProvider):
+        attachments(tmp_path).preview(root, asked)
+    captured, attached = attachments(tmp_path, pages=True).preview(root, asked)
     assert [each.name for each in captured] == ["notes.md", "photo.jpg", "https://example.org/"]
     assert attached.texts["notes.md"] == "as it was"
     assert (attached.images[0].width, attached.images[0].height) == (1568, 1568)
@@ -180,6 +185,16 @@ def test_a_chat_pays_for_a_text_in_the_turn_that_mentions_it_alone():
     assert sizes[1] < sizes[0] - len(text)
     assert sizes[2] < sizes[0] + 200, "what is mentioned again is sent once"
     assert history([turn])[0][1].endswith("a.md)")
+
+
+@pytest.mark.parametrize(("sees", "refused"), [(False, True), (None, False), (True, False)])
+def test_a_model_that_is_known_to_see_nothing_is_shown_no_image(sees: bool | None, refused: bool):
+    """Where the provider's list says so, it is an error before the call; what nobody knows is asked."""
+    attached = Attached(images=(Image("a.png", "sha256:1", "image/png", 3, 2, b"x"),))
+    asked = SimpleNamespace(sees=lambda _model: sees)
+    with pytest.raises(InputError, match="cannot see images") if refused else nullcontext():
+        refuse_unseeing(attached, asked, "m")
+    refuse_unseeing(Attached({"a.md": "text"}), asked, "m")
 
 
 def test_a_plain_call_takes_so_much_and_no_more():

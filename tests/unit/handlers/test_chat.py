@@ -49,7 +49,7 @@ def answered(reply, *, run=None, remembered=None):
 
     harness = SimpleNamespace(
         options=OPTIONS,
-        calls=SimpleNamespace(llm=llm, used=reply.usage),
+        calls=SimpleNamespace(llm=llm, used=reply.usage, model=None),
         memory=memory,
         attached=attached,
         freeze=freeze,

@@ -156,8 +156,15 @@ def test_all_that_is_mentioned_has_a_limit(root: Path, monkeypatch: pytest.Monke
         file.truncate(mentioned.MAX_BYTES + 1)
     with pytest.raises(InputError, match="50 MB"):
         find(root, "chat_input.txt", "@huge.md")
-    with pytest.raises(InputError, match="at most 100"):
-        find(root, "chat_input.txt", " ".join(f"@a{n}.md" for n in range(101)))
+    put(root, **{f"many/{n}.md": f"{n}" for n in range(mentioned.MAX_FILES + 1)})
+    with pytest.raises(InputError, match="more than 100 files"):
+        find(root, "chat_input.txt", " ".join(f"@many/{n}.md" for n in range(mentioned.MAX_FILES + 1)))
+
+
+def test_any_number_of_words_that_begin_with_an_at_sign_stays_prose(root: Path):
+    """A pasted log with thousands of handles and packages is no error; what is explicit counts wherever it stands."""
+    log = " ".join(f"@handle{n}, @babel/core@{n}.0" for n in range(3_000))
+    assert names(root, f"{log} [[notes]]") == ["notes.md"]
 
 
 def test_a_pipe_is_not_waited_for(root: Path):
