@@ -32,7 +32,7 @@ from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice
 from rlmwatch.runs.model import Run
 from rlmwatch.sandbox.base import Sandbox
-from rlmwatch.search.fetch import Fetched, fetch
+from rlmwatch.search.fetch import FetchedPage, fetch
 from rlmwatch.settings.sources import Loaded, load
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Parts:
     listeners: Listeners = field(default_factory=Listeners)
     on_status: Callable[[StatusFile], None] | None = None
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
-    fetch: Callable[[str], Awaitable[Fetched]] = fetch
+    fetch: Callable[[str], Awaitable[FetchedPage]] = fetch
     host: str | None = None
 
 

@@ -32,7 +32,7 @@ from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import InputError, NoProvider, WorkspaceError
 from rlmwatch.runs.attached import CAPTURED, NOTHING_ATTACHED, Attached, Captured, Image, captured_in
 from rlmwatch.runs.model import Run, Save
-from rlmwatch.search.fetch import Fetched, fetch
+from rlmwatch.search.fetch import FetchedPage, fetch
 from rlmwatch.workspace import atomic, safe_open
 from rlmwatch.workspace.mentioned import MAX_BYTES, Found, find, text_of
 
@@ -66,7 +66,7 @@ class Attachments:
     documents: DocumentReader
     images: ImageReader
     pages_allowed: Callable[[], bool] = field(default=lambda: False)
-    fetch: Callable[[str], Awaitable[Fetched]] = fetch
+    fetch: Callable[[str], Awaitable[FetchedPage]] = fetch
 
     def capture(self, root: Path, save: Save) -> Save:
         """

@@ -48,7 +48,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchedPage:
     """
     A page as it came.
 
@@ -67,7 +67,7 @@ class _Private(OSError):
     """An address that is not public was to be connected to."""
 
 
-async def fetch(url: str, *, may_connect: Callable[[str], bool] = is_public) -> Fetched:
+async def fetch(url: str, *, may_connect: Callable[[str], bool] = is_public) -> FetchedPage:
     """
     Return the page at *url*.
 
@@ -95,7 +95,7 @@ async def fetch(url: str, *, may_connect: Callable[[str], bool] = is_public) -> 
         raise _cannot(url, _reason(error)) from None
 
 
-async def _followed(session: aiohttp.ClientSession, url: str) -> Fetched:
+async def _followed(session: aiohttp.ClientSession, url: str) -> FetchedPage:
     """Return the page to which *url* leads."""
     at = url
     for _ in range(MAX_REDIRECTS + 1):
@@ -112,7 +112,7 @@ async def _followed(session: aiohttp.ClientSession, url: str) -> Fetched:
     raise _cannot(url, f"it leads from one address to the next, more than {MAX_REDIRECTS} times")
 
 
-async def _content(response: aiohttp.ClientResponse, url: str) -> Fetched:
+async def _content(response: aiohttp.ClientResponse, url: str) -> FetchedPage:
     if response.status != HTTPStatus.OK:
         raise _cannot(url, f"the server answers with HTTP {response.status}")
     suffix = CONTENT_TYPES.get(response.content_type)
@@ -123,7 +123,7 @@ async def _content(response: aiohttp.ClientResponse, url: str) -> Fetched:
         raw += piece
         if len(raw) > MAX_BYTES:
             raise _cannot(url, f"it is larger than {MAX_BYTES // 1_000_000} MB")
-    return Fetched(bytes(raw), suffix, response.charset)
+    return FetchedPage(bytes(raw), suffix, response.charset)
 
 
 def _refusal(url: str) -> str | None:

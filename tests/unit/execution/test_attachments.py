@@ -24,7 +24,7 @@ from rlmwatch.models.base import Message
 from rlmwatch.runs.attached import Attached, Image, captured_in
 from rlmwatch.runs.model import Run, RunStatus, Save
 from rlmwatch.sandbox.guest.lockdown import Policy
-from rlmwatch.search.fetch import Fetched
+from rlmwatch.search.fetch import FetchedPage
 
 
 class Web:
@@ -34,9 +34,9 @@ class Web:
         self.texts = list(texts)
         self.fetched: list[str] = []
 
-    async def __call__(self, url: str) -> Fetched:
+    async def __call__(self, url: str) -> FetchedPage:
         self.fetched.append(url)
-        return Fetched(self.texts.pop(0).encode(), ".txt", "utf-8")
+        return FetchedPage(self.texts.pop(0).encode(), ".txt", "utf-8")
 
 
 def attachments(folder: Path, web: Web | None = None, *, pages: bool = False) -> Attachments:

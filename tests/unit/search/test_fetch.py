@@ -11,7 +11,7 @@ from servers.raw_server import answer, endless
 
 from rlmwatch.errors import InputError
 from rlmwatch.search import fetch as fetching
-from rlmwatch.search.fetch import MAX_BYTES, Fetched, fetch
+from rlmwatch.search.fetch import MAX_BYTES, FetchedPage, fetch
 
 
 def fetched(pages, path="/a"):
@@ -40,14 +40,14 @@ def fetched(pages, path="/a"):
 def test_a_page_is_returned_with_its_kind(kind, suffix, charset):
     """What becomes text is returned as it came, with the ending of such a file; nothing but the address is sent."""
     found, server = fetched({"/a": page("words", kind)})
-    assert found == Fetched(b"words", suffix, charset)
+    assert found == FetchedPage(b"words", suffix, charset)
     assert {"authorization", "cookie", "referer"}.isdisjoint(server.headers())
 
 
 def test_redirects_are_followed_one_by_one():
     """A page that moved is found, up to five times; a loop ends."""
     found, server = fetched({"/a": redirect("/b", 301), "/b": redirect("/c"), "/c": page("here")})
-    assert isinstance(found, Fetched)
+    assert isinstance(found, FetchedPage)
     assert server.paths == ["/a", "/b", "/c"]
     found, server = fetched({"/a": redirect("/a")})
     assert "more than 5 times" in str(found)
