@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rlmwatch.citations.markdown import Citation, Read, mask, read
+from rlmwatch.citations.markdown import Citation, Read, read
 from rlmwatch.citations.passages import CitedClaim, Passages, claims
 from rlmwatch.citations.quotes import PageTexts, quotations
 from rlmwatch.citations.sources import (
@@ -33,6 +33,7 @@ from rlmwatch.citations.sources import (
     with_list,
     without,
 )
+from rlmwatch.contract.code_masks import mask
 from rlmwatch.contract.documents import SCHEMA_VERSION, well_formed
 from rlmwatch.search.base import Page
 from rlmwatch.search.urls import same

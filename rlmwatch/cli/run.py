@@ -161,6 +161,8 @@ def _print_sketch(sketch: Sketch) -> None:
         put(f"  note: {note}")
     if sketch.problem:
         put(f"  not asked: {sketch.problem}")
+    for attached in sketch.attached:
+        put(f"  attached: {attached}")
     for message in sketch.messages:
         text = message.content if len(message.content) <= SHOWN_CHARS else message.content[:SHOWN_CHARS] + " …"
         put("\n".join(f"  {message.role:>9} | {line}" for line in text.splitlines()))

@@ -30,6 +30,7 @@ from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.run_context import PreparedRun, PrepareRun
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.ledger.postgres.ledger import PostgresLedger
+from rlmwatch.runs.attached import Attached
 from rlmwatch.runs.model import Run, Usage
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
@@ -85,6 +86,10 @@ class PayloadStorage:
     async def context(self, run: Run, _paths: Sequence[str] | None, _outside_roots: Sequence[Path]) -> Context:
         """Return the material, as it was when the run was dispatched."""
         return self._payloads[run.run_id].checked().context
+
+    async def attached(self, run: Run) -> Attached:
+        """Return what the question mentions, as it was made ready when the run was dispatched."""
+        return self._payloads[run.run_id].checked().attached
 
     async def session(self, run: Run) -> SessionState:
         """Return the research session, as it was when the run was dispatched."""

@@ -69,6 +69,7 @@ EXPECTED: Final[Mapping[str, str]] = {
     "system": "a text",
     "handler": "one of chat, research, job, exa",
     "context": "a path, or a list of paths such as [notes.txt, papers]",
+    "photos": "the path of an image, or a list such as [garden.jpg, shed.png]",
     "tools": "research",
     "mode": "chat or rlm",
     "marks": "true or false",
@@ -76,7 +77,7 @@ EXPECTED: Final[Mapping[str, str]] = {
 }
 """What each key takes, in a person's words; a test holds it against `RunOptions`."""
 
-_TEXT_KEYS: Final = frozenset({"provider", "model", "sub_model", "system", "context"})
+_TEXT_KEYS: Final = frozenset({"provider", "model", "sub_model", "system", "context", "photos"})
 _PLAIN_NUMBER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)?(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?\Z")
 _MAX_NUMBER_CHARS: Final = 15
 """Below what a 64-bit column and a float hold exactly."""

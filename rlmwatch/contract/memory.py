@@ -42,6 +42,7 @@ class Turn(Edited):
         partial: The answer was cut short; `reason` says by what.
         notes: What is worth knowing of the answer, as in the status file.
         usage: What the run used.
+        attached: Names of what the question mentioned and was sent with it; the texts are not kept.
     """
 
     run_id: str | None = None
@@ -56,6 +57,7 @@ class Turn(Edited):
     reason: str | None = None
     notes: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
     usage: UsageSoFar | None = None
+    attached: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
 
     def asks_the_same(self, other: Turn) -> bool:
         """Whether both have the bytes of one question in one input: `rlmwatch again` asks it anew."""

@@ -46,6 +46,7 @@ class RunOptions(BaseModel):
         system: System prompt, in place of the default one.
         handler: Kind that answers, where it is not the one that the file's name says.
         context: Paths inside the workspace that become the variable `context`.
+        photos: Images inside the workspace that go along with the question.
         tools: Tools that the run may use beside those of its kind.
         mode: `chat` for one plain call, `rlm` for the engine; default follows the task.
         stream: Whether `…_output.partial.txt` shows the answer so far.
@@ -68,6 +69,7 @@ class RunOptions(BaseModel):
     system: str | None = None
     handler: Annotated[Kind, Field(strict=False)] | None = None
     context: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+    photos: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     tools: Annotated[tuple[ToolName, ...], Field(strict=False)] | None = None
     mode: Literal["chat", "rlm"] | None = None
     stream: bool | None = None
@@ -76,9 +78,11 @@ class RunOptions(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _one_path_is_a_list(cls, given: object) -> object:
-        """`context: notes.txt` and `tools: research` mean a list of one."""
+        """`context: notes.txt`, `photos: a.jpg` and `tools: research` mean a list of one."""
         if isinstance(given, dict):
-            given = {k: [v] if k in ("context", "tools") and isinstance(v, str) else v for k, v in given.items()}
+            given = {
+                k: [v] if k in ("context", "photos", "tools") and isinstance(v, str) else v for k, v in given.items()
+            }
         return given
 
     def over(self, below: RunOptions) -> Self:

@@ -32,6 +32,7 @@ from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice
 from rlmwatch.runs.model import Run
 from rlmwatch.sandbox.base import Sandbox
+from rlmwatch.search.fetch import FetchedPage, fetch
 from rlmwatch.settings.sources import Loaded, load
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Parts:
         listeners: What hears of a run that goes on.
         on_status: Is given each status of a run, from any thread; None where nobody looks.
         crash_at: Is told the named points at which a crash must lose nothing.
+        fetch: Fetches a web page.
         host: The name by which this machine answers; None for its own (see `config.own_name`).
     """
 
@@ -64,6 +66,7 @@ class Parts:
     listeners: Listeners = field(default_factory=Listeners)
     on_status: Callable[[StatusFile], None] | None = None
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
+    fetch: Callable[[str], Awaitable[FetchedPage]] = fetch
     host: str | None = None
 
 

@@ -25,7 +25,7 @@ from rlmwatch.daemon.builder import Builder, Parts
 from rlmwatch.daemon.ceiling_watch import CeilingWatch
 from rlmwatch.daemon.direct_runner import DirectRunner
 from rlmwatch.daemon.executors import executor, join_cluster
-from rlmwatch.daemon.factories import build_documents, handlers
+from rlmwatch.daemon.factories import build_documents, build_images, handlers
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.save_rules import marks_of, watch_config
@@ -33,6 +33,7 @@ from rlmwatch.daemon.state_lock import take_state
 from rlmwatch.daemon.stores import open_shared_of, shared_spending, workspace_name
 from rlmwatch.daemon.vitals import Vitals, worker_thread
 from rlmwatch.errors import ConfigError, LedgerError
+from rlmwatch.execution.attachments import FOLDER, Attachments
 from rlmwatch.execution.folder_history import FolderHistory
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.notifications import Notifications
@@ -94,6 +95,7 @@ class App:
     root: Root
     me: Host
     folder_lock: FolderLock
+    attachments: Attachments
     gateway: WorkspaceGateway
     history: FolderHistory
     watcher: Watcher
@@ -189,8 +191,15 @@ class App:
         redact = self._builder.redactor.text
         board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()), self._builder.parts.on_status)
         documents = build_documents(self.config.loaded)
+        self.attachments = Attachments(
+            self.paths.state / FOLDER,
+            documents,
+            build_images(self.config.loaded),
+            pages_allowed=lambda: self._settings().web.pages,
+            fetch=self._builder.parts.fetch,
+        )
         self.gateway = WorkspaceGateway(
-            self.root, self.paths.state.parent, board, clock.utc, redact, documents, marks=self.marks
+            self.root, self.paths.state.parent, board, clock.utc, redact, documents, self.attachments, marks=self.marks
         )
         self.history = FolderHistory(self.root.path, self.ledger)
         self._builder.stack.callback(self.history.close)
@@ -215,7 +224,13 @@ class App:
             on_published=self._published,
             on_held=self.notifications.held,
         )
-        self.inbox = Inbox(self.root, self.ledger, self.supervisor, lambda: rules(self._settings(), kinds, self.host))
+        self.inbox = Inbox(
+            self.root,
+            self.ledger,
+            self.supervisor,
+            lambda: rules(self._settings(), kinds, self.host),
+            capture=self.capture,
+        )
         self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, redact)
         ports = Ports(
             queue=self.ledger,
@@ -226,12 +241,22 @@ class App:
             material_changed=self.material_changed,
             on_same_bytes=self._same_bytes,
             save_waits=self.gateway.save_waits,
+            capture=self.capture,
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
 
     async def _same_bytes(self, path: str) -> None:
         with suppress(LedgerError):  # a number for `rlmwatch costs`, for which no save waits
             await self.ledger.spare_save(path, now=clock.utc())
+
+    async def capture(self, save: Save) -> Save:
+        """
+        Return *save* with what its question mentions, as it is now.
+
+        Raises:
+            WorkspaceError: It cannot be stored now.
+        """
+        return await asyncio.to_thread(self.attachments.capture, self.root.path, save)
 
     def marks(self, asked: Save | Run) -> bool:
         """Whether the files of *asked* have the lines of `contract/marks.py`."""

@@ -14,6 +14,7 @@ from rlmwatch import clock
 from rlmwatch.addresses import is_loopback
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.daemon.credentials import Key
+from rlmwatch.documents.images import ImageReader
 from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import NoProvider
 from rlmwatch.execution.runtime_config import NO_SEARCH
@@ -197,6 +198,11 @@ def find_search(
 def build_documents(loaded: Loaded) -> DocumentReader:
     """Return what turns documents into text. Nothing is started before the first document."""
     return DocumentReader(Policy(landlock=_landlock(loaded)))
+
+
+def build_images(loaded: Loaded) -> ImageReader:
+    """Return what scales images. Nothing is started before the first image."""
+    return ImageReader(Policy(landlock=_landlock(loaded)))
 
 
 def build_sandbox(loaded: Loaded) -> Sandbox:

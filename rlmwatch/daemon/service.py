@@ -269,6 +269,7 @@ async def _prune(app: App) -> None:
         await asyncio.to_thread(prune, app.gateway.root, now=clock.utc(), keep_days=keep)
     except WorkspaceError as error:
         log.warning("status.not_pruned", why=str(error))
+    await asyncio.to_thread(app.attachments.prune, now=clock.utc(), keep_days=keep)
 
 
 async def _tick(stop: asyncio.Event, seconds: float) -> bool:

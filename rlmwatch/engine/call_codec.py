@@ -6,8 +6,9 @@ from dataclasses import asdict
 from typing import Any, get_args
 
 from rlmwatch.budget import CostBound
-from rlmwatch.models.base import FinishReason, Reply, Request
+from rlmwatch.models.base import FinishReason, Message, Reply, Request
 from rlmwatch.models.finish_reason import meaning
+from rlmwatch.models.image_tokens import tokens_of_images
 from rlmwatch.runs.model import JournalEntry, Usage
 
 TOKENS_PER_MESSAGE = 16
@@ -15,14 +16,20 @@ TOKENS_PER_MESSAGE = 16
 
 
 def plain(request: Request) -> dict[str, Any]:
-    """Return *request* as JSON values; what `asdict` returns, in a tenth of its time."""
+    """Return *request* as JSON values; as fast as it can be."""
     return {
         "model": request.model,
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        "messages": [plain_message(message) for message in request.messages],
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
         "seed": request.seed,
     }
+
+
+def plain_message(message: Message) -> dict[str, Any]:
+    """Return *message* as JSON values; of images what they are, not their bytes, which lie in the private state."""
+    images = {"images": [image.values() for image in message.images]} if message.images else {}
+    return {"role": message.role, "content": message.content, **images}
 
 
 def plain_reply(reply: Reply) -> dict[str, Any]:
@@ -43,11 +50,13 @@ def price_of(per_token: tuple[float, float] | None, request: Request) -> CostBou
     """
     Return the upper bound of what *request* may cost at US dollars *per_token* (input, output); None where unknown.
 
-    A token is at least one byte of UTF-8 in every byte-level vocabulary, so bytes bound the input from above.
+    A token is at least one byte of UTF-8 in every byte-level vocabulary, so bytes bound the input from above. Images
+    count what `image_tokens` says.
     """
     if per_token is None:
         return None
     size = sum(len(m.content.encode()) + TOKENS_PER_MESSAGE for m in request.messages)
+    size += sum(tokens_of_images(request.model, m) for m in request.messages if m.images)
     return CostBound(size * per_token[0], per_token[1])
 
 

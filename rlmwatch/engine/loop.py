@@ -28,6 +28,7 @@ from itertools import count
 import structlog
 
 from rlmwatch.budget import Left
+from rlmwatch.contract.data_marks import digest
 from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine import tools
 from rlmwatch.engine.call_site import CallSite
@@ -346,7 +347,7 @@ class Engine:
         """Answer `rlm_query`: by a sub-engine, or at the lowest level by a plain sub-call."""
         if self.depth >= self.deps.max_depth:
             return await self.shared.sub.ask(self._call_site(), prompt, context)
-        name = f"{self.path}.{self.step}-{tools.digest(json.dumps([prompt, context]))}"
+        name = f"{self.path}.{self.step}-{digest(json.dumps([prompt, context]))}"
         self._children[name] += 1
         path = f"{name}-{self._children[name]}"
         async with self.shared.sub_sessions.place(self.depth + 1):

@@ -18,6 +18,7 @@ from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.execution.streaming import Stream
+from rlmwatch.runs.attached import NOTHING_ATTACHED, Attached
 from rlmwatch.runs.model import Result, Run, Save, Usage
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
@@ -59,6 +60,10 @@ class CallerStorage:
     async def context(self, _run: Run, _paths: object, _outside_roots: object) -> Context:
         """Return what the caller passed in."""
         return self.material
+
+    async def attached(self, _run: Run) -> Attached:
+        """Return nothing: there is no folder in which a prompt could mention anything."""
+        return NOTHING_ATTACHED
 
     async def session(self, _run: Run) -> SessionState:
         """Return the session as it is in its file."""

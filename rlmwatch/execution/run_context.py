@@ -30,6 +30,7 @@ from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.handlers.base import RunContext
+from rlmwatch.runs.attached import Attached
 from rlmwatch.runs.journal import Journal
 from rlmwatch.runs.model import Run, Usage
 from rlmwatch.runs.queue import Queue
@@ -73,6 +74,16 @@ class RunStorage(Protocol):
 
         Raises:
             InputError: It cannot be read, or may not be.
+        """
+        ...
+
+    async def attached(self, run: Run) -> Attached:
+        """
+        Return what the question of *run* mentions, ready to be sent; the same at each attempt.
+
+        Raises:
+            InputError: It cannot be used.
+            NoProvider: It mentions a web page, which the user's settings do not allow.
         """
         ...
 
@@ -224,6 +235,7 @@ class RunContextFactory:
                     freeze=partial(self._freeze, run, calls),
                     progress=report,
                     context=partial(report.with_material, read),
+                    attached=partial(self.storage.attached, run),
                     sandbox=self.sandbox,
                     trajectory=_observed(self.ledger, self.listeners.on_step),
                     session=session,

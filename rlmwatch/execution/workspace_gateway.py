@@ -21,7 +21,9 @@ from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import InputError, WorkspaceError
+from rlmwatch.execution.attachments import Attachments
 from rlmwatch.execution.streaming import Stream
+from rlmwatch.runs.attached import Attached
 from rlmwatch.runs.model import Run, Usage
 from rlmwatch.workspace import safe_open
 from rlmwatch.workspace.context import Context, by_path, describe, read_context, refuse_beside_chat
@@ -62,6 +64,7 @@ class WorkspaceGateway:
         state: The folder of all private state, across all workspaces: scripts lock a session there too.
         redact: Takes secrets out of any text that goes into a file.
         documents: Turns documents among the material into text.
+        attachments: What goes along with the questions.
         marks: Whether the files of a run have the lines of `contract/marks.py`.
     """
 
@@ -71,6 +74,7 @@ class WorkspaceGateway:
     utc: Callable[[], str]
     redact: Callable[[str], str]
     documents: DocumentReader
+    attachments: Attachments
     marks: Callable[[Run], bool] = field(default=lambda _run: True)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _locked_sessions: set[str] = field(default_factory=set)
@@ -199,6 +203,19 @@ class WorkspaceGateway:
             self._between_calls.discard(run.run_id)
         log.info("run.context", run=run.run_id, context=describe(found))
         return found
+
+    async def attached(self, run: Run) -> Attached:
+        """
+        Return what the question of *run* mentions, ready to be sent.
+
+        Raises:
+            InputError, NoProvider: As `Attachments.of`.
+        """
+        self._between_calls.add(run.run_id)  # a page may take half a minute to come
+        try:
+            return await self.attachments.of(run)
+        finally:
+            self._between_calls.discard(run.run_id)
 
     async def _of_a_job(self, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context:
         """Return what a job file encloses, and what it names."""

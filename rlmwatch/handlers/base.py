@@ -12,6 +12,7 @@ from rlmwatch.contract.session import SessionState
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.searches import Searches
 from rlmwatch.engine.sub_sessions import SubSessions
+from rlmwatch.runs.attached import Attached
 from rlmwatch.runs.model import Result, Run
 from rlmwatch.runs.trajectory import Trajectory
 from rlmwatch.sandbox.base import Sandbox
@@ -30,6 +31,7 @@ class RunContext:
         memory: Reads the conversation's memory from the workspace.
         freeze: Fixes what must not change between attempts; returns what was fixed first.
         context: Reads the material that the input names or that lies beside it.
+        attached: Returns what the question mentions, ready to be sent; the same at each attempt.
         sandbox: Where a model's code runs.
         trajectory: Keeps the steps of the engine.
         searches: Searches the web, where the kind or `tools` allows it; None elsewhere.
@@ -47,6 +49,7 @@ class RunContext:
     freeze: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
     progress: Callable[[Progress], None]
     context: Callable[[], Awaitable[Context]]
+    attached: Callable[[], Awaitable[Attached]]
     sandbox: Sandbox
     trajectory: Trajectory
     searches: Searches | None = None

@@ -13,6 +13,7 @@ from rlmwatch.handlers import plain
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.handlers.rlm import Material, rlm
 from rlmwatch.models.base import Request
+from rlmwatch.runs.attached import NOTHING_ATTACHED, Attached
 from rlmwatch.runs.model import Result, Run
 from rlmwatch.settings.model import tokens_of_job
 from rlmwatch.workspace.context import Context
@@ -24,7 +25,9 @@ async def job(run: Run, run_context: RunContext) -> Result:
         return await plain.ask(run.frozen, run_context)
     context = await run_context.context()
     if is_plain(run_context.options, context):
-        frozen = await run_context.freeze(plain.frozen(compose(run.prompt, run_context.options)))
+        attached = await run_context.attached()
+        plain.refuse_unseeing(attached, run_context.calls.model, run_context.options.model)
+        frozen = await run_context.freeze(plain.frozen(compose(run.prompt, run_context.options, attached)))
         return await plain.ask(frozen, run_context)
     return await rlm(run, run.prompt, Material(context), run_context)
 
@@ -44,12 +47,14 @@ def is_plain(options: RunOptions, context: Context) -> bool:
     return simple
 
 
-def compose(prompt: str, options: RunOptions) -> Request:
+def compose(prompt: str, options: RunOptions, attached: Attached = NOTHING_ATTACHED) -> Request:
     """
     Return the request of a job that is one plain call.
 
     Raises:
+        InputError: More text is attached than one call takes.
         NoProvider: No model is named anywhere.
     """
     tokens = tokens_of_job(options, plain=True)
-    return plain.request(prompt, options.model_copy(update={"tokens": tokens}), system=plain.prompt("job"))
+    with_tokens = options.model_copy(update={"tokens": tokens})
+    return plain.request(prompt, with_tokens, system=plain.prompt("job"), attached=attached)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from rlmwatch.citations.check import check, sources_document
@@ -11,9 +12,10 @@ from rlmwatch.engine.loop import run_engine
 from rlmwatch.engine.prompts import Prompts, current_prompts
 from rlmwatch.engine.searches import Searches
 from rlmwatch.engine.task import EngineDeps, EngineResult, Task
-from rlmwatch.errors import NoCodingModel
+from rlmwatch.errors import InputError, NoCodingModel
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus
+from rlmwatch.sandbox.base import JsonValue
 from rlmwatch.settings.model import tokens_of_job
 from rlmwatch.workspace.context import Context
 
@@ -43,11 +45,18 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
     Question, history, options and prompts are frozen: an edit of the session or the settings, or an upgrade, in the
     middle of a run changes nothing of what the model is asked. Caps are those of the moment.
 
+    What the question mentions is an entry of `context` under its name, beside the material.
+
     Raises:
+        InputError: It mentions images, which no code can see.
         NoCodingModel: The model is known to be unable to; nothing was frozen or paid.
     """
     if run_context.no_engine_reason is not None:
         raise NoCodingModel(run_context.no_engine_reason)
+    attached = await run_context.attached()
+    if attached.images:
+        names = ", ".join(image.name for image in attached.images)
+        raise InputError(f"images ({names}) are for a chat, or a job that is one plain call: code cannot see them")
     frozen = run.frozen or await run_context.freeze(
         {
             "model": run_context.options.model,
@@ -57,10 +66,11 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
             "history": material.history,
             "material": material.context.digest,
             "files": [asdict(file) for file in material.context.files],
+            **({"attached": dict(attached.digests)} if attached.digests else {}),
         }
     )
     ended = await run_engine(
-        Task(frozen["question"], material.context.value, frozen["history"]),
+        Task(frozen["question"], _with_attached(material.context.value, attached.texts), frozen["history"]),
         EngineDeps(
             options=RunOptions.model_validate(dict(frozen["options"])),
             calls=run_context.calls,
@@ -87,6 +97,15 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
 def _with_tokens(options: RunOptions) -> RunOptions:
     """Return *options* with the `tokens` of a call, where nobody set any."""
     return options.model_copy(update={"tokens": tokens_of_job(options, plain=False)})
+
+
+def _with_attached(value: JsonValue, texts: Mapping[str, str]) -> JsonValue:
+    """Return the material *value* with *texts* by their names; a single text, or other data, is then `data`."""
+    if not texts:
+        return value
+    if value is None:
+        return dict(texts)
+    return {**(value if isinstance(value, dict) else {"data": value}), **texts}
 
 
 def _told(ended: EngineResult, run_context: RunContext) -> tuple[str, ...]:

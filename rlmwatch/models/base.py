@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from rlmwatch.runs.attached import Image
 from rlmwatch.runs.model import Usage
 
 Role = Literal["system", "user", "assistant"]
@@ -24,10 +25,16 @@ RESTART = Restart()
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a request."""
+    """
+    One message of a request.
+
+    Attributes:
+        images: What a model that sees is shown beside the text.
+    """
 
     role: Role
     content: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,10 @@ class Model(Protocol):
 
     def price(self, model: str) -> tuple[float, float] | None:
         """Return US dollars per (input token, output token) of *model*; None where unknown."""
+        ...
+
+    def sees(self, model: str) -> bool | None:
+        """Return whether *model* can be shown images; None where nobody knows before it is asked."""
         ...
 
     async def aclose(self) -> None:

@@ -274,6 +274,17 @@ class ContextSettings(_Table):
     outside_roots: tuple[Path, ...] = ()
 
 
+class WebSettings(_Table):
+    """
+    Web pages that questions mention.
+
+    Attributes:
+        pages: Whether `@https://…` in a question fetches that page, from the public internet.
+    """
+
+    pages: bool = False
+
+
 class SandboxSettings(_Table):
     """Whether RLM runs may go on where the kernel has no Landlock."""
 
@@ -312,6 +323,7 @@ class Settings(BaseModel):
     webhooks: WebhookSettings = WebhookSettings()
     context: ContextSettings = ContextSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    web: WebSettings = WebSettings()
 
     chat: RunOptions = RunOptions()
     research: RunOptions = RunOptions()
@@ -335,6 +347,9 @@ class Settings(BaseModel):
                 raise ValueError(
                     f"providers.{name}: write its `base_url`; without one only the shipped names are known"
                 )
+        for kind in Kind:
+            if getattr(self, kind).photos is not None:
+                raise ValueError(f"{kind}.photos: images belong to one question: write them into its front matter")
         for where in ("", *(f"{kind}." for kind in Kind)):
             named = self.provider if not where else getattr(self, where[:-1]).provider
             if named is not None and named not in self.provider_names:

@@ -99,6 +99,10 @@ async def _uncounted(_path: str) -> None:
     """Nobody counts them."""
 
 
+async def _uncaptured(save: Save) -> Save:
+    return save
+
+
 async def _untold(_path: str, _why: str | None) -> None:
     return None
 
@@ -142,6 +146,7 @@ class Ports:
         material_changed: Whether the material of a save of known bytes is another than when it was asked.
         on_same_bytes: Called with the path of a save that is not asked, since its bytes were.
         save_waits: Is told, for the person, why the save of a path cannot be admitted now; None once it was.
+        capture: Returns a save with what its question mentions, as that is now.
     """
 
     queue: Queue
@@ -152,6 +157,7 @@ class Ports:
     material_changed: Callable[[Save], Awaitable[bool]] = field(default=_without_material)
     on_same_bytes: Callable[[str], Awaitable[None]] = field(default=_uncounted)
     save_waits: Callable[[str, str | None], Awaitable[None]] = field(default=_untold)
+    capture: Callable[[Save], Awaitable[Save]] = field(default=_uncaptured)
 
 
 @dataclass(slots=True)
@@ -258,8 +264,9 @@ class SaveFilter:
         Hand *save* to the ledger, which has the last word on rule 4.
 
         Raises:
-            LedgerError: It was not admitted, and should be offered again.
+            LedgerError, WorkspaceError: It was not admitted, and should be offered again.
         """
+        save = await self._ports.capture(save)
         admission = await self._ports.queue.admit(save, on_new_save=self.config.on_new_save, now=clock.utc())
         self._digests[save.path] = save.digest
         self._names.know([save.path])

@@ -34,6 +34,7 @@ from rlmwatch.contract.marks import mark, marked, with_times
 from rlmwatch.contract.memory import Turn, last_asked
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import Used
+from rlmwatch.runs.attached import captured_in
 from rlmwatch.runs.model import Result, Run
 from rlmwatch.workspace import atomic, memory, safe_open, status
 from rlmwatch.workspace.health import Root
@@ -245,6 +246,7 @@ def _turn(run: Run, result: Result, answer: str) -> Turn:
         reason=result.outcome.value if result.partial else None,
         notes=result.notes or None,
         usage=UsageSoFar(**asdict(result.usage)),
+        attached=tuple(each.name for each in captured_in(run.enclosed)) or None,
     )
 
 

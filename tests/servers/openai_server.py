@@ -360,12 +360,18 @@ def _pieces(text: str, chars: int) -> list[str]:
     return [f" {word}" if number else word for number, word in enumerate(text.split(" "))]
 
 
+def text_of(message: dict[str, Any]) -> str:
+    """Return the text of a request's message, also where that comes in parts."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
 def _usage(reply: Reply, body: dict[str, Any]) -> dict[str, Any]:
     if reply.usage is False:
         return {}
     if isinstance(reply.usage, dict):
         return {"usage": reply.usage}
-    sent = sum(len(message["content"]) for message in body["messages"])
+    sent = sum(len(text_of(message)) for message in body["messages"])
     into = math.ceil(sent / CHARS_PER_TOKEN)
     out = math.ceil((len(reply.text) + len(reply.reasoning)) / CHARS_PER_TOKEN)
     counted: dict[str, Any] = {"prompt_tokens": into, "completion_tokens": out, "total_tokens": into + out}

@@ -7,6 +7,7 @@ Pure: no request is made here.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -118,7 +119,7 @@ class Dialect:
         messages = request.messages if self.system else _without_system(request.messages)
         return {
             "model": request.model,
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "messages": [{"role": message.role, "content": _content(message)} for message in messages],
             self.limit_name: request.max_tokens,
             "stream": self.streams,
             **{name: value for name, value in optional.items() if value is not None and name not in self.without},
@@ -162,4 +163,12 @@ def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     at = next((at for at, message in enumerate(others) if message.role == "user"), None)
     if not said or at is None:
         return tuple(others) if others else tuple(replace(message, role="user") for message in messages)
-    return (*others[:at], Message("user", f"{said}\n\n{others[at].content}"), *others[at + 1 :])
+    return (*others[:at], replace(others[at], content=f"{said}\n\n{others[at].content}"), *others[at + 1 :])
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    """Return the content of *message*: its text, or with images the protocol's parts, as data URLs."""
+    if not message.images:
+        return message.content
+    urls = (f"data:{image.media_type};base64,{b64encode(image.data).decode()}" for image in message.images)
+    return [{"type": "text", "text": message.content}, *({"type": "image_url", "image_url": {"url": u}} for u in urls)]
