@@ -40,6 +40,7 @@ from rlmwatch.daemon.vitals import Vitals, worker_thread
 from rlmwatch.errors import ConfigError, LedgerError, NoProvider, ProviderError, RunTimeout
 from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.caller_storage import CallerStorage
+from rlmwatch.execution.capture import Capture
 from rlmwatch.execution.executor import Executor, LocalExecutor
 from rlmwatch.execution.folder_history import FolderHistory
 from rlmwatch.execution.material import changed
@@ -53,7 +54,7 @@ from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice
-from rlmwatch.runs.model import Result, Run, RunStatus, Save
+from rlmwatch.runs.model import UNRESOLVED, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import OnNewSave
 from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.sandbox.base import Sandbox
@@ -311,6 +312,7 @@ class App:
     me: Host
     folder_lock: FolderLock
     gateway: WorkspaceGateway
+    captured: Capture
     history: FolderHistory
     watcher: Watcher
     inbox: Inbox
@@ -431,7 +433,10 @@ class App:
             on_published=self._published,
             on_held=self.notifications.held,
         )
-        self.inbox = Inbox(self.root, self.ledger, self.supervisor, lambda: rules(self._settings(), kinds, self.host))
+        self.captured = Capture(self.root.path, self.paths.user_dir, self._settings, clock.utc)
+        self.inbox = Inbox(
+            self.root, self.ledger, self.supervisor, lambda: rules(self._settings(), kinds, self.host), self.captured
+        )
         self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, redact)
         ports = Ports(
             queue=self.ledger,
@@ -442,6 +447,7 @@ class App:
             material_changed=self.material_changed,
             on_same_bytes=self._same_bytes,
             save_waits=self.gateway.save_waits,
+            captured=self.captured,
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
 
@@ -459,6 +465,8 @@ class App:
         options = settings.options_for(save.kind, RunOptions.model_validate(dict(save.options)))
         for run in await self.ledger.recent(RUNS_LOOKED_AT, save.conversation):
             if run.path == save.path:
+                if UNRESOLVED in run.enclosed:
+                    return save.problem is None
                 roots = settings.context.outside_roots
                 return save.problem is None and await asyncio.to_thread(
                     changed, self.root.path, run, options.context, roots

@@ -110,7 +110,7 @@ async def answer(app: App, path: str, leave: asyncio.Event) -> Run:
         raise UsageError(app.config.no_model_reason)
     only_here(app)
     save = await read_one(app.paths.root, path, app.watcher.config)
-    save = await app.watcher.under_its_name(save) or save
+    save = await app.captured(await app.watcher.under_its_name(save) or save)
     if save.kind not in app.supervisor.kinds:
         raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
     admission = await _admit(app, save)
@@ -290,7 +290,7 @@ async def _sketch(app: App, save: Save) -> Sketch:
     except RlmwatchError as error:
         return replace(nothing, problem=str(error))
     if request is None:
-        message = Message("user", save.prompt)
+        message = Message("user", save.asked)
         cannot_search = searches_the_web(save.kind, options) and app.config.search is None
         no_search = app.config.no_search_reason if cannot_search else None
         steps = options.max_steps or DEFAULT_STEPS
@@ -311,9 +311,9 @@ async def _first_request(app: App, save: Save, options: RunOptions) -> Request |
     if save.kind is Kind.CHAT and name is not None:
         await asyncio.to_thread(refuse_beside_chat, app.paths.root, name)
         memory = await asyncio.to_thread(load_chat, app.paths.root, name, now=clock.utc())
-        return chat.compose(save.prompt, options, memory.state)
+        return chat.compose(save.asked, options, memory.state)
     if save.kind is not Kind.JOB or name is None:
         return None
     found = await asyncio.to_thread(read_context, app.paths.root, name, options.context)
     context = found.context(dict.fromkeys(found.documents, "(not read yet)"))
-    return job.compose(save.prompt, options) if job.is_plain(options, context) else None
+    return job.compose(save.asked, options) if job.is_plain(options, context) else None

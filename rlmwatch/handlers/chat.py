@@ -25,7 +25,7 @@ async def chat(run: Run, run_context: RunContext) -> Result:
     if run.frozen is not None:
         return await plain.ask(run.frozen, run_context)
     remembered = await run_context.memory()
-    frozen = await run_context.freeze(plain.frozen(compose(run.prompt, run_context.options, remembered.state)))
+    frozen = await run_context.freeze(plain.frozen(compose(run.asked, run_context.options, remembered.state)))
     result = await plain.ask(frozen, run_context)
     return replace(result, notes=(*result.notes, remembered.warning)) if remembered.warning else result
 

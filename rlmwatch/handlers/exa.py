@@ -16,4 +16,4 @@ from rlmwatch.runs.model import Result, Run
 async def exa(run: Run, run_context: RunContext) -> Result:
     """Answer one question from the web."""
     context = await run_context.context()
-    return await rlm(run, f"{run.prompt}\n\n{plain.prompt('exa')}", Material(context), run_context)
+    return await rlm(run, f"{run.asked}\n\n{plain.prompt('exa')}", Material(context), run_context)

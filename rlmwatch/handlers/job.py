@@ -24,9 +24,9 @@ async def job(run: Run, run_context: RunContext) -> Result:
         return await plain.ask(run.frozen, run_context)
     context = await run_context.context()
     if is_plain(run_context.options, context):
-        frozen = await run_context.freeze(plain.frozen(compose(run.prompt, run_context.options)))
+        frozen = await run_context.freeze(plain.frozen(compose(run.asked, run_context.options)))
         return await plain.ask(frozen, run_context)
-    return await rlm(run, run.prompt, Material(context), run_context)
+    return await rlm(run, run.asked, Material(context), run_context)
 
 
 def is_plain(options: RunOptions, context: Context) -> bool:

@@ -20,7 +20,7 @@ async def research(run: Run, run_context: RunContext) -> Result:
     session = run_context.session or SessionState()
     context = await run_context.context()
     try:
-        return await rlm(run, question(run.prompt, session), Material(context, session.history()), run_context)
+        return await rlm(run, question(run.asked, session), Material(context, session.history()), run_context)
     except SessionBudgetExceeded as spent:
         said = f"{spent}\n{how_to_raise(spent)}"
         raise SessionBudgetExceeded(said, cap=spent.cap, limit=spent.limit, used=spent.used) from spent

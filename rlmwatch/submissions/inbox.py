@@ -28,7 +28,7 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.names import JOBS, Submission, classify
 from rlmwatch.errors import LedgerError, WorkspaceError
-from rlmwatch.runs.model import Run
+from rlmwatch.runs.model import Run, Save
 from rlmwatch.runs.queue import Queue
 from rlmwatch.runs.submitted import Incomplete, to_submission
 from rlmwatch.submissions.admission import Rules, SubmissionAdmission
@@ -61,6 +61,11 @@ RETRY_S = 2.0
 log = structlog.get_logger()
 
 
+async def as_it_is(save: Save) -> Save:
+    """Return *save*: nothing is captured with it."""
+    return save
+
+
 @dataclass(slots=True)
 class _PartialFile:
     """A job file that is not a JSON object yet: how large, and since when."""
@@ -78,12 +83,14 @@ class Inbox:
 
     Attributes:
         rules: Returns what holds now; asked for each file.
+        captured: Returns a save with what its preset and its schema say now.
     """
 
     root: Root
     queue: Queue
     supervisor: RunControl
     rules: Callable[[], Rules]
+    captured: Callable[[Save], Awaitable[Save]] = as_it_is
     cancellations: Cancellations = field(init=False)
     _admission: SubmissionAdmission = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,7 +108,9 @@ class Inbox:
     def __post_init__(self) -> None:
         self._reader = SettledReader(self.root.path)
         self.cancellations = Cancellations(self.root, self.queue, self.supervisor)
-        self._admission = SubmissionAdmission(self.root, self.queue, self.supervisor, self.cancellations, self.rules)
+        self._admission = SubmissionAdmission(
+            self.root, self.queue, self.supervisor, self.cancellations, self.rules, self.captured
+        )
 
     @property
     def at_rest(self) -> bool:

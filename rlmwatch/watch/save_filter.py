@@ -103,6 +103,10 @@ async def _untold(_path: str, _why: str | None) -> None:
     return None
 
 
+async def _as_it_is(save: Save) -> Save:
+    return save
+
+
 class Shown(Protocol):
     """What the folder shows of an input: whether these bytes were answered last, and the highest number of a save."""
 
@@ -141,6 +145,7 @@ class Ports:
             RESCAN of `""`, that the whole folder was walked and events may have been lost.
         material_changed: Whether the material of a save of known bytes is another than when it was asked.
         on_same_bytes: Called with the path of a save that is not asked, since its bytes were.
+        captured: Returns a save with what its preset and its schema say now.
         save_waits: Is told, for the person, why the save of a path cannot be admitted now; None once it was.
     """
 
@@ -152,6 +157,7 @@ class Ports:
     material_changed: Callable[[Save], Awaitable[bool]] = field(default=_without_material)
     on_same_bytes: Callable[[str], Awaitable[None]] = field(default=_uncounted)
     save_waits: Callable[[str, str | None], Awaitable[None]] = field(default=_untold)
+    captured: Callable[[Save], Awaitable[Save]] = field(default=_as_it_is)
 
 
 @dataclass(slots=True)
@@ -215,6 +221,7 @@ class SaveFilter:
             self._awaited.pop(path, None)
             log.info("save.already_answered", path=path, digest=save.digest)
             return None
+        save = await self._ports.captured(save)
         url = config.webhook(save.kind)
         return replace(
             save, after=shown.number, enclosed=save.enclosed if url is None else {**save.enclosed, "webhook": url}
