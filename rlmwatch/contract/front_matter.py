@@ -74,8 +74,8 @@ EXPECTED: Final[Mapping[str, str]] = {
     "marks": "true or false",
     "stream": "true or false",
     "preset": "the name of a preset, such as editor; `rlmwatch presets` lists them",
-    "vars": "lines `name: text` below it, each set in by blanks (names of letters, digits, _ and -; not question, date, "
-    "file or folder)",
+    "vars": "lines `name: text` below it, each set in by blanks (a name has letters, digits, _ and -, and is not "
+    "question, date, file or folder)",
     "schema": "the path of a JSON Schema, such as answer.json",
     "json": "true or false",
 }

@@ -104,6 +104,15 @@ def parsed(text: str) -> Any:  # noqa: ANN401 (JSON)
         raise NotJson(f"it is not JSON: {error}") from None
 
 
+def is_json(text: str) -> bool:
+    """Whether *text* is JSON."""
+    try:
+        parsed(text)
+    except NotJson:
+        return False
+    return True
+
+
 def json_of(value: object) -> str:
     """
     Return *value* as JSON text, for people.

@@ -55,6 +55,7 @@ _OUR_ENDINGS: Final = (
     "_output.md",
     "_output.partial.txt",
     "_output.partial.md",
+    "_output.json",
     "_error.txt",
     "_state.json",
     "_session.json",
@@ -86,6 +87,11 @@ class InputName:
     def output(self) -> str:
         """Where the answer lands."""
         return f"{self.conversation}_output{self.suffix}"
+
+    @property
+    def json_output(self) -> str:
+        """Where an answer in JSON lands too."""
+        return f"{self.conversation}_output.json"
 
     @property
     def partial_output(self) -> str:

@@ -21,7 +21,7 @@ from rlmwatch.engine.task import DEFAULT_STEPS
 from rlmwatch.errors import RlmwatchError, UsageError
 from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.run_context import searches_the_web
-from rlmwatch.handlers import chat, job
+from rlmwatch.handlers import chat, job, structured
 from rlmwatch.models.base import Message, Model, Request
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import Admission, Known
@@ -202,6 +202,7 @@ async def _answered_before(app: App, save: Save, leave: asyncio.Event) -> Run:
             or_else=None if result is None else result.answer,
             or_else_mark=None if run is None or result is None else mark_of(run, result),
             marks=app.marks(save),
+            as_json=(save if run is None else run).wants_json is not None,
         )
         if run is None and text is not None:
             return _answered_elsewhere(save, text)
@@ -290,7 +291,7 @@ async def _sketch(app: App, save: Save) -> Sketch:
     except RlmwatchError as error:
         return replace(nothing, problem=str(error))
     if request is None:
-        message = Message("user", save.asked)
+        message = Message("user", structured.question(save, by_code=True))
         cannot_search = searches_the_web(save.kind, options) and app.config.search is None
         no_search = app.config.no_search_reason if cannot_search else None
         steps = options.max_steps or DEFAULT_STEPS
@@ -311,9 +312,9 @@ async def _first_request(app: App, save: Save, options: RunOptions) -> Request |
     if save.kind is Kind.CHAT and name is not None:
         await asyncio.to_thread(refuse_beside_chat, app.paths.root, name)
         memory = await asyncio.to_thread(load_chat, app.paths.root, name, now=clock.utc())
-        return chat.compose(save.asked, options, memory.state)
+        return chat.compose(save, options, memory.state)
     if save.kind is not Kind.JOB or name is None:
         return None
     found = await asyncio.to_thread(read_context, app.paths.root, name, options.context)
     context = found.context(dict.fromkeys(found.documents, "(not read yet)"))
-    return job.compose(save.asked, options) if job.is_plain(options, context) else None
+    return job.compose(save, options) if job.is_plain(options, context) else None

@@ -30,6 +30,7 @@ from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.handlers.base import RunContext
+from rlmwatch.json_schema.checker import problem_of
 from rlmwatch.runs.journal import Journal
 from rlmwatch.runs.model import Run, Usage
 from rlmwatch.runs.queue import Queue
@@ -232,6 +233,7 @@ class RunContextFactory:
                     price_note=chosen.note,
                     on_text=self._text_listener(run, options, calls, closing),
                     sub_sessions=self._sub_sessions,
+                    check_answer=problem_of,
                 )
                 await self.storage.report_start(run, report.live)
                 return PreparedRun(run, context, closing.pop_all(), until_published.pop_all())

@@ -14,23 +14,23 @@ from rlmwatch.contract.history import history
 from rlmwatch.contract.memory import ChatState
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import InputError
-from rlmwatch.handlers import plain
+from rlmwatch.handlers import plain, structured
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.models.base import Message, Request
-from rlmwatch.runs.model import Result, Run
+from rlmwatch.runs.model import Result, Run, Save
 
 
 async def chat(run: Run, run_context: RunContext) -> Result:
     """Answer one chat turn."""
     if run.frozen is not None:
-        return await plain.ask(run.frozen, run_context)
+        return await plain.ask(run.frozen, run_context, run.wants_json)
     remembered = await run_context.memory()
-    frozen = await run_context.freeze(plain.frozen(compose(run.asked, run_context.options, remembered.state)))
-    result = await plain.ask(frozen, run_context)
+    frozen = await run_context.freeze(plain.frozen(compose(run, run_context.options, remembered.state)))
+    result = await plain.ask(frozen, run_context, run.wants_json)
     return replace(result, notes=(*result.notes, remembered.warning)) if remembered.warning else result
 
 
-def compose(prompt: str, options: RunOptions, memory: ChatState) -> Request:
+def compose(asked: Run | Save, options: RunOptions, memory: ChatState) -> Request:
     """
     Return the request of one chat turn.
 
@@ -45,4 +45,5 @@ def compose(prompt: str, options: RunOptions, memory: ChatState) -> Request:
             "add `handler: job` to the front matter, or name the file <name>_job_input.txt"
         )
     said = tuple(Message(role, text) for role, text in history(memory.turns))
-    return plain.request(prompt, options, system=plain.prompt("chat"), before=said)
+    made = plain.request(structured.question(asked), options, system=plain.prompt("chat"), before=said)
+    return structured.with_format(made, asked)

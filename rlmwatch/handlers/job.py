@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import InputError
-from rlmwatch.handlers import plain
+from rlmwatch.handlers import plain, structured
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.handlers.rlm import Material, rlm
 from rlmwatch.models.base import Request
-from rlmwatch.runs.model import Result, Run
+from rlmwatch.runs.model import Result, Run, Save
 from rlmwatch.settings.model import tokens_of_job
 from rlmwatch.workspace.context import Context
 
@@ -21,12 +21,12 @@ from rlmwatch.workspace.context import Context
 async def job(run: Run, run_context: RunContext) -> Result:
     """Answer one job."""
     if run.frozen is not None and "messages" in run.frozen:
-        return await plain.ask(run.frozen, run_context)
+        return await plain.ask(run.frozen, run_context, run.wants_json)
     context = await run_context.context()
     if is_plain(run_context.options, context):
-        frozen = await run_context.freeze(plain.frozen(compose(run.asked, run_context.options)))
-        return await plain.ask(frozen, run_context)
-    return await rlm(run, run.asked, Material(context), run_context)
+        frozen = await run_context.freeze(plain.frozen(compose(run, run_context.options)))
+        return await plain.ask(frozen, run_context, run.wants_json)
+    return await rlm(run, structured.question(run, by_code=True), Material(context), run_context)
 
 
 def is_plain(options: RunOptions, context: Context) -> bool:
@@ -44,7 +44,7 @@ def is_plain(options: RunOptions, context: Context) -> bool:
     return simple
 
 
-def compose(prompt: str, options: RunOptions) -> Request:
+def compose(asked: Run | Save, options: RunOptions) -> Request:
     """
     Return the request of a job that is one plain call.
 
@@ -52,4 +52,6 @@ def compose(prompt: str, options: RunOptions) -> Request:
         NoProvider: No model is named anywhere.
     """
     tokens = tokens_of_job(options, plain=True)
-    return plain.request(prompt, options.model_copy(update={"tokens": tokens}), system=plain.prompt("job"))
+    options = options.model_copy(update={"tokens": tokens})
+    made = plain.request(structured.question(asked), options, system=plain.prompt("job"))
+    return structured.with_format(made, asked)

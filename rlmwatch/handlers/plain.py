@@ -13,6 +13,7 @@ from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine.window import room_chars, too_long
 from rlmwatch.errors import BudgetExceeded, ContextTooLong, NoProvider
+from rlmwatch.handlers import structured
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.models.base import FinishReason, Message, Reply, Request
 from rlmwatch.runs.model import Outcome, Result, RunStatus
@@ -46,14 +47,17 @@ def request(prompt: str, options: RunOptions, *, system: str, before: tuple[Mess
     return Request(options.model, (*first, *before, Message("user", prompt)), options.tokens, options.temperature)
 
 
-async def ask(frozen: Mapping[str, Any], run_context: RunContext) -> Result:
+async def ask(frozen: Mapping[str, Any], run_context: RunContext, wants: Mapping[str, Any] | None = None) -> Result:
     """
     Make the call that was *frozen* (a `Request` as JSON values) and return how the run ends.
+
+    Where *wants* says so (`Run.wants_json`), the answer is JSON, and asked for once more where it is not.
 
     Where it is longer than the model's window, it is made again without the older turns.
 
     Raises:
         ContextTooLong: The question alone is too long; by how much, and what to do.
+        InvalidAnswer: It is not the JSON that was asked for.
     """
     run_context.progress(Progress(note="asking the model"))
     messages = tuple(Message(**message) for message in frozen["messages"])
@@ -67,6 +71,8 @@ async def ask(frozen: Mapping[str, Any], run_context: RunContext) -> Result:
             if shorter is None:
                 raise too_long(asked, error) from error
             asked = shorter
+    if wants is not None and not is_unseen(reply.text):
+        reply = await structured.answered(asked, reply, wants, run_context)
     left_out = len(whole.messages) - len(asked.messages)
     return _result(reply, run_context, _left_out(left_out // 2) if left_out else ())
 
