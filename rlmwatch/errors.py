@@ -45,6 +45,10 @@ SHOWN_ANSWER_CHARS = 20_000
 """Of an answer that an error quotes; the ledger has it whole (`rlmwatch show RUN --calls`)."""
 
 
+WROTE = "\n\nThe model wrote:\n"
+"""Before an answer that an error quotes: no part of what the log says."""
+
+
 class RlmwatchError(Exception):
     """Everything that rlmwatch raises on purpose."""
 
@@ -177,7 +181,7 @@ class InvalidAnswer(ProviderError):
 
     def __init__(self, words: str, text: str) -> None:
         shown = text if len(text) <= SHOWN_ANSWER_CHARS else f"{text[:SHOWN_ANSWER_CHARS]}\n… (cut here)"
-        super().__init__(f"{words}\n\nThe model wrote:\n{shown}")
+        super().__init__(f"{words}{WROTE}{shown}")
         self.words = words
 
 

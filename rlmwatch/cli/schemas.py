@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 from rlmwatch.cli.costs import CostReport
 from rlmwatch.cli.everywhere import AllDaemons
 from rlmwatch.cli.jobs import ListedJob
+from rlmwatch.cli.presets import ListedPreset, ShownPreset
 from rlmwatch.cli.report import Line
 from rlmwatch.cli.status import WorkspaceStatus
 from rlmwatch.client import Job
@@ -65,6 +66,8 @@ SCHEMAS: dict[str, Any] = {
     "jobs": list[ListedJob],
     "ledger-move": MovedLedger,
     "models": list[ListedModel],
+    "preset": ShownPreset,
+    "presets": list[ListedPreset],
     "run-dry-run": list[Sketch],
     "show": ShownTrajectory,
     "status": WorkspaceStatus,
@@ -72,7 +75,7 @@ SCHEMAS: dict[str, Any] = {
     "status-run": StatusFile,
     "submit": Job,
 }
-"""By name: `rlmwatch <verb> --json` prints what it says. `retry` prints what `submit` does."""
+"""By name: `rlmwatch <verb> --json` prints what it says; `retry` what `submit` does, `presets NAME` a `preset`."""
 
 
 def schema(name: str) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 from rlmwatch.cli.layout import age, between, counted, used
 from rlmwatch.cli.output import styled
 from rlmwatch.printable import printable
-from rlmwatch.runs.model import JournalEntry, Run, Usage
+from rlmwatch.runs.model import PRESET, JournalEntry, Run, Usage
 from rlmwatch.runs.trajectory import StepRecord
 
 PIPE_WIDTH = 120
@@ -48,6 +48,10 @@ class Printer:
         self._console.print(styled(run.run_id, style="bold"))
         self._console.print(styled(f"{run.kind}, {status}{attempt}, {run.path}, saved {age(run.created_at, now)} ago"))
         self._block("question", run.prompt.strip())
+        if (preset := run.enclosed.get(PRESET)) is not None:
+            self._block(f"what was asked, by the preset {preset['name']} ({preset['where']})", run.asked.strip())
+        if (wants := run.wants_json) is not None:
+            self._block("the answer is to be", f"JSON that fits {wants['path']}" if "path" in wants else "JSON")
 
     def is_new(self, steps: Sequence[StepRecord]) -> bool:
         """Whether one of *steps* was not printed yet."""

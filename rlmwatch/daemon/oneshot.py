@@ -30,7 +30,7 @@ from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.context import read_context, refuse_beside_chat
 from rlmwatch.workspace.memory import load_chat
-from rlmwatch.workspace.publish import mark_of, restore
+from rlmwatch.workspace.publish import mark_of, restore, restore_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +202,9 @@ async def _answered_before(app: App, save: Save, leave: asyncio.Event) -> Run:
             or_else=None if result is None else result.answer,
             or_else_mark=None if run is None or result is None else mark_of(run, result),
             marks=app.marks(save),
-            as_json=(save if run is None else run).wants_json is not None,
         )
+        if text is not None and (save if run is None else run).wants_json is not None:
+            await asyncio.to_thread(restore_json, app.gateway.root, name, text)
         if run is None and text is not None:
             return _answered_elsewhere(save, text)
     if run is None:
@@ -246,6 +247,8 @@ class Sketch:
         steps: Steps of the engine, at most; None for one plain call.
         usd: Upper bound of its cost; None where the price is unknown, or where no cap was set for a run of the engine.
         problem: Why it would not be asked; None where it would.
+        preset: The preset whose options and text hold; None where there is none.
+        json_schema: What the answer is to fit; true for any JSON, None for a text.
     """
 
     path: str
@@ -256,6 +259,8 @@ class Sketch:
     usd: float | None
     problem: str | None
     steps: int | None = None
+    preset: str | None = None
+    json_schema: str | bool | None = None
 
 
 async def sketches(app: App) -> list[Sketch]:
@@ -277,6 +282,8 @@ async def _sketch(app: App, save: Save) -> Sketch:
         tokens=options.tokens,
         usd=None,
         problem=save.problem,
+        preset=options.preset,
+        json_schema=None if save.wants_json is None else save.wants_json.get("path", True),
     )
     if save.problem:
         return nothing

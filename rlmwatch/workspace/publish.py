@@ -204,7 +204,6 @@ def restore(
     or_else: str | None = None,
     or_else_mark: str | None = None,
     marks: bool = True,
-    as_json: bool = False,
 ) -> str | None:
     """
     Write a missing output of *name* anew, and return the answer of the question *digest*; None where there is none.
@@ -219,7 +218,6 @@ def restore(
         or_else: The answer as others know it.
         or_else_mark: The line under that; None for none.
         marks: Whether an answer has its line.
-        as_json: Whether the answer was asked for in JSON, and so has a file of that too.
 
     Raises:
         WorkspaceError: Something cannot be read or stored.
@@ -232,10 +230,19 @@ def restore(
     if answer is not None and not os.path.lexists(root.path / name.output):
         _write(root, name, name.output, marked(answer, line if marks else None))
         log.info("answer.restored", path=name.output)
-    if answer is not None and as_json and not os.path.lexists(root.path / name.json_output) and is_json(answer):
+    return answer
+
+
+def restore_json(root: Root, name: InputName, answer: str) -> None:
+    """
+    Write a missing JSON file of *name* anew, where *answer* is JSON.
+
+    Raises:
+        WorkspaceError: It cannot be stored.
+    """
+    if not os.path.lexists(root.path / name.json_output) and is_json(answer):
         _write(root, name, name.json_output, answer)
         log.info("answer.restored", path=name.json_output)
-    return answer
 
 
 def _turn(run: Run, result: Result, answer: str) -> Turn:
@@ -280,7 +287,7 @@ def _as_json(root: Root, name: InputName, run: Run, answer: str) -> list[str]:
     except OSError:
         return []
     turns = memory.beside(root.path, name)
-    earlier = {well_formed(turn.answer).strip().encode() for turn in turns if turn.answer is not None}
+    earlier = {well_formed(turn.answer).strip().encode() for turn in turns if turn.answer}
     ours = raw is not None and raw.strip() in earlier
     return [name.json_output] if ours and atomic.remove(path, within=root.path) else []
 
