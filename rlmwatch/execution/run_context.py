@@ -234,6 +234,7 @@ class RunContextFactory:
                     on_text=self._text_listener(run, options, calls, closing),
                     sub_sessions=self._sub_sessions,
                     check_answer=problem_of,
+                    wants_json=run.wants_json is not None,
                 )
                 await self.storage.report_start(run, report.live)
                 return PreparedRun(run, context, closing.pop_all(), until_published.pop_all())

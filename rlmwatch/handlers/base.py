@@ -46,6 +46,7 @@ class RunContext:
         on_text: Is given each new piece of the answer; None where nobody listens.
         no_engine_reason: Why the engine cannot work with this model, for the person; None where it can.
         check_answer: Returns why a value does not fit a JSON Schema; None where it does.
+        wants_json: Whether the answer is to be JSON.
         price_note: What a poller should know of the model's price; None where that is known.
     """
 
@@ -64,6 +65,7 @@ class RunContext:
     no_engine_reason: str | None = None
     price_note: str | None = None
     check_answer: CheckAnswer = field(default=_fits)
+    wants_json: bool = False
 
     def notes(self) -> tuple[str, ...]:
         """Return what a poller should know of the run's spending, and of its replies."""

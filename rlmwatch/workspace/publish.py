@@ -278,7 +278,7 @@ def _as_json(root: Root, name: InputName, run: Run, answer: str) -> list[str]:
     A file of that name that holds no earlier answer of the conversation is the person's, and stays.
     """
     path = root.path / name.json_output
-    if run.wants_json is not None:
+    if run.wants_json is not None and is_json(answer):
         return [name.json_output] if _write(root, name, name.json_output, answer) else []
     if not os.path.lexists(path):
         return []
