@@ -319,9 +319,9 @@ async def _first_request(app: App, save: Save, options: RunOptions) -> Request |
     if save.kind is Kind.CHAT and name is not None:
         await asyncio.to_thread(refuse_beside_chat, app.paths.root, name)
         memory = await asyncio.to_thread(load_chat, app.paths.root, name, now=clock.utc())
-        return chat.compose(save, options, memory.state)
+        return chat.request(save, options, memory.state)
     if save.kind is not Kind.JOB or name is None:
         return None
     found = await asyncio.to_thread(read_context, app.paths.root, name, options.context)
     context = found.context(dict.fromkeys(found.documents, "(not read yet)"))
-    return job.compose(save, options) if job.is_plain(options, context) else None
+    return job.request(save, options) if job.is_plain(options, context) else None

@@ -25,12 +25,22 @@ async def chat(run: Run, run_context: RunContext) -> Result:
     if run.frozen is not None:
         return await plain.ask(run.frozen, run_context, run.wants_json)
     remembered = await run_context.memory()
-    frozen = await run_context.freeze(plain.frozen(compose(run, run_context.options, remembered.state)))
+    frozen = await run_context.freeze(plain.frozen(request(run, run_context.options, remembered.state)))
     result = await plain.ask(frozen, run_context, run.wants_json)
     return replace(result, notes=(*result.notes, remembered.warning)) if remembered.warning else result
 
 
-def compose(asked: Run | Save, options: RunOptions, memory: ChatState) -> Request:
+def request(asked: Run | Save, options: RunOptions, memory: ChatState) -> Request:
+    """
+    Return the request of one chat turn, for an answer in JSON where *asked* wants that.
+
+    Raises:
+        InputError, NoProvider: As `compose`.
+    """
+    return structured.with_format(compose(structured.question(asked), options, memory), asked)
+
+
+def compose(prompt: str, options: RunOptions, memory: ChatState) -> Request:
     """
     Return the request of one chat turn.
 
@@ -45,5 +55,4 @@ def compose(asked: Run | Save, options: RunOptions, memory: ChatState) -> Reques
             "add `handler: job` to the front matter, or name the file <name>_job_input.txt"
         )
     said = tuple(Message(role, text) for role, text in history(memory.turns))
-    made = plain.request(structured.question(asked), options, system=plain.prompt("chat"), before=said)
-    return structured.with_format(made, asked)
+    return plain.request(prompt, options, system=plain.prompt("chat"), before=said)

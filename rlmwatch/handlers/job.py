@@ -24,7 +24,7 @@ async def job(run: Run, run_context: RunContext) -> Result:
         return await plain.ask(run.frozen, run_context, run.wants_json)
     context = await run_context.context()
     if is_plain(run_context.options, context):
-        frozen = await run_context.freeze(plain.frozen(compose(run, run_context.options)))
+        frozen = await run_context.freeze(plain.frozen(request(run, run_context.options)))
         return await plain.ask(frozen, run_context, run.wants_json)
     return await rlm(run, structured.question(run, by_code=True), Material(context), run_context)
 
@@ -44,7 +44,17 @@ def is_plain(options: RunOptions, context: Context) -> bool:
     return simple
 
 
-def compose(asked: Run | Save, options: RunOptions) -> Request:
+def request(asked: Run | Save, options: RunOptions) -> Request:
+    """
+    Return the request of a job that is one plain call, for an answer in JSON where *asked* wants that.
+
+    Raises:
+        NoProvider: No model is named anywhere.
+    """
+    return structured.with_format(compose(structured.question(asked), options), asked)
+
+
+def compose(prompt: str, options: RunOptions) -> Request:
     """
     Return the request of a job that is one plain call.
 
@@ -52,6 +62,4 @@ def compose(asked: Run | Save, options: RunOptions) -> Request:
         NoProvider: No model is named anywhere.
     """
     tokens = tokens_of_job(options, plain=True)
-    options = options.model_copy(update={"tokens": tokens})
-    made = plain.request(structured.question(asked), options, system=plain.prompt("job"))
-    return structured.with_format(made, asked)
+    return plain.request(prompt, options.model_copy(update={"tokens": tokens}), system=plain.prompt("job"))
