@@ -113,7 +113,7 @@ _WORD_BEGINS: Final = 4  # letters of ours that a shorter key must have, as `tem
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class SplitInput:
     """
     An input, cut at its head.
 
@@ -137,7 +137,7 @@ class _Mark(Protocol):
     def index(self) -> int: ...
 
 
-def split(text: str, *, texts: Sequence[str] = ()) -> Parts:
+def split(text: str, *, texts: Sequence[str] = ()) -> SplitInput:
     r"""
     Cut *text* (with `\n` line ends) at its head, in which *texts* may stand beside the options.
 
@@ -146,7 +146,7 @@ def split(text: str, *, texts: Sequence[str] = ()) -> Parts:
     """
     head, body = _cut(text)
     if head is None:
-        return Parts(RunOptions(), text)
+        return SplitInput(RunOptions(), text)
     if len(head) > MAX_HEAD_CHARS:
         raise InputError(
             f"the front matter is longer than {MAX_HEAD_CHARS} characters: long material belongs in the data file; "
@@ -154,7 +154,7 @@ def split(text: str, *, texts: Sequence[str] = ()) -> Parts:
             line=1,
         )
     options, ignored, found = _options(head, texts)
-    return Parts(options, body, ignored, found)
+    return SplitInput(options, body, ignored, found)
 
 
 def _cut(text: str) -> tuple[str | None, str]:

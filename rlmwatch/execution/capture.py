@@ -17,6 +17,7 @@ What else a save says: its preset, the settings of its folders, and the schema o
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -151,4 +152,6 @@ def _read(path: Path, within: Path, shown: str) -> bytes | None:
         return safe_open.read(resolved, within=within, max_bytes=MAX_SCHEMA_BYTES)
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a NUL in the path
         why = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", None) == errno.EFBIG:
+            why = f"it is larger than {MAX_SCHEMA_BYTES // 1024} KB: make it shorter"
         raise InputError(f"`schema`: {shown}: {why}") from None
