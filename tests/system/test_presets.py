@@ -128,7 +128,7 @@ def test_nothing_in_presets_is_asked(shared: Shared, name: str):
     """A file in `presets/` is no question, whatever its name, and no note says that its name is wrong."""
     shared.home.save(f"presets/{name}", "Never asked\n")
     shared.home.save(f"p/after-{name.replace('/', '-').partition('_')[0]}_input.txt", f"After {name}\n")
-    shared.daemon.wait("save.admitted", path=f"p/after-{name.replace('/', '-').partition('_')[0]}_input.txt")
+    shared.daemon.answered(f"p/after-{name.replace('/', '-').partition('_')[0]}_output.txt")
     assert shared.asked("Never asked") == []
     assert not shared.home.exists(f"presets/{name}.note.txt")
 
