@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from servers.openai_server import Call
+from servers.openai_server import Call, Fault, OpenAIServer
 from system.conftest import Shared
 from system.harness import Home, question
 
@@ -224,3 +224,18 @@ def test_a_job_file_may_name_a_preset(shared: Shared):
     shared.home.save("jobs/with-preset.json", json.dumps(job))
     shared.home.appears("jobs/with-preset.json", '"complete"')
     assert question(one(shared.asked("Count them"))) == "Ada asks: Count them"
+
+
+def test_a_preset_edited_while_its_run_is_under_way_changes_nothing_of_it(home: Home, brain):
+    """A run that was killed in the middle asks, after the restart, what its preset said when it was saved."""
+    with OpenAIServer([Fault.stall("half"), "whole"]) as slow:
+        home.provider = slow
+        home.save("presets/mine.md", "First form: {{question}}")
+        home.save("a_input.txt", "---\npreset: mine\n---\nStill the same\n")
+        with home.daemon() as daemon:
+            slow.wait_for_calls(1)
+            daemon.kill()
+        home.save("presets/mine.md", "Second form: {{question}}")
+        with home.daemon() as daemon:
+            daemon.answered("a_output.txt")
+        assert [question(call.body) for call in slow.calls] == ["First form: Still the same"] * 2
