@@ -65,14 +65,17 @@ def run(  # noqa: PLR0913 (the flags of a command line)
         yes: It is the right folder, however many unanswered inputs it has.
         take_over: This machine answers here from now on, in place of another.
         workers: Runs at once, across all conversations.
-        page: Show all your workspaces in a browser on this machine, at 127.0.0.1:PORT.
+        page: Show all your workspaces in a browser on this machine, at ADDRESS:PORT: 127.0.0.1:8765, [::1]:8765, or
+            8765 alone, which is the first.
         log_format: text for people, json for programs; auto is a view at a terminal, json under a service manager.
         as_json: With --dry-run, print JSON.
     """
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
     terminal = terminal_for_view() if log_format == "auto" and not managed else None
-    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, {"workers": workers, "page": page}, terminal)
+    place = f"127.0.0.1:{page}" if page and page.isdecimal() else page
+    settings: dict[str, object] = {"workers": workers, "page": place}
+    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, settings, terminal)
     if dry_run:
         return asyncio.run(_dry_run(flags, as_json=as_json))
     return asyncio.run(_once(flags) if once else _serve(flags))
