@@ -24,6 +24,7 @@ The rules:
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -42,6 +43,8 @@ MAX_BYTES: Final = 64 * 1024
 MOST_CHARS: Final = 1_000_000
 """That variables come to in a text; a question that stands in it once or twice may be longer."""
 
+_NAME: Final = re.compile(r"[^\W_][\w .-]{0,62}")
+"""As `PresetName`."""
 _DESCRIPTION: Final = "description"
 _VARIABLE: Final = re.compile(r"\{\{[ \t]*([A-Za-z][A-Za-z0-9_-]*)[ \t]*\}\}")
 _NEARLY: Final = 0.6
@@ -135,6 +138,11 @@ def fill(preset: Preset, question: str, *, path: str, variables: Mapping[str, st
     if GIVEN_VARIABLES[0] in named:
         return asked
     return f"{asked}\n\n{question}" if asked else question
+
+
+def is_name(text: str) -> bool:
+    """Whether *text* may be a preset's name, however its accents are stored."""
+    return _NAME.fullmatch(unicodedata.normalize("NFC", text)) is not None
 
 
 def no_such(name: str, there: Iterable[str]) -> InputError:

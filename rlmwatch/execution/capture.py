@@ -39,6 +39,8 @@ from rlmwatch.workspace.presets import PresetFolders
 
 CURE: Final = "When that is put right, save the question once more; the same text will do."
 
+CURE_OF_A_JOB: Final = "When that is put right, hand the job in again."
+
 
 @dataclass(frozen=True, slots=True)
 class Capture:
@@ -66,7 +68,8 @@ class Capture:
             if captured.wants_json is not None and (schema := captured.wants_json["schema"]) is not None:
                 await check_schema(schema, captured.wants_json["path"])
         except (InputError, ConfigError) as error:
-            return replace(save, prompt="", options={}, enclosed={UNRESOLVED: True}, problem=f"{error}\n{CURE}")
+            cure = CURE_OF_A_JOB if isinstance(classify(save.path), Submission) else CURE
+            return replace(save, prompt="", options={}, enclosed={UNRESOLVED: True}, problem=f"{error}\n{cure}")
         return captured
 
     def _captured(self, save: Save) -> Save:

@@ -242,7 +242,9 @@ class RunContextFactory:
     def _text_listener(
         self, run: Run, options: RunOptions, calls: Calls, closing: AsyncExitStack
     ) -> Callable[[str], None] | None:
-        """Return what is given each piece of the answer; None where nobody listens."""
+        """Return what is given each piece of the answer; None where nobody listens, or it is checked as a whole."""
+        if run.wants_json is not None:
+            return None
         listener = self.listeners.on_text(run)
         stream = self.storage.stream(run) if options.stream else None
         if stream is None:

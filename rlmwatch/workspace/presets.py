@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from rlmwatch.contract.names import PRESETS, key
-from rlmwatch.contract.presets import ENDING, MAX_BYTES, Origin, Preset, no_such, read_preset
+from rlmwatch.contract.presets import ENDING, MAX_BYTES, Origin, Preset, is_name, no_such, read_preset
 from rlmwatch.errors import InputError
 from rlmwatch.workspace import safe_open
 
@@ -125,8 +125,8 @@ class PresetFolders:
 
 def _names(folder: Path, *, within: Path | None) -> list[str]:
     with suppress(OSError), safe_open.folder(folder, within=within) as fd:
-        names = [name for name in safe_open.names(fd) if name.endswith(ENDING) and not name.startswith((".", "~", "#"))]
-        return sorted(name.removesuffix(ENDING) for name in names)[:MOST]
+        names = (name.removesuffix(ENDING) for name in safe_open.names(fd) if name.endswith(ENDING))
+        return sorted(filter(is_name, names))[:MOST]
     return []
 
 
