@@ -172,7 +172,9 @@ def test_a_schema_that_would_be_checked_for_years_ends_in_an_error_and_others_ar
     ask(office, "bomb", "tick tock", "schema: bomb.json")
     office.home.save("beside_input.txt", "Beside it\n")
     office.daemon.answered("beside_output.txt")
-    office.home.appears("bomb_error.txt", "too much time or memory")
+    office.daemon.wait("run.failed", path="bomb_input.txt", outcome="bad_input", timeout=60)
+    assert "too much time or memory" in office.home.appears("bomb_error.txt", "`schema`")
+    assert len(office.bodies("tick tock")) == 1  # another answer would help nothing
 
 
 def test_the_engines_answer_is_checked_in_its_session(office: Office, coder: Scripted):
