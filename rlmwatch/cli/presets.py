@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
+from rlmwatch.cli.arguments import Folder, Json
 from rlmwatch.cli.layout import Column
-from rlmwatch.cli.output import print_json, print_table, put, quiet
+from rlmwatch.cli.output import print_json, print_table, put
+from rlmwatch.cli.warned import quiet
 from rlmwatch.contract.presets import Origin, read_preset
 from rlmwatch.errors import InputError, UsageError
 from rlmwatch.settings.sources import user_config_dir
@@ -61,8 +60,8 @@ def presets(
     name: str | None = None,
     /,
     *,
-    workspace: Annotated[Path | None, Parameter(name=("--workspace", "-w"))] = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    workspace: Folder = None,
+    as_json: Json = False,
 ) -> int:
     """
     List the presets that questions may name, with what each is for; with a name, print that one's file.
