@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -62,6 +62,7 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
             "question": question,
             "history": material.history,
             "material": material.context.digest,
+            "files": [asdict(file) for file in material.context.files],
         }
     )
     ended = await run_engine(
