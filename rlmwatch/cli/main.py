@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "cancel": ("rlmwatch.cli.cancel:cancel", "End runs before their time."),
     "doctor": ("rlmwatch.cli.doctor:doctor", "Check keys, provider, workspace, limits; say what to do."),
     "reload": ("rlmwatch.cli.reload:reload", "Have the daemon read its settings and keys again."),
+    "presets": ("rlmwatch.cli.presets:presets", "List the presets that questions may name, or print one."),
     "models": ("rlmwatch.cli.models:models", "List the models that a provider offers, with prices where known."),
     "model": ("rlmwatch.cli.model:app", "The small local model: fetch it, say where it is, remove it."),
     "worker": ("rlmwatch.cli.worker:worker", "Answer runs of a shared ledger on this machine, without a folder."),

@@ -154,7 +154,10 @@ def _print_sketch(sketch: Sketch) -> None:
         if sketch.steps
         else f"up to {sketch.tokens} tokens"
     )
-    put(f"{sketch.path}: {sketch.kind}, {sketch.model or 'no model'}, {calls}, {cost}")
+    preset = f", preset {sketch.preset}" if sketch.preset else ""
+    form = f", in JSON{f' by {sketch.json_schema}' if isinstance(sketch.json_schema, str) else ''}"
+    form = form if sketch.json_schema is not None else ""
+    put(f"{sketch.path}: {sketch.kind}, {sketch.model or 'no model'}, {calls}, {cost}{preset}{form}")
     for file in sketch.material:
         put(f"  material: {material_line(file)}")
     for note in sketch.notes:

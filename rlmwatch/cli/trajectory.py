@@ -21,7 +21,7 @@ from rlmwatch.contract.state_words import CALLS, STEPS, state_word, with_reason
 from rlmwatch.execution.attachments import FOLDER
 from rlmwatch.printable import printable
 from rlmwatch.runs.attached import captured_in, shown
-from rlmwatch.runs.model import JournalEntry, Run, Usage
+from rlmwatch.runs.model import PRESET, JournalEntry, Run, Usage
 from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.workspace.context import MaterialFile
 
@@ -68,6 +68,10 @@ class Printer:
         self._console.print(styled(f"{run.kind}, {_word(run, status)}{attempt}, {run.path}, {saved}"))
         self._block("question", run.prompt.strip())
         self._block("attached", "\n".join(map(shown, captured_in(run.enclosed))))
+        if (preset := run.enclosed.get(PRESET)) is not None:
+            self._block(f"what was asked, by the preset {preset['name']} ({preset['where']})", run.asked.strip())
+        if (wants := run.wants_json) is not None:
+            self._block("the answer is to be", f"JSON that fits {wants['path']}" if "path" in wants else "JSON")
 
     def is_new(self, steps: Sequence[StepRecord]) -> bool:
         """Whether one of *steps* was not printed yet."""

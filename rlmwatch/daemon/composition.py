@@ -34,6 +34,7 @@ from rlmwatch.daemon.stores import open_shared_of, shared_spending, workspace_na
 from rlmwatch.daemon.vitals import Vitals, worker_thread
 from rlmwatch.errors import ConfigError, LedgerError
 from rlmwatch.execution.attachments import FOLDER, Attachments
+from rlmwatch.execution.capture import Capture
 from rlmwatch.execution.folder_history import FolderHistory
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.notifications import Notifications
@@ -43,7 +44,7 @@ from rlmwatch.execution.webhooks import Webhooks
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
-from rlmwatch.runs.model import Run, Save
+from rlmwatch.runs.model import UNRESOLVED, Run, Save
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import Loaded, own_name
 from rlmwatch.submissions.admission import rules
@@ -97,6 +98,7 @@ class App:
     folder_lock: FolderLock
     attachments: Attachments
     gateway: WorkspaceGateway
+    captured: Capture
     history: FolderHistory
     watcher: Watcher
     inbox: Inbox
@@ -224,12 +226,14 @@ class App:
             on_published=self._published,
             on_held=self.notifications.held,
         )
+        self.captured = Capture(self.root.path, self.paths.user_dir, self._settings, clock.utc)
         self.inbox = Inbox(
             self.root,
             self.ledger,
             self.supervisor,
             lambda: rules(self._settings(), kinds, self.host),
-            capture=self.capture,
+            captured=self.captured,
+            attach=self.attach,
         )
         self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, redact)
         ports = Ports(
@@ -241,7 +245,8 @@ class App:
             material_changed=self.material_changed,
             on_same_bytes=self._same_bytes,
             save_waits=self.gateway.save_waits,
-            capture=self.capture,
+            attach=self.attach,
+            captured=self.captured,
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
 
@@ -249,7 +254,7 @@ class App:
         with suppress(LedgerError):  # a number for `rlmwatch costs`, for which no save waits
             await self.ledger.spare_save(path, now=clock.utc())
 
-    async def capture(self, save: Save) -> Save:
+    async def attach(self, save: Save) -> Save:
         """
         Return *save* with what its question mentions, as it is now.
 
@@ -268,6 +273,8 @@ class App:
         options = settings.options_for(save.kind, RunOptions.model_validate(dict(save.options)))
         for run in await self.ledger.recent(RUNS_LOOKED_AT, save.conversation):
             if run.path == save.path:
+                if UNRESOLVED in run.enclosed:
+                    return save.problem is None
                 roots = settings.context.outside_roots
                 return save.problem is None and await asyncio.to_thread(
                     changed, self.root.path, run, options.context, roots

@@ -21,7 +21,7 @@ from rlmwatch.engine.task import DEFAULT_STEPS
 from rlmwatch.errors import RlmwatchError, UsageError
 from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.run_context import searches_the_web
-from rlmwatch.handlers import chat, job
+from rlmwatch.handlers import chat, job, structured
 from rlmwatch.handlers.plain import refuse_unseeing
 from rlmwatch.models.base import Model, Request, Role
 from rlmwatch.runs.attached import Attached, shown
@@ -32,7 +32,7 @@ from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.context import Context, MaterialFile, read_context, refuse_beside_chat
 from rlmwatch.workspace.memory import load_chat
-from rlmwatch.workspace.publish import mark_of, restore
+from rlmwatch.workspace.publish import mark_of, restore, restore_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ async def answer(app: App, path: str, leave: asyncio.Event) -> Run:
         raise UsageError(app.config.no_model_reason)
     only_here(app)
     save = await read_one(app.paths.root, path, app.watcher.config)
-    save = await app.watcher.under_its_name(save) or save
+    save = await app.captured(await app.watcher.under_its_name(save) or save)
     if save.kind not in app.supervisor.kinds:
         raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
     admission = await _admit(app, save)
@@ -141,7 +141,7 @@ async def answer(app: App, path: str, leave: asyncio.Event) -> Run:
 
 async def _admit(app: App, save: Save) -> Admission:
     """Admit *save*, unless the folder shows its answer and nobody asked for it again."""
-    save = await app.capture(save)
+    save = await app.attach(save)
     name = input_name(save.path)
     known = (await app.ledger.known()).get(save.path)
     if name is not None:
@@ -214,6 +214,8 @@ async def _answered_before(app: App, save: Save, leave: asyncio.Event) -> Run:
             or_else_mark=None if run is None or result is None else mark_of(run, result),
             marks=app.marks(save),
         )
+        if text is not None and (save if run is None else run).wants_json is not None:
+            await asyncio.to_thread(restore_json, app.gateway.root, name, text)
         if run is None and text is not None:
             return _answered_elsewhere(save, text)
     if run is None:
@@ -264,6 +266,8 @@ class Sketch:
         steps: Steps of the engine, at most; None for one plain call.
         usd: Upper bound of its cost; None where the price is unknown, or where no cap was set for a run of the engine.
         problem: Why it would not be asked; None where it would.
+        preset: The preset whose options and text hold; None where there is none.
+        json_schema: What the answer is to fit; true for any JSON, None for a text.
         material: The files that go along, of which a run of the engine looks at parts.
         notes: What of the material would be passed over, or left out.
         attached: What its question mentions, in words.
@@ -277,6 +281,8 @@ class Sketch:
     usd: float | None
     problem: str | None
     steps: int | None = None
+    preset: str | None = None
+    json_schema: str | bool | None = None
     material: tuple[MaterialFile, ...] = ()
     notes: tuple[str, ...] = ()
     attached: tuple[str, ...] = ()
@@ -301,6 +307,8 @@ async def _sketch(app: App, save: Save) -> Sketch:
         tokens=options.tokens,
         usd=None,
         problem=save.problem,
+        preset=options.preset,
+        json_schema=None if save.wants_json is None else save.wants_json.get("path", True),
     )
     if save.problem:
         return nothing
@@ -321,7 +329,7 @@ async def _sketch(app: App, save: Save) -> Sketch:
     except RlmwatchError as error:
         return replace(nothing, problem=str(error))
     if request is None:
-        message = SketchMessage("user", save.prompt)
+        message = SketchMessage("user", structured.question(save, by_code=True))
         cannot_search = searches_the_web(save.kind, options) and app.config.search is None
         no_search = app.config.no_search_reason if cannot_search else None
         steps = options.max_steps or DEFAULT_STEPS
@@ -355,7 +363,7 @@ async def _first_request(
     if save.kind is Kind.CHAT and name is not None:
         await asyncio.to_thread(refuse_beside_chat, app.paths.root, name)
         memory = await asyncio.to_thread(load_chat, app.paths.root, name, now=clock.utc())
-        return chat.compose(save.prompt, options, memory.state, attached)
+        return chat.request(save, options, memory.state, attached)
     if save.kind is not Kind.JOB:
         return None
-    return job.compose(save.prompt, options, attached) if job.is_plain(options, context) else None
+    return job.request(save, options, attached) if job.is_plain(options, context) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any, get_args
 
@@ -16,13 +17,16 @@ TOKENS_PER_MESSAGE = 16
 
 
 def plain(request: Request) -> dict[str, Any]:
-    """Return *request* as JSON values; as fast as it can be."""
+    """Return *request* as JSON values; what `asdict` returns, in a tenth of its time."""
+    # A key that was not always there stands here only where it says something: calls are known again by all of this.
+    wanted = {} if request.answer_format is None else {"answer_format": request.answer_format}
     return {
         "model": request.model,
         "messages": [plain_message(message) for message in request.messages],
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
         "seed": request.seed,
+        **wanted,
     }
 
 
@@ -57,6 +61,8 @@ def price_of(per_token: tuple[float, float] | None, request: Request) -> CostBou
         return None
     size = sum(len(m.content.encode()) + TOKENS_PER_MESSAGE for m in request.messages)
     size += sum(tokens_of_images(request.model, m) for m in request.messages if m.images)
+    if request.answer_format is not None:  # providers count the schema as input
+        size += len(json.dumps(request.answer_format).encode()) + TOKENS_PER_MESSAGE
     return CostBound(size * per_token[0], per_token[1])
 
 

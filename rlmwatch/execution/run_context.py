@@ -30,6 +30,7 @@ from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.handlers.base import RunContext
+from rlmwatch.json_schema.checker import problem_of
 from rlmwatch.runs.attached import Attached
 from rlmwatch.runs.journal import Journal
 from rlmwatch.runs.model import Run, Usage
@@ -244,6 +245,8 @@ class RunContextFactory:
                     price_note=chosen.note,
                     on_text=self._text_listener(run, options, calls, closing),
                     sub_sessions=self._sub_sessions,
+                    check_answer=problem_of,
+                    wants_json=run.wants_json is not None,
                 )
                 await self.storage.report_start(run, report.live)
                 return PreparedRun(run, context, closing.pop_all(), until_published.pop_all())
@@ -251,7 +254,9 @@ class RunContextFactory:
     def _text_listener(
         self, run: Run, options: RunOptions, calls: Calls, closing: AsyncExitStack
     ) -> Callable[[str], None] | None:
-        """Return what is given each piece of the answer; None where nobody listens."""
+        """Return what is given each piece of the answer; None where nobody listens, or it is checked as a whole."""
+        if run.wants_json is not None:
+            return None
         listener = self.listeners.on_text(run)
         stream = self.storage.stream(run) if options.stream else None
         if stream is None:

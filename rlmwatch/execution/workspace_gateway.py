@@ -20,7 +20,7 @@ from rlmwatch.contract.memory import ChatState, Turn, without_repeat
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.documents.reader import DocumentReader
-from rlmwatch.errors import InputError, WorkspaceError
+from rlmwatch.errors import WROTE, InputError, WorkspaceError
 from rlmwatch.execution.attachments import Attachments
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.runs.attached import Attached
@@ -347,7 +347,7 @@ class WorkspaceGateway:
                 cost_usd=used.cost_usd,
             )
         elif result.error is not None:
-            log.warning("run.failed", **facts, why=self.redact(result.error))
+            log.warning("run.failed", **facts, why=self.redact(result.error.partition(WROTE)[0]))
         else:
             log.info("run.ended", **facts)
 

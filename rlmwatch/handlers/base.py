@@ -19,6 +19,13 @@ from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
 
+CheckAnswer = Callable[[Any, Any], Awaitable[str | None]]
+"""Given (schema, value)."""
+
+
+async def _fits(_schema: object, _value: object) -> str | None:
+    return None
+
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
@@ -40,6 +47,8 @@ class RunContext:
         sub_sessions: Lets as many sub-engines have a session at once as this machine bears, across all runs.
         on_text: Is given each new piece of the answer; None where nobody listens.
         no_engine_reason: Why the engine cannot work with this model, for the person; None where it can.
+        check_answer: Returns why a value does not fit a JSON Schema; None where it does.
+        wants_json: Whether the answer is to be JSON.
         price_note: What a poller should know of the model's price; None where that is known.
     """
 
@@ -58,6 +67,8 @@ class RunContext:
     sub_sessions: SubSessions = field(default_factory=SubSessions)
     no_engine_reason: str | None = None
     price_note: str | None = None
+    check_answer: CheckAnswer = field(default=_fits)
+    wants_json: bool = False
 
     def notes(self) -> tuple[str, ...]:
         """Return what a poller should know of the run's spending, and of its replies."""

@@ -15,6 +15,7 @@ from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine.call_codec import plain as to_json
 from rlmwatch.engine.window import room_chars, too_long
 from rlmwatch.errors import BudgetExceeded, ContextTooLong, InputError, NoProvider
+from rlmwatch.handlers import structured
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.models.base import FinishReason, Message, Model, Reply, Request
 from rlmwatch.runs.attached import NOTHING_ATTACHED, Attached
@@ -89,14 +90,17 @@ def refuse_unseeing(attached: Attached, asked: Model, model: str | None) -> None
         raise InputError(f"{model} cannot see images ({names}): name a model that can, as `model:` in the front matter")
 
 
-async def ask(frozen: Mapping[str, Any], run_context: RunContext) -> Result:
+async def ask(frozen: Mapping[str, Any], run_context: RunContext, wants: Mapping[str, Any] | None = None) -> Result:
     """
     Make the call that was *frozen* (a `Request` as JSON values) and return how the run ends.
+
+    Where *wants* says so (`Run.wants_json`), the answer is JSON, and asked for once more where it is not.
 
     Where it is longer than the model's window, it is made again without the older turns.
 
     Raises:
         ContextTooLong: The question alone is too long; by how much, and what to do.
+        InvalidAnswer: It is not the JSON that was asked for.
     """
     run_context.progress(Progress(note="asking the model"))
     messages = await _messages(frozen["messages"], run_context)
@@ -110,6 +114,8 @@ async def ask(frozen: Mapping[str, Any], run_context: RunContext) -> Result:
             if shorter is None:
                 raise too_long(asked, error) from error
             asked = shorter
+    if wants is not None and not is_unseen(reply.text):
+        reply = await structured.answered(asked, reply, wants, run_context)
     left_out = len(whole.messages) - len(asked.messages)
     return _result(reply, run_context, _left_out(left_out // 2) if left_out else ())
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
 
 from rlmwatch.citations.check import check, sources_document
 from rlmwatch.contract.documents import Progress
+from rlmwatch.contract.json_answer import NotJson
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.engine.loop import run_engine
 from rlmwatch.engine.prompts import Prompts, current_prompts
 from rlmwatch.engine.searches import Searches
 from rlmwatch.engine.task import EngineDeps, EngineResult, Task
 from rlmwatch.errors import InputError, NoCodingModel
+from rlmwatch.handlers import structured
 from rlmwatch.handlers.base import RunContext
-from rlmwatch.runs.model import Outcome, Result, Run, RunStatus
+from rlmwatch.models.base import Message, Reply, Request
+from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Usage
 from rlmwatch.sandbox.base import JsonValue
 from rlmwatch.settings.model import tokens_of_job
 from rlmwatch.workspace.context import Context
@@ -79,9 +84,12 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
             prompts=Prompts.of(frozen["prompts"]),
             tools={} if run_context.searches is None else {"research": run_context.searches.tool()},
             sub_sessions=run_context.sub_sessions,
+            misfit=None if run.wants_json is None else partial(_misfit, run.wants_json, run_context),
             progress=lambda step, steps, note: run_context.progress(Progress(step=step, max_steps=steps, note=note)),
         ),
     )
+    if run.wants_json is not None:
+        ended = await _in_json(ended, frozen["question"], run.wants_json, run_context)
     result = Result(
         RunStatus.COMPLETE,
         ended.outcome,
@@ -91,7 +99,45 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
         notes=(*run_context.notes(), *_told(ended, run_context), *ended.notes, *material.context.notes),
         model=ended.model or run_context.options.model,
     )
-    return _with_sources(result, run_context.searches, material.context, answered=ended.answered)
+    checked = _with_sources(result, run_context.searches, material.context, answered=ended.answered)
+    # In JSON nothing is marked and no list is added: what the check found stands in the notes and the sources.
+    is_json = run.wants_json is not None and checked.answer is not None
+    return replace(checked, answer=ended.answer) if is_json else checked
+
+
+async def _misfit(wants: Mapping[str, Any], run_context: RunContext, answer: object) -> str | None:
+    """Return why *answer*, which the model's code gave, is not the JSON that was asked for; None where it is."""
+    try:
+        await structured.judged(answer, wants["schema"], run_context.check_answer, is_value=True)
+    except NotJson as error:
+        return str(error)
+    return None
+
+
+async def _in_json(
+    ended: EngineResult, question: str, wants: Mapping[str, Any], run_context: RunContext
+) -> EngineResult:
+    """
+    Return *ended* with its answer as JSON; one that a limit made, and that is not, is asked for once more.
+
+    Raises:
+        InvalidAnswer: It is not JSON at the second try either.
+    """
+    check, options = run_context.check_answer, run_context.options
+    try:
+        text = await structured.judged(ended.value, wants["schema"], check, is_value=ended.answered)
+    except NotJson:
+        model = ended.model or options.model or ""
+        reply = Reply(ended.answer, "stop", Usage(), model)
+        request = Request(
+            options.model or model,
+            (Message("user", question),),
+            tokens_of_job(options, plain=False),
+            options.temperature,
+            answer_format={"schema": wants["schema"]},
+        )
+        text = (await structured.answered(request, reply, wants, run_context)).text
+    return replace(ended, answer=text)
 
 
 def _with_tokens(options: RunOptions) -> RunOptions:

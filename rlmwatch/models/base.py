@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from rlmwatch.runs.attached import Image
 from rlmwatch.runs.model import Usage
@@ -46,6 +46,8 @@ class Request:
         max_tokens: Output tokens, at most; always set, so that a reservation holds.
         temperature: None leaves the provider's default.
         seed: For providers that take one.
+        answer_format: The reply is to be JSON that fits its `schema` (None: any), which the messages say too; None for
+            plain text. For providers that can be held to it.
     """
 
     model: str
@@ -53,6 +55,7 @@ class Request:
     max_tokens: int
     temperature: float | None = None
     seed: int | None = None
+    answer_format: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.usage import Usage as Usage  # noqa: PLC0414 (a run's values are imported from here)
+
+PRESET: Final = "preset"
+JSON: Final = "json"
+UNRESOLVED: Final = "unresolved"
+"""Keys of `enclosed`: what `execution/capture.py` captured with a save."""
 
 
 class RunStatus(StrEnum):
@@ -75,7 +80,9 @@ class Save:
         signature: The file as it was when read; None for a submission by a job file.
         problem: Why it cannot be answered, for the person; None for a good save.
         enclosed: What a job file brings beside task and options: `data`, `data_path`, `webhook`; and `notes` on what
-            was passed over, as keys of the front matter that belong to other programs.
+            was passed over, as keys of the front matter that belong to other programs. Of what the save was captured
+            with: `preset` (its name, where it is, its digest, and `asked`, what the model is asked) and `json` (the
+            schema of the answer); `unresolved` where that could not be had.
         after: The highest number of a save of this conversation that the folder shows; 0 where it shows none.
     """
 
@@ -89,6 +96,16 @@ class Save:
     problem: str | None = None
     enclosed: Mapping[str, Any] = field(default_factory=dict)
     after: int = 0
+
+    @property
+    def asked(self) -> str:
+        """What the model is asked: the prompt, as its preset puts it."""
+        return _asked(self.prompt, self.enclosed)
+
+    @property
+    def wants_json(self) -> Mapping[str, Any] | None:
+        """What the answer is to be: JSON that fits `schema` (None: any); None where it is plain text."""
+        return self.enclosed.get(JSON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +149,16 @@ class Run:
     number: int = 0
     after: int = 0
 
+    @property
+    def asked(self) -> str:
+        """As of `Save`."""
+        return _asked(self.prompt, self.enclosed)
+
+    @property
+    def wants_json(self) -> Mapping[str, Any] | None:
+        """As of `Save`."""
+        return self.enclosed.get(JSON)
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -158,6 +185,11 @@ class Result:
     notes: tuple[str, ...] = ()
     model: str | None = None
     sources: str | None = None
+
+
+def _asked(prompt: str, enclosed: Mapping[str, Any]) -> str:
+    asked: str = enclosed.get(PRESET, {}).get("asked", prompt)
+    return asked
 
 
 class CallState(StrEnum):

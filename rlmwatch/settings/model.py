@@ -17,10 +17,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 
 from rlmwatch.addresses import is_http
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.options import Duration, Money, PositiveInt, ProviderName, RunOptions
+from rlmwatch.contract.options import Duration, Money, PositiveInt, PresetName, ProviderName, RunOptions
 from rlmwatch.settings.providers import EMBEDDED, LOCAL, NAME, SHIPPED, is_variable_name, names, no_such
 
-WORKSPACE_KEYS = frozenset({"host", "ready_marker", "on_new_save", "keep_jobs_days", "name_notes", *Kind})
+WORKSPACE_KEYS = frozenset({"host", "ready_marker", "on_new_save", "keep_jobs_days", "name_notes", "preset", *Kind})
 """What the workspace's own file may set (file contract, section 6); `provider` beside, see `sources.py`."""
 DEFAULTS: dict[Kind, RunOptions] = {
     Kind.CHAT: RunOptions(tokens=300, max_seconds=300),
@@ -301,6 +301,7 @@ class Settings(BaseModel):
     on_new_save: Literal["queue", "replace", "cancel"] = "queue"
     name_notes: bool = True
     keep_jobs_days: Annotated[int, Field(gt=0, le=36_500)] = 30
+    preset: PresetName | None = None
     max_input_mb: Money = 10
     page: OwnAddress | None = None
 

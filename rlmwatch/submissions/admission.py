@@ -78,14 +78,21 @@ def rules(settings: Settings, kinds: Collection[Kind], host: str) -> Rules:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionAdmission:
-    """Admits what came into `jobs/`."""
+    """
+    Admits what came into `jobs/`.
+
+    Attributes:
+        captured: Returns a save with what its preset and its schema say now.
+        attach: Returns a save with what its task mentions.
+    """
 
     root: Root
     queue: Queue
     supervisor: RunControl
     cancellations: Cancellations
     rules: Callable[[], Rules]
-    capture: Callable[[Save], Awaitable[Save]] = as_it_is
+    captured: Callable[[Save], Awaitable[Save]]
+    attach: Callable[[Save], Awaitable[Save]]
 
     async def take(self, name: Submission, raw: bytes, found: Save | NotASubmission, *, unknown: bool) -> None:
         """
@@ -123,7 +130,7 @@ class SubmissionAdmission:
     async def _judged(self, name: Submission, save: Save) -> Save:
         """Return *save* as it is admitted: with a note on what is not allowed; what cannot be answered is set aside."""
         rules = self.rules()
-        save = await self.capture(save)
+        save = await self.attach(await self.captured(save))
         if save.problem is None and not rules.accepts(save.kind):
             save = replace(save, problem=f"this version cannot answer the kind {save.kind}")
         if save.problem is not None:

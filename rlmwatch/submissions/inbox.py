@@ -78,14 +78,16 @@ class Inbox:
 
     Attributes:
         rules: Returns what holds now; asked for each file.
-        capture: Returns a save with what its task mentions.
+        captured: Returns a save with what its preset and its schema say now.
+        attach: Returns a save with what its task mentions.
     """
 
     root: Root
     queue: Queue
     supervisor: RunControl
     rules: Callable[[], Rules]
-    capture: Callable[[Save], Awaitable[Save]] = as_it_is
+    captured: Callable[[Save], Awaitable[Save]] = as_it_is
+    attach: Callable[[Save], Awaitable[Save]] = as_it_is
     cancellations: Cancellations = field(init=False)
     _admission: SubmissionAdmission = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -104,7 +106,7 @@ class Inbox:
         self._reader = SettledReader(self.root.path)
         self.cancellations = Cancellations(self.root, self.queue, self.supervisor)
         self._admission = SubmissionAdmission(
-            self.root, self.queue, self.supervisor, self.cancellations, self.rules, self.capture
+            self.root, self.queue, self.supervisor, self.cancellations, self.rules, self.captured, self.attach
         )
 
     @property

@@ -99,12 +99,12 @@ async def _uncounted(_path: str) -> None:
     """Nobody counts them."""
 
 
-async def _uncaptured(save: Save) -> Save:
-    return save
-
-
 async def _untold(_path: str, _why: str | None) -> None:
     return None
+
+
+async def _as_it_is(save: Save) -> Save:
+    return save
 
 
 class Shown(Protocol):
@@ -145,8 +145,9 @@ class Ports:
             RESCAN of `""`, that the whole folder was walked and events may have been lost.
         material_changed: Whether the material of a save of known bytes is another than when it was asked.
         on_same_bytes: Called with the path of a save that is not asked, since its bytes were.
+        captured: Returns a save with what its preset and its schema say now.
         save_waits: Is told, for the person, why the save of a path cannot be admitted now; None once it was.
-        capture: Returns a save with what its question mentions, as that is now.
+        attach: Returns a save with what its question mentions, as that is now.
     """
 
     queue: Queue
@@ -157,7 +158,8 @@ class Ports:
     material_changed: Callable[[Save], Awaitable[bool]] = field(default=_without_material)
     on_same_bytes: Callable[[str], Awaitable[None]] = field(default=_uncounted)
     save_waits: Callable[[str, str | None], Awaitable[None]] = field(default=_untold)
-    capture: Callable[[Save], Awaitable[Save]] = field(default=_uncaptured)
+    attach: Callable[[Save], Awaitable[Save]] = field(default=_as_it_is)
+    captured: Callable[[Save], Awaitable[Save]] = field(default=_as_it_is)
 
 
 @dataclass(slots=True)
@@ -221,6 +223,7 @@ class SaveFilter:
             self._awaited.pop(path, None)
             log.info("save.already_answered", path=path, digest=save.digest)
             return None
+        save = await self._ports.captured(save)
         url = config.webhook(save.kind)
         return replace(
             save, after=shown.number, enclosed=save.enclosed if url is None else {**save.enclosed, "webhook": url}
@@ -266,7 +269,7 @@ class SaveFilter:
         Raises:
             LedgerError, WorkspaceError: It was not admitted, and should be offered again.
         """
-        save = await self._ports.capture(save)
+        save = await self._ports.attach(save)
         admission = await self._ports.queue.admit(save, on_new_save=self.config.on_new_save, now=clock.utc())
         self._digests[save.path] = save.digest
         self._names.know([save.path])

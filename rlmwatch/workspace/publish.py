@@ -29,6 +29,7 @@ from pathlib import PurePosixPath
 import structlog
 
 from rlmwatch.contract.documents import Progress, UsageSoFar, well_formed
+from rlmwatch.contract.json_answer import is_json
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.marks import mark, marked, with_times
 from rlmwatch.contract.memory import Turn, last_asked
@@ -180,6 +181,7 @@ def _beside(root: Root, run: Run, result: Result, name: InputName, *, later: Lat
         if later.answered:
             log.warning("publish.superseded", path=name.output, run=run.run_id)
         else:
+            changed += _as_json(root, name, run, result.answer)
             changed += _answer(root, name, marked(result.answer, mark_of(run, result)), result.sources)
         if run.kind is not Kind.RESEARCH and name.kind in memory.HAVE_TURNS:
             warning = memory.append_turn(root.path, name, _turn(run, result, result.answer), later=later.runs, now=now)
@@ -232,6 +234,18 @@ def restore(
     return answer
 
 
+def restore_json(root: Root, name: InputName, answer: str) -> None:
+    """
+    Write a missing JSON file of *name* anew, where *answer* is JSON.
+
+    Raises:
+        WorkspaceError: It cannot be stored.
+    """
+    if not os.path.lexists(root.path / name.json_output) and is_json(answer):
+        _write(root, name, name.json_output, answer)
+        log.info("answer.restored", path=name.json_output)
+
+
 def _turn(run: Run, result: Result, answer: str) -> Turn:
     return Turn(
         run_id=run.run_id,
@@ -257,6 +271,27 @@ def _answer(root: Root, name: InputName, answer: str, sources: str | None) -> li
     else:
         beside = _write(root, name, name.sources, sources)
     return [name.sources] * beside + [name.output] * _write(root, name, name.output, answer)
+
+
+def _as_json(root: Root, name: InputName, run: Run, answer: str) -> list[str]:
+    """
+    Write an *answer* in JSON into its own file, without a mark; else remove the one of an earlier answer.
+
+    A file of that name that holds no earlier answer of the conversation is the person's, and stays.
+    """
+    path = root.path / name.json_output
+    if run.wants_json is not None and is_json(answer):
+        return [name.json_output] if _write(root, name, name.json_output, answer) else []
+    if not os.path.lexists(path):
+        return []
+    try:
+        raw = safe_open.read(path, within=root.path, max_bytes=safe_open.MAX_BYTES)
+    except OSError:
+        return []
+    turns = memory.beside(root.path, name)
+    earlier = {well_formed(turn.answer).strip().encode() for turn in turns if turn.answer}
+    ours = raw is not None and raw.strip() in earlier
+    return [name.json_output] if ours and atomic.remove(path, within=root.path) else []
 
 
 def mark_of(run: Run, result: Result) -> str | None:

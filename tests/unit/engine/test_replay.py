@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rlmwatch.engine.call_codec import plain
 from rlmwatch.engine.replay import Replay, between, booked
@@ -117,13 +117,20 @@ def test_a_search_in_flight_counts_as_a_search():
     assert booked(JournalEntry(call, INTENT, 1, "now")) == Usage(cost_usd=0.007, searches=1)
 
 
+def always(request):
+    """What every request has; images and a format of the answer stand in a name only where there are some."""
+    whole = asdict(request)
+    assert whole.pop("answer_format") is None
+    assert [message.pop("images") for message in whole["messages"]] == [()] * len(whole["messages"])
+    return whole
+
+
 def test_the_name_of_a_call_is_made_of_the_whole_request():
     """Whatever a request has counts for its name in the journal, so that a replay tells requests apart."""
     request = Request("m", (Message("system", "a"), Message("user", "b")), 7, 0.5, 3)
-    whole = asdict(request)
-    for message in whole["messages"]:
-        assert message.pop("images") == ()  # a request without any has the name that it had before there were images
-    assert json.dumps(plain(request)) == json.dumps(whole)
+    assert json.dumps(plain(request)) == json.dumps(always(request))  # as earlier versions have it in their journals
+    wanted = replace(request, answer_format={"schema": {"type": "object"}})
+    assert json.dumps(plain(wanted)) == json.dumps({**always(request), "answer_format": wanted.answer_format})
 
 
 def test_an_image_counts_for_the_name_of_a_call_by_its_digest_alone():
