@@ -36,6 +36,7 @@ class Turn(Edited):
         save_number: Of the save in its conversation; a later save has a higher one. None in a turn written by hand.
         at: When the question was saved (not when it was answered: runs of one conversation queue), RFC 3339. Nothing
             is ordered by it, since clocks differ and jump.
+        continues: Number of the first save of its question, whose text it goes on with; None for a new question.
         file: Base name of the input: `.txt` and `.md` inputs of one conversation share a state file.
         input: The prompt.
         input_digest: `sha256:<hex>` of the input file's bytes.
@@ -46,6 +47,7 @@ class Turn(Edited):
 
     run_id: str | None = None
     save_number: int | None = None
+    continues: int | None = None
     at: str | None = None
     model: str | None = None
     file: str | None = None
@@ -67,6 +69,18 @@ class Turn(Edited):
             and self.input_digest == other.input_digest
         )
 
+    def outgrows(self, other: Turn) -> bool:
+        """Whether *other* answered a beginning of this question, while it was still typed."""
+        return (
+            self.continues is not None
+            and self.save_number is not None
+            and other.save_number is not None
+            and self.file is not None
+            and other.file is not None
+            and key(self.file) == key(other.file)
+            and self.continues <= other.save_number < self.save_number
+        )
+
 
 def placed(turns: tuple[Turn, ...], turn: Turn, later: Collection[str]) -> tuple[Turn, ...]:
     """
@@ -77,9 +91,14 @@ def placed(turns: tuple[Turn, ...], turn: Turn, later: Collection[str]) -> tuple
     2. It comes before the turns of *later* runs, and after all others, whatever their times say.
     3. The same question again, with nothing in between, takes the place of the turn before it; keys that a person added
        there stay. Where it was asked again meanwhile, the later answer has its place already.
+    4. The answers to its own beginnings make way (`Turn.outgrows`). Where it is itself one of a turn that is there, it
+       comes too late.
     """
     if turn.run_id is not None and any(had.run_id == turn.run_id for had in turns):
         return turns
+    if any(had.outgrows(turn) for had in turns):
+        return turns
+    turns = without_outgrown(turns, turn)
     at = next((place for place, had in enumerate(turns) if had.run_id in later), len(turns))
     before, after = turns[:at], turns[at:]
     if after and after[0].asks_the_same(turn):
@@ -93,6 +112,11 @@ def without_repeat(turns: tuple[Turn, ...], *, file: str, digest: str) -> tuple[
     """Return what was said before the question *digest* of the input *file*: its own answer, if asked again, is not."""
     asked = Turn(input="", answer="", file=file, input_digest=digest)
     return turns[:-1] if turns and turns[-1].asks_the_same(asked) else turns
+
+
+def without_outgrown(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
+    """Return *turns* without the answers to beginnings of the question of *turn*."""
+    return tuple(had for had in turns if not turn.outgrows(had))
 
 
 class ChatState(Edited):

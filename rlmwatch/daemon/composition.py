@@ -627,6 +627,7 @@ def watch_config(settings: Settings) -> WatchConfig:
         on_new_save=OnNewSave(settings.on_new_save),
         webhook=settings.webhooks.url_for,
         name_notes=settings.name_notes,
+        sees_typing=settings.ready_marker is None and "on_new_save" not in settings.model_fields_set,
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import structlog
 
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.memory import ChatState, Turn, without_repeat
+from rlmwatch.contract.memory import ChatState, Turn, without_outgrown, without_repeat
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.documents.reader import DocumentReader
@@ -336,7 +336,9 @@ class WorkspaceGateway:
 
 
 def _before(turns: tuple[Turn, ...], run: Run) -> tuple[Turn, ...]:
-    return without_repeat(turns, file=PurePosixPath(run.path).name, digest=run.digest)
+    file = PurePosixPath(run.path).name
+    asked = Turn(input="", answer="", file=file, save_number=run.number or None, continues=run.continues)
+    return without_repeat(without_outgrown(turns, asked), file=file, digest=run.digest)
 
 
 def _name(run: Run) -> InputName:

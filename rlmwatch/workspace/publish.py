@@ -235,6 +235,7 @@ def _turn(run: Run, result: Result, answer: str) -> Turn:
     return Turn(
         run_id=run.run_id,
         save_number=run.number or None,
+        continues=run.continues,
         at=run.created_at,
         model=result.model,
         file=PurePosixPath(run.path).name,

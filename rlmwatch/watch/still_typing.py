@@ -1,0 +1,183 @@
+"""
+Recognise a text that is still being typed: an editor saves by itself, and each save goes on with the one before.
+
+Pure: no disk, no clock. Times are monotonic seconds. The rule, per path:
+
+1. A save *grows* from the one that was admitted last, where that text is a beginning of the newer one, and the last
+   save of either was seen at most `WINDOW_S` ago. White space at the end of the earlier text does not count. Texts are
+   compared below their heads where both heads say the same, else whole (a head may be what is typed).
+2. A growth is *typing*
+
+   a. where it goes on in the same line, or
+   b. where the answer to the earlier text does not lie there yet: nobody can have read it.
+
+   What was seen as typing once stays so until it is admitted, though the answer came meanwhile.
+3. Any other growth begins a new line under a text that was answered: the next question of a person who writes below the
+   last one, in the same file. It is a turn of its own.
+4. Typing is to rest for `FIRST_REST_S`, and each growth that was admitted doubles that, up to `LONGEST_REST_S`. A
+   question of rule 3 is to rest for the first of these where its editor was seen to save while one types, else not.
+5. A text that is no growth, and `WINDOW_S` without a save, begin anew: no rest.
+6. Typing *continues* every save since the question began, by its number: their answers make way for its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+WINDOW_S = 60.0
+"""A text that has not grown for so long is finished: who thinks longer over the next word pays for one more answer."""
+
+FIRST_REST_S = 3.0
+"""Above the 1 s and 2 s after which VS Code and Obsidian save; see benchmarks/typing_saves.py."""
+
+LONGEST_REST_S = 12.0
+"""Twice doubled: longer than nearly every pause inside a sentence, and as long as a person may wait for an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """
+    What a person wrote.
+
+    Attributes:
+        digest: Of the file's bytes.
+        options: What its head says.
+        body: The text below the head.
+        whole: All of it.
+    """
+
+    digest: str
+    options: Mapping[str, Any]
+    body: str
+    whole: str
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """
+    What a save is to those before it.
+
+    Attributes:
+        rest_s: Seconds without a change before it may be admitted.
+        continues: Number of the first save of the same question, whose answers make way; None for a new question.
+    """
+
+    rest_s: float = 0.0
+    continues: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Print:
+    """Length and digest of a text without the white space at its end: a text may have megabytes."""
+
+    chars: int
+    digest: bytes
+
+    @classmethod
+    def of(cls, text: str) -> _Print:
+        stripped = text.rstrip()
+        return cls(len(stripped), _digest(stripped))
+
+    def begins(self, text: str) -> bool:
+        return 0 < self.chars <= len(text) and _digest(text[: self.chars]) == self.digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """
+    The save that was admitted last on a path.
+
+    Attributes:
+        first: Number of the first save of its question.
+        growths: How many saves were admitted since its editor was seen to save while one types.
+        seen_at: When it, or a growth of it, was seen last.
+        typing: Whether a growth that is not admitted yet was typing (rule 2).
+    """
+
+    run_id: str
+    digest: str
+    options: Mapping[str, Any]
+    body: _Print
+    whole: _Print
+    first: int
+    growths: int
+    seen_at: float
+    typing: bool = False
+
+
+@dataclass(slots=True)
+class Typing:
+    """The texts that were admitted within the last minute."""
+
+    _asked: dict[str, _Asked] = field(default_factory=dict)
+
+    def __contains__(self, path: str) -> bool:
+        """Whether a text of *path* is remembered."""
+        return path in self._asked
+
+    def grows_from(self, path: str, written: Written, *, now: float) -> str | None:
+        """Return the run of the save on *path* from which *written* grows (rule 1); None where there is none."""
+        asked = self._asked.get(path)
+        return None if asked is None or _growth(asked, written, now) is None else asked.run_id
+
+    def judge(self, path: str, written: Written, *, answered: bool, now: float) -> Typed:
+        """
+        Return what *written*, which was seen on *path* at *now*, is to the saves before it.
+
+        Args:
+            path: The input.
+            written: Its text.
+            answered: Whether the answer to the save from which it grows lies there.
+            now: Monotonic seconds.
+        """
+        asked = self._asked.get(path)
+        lead = None if asked is None else _growth(asked, written, now)
+        if asked is None or lead is None:
+            return Typed()
+        typing = asked.typing or "\n" not in lead or not answered
+        self._asked[path] = replace(asked, seen_at=now, typing=typing)
+        if typing:
+            return Typed(_rest_s(asked.growths), asked.first)
+        return Typed(FIRST_REST_S if asked.growths else 0.0)
+
+    def admitted(self, path: str, written: Written, typed: Typed, *, run_id: str, number: int, now: float) -> None:
+        """Note that *written*, judged as *typed*, became the run *run_id* with the save number *number*."""
+        before = self._asked.pop(path, None)
+        earlier = 0 if before is None or typed.continues is None else before.growths
+        self._asked[path] = _Asked(
+            run_id=run_id,
+            digest=written.digest,
+            options=dict(written.options),
+            body=_Print.of(written.body),
+            whole=_Print.of(written.whole),
+            first=number if typed.continues is None else typed.continues,
+            growths=earlier + (typed.rest_s > 0),
+            seen_at=now,
+        )
+        for old in [old for old, asked in self._asked.items() if now - asked.seen_at > WINDOW_S]:
+            del self._asked[old]
+
+
+def _growth(asked: _Asked, written: Written, now: float) -> str | None:
+    """Return the white space that stands between the text of *asked* and what *written* adds; None for no growth."""
+    if now - asked.seen_at > WINDOW_S or asked.digest == written.digest:
+        return None
+    texts = [(asked.whole, written.whole)]
+    if asked.options == written.options:
+        texts.insert(0, (asked.body, written.body))
+    for earlier, later in texts:
+        if earlier.begins(later):
+            added = later[earlier.chars :]
+            return added[: len(added) - len(added.lstrip())]
+    return None
+
+
+def _rest_s(growths: int) -> float:
+    return float(min(FIRST_REST_S * 2 ** min(growths, 10), LONGEST_REST_S))
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()
