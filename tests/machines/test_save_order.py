@@ -129,19 +129,19 @@ class SaveOrder(RuleBasedStateMachine):
         host.unpublished.append(self.loop.run(host.ledger.finish(run.run_id, run.attempt, result, now=host.now())))
         self.ended[run.run_id] = result
 
-    @rule(answered=st.booleans())
-    def answer(self, *, answered: bool) -> None:
+    @rule(answered=st.booleans(), goes_on=st.booleans())
+    def answer(self, *, answered: bool, goes_on: bool) -> None:
         """A person saves, and all that waits here ends and is written, as is usual."""
-        self.save()
+        self.save(goes_on=goes_on)
         while self.host.waiting:
             self.end(answered=answered)
         while self.host.unpublished:
             self.write(0)
 
-    @rule(ends=st.booleans(), answered=st.booleans())
-    def is_cut_off(self, *, ends: bool, answered: bool) -> None:
+    @rule(ends=st.booleans(), answered=st.booleans(), goes_on=st.booleans())
+    def is_cut_off(self, *, ends: bool, answered: bool, goes_on: bool) -> None:
         """A machine goes down with a save that waits, or has ended and is not written; the other one takes over."""
-        self.save()
+        self.save(goes_on=goes_on)
         if ends:
             self.end(answered=answered)
         self.take_over(next(name for name in HOSTS if name != self.host.name))
