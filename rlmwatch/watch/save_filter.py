@@ -266,7 +266,9 @@ class SaveFilter:
             return Typed()
         run = await self._ports.queue.get(earlier)
         answered = run is not None and run.published and run.result is not None and run.result.answer is not None
-        return self._typing.judge(save.path, written, answered=answered, now=now)
+        typed = self._typing.judge(save.path, written, answered=answered, now=now)
+        # A sync tool has waited for a rest itself, and brings the next save later than we would wait for.
+        return replace(typed, rest_s=0.0) if _brought(save.signature) else typed
 
     def note_typed(self, save: Save, content: Content, typed: Typed, admission: Admission, *, now: float) -> None:
         """Note what *save* was admitted as: the next one on its path may go on with it."""

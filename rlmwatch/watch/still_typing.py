@@ -6,14 +6,18 @@ Pure: no disk, no clock. Times are monotonic seconds. The rule, per path:
 1. A save *grows* from the one that was admitted last, where that text is a beginning of the newer one, and the last
    save of either was seen at most `WINDOW_S` ago. White space at the end of the earlier text does not count. Texts are
    compared below their heads where both heads say the same, else whole (a head may be what is typed).
+   Where its editor was seen to save while one types, so does a text that only differs in the last word of the earlier
+   one: a slip that is corrected.
 2. A growth is *typing*
 
-   a. where it goes on in the same line, or
-   b. where the answer to the earlier text does not lie there yet: nobody can have read it.
+   a. where it goes on in the same line,
+   b. where it goes on with a list (`- `, `* `, `2. `), or the earlier text ends in a comma, a colon or a semicolon, or
+   c. where the answer to the earlier text does not lie there yet: nobody can have read it.
 
-   What was seen as typing once stays so until it is admitted, though the answer came meanwhile.
+   Of a corrected slip, c alone counts. What was seen as typing once stays so until it is admitted, though the answer
+   came meanwhile.
 3. Any other growth begins a new line under a text that was answered: the next question of a person who writes below the
-   last one, in the same file. It is a turn of its own.
+   last one, in the same file; or a slip in it that was corrected then. It is a turn of its own.
 4. Typing is to rest for `FIRST_REST_S`, and each growth that was admitted doubles that, up to `LONGEST_REST_S`. A
    question of rule 3 is to rest for the first of these where its editor was seen to save while one types, else not.
 5. A text that is no growth, and `WINDOW_S` without a save, begin anew: no rest.
@@ -22,10 +26,11 @@ Pure: no disk, no clock. Times are monotonic seconds. The rule, per path:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 WINDOW_S = 60.0
 """A text that has not grown for so long is finished: who thinks longer over the next word pays for one more answer."""
@@ -35,6 +40,9 @@ FIRST_REST_S = 3.0
 
 LONGEST_REST_S = 12.0
 """Twice doubled: longer than nearly every pause inside a sentence, and as long as a person may wait for an answer."""
+
+_LAST_WORD: Final = re.compile(r"\S+\Z")
+_ITEM: Final = re.compile(r"(?:[-*+•]|\d{1,3}[.)])(?:\s|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,8 @@ class _Asked:
 
     Attributes:
         first: Number of the first save of its question.
+        stem: The body without its last word.
+        open_ended: Whether the body ends in a comma, a colon or a semicolon.
         growths: How many saves were admitted since its editor was seen to save while one types.
         seen_at: When it, or a growth of it, was seen last.
         typing: Whether a growth that is not admitted yet was typing (rule 2).
@@ -102,6 +112,8 @@ class _Asked:
     options: Mapping[str, Any]
     body: _Print
     whole: _Print
+    stem: _Print
+    open_ended: bool
     first: int
     growths: int
     seen_at: float
@@ -134,10 +146,10 @@ class Typing:
             now: Monotonic seconds.
         """
         asked = self._asked.get(path)
-        lead = None if asked is None else _growth(asked, written, now)
-        if asked is None or lead is None:
+        growth = None if asked is None else _growth(asked, written, now)
+        if asked is None or growth is None:
             return Typed()
-        typing = asked.typing or "\n" not in lead or not answered
+        typing = asked.typing or not answered or growth.same_sentence
         self._asked[path] = replace(asked, seen_at=now, typing=typing)
         if typing:
             return Typed(_rest_s(asked.growths), asked.first)
@@ -153,6 +165,8 @@ class Typing:
             options=dict(written.options),
             body=_Print.of(written.body),
             whole=_Print.of(written.whole),
+            stem=_Print.of(_LAST_WORD.sub("", written.body.rstrip())),
+            open_ended=written.body.rstrip().endswith((",", ":", ";")),
             first=number if typed.continues is None else typed.continues,
             growths=earlier + (typed.rest_s > 0),
             seen_at=now,
@@ -161,18 +175,30 @@ class Typing:
             del self._asked[old]
 
 
-def _growth(asked: _Asked, written: Written, now: float) -> str | None:
-    """Return the white space that stands between the text of *asked* and what *written* adds; None for no growth."""
+@dataclass(frozen=True, slots=True)
+class _Growth:
+    """
+    How a text grew.
+
+    Attributes:
+        same_sentence: Whether it goes on with what stood there, whoever may have answered that (rules 2a, 2b).
+    """
+
+    same_sentence: bool
+
+
+def _growth(asked: _Asked, written: Written, now: float) -> _Growth | None:
+    """Return how *written* grew from *asked*; None for no growth (rule 1)."""
     if now - asked.seen_at > WINDOW_S or asked.digest == written.digest:
         return None
-    texts = [(asked.whole, written.whole)]
-    if asked.options == written.options:
-        texts.insert(0, (asked.body, written.body))
-    for earlier, later in texts:
-        if earlier.begins(later):
+    same_head = asked.options == written.options
+    for earlier, later, counts in ((asked.body, written.body, same_head), (asked.whole, written.whole, True)):
+        if counts and earlier.begins(later):
             added = later[earlier.chars :]
-            return added[: len(added) - len(added.lstrip())]
-    return None
+            lead = added[: len(added) - len(added.lstrip())]
+            return _Growth("\n" not in lead or asked.open_ended or _ITEM.match(added.lstrip()) is not None)
+    corrects = same_head and asked.growths > 0 and asked.stem.begins(written.body)
+    return _Growth(same_sentence=False) if corrects else None
 
 
 def _rest_s(growths: int) -> float:

@@ -24,12 +24,17 @@ class Asked:
     answered: bool = False
 
 
+def stem(text: str) -> str:
+    """Return *text* without its last word."""
+    return text.rstrip()[: -len(text.rsplit(maxsplit=1)[-1])].rstrip()
+
+
 class StillTyping(RuleBasedStateMachine):
     """
     Whatever is typed, and whenever answers come, this holds.
 
-    1. What is no growth, or comes a minute after the last save, rests for nothing and is a question of its own.
-    2. What continues a save has all texts from that save on among its beginnings.
+    1. What is no growth, nor a corrected slip, or comes a minute after the last save, is asked at once, for itself.
+    2. What continues earlier saves has the last of their texts as its beginning, but for its last word.
     3. A new line under an answered text is a turn of its own, where no growth was seen before that answer.
     4. A rest is one of the stated ones, and grows by no more than the double.
     """
@@ -76,9 +81,8 @@ class StillTyping(RuleBasedStateMachine):
             assert (typed.continues is not None) == self.unanswered_growth
             self.seen_at = self.now
         if typed.continues is not None:
-            earlier = self.saves[typed.continues - 1 :]
-            assert earlier
-            assert all(self.text.startswith(each.text.rstrip()) for each in earlier)
+            assert 1 <= typed.continues <= len(self.saves)
+            assert self.text.startswith(stem(self.saves[-1].text))
         assert typed.rest_s == 0.0 or FIRST_REST_S <= typed.rest_s <= LONGEST_REST_S
         assert typed.rest_s <= max(FIRST_REST_S, 2 * self.rest_s)
         if admits:

@@ -57,17 +57,48 @@ def test_2a_who_goes_on_in_the_same_line_is_typing(editor: Editor, end: str, ans
     assert editor.saves("What is the capital", now=2.0, answered=answered) == Typed(FIRST_REST_S, 1)
 
 
-def test_2b_who_goes_on_before_the_answer_is_there_is_typing(editor: Editor):
+def test_2c_who_goes_on_before_the_answer_is_there_is_typing(editor: Editor):
     """A new line under a text that nobody answered yet belongs to the same question."""
-    editor.saves("Three uses of a brick:", now=0.0)
-    assert editor.saves("Three uses of a brick:\n- in a wall", now=2.0) == Typed(FIRST_REST_S, 1)
+    editor.saves("Three uses of a brick.", now=0.0)
+    assert editor.saves("Three uses of a brick.\nOr two.", now=2.0) == Typed(FIRST_REST_S, 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "more"),
+    [("We like:", "tea"), ("books,", "and tea"), ("tea;", "rum"), ("Buy", "- tea"), ("Buy", "2) tea"), ("Buy", "*")],
+)
+def test_2b_who_goes_on_with_a_list_is_typing(editor: Editor, before: str, more: str):
+    """A list that grows line by line is one question, though an answer came in between."""
+    editor.saves(before, now=0.0)
+    assert editor.saves(f"{before}\n{more}", now=5.0, answered=True) == Typed(FIRST_REST_S, 1)
+
+
+def test_2c_a_slip_that_is_corrected_is_typing(editor: Editor):
+    """Where the editor saves while one types, the last word may be typed anew before the answer is there."""
+    editor.saves("What is the", now=0.0)
+    editor.saves("What is the capitla", now=4.0)
+    assert editor.saves("What is the capit", now=6.0) == Typed(2 * FIRST_REST_S, 1)
+    assert editor.saves("What is the capital of France?", now=14.0) == Typed(LONGEST_REST_S, 1)
+
+
+def test_3_a_slip_that_was_answered_is_another_question(editor: Editor):
+    """Who changes the last word of an answered question asks another; it rests where the editor saves by itself."""
+    editor.saves("What is the", now=0.0)
+    editor.saves("What is the capital of France?", now=4.0)
+    assert editor.saves("What is the capital of Spain?", now=20.0, answered=True) == Typed(FIRST_REST_S)
+
+
+def test_by_hand_another_last_word_is_another_question(editor: Editor):
+    """A person who saves by hand and asks for Spain after France has asked twice, however fast."""
+    editor.saves("What is the capital of France", now=0.0)
+    assert editor.saves("What is the capital of Switzerland", now=1.0) == Typed()
 
 
 def test_2_what_was_typing_stays_so_though_the_answer_comes_meanwhile(editor: Editor):
     """The text was written before the answer, so it is no reply to that."""
-    editor.saves("Three uses of a brick:", now=0.0)
-    assert editor.sees(written("Three uses of a brick:\n- in"), now=2.0) == Typed(FIRST_REST_S, 1)
-    assert editor.saves("Three uses of a brick:\n- in a wall", now=5.0, answered=True) == Typed(FIRST_REST_S, 1)
+    editor.saves("Three uses of a brick.", now=0.0)
+    assert editor.sees(written("Three uses of a brick.\nOr t"), now=2.0) == Typed(FIRST_REST_S, 1)
+    assert editor.saves("Three uses of a brick.\nOr two.", now=5.0, answered=True) == Typed(FIRST_REST_S, 1)
 
 
 def test_3_who_writes_below_an_answered_question_asks_the_next(editor: Editor):
