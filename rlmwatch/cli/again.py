@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from rlmwatch.cli.files import paths_of
 from rlmwatch.cli.output import quiet, say
@@ -19,24 +19,26 @@ from rlmwatch.workspace.owner import holder
 
 def again(file: Path, /) -> int:
     """
-    Ask a question again without changing its file: its next save, or this one, starts a new run.
+    Ask a question a second time without changing its file. It is paid for again; the answer before is kept beside.
 
     Args:
         file: An input, such as chat_input.txt.
     """
     quiet()
     paths, path = paths_of(file)
-    if input_name(path) is None:
+    name = input_name(path)
+    if name is None:
         raise UsageError(f"{path} is not an input file: its name must end in _input.txt, _input.md or the like")
     if (waits := asyncio.run(_forget(paths, path))) is not None:
         say(f"{path}: {waits}")
         return 0
     # Opened for writing and closed, with nothing written: the event of a save, and the file stays as it is.
     os.close(os.open(paths.root / path, os.O_WRONLY | os.O_NOFOLLOW))
+    kept = f"a second try is paid for like the first, whose answer stays in {PurePosixPath(name.state).name}"
     if holder(paths.state, paths.root):
-        say(f"{path}: asked again")
+        say(f"{path}: asked again; {kept}")
     else:
-        say(f"{path}: will be asked again when rlmwatch runs here next")
+        say(f"{path}: will be asked again when rlmwatch runs here next; {kept}")
     return 0
 
 

@@ -73,6 +73,7 @@ EXPECTED: Final[Mapping[str, str]] = {
     "mode": "chat or rlm",
     "marks": "true or false",
     "stream": "true or false",
+    "transcript": "true or false",
 }
 """What each key takes, in a person's words; a test holds it against `RunOptions`."""
 

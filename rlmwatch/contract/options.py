@@ -51,6 +51,7 @@ class RunOptions(BaseModel):
         stream: Whether `…_output.partial.txt` shows the answer so far.
         marks: Whether the answer's file ends with a line where the answer is not whole, and the error's with its times;
             not set, it does.
+        transcript: Whether every question and answer goes into `…_transcript.md`, too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -72,6 +73,7 @@ class RunOptions(BaseModel):
     mode: Literal["chat", "rlm"] | None = None
     stream: bool | None = None
     marks: bool | None = None
+    transcript: bool | None = None
 
     @model_validator(mode="before")
     @classmethod

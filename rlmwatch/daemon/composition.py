@@ -406,7 +406,14 @@ class App:
         board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()), self._builder.parts.on_status)
         documents = build_documents(self.config.loaded)
         self.gateway = WorkspaceGateway(
-            self.root, self.paths.state.parent, board, clock.utc, redact, documents, marks=self.marks
+            self.root,
+            self.paths.state.parent,
+            board,
+            clock.utc,
+            redact,
+            documents,
+            marks=self.marks,
+            transcribes=self.transcribes,
         )
         self.history = FolderHistory(self.root.path, self.ledger)
         self._builder.stack.callback(self.history.close)
@@ -452,6 +459,10 @@ class App:
     def marks(self, asked: Save | Run) -> bool:
         """Whether the files of *asked* have the lines of `contract/marks.py`."""
         return marks_of(self._settings(), asked)
+
+    def transcribes(self, run: Run) -> bool:
+        """Whether the answer of *run* goes into a transcript."""
+        return transcribes_of(self._settings(), run)
 
     async def material_changed(self, save: Save) -> bool:
         """Whether the material of *save*, whose bytes were asked before, is another now (`execution/material.py`)."""
@@ -631,13 +642,21 @@ def watch_config(settings: Settings) -> WatchConfig:
     )
 
 
+def transcribes_of(settings: Settings, run: Run) -> bool:
+    """Whether *settings*, and *run* itself, have its answer in a transcript."""
+    return settings.options_for(run.kind, _said_by(run)).transcript is True
+
+
 def marks_of(settings: Settings, asked: Save | Run) -> bool:
     """Whether *settings*, and *asked* itself, have lines for the person in its files (`contract/marks.py`)."""
+    return settings.options_for(asked.kind, _said_by(asked)).marks is not False
+
+
+def _said_by(asked: Save | Run) -> RunOptions:
     try:
-        said = RunOptions.model_validate(dict(asked.options))
+        return RunOptions.model_validate(dict(asked.options))
     except ValidationError:  # a run of another version
-        said = RunOptions()
-    return settings.options_for(asked.kind, said).marks is not False
+        return RunOptions()
 
 
 class DirectRunner:

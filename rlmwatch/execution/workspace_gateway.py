@@ -63,6 +63,7 @@ class WorkspaceGateway:
         redact: Takes secrets out of any text that goes into a file.
         documents: Turns documents among the material into text.
         marks: Whether the files of a run have the lines of `contract/marks.py`.
+        transcribes: Whether the answer of a run goes into a transcript.
     """
 
     root: Root
@@ -72,6 +73,7 @@ class WorkspaceGateway:
     redact: Callable[[str], str]
     documents: DocumentReader
     marks: Callable[[Run], bool] = field(default=lambda _run: True)
+    transcribes: Callable[[Run], bool] = field(default=lambda _run: False)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _locked_sessions: set[str] = field(default_factory=set)
     _in_steps: set[str] = field(default_factory=set)
@@ -300,8 +302,9 @@ class WorkspaceGateway:
             self._log_end(run)
 
     def _as_marked(self, run: Run) -> Run:
-        """Return *run* with what the settings say of its marks."""
-        return run if self.marks(run) else replace(run, options={**run.options, "marks": False})
+        """Return *run* with what the settings say of its marks, and of its transcript."""
+        marks = {} if self.marks(run) else {"marks": False}
+        return replace(run, options={**run.options, **marks, "transcript": self.transcribes(run)})
 
     @contextmanager
     def _session_locked(self, run: Run) -> Iterator[None]:

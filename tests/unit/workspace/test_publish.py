@@ -157,7 +157,11 @@ def crash_at(patch, point):
         patch.setattr(os, name, crashing(getattr(os, name)))
 
 
-@pytest.mark.parametrize("run", [FIRST, failed(FIRST)], ids=["success", "failure"])
+@pytest.mark.parametrize(
+    "run",
+    [FIRST, failed(FIRST), replace(FIRST, options={"transcript": True})],
+    ids=["success", "failure", "transcript"],
+)
 def test_crash_at_any_point_is_mended_by_publishing_again(root, monkeypatch, run):
     """Wherever a publish is cut off, the status is not ended yet, and the next one completes it."""
     (root.path / PARTIAL).write_text("Re")
