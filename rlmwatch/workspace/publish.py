@@ -190,8 +190,10 @@ def _beside(root: Root, run: Run, result: Result, name: InputName, *, later: Lat
         session_of(root, name).book(run.run_id, used, turn, later=later.runs, now=now)
     if result.answer is not None and run.options.get("transcript") is True:
         turn, see = _turn(run, result, result.answer), f"{JOBS}/{status.job_id(run)}.json"
-        if transcript.add(root, name, of_turn(turn, see=see, pages=transcript.pages_of(result.sources))):
-            changed.append(name.transcript)
+        entry = of_turn(turn, see=see, pages=transcript.pages_of(result.sources))
+        added, warning = transcript.add(root, name, entry, now=now)
+        changed += [name.transcript] * added
+        warnings += [warning] if warning else []
     if not later.ended:
         changed += _tell_error(root, name, run, result.error)
         if atomic.remove(root.path / name.partial_output, within=root.path):

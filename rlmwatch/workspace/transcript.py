@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+
+import structlog
 
 from rlmwatch.contract.documents import well_formed
 from rlmwatch.contract.names import InputName
 from rlmwatch.contract.transcript import Entry, Page, with_entry
-from rlmwatch.errors import WorkspaceError
 from rlmwatch.workspace import atomic, safe_open
 from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.memory import move_aside
 from rlmwatch.workspace.os_errors import cannot
 
+log = structlog.get_logger()
 
-def add(root: Root, name: InputName, entry: Entry) -> bool:
+
+def add(root: Root, name: InputName, entry: Entry, *, now: str) -> tuple[bool, str | None]:
     """
-    Add *entry* to the transcript of the conversation of *name*; False where it is in it. Idempotent.
+    Add *entry* to the transcript of the conversation of *name*.
+
+    Returns whether it was not in it, and what the person is to know.
 
     The whole file is written anew beside the old one and takes its place, so a reader, and a crash, sees either. What a
-    person changed in it stays.
+    person changed in it stays. One that cannot be added to (no text, larger than 32 MB) is moved aside.
 
     Raises:
         WorkspaceError: It cannot be read or stored.
     """
     path = root.path / name.transcript
-    try:
-        raw = safe_open.read(path, within=root.path, max_bytes=safe_open.MAX_STATE_BYTES)
-        text = "" if raw is None else raw.decode()
-    except UnicodeDecodeError:
-        raise WorkspaceError(f"{path} is not UTF-8: move it away, and a new one is begun") from None
-    except OSError as error:
-        raise cannot("add to", path, error) from error
-    title = PurePosixPath(name.conversation).name
-    grown = with_entry(text, entry, title=title)
+    text, wrong = _read(path, root.path)
+    warning = None
+    if wrong is not None:
+        aside = move_aside(path, root.path, now=now)
+        log.warning("transcript.moved_aside", path=name.transcript, to=aside, why=wrong)
+        warning = f"{name.transcript} could not be added to ({wrong}) and is now {aside}: a new one was begun"
+    grown = with_entry(text, entry, title=PurePosixPath(name.conversation).name)
     if grown is None:
-        return False
-    return atomic.write(path, well_formed(grown).encode(), within=root.path, question=root.path / name.path)
+        return False, warning
+    return atomic.write(path, well_formed(grown).encode(), within=root.path, question=root.path / name.path), warning
+
+
+def _read(path: Path, root: Path) -> tuple[str, str | None]:
+    """Return the text of a transcript, and what is wrong with the file, if anything."""
+    try:
+        raw = safe_open.read(path, within=root, max_bytes=safe_open.MAX_STATE_BYTES)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            return "", f"it is larger than {safe_open.MAX_STATE_BYTES // 1_000_000} MB"
+        if error.errno in (errno.ELOOP, errno.EINVAL):
+            return "", "it is not a plain file"
+        raise cannot("add to", path, error) from error
+    try:
+        return ("" if raw is None else raw.decode()), None
+    except UnicodeDecodeError:
+        return "", "it is not UTF-8"
 
 
 def exists(root: Root, name: InputName) -> bool:

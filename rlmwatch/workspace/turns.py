@@ -68,7 +68,7 @@ def take_back(root: Root, name: InputName, *, now: str) -> TakenBack:
     atomic.remove(root.path / name.sources, within=root.path)
     kept = transcript.exists(root, name)
     if kept:
-        transcript.add(root, name, of_undo(turn, at=now))
+        transcript.add(root, name, of_undo(turn, at=now), now=now)
     state = state.model_copy(update={"turns": tuple(before), "undone": (*(state.undone or ()), turn)})
     _store(root, name, state)
     return TakenBack(turn, previous, kept)

@@ -178,9 +178,11 @@ def test_crash_at_any_point_is_mended_by_publishing_again(root, monkeypatch, run
                 break
         put(root, run)
         once = {path: content for path, (_, content) in everything(root).items()}
-        if run is FIRST:
-            assert set(once) == {OUTPUT, STATE, f"jobs/{FIRST.run_id}.json"}
+        if run.status is RunStatus.COMPLETE:
+            kept = {"notes/plan_transcript.md"} if run.options else set()
+            assert set(once) == {OUTPUT, STATE, f"jobs/{FIRST.run_id}.json"} | kept
             assert len(turns(root)) == 1
+            assert all(text(root, path).count("> What now?") == 1 for path in kept)
         else:
             assert set(once) == {ERROR, f"jobs/{FIRST.run_id}.json"}
         for path in once:

@@ -9,7 +9,7 @@ import pytest
 from unit.workspace.ended_runs import FIRST, LATER, NOW, OUTPUT, STATE, put, text, turns
 
 from rlmwatch.contract.names import input_name
-from rlmwatch.errors import UsageError, WorkspaceError
+from rlmwatch.errors import UsageError
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.turns import fork, take_back
 
@@ -53,12 +53,14 @@ def test_what_a_person_writes_into_a_transcript_stays(root):
     assert text(root, TRANSCRIPT).index("My own words.") < text(root, TRANSCRIPT).index("Work.")
 
 
-def test_a_transcript_that_cannot_be_added_to_is_not_lost(root):
-    """Where the file is no text, nothing is overwritten, and the person is told what to do."""
+def test_a_transcript_that_cannot_be_added_to_is_moved_aside(root):
+    """Where the file is no text, it is kept under another name, the person is told, and the answer is kept too."""
     (root.path / TRANSCRIPT).write_bytes(b"\xff\xfe")
-    with pytest.raises(WorkspaceError, match="move it away"):
-        put(root, transcribed(FIRST))
-    assert (root.path / TRANSCRIPT).read_bytes() == b"\xff\xfe"
+    [warning] = put(root, transcribed(FIRST)).warnings
+    [aside] = [path for path in (root.path / "notes").iterdir() if ".corrupt-" in path.name]
+    assert aside.read_bytes() == b"\xff\xfe"
+    assert aside.name in warning
+    assert "Rest." in text(root, TRANSCRIPT)
 
 
 def test_the_last_turn_is_taken_back_and_kept(root):
