@@ -23,10 +23,10 @@ from typing import Final
 
 from rlmwatch.contract.marks import mark, when
 from rlmwatch.contract.memory import Turn
+from rlmwatch.money import dollars
 
 _OURS: Final = "<!-- rlmwatch "
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
-_LEAST_USD: Final = 0.000001
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def of_turn(turn: Turn, *, see: str, pages: Sequence[Page] = ()) -> Entry:
     """
     ours = f"{_OURS}turn {turn.run_id} -->"
     cost = None if turn.usage is None else turn.usage.cost_usd
-    facts = [when(turn.at or ""), turn.model or "", _price(cost)]
+    facts = [when(turn.at or ""), turn.model or "", "price not known" if cost is None else dollars(cost)]
     parts = [f"## {' · '.join(' '.join(fact.split()) for fact in facts if fact)}\n{ours}", _quoted(turn.input)]
     if turn.continues is not None:
         parts.append(
@@ -90,14 +90,6 @@ def with_entry(text: str, entry: Entry, *, title: str) -> str | None:
         return None
     before = text.rstrip("\n")
     return f"{before or f'# {title}'}\n\n{entry.text}"
-
-
-def _price(usd: float | None) -> str:
-    if usd is None:
-        return "price not known"
-    if 0 < usd < _LEAST_USD:
-        return f"under ${_LEAST_USD:f}"
-    return f"${f'{usd:.6f}'.rstrip('0').rstrip('.')}"
 
 
 def _quoted(text: str) -> str:

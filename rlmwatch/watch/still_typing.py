@@ -168,7 +168,7 @@ class Typing:
             stem=_Print.of(_LAST_WORD.sub("", written.body.rstrip())),
             open_ended=written.body.rstrip().endswith((",", ":", ";")),
             first=number if typed.continues is None else typed.continues,
-            growths=earlier + (typed.rest_s > 0),
+            growths=earlier + (typed.continues is not None or typed.rest_s > 0),
             seen_at=now,
         )
         for old in [old for old, asked in self._asked.items() if now - asked.seen_at > WINDOW_S]:
