@@ -44,14 +44,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class CitedPage:
     """A page that an answer stands on."""
 
     title: str
     url: str
 
 
-def of_turn(turn: Turn, *, see: str, pages: Sequence[Page] = ()) -> Entry:
+def of_turn(turn: Turn, *, see: str, pages: Sequence[CitedPage] = ()) -> Entry:
     """
     Return the entry of *turn*, which a run gave.
 

@@ -94,7 +94,7 @@ class _Print:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _LastSave:
     """
     The save that was admitted last on a path.
 
@@ -124,7 +124,7 @@ class _Asked:
 class Typing:
     """The texts that were admitted within the last minute."""
 
-    _asked: dict[str, _Asked] = field(default_factory=dict)
+    _asked: dict[str, _LastSave] = field(default_factory=dict)
 
     def __contains__(self, path: str) -> bool:
         """Whether a text of *path* is remembered."""
@@ -159,7 +159,7 @@ class Typing:
         """Note that *written*, judged as *typed*, became the run *run_id* with the save number *number*."""
         before = self._asked.pop(path, None)
         earlier = 0 if before is None or typed.continues is None else before.growths
-        self._asked[path] = _Asked(
+        self._asked[path] = _LastSave(
             run_id=run_id,
             digest=written.digest,
             options=dict(written.options),
@@ -187,7 +187,7 @@ class _Growth:
     same_sentence: bool
 
 
-def _growth(asked: _Asked, written: Written, now: float) -> _Growth | None:
+def _growth(asked: _LastSave, written: Written, now: float) -> _Growth | None:
     """Return how *written* grew from *asked*; None for no growth (rule 1)."""
     if now - asked.seen_at > WINDOW_S or asked.digest == written.digest:
         return None

@@ -10,7 +10,7 @@ import structlog
 
 from rlmwatch.contract.documents import well_formed
 from rlmwatch.contract.names import InputName
-from rlmwatch.contract.transcript import Entry, Page, with_entry
+from rlmwatch.contract.transcript import CitedPage, Entry, with_entry
 from rlmwatch.workspace import atomic, safe_open
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.memory import move_aside
@@ -65,7 +65,7 @@ def exists(root: Root, name: InputName) -> bool:
     return (root.path / name.transcript).is_file()
 
 
-def pages_of(sources: str | None) -> list[Page]:
+def pages_of(sources: str | None) -> list[CitedPage]:
     """Return the pages that the content of a `…_sources.json` lists."""
     pages = [] if sources is None else json.loads(sources).get("pages", [])
-    return [Page(str(page.get("title") or page.get("url")), str(page.get("url"))) for page in pages]
+    return [CitedPage(str(page.get("title") or page.get("url")), str(page.get("url"))) for page in pages]

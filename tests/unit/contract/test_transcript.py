@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rlmwatch.contract.documents import UsageSoFar
 from rlmwatch.contract.memory import Turn
-from rlmwatch.contract.transcript import Entry, Page, of_turn, of_undo, with_entry
+from rlmwatch.contract.transcript import CitedPage, Entry, of_turn, of_undo, with_entry
 
 TURN = Turn(
     run_id="20261128T224000Z-chat-7f3a9c",
@@ -40,12 +40,12 @@ def test_an_entry_has_time_model_price_question_and_answer():
 def test_an_entry_says_what_the_answer_stands_on_and_lacks():
     """Sources, a cut, and an unknown price are told; sources that the answer lists itself are not listed again."""
     turn = TURN.model_copy(update={"partial": True, "reason": "token_limit", "usage": UsageSoFar()})
-    text = of_turn(turn, see=SEE, pages=[Page("A [page]", "https://example.org/a")]).text
+    text = of_turn(turn, see=SEE, pages=[CitedPage("A [page]", "https://example.org/a")]).text
     assert "price not known" in text
     assert "*(cut short: token limit; see jobs/x.json)*" in text
     assert "- [A page](<https://example.org/a>)" in text
     lists = TURN.model_copy(update={"answer": "Paris [1].\n\nSources:\n[1] https://example.org/a"})
-    assert of_turn(lists, see=SEE, pages=[Page("A", "https://example.org/a")]).text.count("example.org") == 1
+    assert of_turn(lists, see=SEE, pages=[CitedPage("A", "https://example.org/a")]).text.count("example.org") == 1
 
 
 def test_rule_1_an_entry_is_never_doubled_and_no_text_passes_for_one():
