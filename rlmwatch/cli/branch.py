@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from rlmwatch import clock
 from rlmwatch.cli.conversation import alone, named, refuse_under_way
-from rlmwatch.cli.output import quiet, say
+from rlmwatch.cli.output import say
+from rlmwatch.cli.warned import quiet
 from rlmwatch.contract.names import InputName, input_name
 from rlmwatch.contract.text import digest
 from rlmwatch.daemon.paths import WorkspacePaths

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from rlmwatch import clock
 from rlmwatch.cli.conversation import alone, named, refuse_under_way
-from rlmwatch.cli.output import quiet, say
+from rlmwatch.cli.output import say
+from rlmwatch.cli.warned import quiet
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.turns import take_back
 

@@ -20,12 +20,13 @@ from rlmwatch import clock
 from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.descriptors import raise_soft_limit
 from rlmwatch.daemon.handover import patiently
+from rlmwatch.daemon.reloading import note, take_up
 from rlmwatch.daemon.standing_by import answering, nobody, standing_by, tell
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.daemon.terminal import Terminal
 from rlmwatch.daemon.turn import HostTurn
 from rlmwatch.daemon.vitals import Vitals
-from rlmwatch.errors import RlmwatchError, UsageError, WorkspaceBusy, WorkspaceError
+from rlmwatch.errors import UsageError, WorkspaceBusy, WorkspaceError
 from rlmwatch.execution.notifications import STOP_S
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
@@ -72,6 +73,7 @@ async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager
         ConfigError, WorkspaceError, LedgerError: It cannot begin.
     """
     await begin(app, options)
+    await note(app)
     raise_soft_limit()
     turn = HostTurn(app)
     if options.take_over:
@@ -336,10 +338,6 @@ class _signals:  # noqa: N801 (a context manager, used like a function)
 
     async def _reload(self) -> None:
         self._manager.reloading(clock.monotonic())
-        try:
-            await self._app.reload()
-            log.info("reloaded", answers=self._app.describe())
-            self._manager.ready(f"watching {self._app.paths.root}")
-        except RlmwatchError as error:
-            log.error("reload.failed", why=str(error), done="the last good settings stay")  # noqa: TRY400 (a person's matter)
-            self._manager.ready(f"the last good settings stay: {error}".splitlines()[0])
+        problem = await take_up(self._app)
+        state = f"watching {self._app.paths.root}" if problem is None else f"the last good settings stay: {problem}"
+        self._manager.ready(state.splitlines()[0])

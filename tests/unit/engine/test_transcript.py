@@ -211,7 +211,7 @@ def test_cutting_to_bytes_never_exceeds_them(text, limit):
 
 
 def test_6_every_message_ends_with_a_request():
-    """The first message ends with the request for code that works on `context`, later ones with one for the next."""
+    """Each message ends with a request for code, and before it the question where that stands far above."""
     transcript = Transcript(PHRASES)
     example = ("an example", "```python\nanswer(1)\n```")
     transcript.open("the rules", "How many?", {"context": "abc"}, Status(1, 8), example=example, request="Write code.")
@@ -220,6 +220,11 @@ def test_6_every_message_ends_with_a_request():
     transcript.replied("x")
     transcript.observed("7", "x", Status(2, 8))
     assert told(transcript).endswith(f"7\n{PHRASES['request']}")
+    transcript.replied("y")
+    transcript.observed("7" * 401, "y", Status(3, 8))
+    assert told(transcript).endswith(f"7\nHow many? {PHRASES['request']}")
+    transcript.open("the rules", "How many?", {"context": "a" * 9999}, Status(1, 8), request="Write code.")
+    assert told(transcript).endswith("aaa\n\nHow many? Write code.")
 
 
 def test_6_the_last_step_is_announced_with_what_is_known():
