@@ -7,6 +7,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from rlmwatch import clock
+from rlmwatch.cli.arguments import Folder
 from rlmwatch.cli.conversation import alone, named, refuse_under_way
 from rlmwatch.cli.output import say
 from rlmwatch.cli.warned import quiet
@@ -21,7 +22,7 @@ from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.turns import fork
 
 
-def branch(file: Path, new: str, /) -> int:
+def branch(file: Path, new: str, /, *, workspace: Folder = None) -> int:
     """
     Copy a conversation, so that it goes on from here under another name, too. Nothing is asked by that.
 
@@ -30,9 +31,10 @@ def branch(file: Path, new: str, /) -> int:
     Args:
         file: An input, such as chat_input.txt.
         new: The new input, such as idea_input.txt, or its name alone, such as idea; beside FILE.
+        workspace: The folder that FILE is in; default is the nearest one of the file.
     """
     quiet()
-    paths, name = named(file)
+    paths, name = named(file, workspace)
     target = _target(name, new)
     asyncio.run(refuse_under_way(paths, name))
     root = Root.open(paths.root)

@@ -9,25 +9,33 @@ from pathlib import Path
 from rlmwatch.cli.files import paths_of
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import InputName, input_name
-from rlmwatch.daemon.paths import WorkspacePaths
+from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import UsageError
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.session import SessionLock, session_of
 
 
-def named(file: Path) -> tuple[WorkspacePaths, InputName]:
+def named(file: Path, workspace: Path | None) -> tuple[WorkspacePaths, InputName]:
     """
-    Return the workspace of the input *file*, and its name there.
+    Return the workspace of the input *file*, and its name there; with a *workspace*, of the file in that.
 
     Raises:
         UsageError: It is not an input, or not there.
     """
-    paths, path = paths_of(file)
+    paths, path = paths_of(file) if workspace is None else _inside(locate(workspace), file)
     name = input_name(path)
     if name is None:
         raise UsageError(f"{path} is not an input file: its name must end in _input.txt, _input.md or the like")
     return paths, name
+
+
+def _inside(paths: WorkspacePaths, file: Path) -> tuple[WorkspacePaths, str]:
+    absolute = paths.root / file.expanduser()
+    absolute = absolute.parent.resolve() / absolute.name
+    if not absolute.is_relative_to(paths.root) or not absolute.exists():
+        raise UsageError(f"{file}: no such file in {paths.root}")
+    return paths, absolute.relative_to(paths.root).as_posix()
 
 
 async def refuse_under_way(paths: WorkspacePaths, name: InputName) -> None:

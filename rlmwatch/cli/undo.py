@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path, PurePosixPath
 
 from rlmwatch import clock
+from rlmwatch.cli.arguments import Folder
 from rlmwatch.cli.conversation import alone, named, refuse_under_way
 from rlmwatch.cli.output import say
 from rlmwatch.cli.warned import quiet
@@ -15,7 +16,7 @@ from rlmwatch.workspace.turns import take_back
 SHOWN_CHARS = 60
 
 
-def undo(file: Path, /) -> int:
+def undo(file: Path, /, *, workspace: Folder = None) -> int:
     """
     Take the last question and its answer back: the next question is asked as if they had not been.
 
@@ -23,9 +24,10 @@ def undo(file: Path, /) -> int:
 
     Args:
         file: An input, such as chat_input.txt.
+        workspace: The folder that FILE is in; default is the nearest one of the file.
     """
     quiet()
-    paths, name = named(file)
+    paths, name = named(file, workspace)
     asyncio.run(refuse_under_way(paths, name))
     root = Root.open(paths.root)
     with alone(paths, root, name):

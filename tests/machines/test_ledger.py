@@ -4,9 +4,11 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -306,7 +308,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def release_held(self):
         released = self.do(self.ledger.release_held(now=self.now()))
         held = [run for run in self.runs.values() if run.status is RunStatus.HELD]
-        assert released == [self.move(run, status=RunStatus.PENDING, held_for=None) for run in held]
+        assert released == [
+            self.move(run, status=RunStatus.PENDING, held_for=None, frozen=self.frozen_after(run)) for run in held
+        ]
+
+    def frozen_after(self, run: Run) -> Mapping[str, Any] | None:
+        """What stays frozen of a run that is released: nothing where no reply is in its journal."""
+        paid = any(call.run_id == run.run_id and call.entry.state is CallState.DONE for call in self.calls)
+        return run.frozen if paid else None
 
     @rule()
     def reclaim(self):
