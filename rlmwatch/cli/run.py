@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from rlmwatch.cli.arguments import Folder
+from rlmwatch.cli.layout import material_line
 from rlmwatch.cli.numbers import Whole
 from rlmwatch.cli.output import print_json, put, say
 from rlmwatch.cli.streams import BackgroundStream, terminal_for_view
@@ -154,6 +155,10 @@ def _print_sketch(sketch: Sketch) -> None:
         else f"up to {sketch.tokens} tokens"
     )
     put(f"{sketch.path}: {sketch.kind}, {sketch.model or 'no model'}, {calls}, {cost}")
+    for file in sketch.material:
+        put(f"  material: {material_line(file)}")
+    for note in sketch.notes:
+        put(f"  note: {note}")
     if sketch.problem:
         put(f"  not asked: {sketch.problem}")
     for message in sketch.messages:

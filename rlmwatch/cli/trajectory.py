@@ -13,13 +13,14 @@ from rich.style import Style
 from rich.syntax import ANSISyntaxTheme, Syntax
 from rich.text import Text
 
-from rlmwatch.cli.layout import age, between, counted, used
+from rlmwatch.cli.layout import age, between, counted, material_line, used
 from rlmwatch.cli.output import styled
 from rlmwatch.contract.marks import when
 from rlmwatch.contract.state_words import CALLS, STEPS, state_word, with_reason
 from rlmwatch.printable import printable
 from rlmwatch.runs.model import JournalEntry, Run, Usage
 from rlmwatch.runs.trajectory import StepRecord
+from rlmwatch.workspace.context import MaterialFile
 
 PIPE_WIDTH = 120
 """Columns where the output is not a terminal."""
@@ -93,12 +94,14 @@ class Printer:
 
     def end(self, run: Run, status: str, calls: Sequence[JournalEntry], *, stands: str = "") -> None:
         """Print the paid calls, if they are wanted, how the run ended or what it waits for, and what still *stands*."""
+        files = [MaterialFile(**file) for file in (run.frozen or {}).get("files", ())]
         for call in calls if self.calls else ():
             self._call(call)
         result = run.result
         if result is None:
             self._rule(_word(run, status))
             self._block("waits for", run.held_for or "")
+            self._block("material", "\n".join(map(material_line, files)))
             return
         how = with_reason(result.status.value, outcome=result.outcome.value, partial=result.partial, notes=result.notes)
         took = between(run.started_at, run.completed_at)
@@ -106,6 +109,7 @@ class Printer:
         self._block("answer", result.answer or "")
         self._block("error", result.error or "")
         self._block("still there", stands)
+        self._block("material", "\n".join(map(material_line, files)))
         for note in result.notes:
             self._block("note", note)
 

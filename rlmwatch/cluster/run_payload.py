@@ -20,14 +20,14 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rlmwatch.contract.documents import Progress, StatusCaps, UsageSoFar
 from rlmwatch.contract.memory import ChatState
 from rlmwatch.contract.session import SessionState
 from rlmwatch.errors import InputError, RlmwatchError
-from rlmwatch.workspace.context import Context
+from rlmwatch.workspace.context import Context, MaterialFile
 from rlmwatch.workspace.memory import Remembered
 from rlmwatch.workspace.status import Live
 
@@ -76,6 +76,7 @@ def pack(payload: RunPayload) -> bytes:
         "context": payload.context.value,
         "context_notes": payload.context.notes,
         "context_digest": payload.context.digest,
+        "context_files": [asdict(file) for file in payload.context.files],
         "problem": payload.problem,
     }
     return zlib.compress(json.dumps(values, separators=(",", ":")).encode("ascii"), level=1)
@@ -95,7 +96,12 @@ def unpack(packed: bytes) -> RunPayload:
         options=values["options"],
         memory=Remembered(ChatState.model_validate(values["memory"]), values["memory_warning"]),
         session=None if values["session"] is None else SessionState.model_validate(values["session"]),
-        context=Context(values["context"], tuple(values["context_notes"]), values.get("context_digest")),
+        context=Context(
+            values["context"],
+            tuple(values["context_notes"]),
+            values.get("context_digest"),
+            tuple(MaterialFile(**file) for file in values.get("context_files", ())),
+        ),
         problem=values["problem"],
     )
 

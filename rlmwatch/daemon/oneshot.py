@@ -28,7 +28,7 @@ from rlmwatch.runs.queue import Admission, Known
 from rlmwatch.settings.model import tokens_of_job
 from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.atomic import sweep
-from rlmwatch.workspace.context import read_context, refuse_beside_chat
+from rlmwatch.workspace.context import Context, MaterialFile, read_context, refuse_beside_chat
 from rlmwatch.workspace.memory import load_chat
 from rlmwatch.workspace.publish import mark_of, restore
 
@@ -253,6 +253,8 @@ class Sketch:
         steps: Steps of the engine, at most; None for one plain call.
         usd: Upper bound of its cost; None where the price is unknown, or where no cap was set for a run of the engine.
         problem: Why it would not be asked; None where it would.
+        material: The files that go along, of which a run of the engine looks at parts.
+        notes: What of the material would be passed over, or left out.
     """
 
     path: str
@@ -263,6 +265,8 @@ class Sketch:
     usd: float | None
     problem: str | None
     steps: int | None = None
+    material: tuple[MaterialFile, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 async def sketches(app: App) -> list[Sketch]:
@@ -294,7 +298,9 @@ async def _sketch(app: App, save: Save) -> Sketch:
             chosen = await choose_model(app.config, save.kind, given, learn=False)
             model, options, no_engine_reason = chosen.model, chosen.options, chosen.no_engine_reason
             nothing = replace(nothing, model=options.model)
-        request = await _first_request(app, save, options)
+        context = await _material(app, save, options)
+        nothing = replace(nothing, material=context.files, notes=context.notes)
+        request = await _first_request(app, save, options, context)
     except RlmwatchError as error:
         return replace(nothing, problem=str(error))
     if request is None:
@@ -313,15 +319,23 @@ async def _sketch(app: App, save: Save) -> Sketch:
     return replace(nothing, messages=request.messages, usd=usd, problem=problem)
 
 
-async def _first_request(app: App, save: Save, options: RunOptions) -> Request | None:
+async def _material(app: App, save: Save, options: RunOptions) -> Context:
+    """Return the material of *save*, as a run of it would have it; a chat has none."""
+    name = input_name(save.path)
+    if name is None or save.kind is Kind.CHAT:
+        return Context()
+    roots = app.config.loaded.settings.context.outside_roots
+    found = await asyncio.to_thread(read_context, app.paths.root, name, options.context, outside_roots=roots)
+    return found.context(await app.gateway.documents.texts(found.documents))
+
+
+async def _first_request(app: App, save: Save, options: RunOptions, context: Context) -> Request | None:
     """Return the one request of a plain call; None for a run of the engine, whose requests depend on its replies."""
     name = input_name(save.path)
     if save.kind is Kind.CHAT and name is not None:
         await asyncio.to_thread(refuse_beside_chat, app.paths.root, name)
         memory = await asyncio.to_thread(load_chat, app.paths.root, name, now=clock.utc())
         return chat.compose(save.prompt, options, memory.state)
-    if save.kind is not Kind.JOB or name is None:
+    if save.kind is not Kind.JOB:
         return None
-    found = await asyncio.to_thread(read_context, app.paths.root, name, options.context)
-    context = found.context(dict.fromkeys(found.documents, "(not read yet)"))
     return job.compose(save.prompt, options) if job.is_plain(options, context) else None

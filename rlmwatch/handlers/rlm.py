@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from rlmwatch.citations.check import check, sources_document
 from rlmwatch.contract.documents import Progress
@@ -56,6 +56,7 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
             "question": question,
             "history": material.history,
             "material": material.context.digest,
+            "files": [asdict(file) for file in material.context.files],
         }
     )
     ended = await run_engine(

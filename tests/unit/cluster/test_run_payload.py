@@ -17,7 +17,7 @@ from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState
 from rlmwatch.errors import InputError, RlmwatchError
 from rlmwatch.settings.model import CeilingSettings, Settings
-from rlmwatch.workspace.context import Context
+from rlmwatch.workspace.context import Context, MaterialFile
 from rlmwatch.workspace.memory import Remembered
 from rlmwatch.workspace.status import Live
 
@@ -28,7 +28,8 @@ TEXTS = st.text(st.characters(), max_size=40)
 def test_material_and_memory_arrive_as_they_were(value, notes, text):
     """Whatever characters a person's files hold, NULs and halves of pairs included, the worker gets the same."""
     state = ChatState(conversation="c", turns=(Turn(input=text or "q", answer=text or "a"),))
-    payload = RunPayload({"tokens": 7}, Remembered(state, text), SessionState(), Context(value, tuple(notes)))
+    context = Context(value, tuple(notes), "sha256:0", tuple(MaterialFile(note, "txt", 3) for note in notes))
+    payload = RunPayload({"tokens": 7}, Remembered(state, text), SessionState(), context)
     assert unpack(pack(payload)) == payload
 
 
