@@ -28,6 +28,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("rlmwatch.cli.runs:runs", "List runs, newest first."),
     "costs": ("rlmwatch.cli.costs:costs", "Show what was spent, on what, and what the ceilings still allow."),
     "again": ("rlmwatch.cli.again:again", "Ask a question again without changing its file."),
+    "undo": ("rlmwatch.cli.undo:undo", "Take the last question and its answer back."),
+    "branch": ("rlmwatch.cli.branch:branch", "Go on from a conversation under another name, too."),
     "retry": ("rlmwatch.cli.retry:retry", "Ask once more what failed or was cancelled."),
     "submit": ("rlmwatch.cli.submit:submit", "Hand in a job; with --wait, print its answer."),
     "cancel": ("rlmwatch.cli.cancel:cancel", "End runs before their time."),

@@ -79,6 +79,7 @@ EXPECTED: Final[Mapping[str, str]] = {
     "question, date, file or folder)",
     "schema": "the path of a JSON Schema, such as answer.json",
     "json": "true or false",
+    "transcript": "true or false",
 }
 """What each key takes, in a person's words; a test holds it against `RunOptions`."""
 

@@ -60,6 +60,7 @@ _OUR_ENDINGS: Final = (
     "_state.json",
     "_session.json",
     "_sources.json",
+    "_transcript.md",
 )
 _TAIL: Final = max(map(len, _INPUT_ENDINGS + _OUR_ENDINGS))
 _MOVED_ASIDE: Final = re.compile(r"_(?:state|session)\.json\.corrupt-[^/]+\Z")
@@ -112,6 +113,11 @@ class InputName:
     def sources(self) -> str:
         """Where the fetched pages are listed."""
         return f"{self.conversation}_sources.json"
+
+    @property
+    def transcript(self) -> str:
+        """Where every question and answer is kept to be read, with `transcript: true`."""
+        return f"{self.conversation}_transcript.md"
 
     @property
     def data(self) -> str:

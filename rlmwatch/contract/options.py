@@ -77,6 +77,7 @@ class RunOptions(BaseModel):
         vars: What the preset's text calls `{{name}}`.
         schema: Path of a JSON Schema that the answer is to fit.
         json: Whether the answer is to be JSON; false also where a `schema` is named.
+        transcript: Whether every question and answer goes into `…_transcript.md`, too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -103,6 +104,7 @@ class RunOptions(BaseModel):
     vars: Annotated[dict[VariableName, str], Field(max_length=100)] | None = None
     schema: Annotated[str, Field(min_length=1, max_length=1000)] | None = None  # type: ignore[assignment]
     json: bool | None = None  # type: ignore[assignment]
+    transcript: bool | None = None
 
     @model_validator(mode="before")
     @classmethod

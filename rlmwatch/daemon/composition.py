@@ -28,7 +28,7 @@ from rlmwatch.daemon.executors import executor, join_cluster
 from rlmwatch.daemon.factories import build_documents, build_images, handlers
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
-from rlmwatch.daemon.save_rules import marks_of, watch_config
+from rlmwatch.daemon.save_rules import marks_of, transcribes_of, watch_config
 from rlmwatch.daemon.state_lock import take_state
 from rlmwatch.daemon.stores import open_shared_of, shared_spending, workspace_name
 from rlmwatch.daemon.vitals import Vitals, worker_thread
@@ -201,7 +201,15 @@ class App:
             fetch=self._builder.parts.fetch,
         )
         self.gateway = WorkspaceGateway(
-            self.root, self.paths.state.parent, board, clock.utc, redact, documents, self.attachments, marks=self.marks
+            self.root,
+            self.paths.state.parent,
+            board,
+            clock.utc,
+            redact,
+            documents,
+            self.attachments,
+            marks=self.marks,
+            transcribes=self.transcribes,
         )
         self.history = FolderHistory(self.root.path, self.ledger)
         self._builder.stack.callback(self.history.close)
@@ -266,6 +274,10 @@ class App:
     def marks(self, asked: Save | Run) -> bool:
         """Whether the files of *asked* have the lines of `contract/marks.py`."""
         return marks_of(self._settings(), asked)
+
+    def transcribes(self, run: Run) -> bool:
+        """Whether the answer of *run* goes into a transcript."""
+        return transcribes_of(self._settings(), run)
 
     async def material_changed(self, save: Save) -> bool:
         """Whether the material of *save*, whose bytes were asked before, is another now (`execution/material.py`)."""

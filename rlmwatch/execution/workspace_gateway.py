@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import structlog
 
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.memory import ChatState, Turn, without_repeat
+from rlmwatch.contract.memory import ChatState, Turn, without_outgrown, without_repeat
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.documents.reader import DocumentReader
@@ -66,6 +66,7 @@ class WorkspaceGateway:
         documents: Turns documents among the material into text.
         attachments: What goes along with the questions.
         marks: Whether the files of a run have the lines of `contract/marks.py`.
+        transcribes: Whether the answer of a run goes into a transcript.
     """
 
     root: Root
@@ -76,6 +77,7 @@ class WorkspaceGateway:
     documents: DocumentReader
     attachments: Attachments
     marks: Callable[[Run], bool] = field(default=lambda _run: True)
+    transcribes: Callable[[Run], bool] = field(default=lambda _run: False)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _locked_sessions: set[str] = field(default_factory=set)
     _in_steps: set[str] = field(default_factory=set)
@@ -317,8 +319,9 @@ class WorkspaceGateway:
             self._log_end(run)
 
     def _as_marked(self, run: Run) -> Run:
-        """Return *run* with what the settings say of its marks."""
-        return run if self.marks(run) else replace(run, options={**run.options, "marks": False})
+        """Return *run* with what the settings say of its marks, and of its transcript."""
+        marks = {} if self.marks(run) else {"marks": False}
+        return replace(run, options={**run.options, **marks, "transcript": self.transcribes(run)})
 
     @contextmanager
     def _session_locked(self, run: Run) -> Iterator[None]:
@@ -353,7 +356,9 @@ class WorkspaceGateway:
 
 
 def _before(turns: tuple[Turn, ...], run: Run) -> tuple[Turn, ...]:
-    return without_repeat(turns, file=PurePosixPath(run.path).name, digest=run.digest)
+    file = PurePosixPath(run.path).name
+    asked = Turn(input="", answer="", file=file, save_number=run.number or None, continues=run.continues)
+    return without_repeat(without_outgrown(turns, asked), file=file, digest=run.digest)
 
 
 def _name(run: Run) -> InputName:

@@ -59,6 +59,7 @@ WORDS: Final[Mapping[str, str]] = {
     "ledger.left_behind": "There is an older ledger beside the shared one. rlmwatch ledger move",
     "embedded.crashed": "The small local model has ended by itself; the next question starts it again",
     "memory.moved_aside": "{path} was damaged, and is now {to}: its conversation starts afresh",
+    "transcript.moved_aside": "{path} could not be added to, and is now {to}: a new one is begun",
     "session.moved_aside": "{path} was damaged, and is now {to}: its session starts afresh",
     "status.not_written": "A status file was not written: {why}",
     "error_file.not_written": "An error file was not written: {why}",
