@@ -69,7 +69,7 @@ EXPECTED: Final[Mapping[str, str]] = {
     "system": "a text",
     "handler": "one of chat, research, job, exa",
     "context": "a path, or a list of paths such as [notes.txt, papers]",
-    "tools": "research",
+    "tools": "research, files, or both as [research, files]",
     "mode": "chat or rlm",
     "marks": "true or false",
     "stream": "true or false",

@@ -105,7 +105,7 @@ def runtime_config(
         users_options: Whether what a run itself says is the user's own word.
     """
     model, choice = default or (None, None)
-    search, no_search_reason = find_search(keys, environ, choice)
+    search, no_search_reason = find_search(loaded, keys, environ, choice)
     return RuntimeConfig(
         loaded=loaded,
         model=model,

@@ -66,7 +66,7 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
             sandbox=run_context.sandbox,
             trajectory=run_context.trajectory,
             prompts=Prompts.of(frozen["prompts"]),
-            tools={} if run_context.searches is None else {"research": run_context.searches.tool()},
+            tools={} if run_context.searches is None else run_context.searches.tools(),
             sub_sessions=run_context.sub_sessions,
             progress=lambda step, steps, note: run_context.progress(Progress(step=step, max_steps=steps, note=note)),
         ),

@@ -298,6 +298,7 @@ class Settings(BaseModel):
     key: KeyName | None = None
     model: str | None = None
     sub_model: str | None = None
+    searxng_url: Address | None = None
     notify: Literal["desktop"] | None = None
     notify_command: Annotated[str, AfterValidator(_command)] | tuple[str, ...] | None = None
     notify_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20

@@ -401,3 +401,16 @@ def chars(context: Context) -> int | None:
             return sum(map(len, texts.values()))
         case _:
             return None
+
+
+def may_be_material(entry: os.DirEntry[str]) -> bool:
+    """Whether what lies in a folder under this name may be sent to a model, as far as its name tells."""
+    return _not_material(entry) is None and not secret_name(entry.name)
+
+
+def text_of(raw: bytes) -> str | None:
+    """Return the text of *raw*; None where it is not text, or holds a secret."""
+    try:
+        return _text(raw)
+    except _Unusable:
+        return None
