@@ -20,6 +20,7 @@ from rlmwatch.cli.fixes import apply_fixes, open_to_others
 from rlmwatch.cli.layout import dollars
 from rlmwatch.cli.output import print_json, quiet
 from rlmwatch.cli.report import Line, print_report
+from rlmwatch.cli.search_line import search_line
 from rlmwatch.daemon.ceilings_left import ceilings_left
 from rlmwatch.daemon.credentials import DOTENV, KEYS, Key, find_all, wanted
 from rlmwatch.daemon.factories import build_sandbox, endpoint_of, find_model, gather
@@ -136,6 +137,7 @@ async def _look(workspace: Path | None, *, ask: bool) -> AsyncIterator[Line]:
     with suppress(ConfigError):  # an address in a variable is none: the provider's line says it
         for line in key_lines(keys, await gather(loaded, keys, os.environ, EMBEDDED)):
             yield line
+    yield await search_line(loaded.settings, keys)
     for line in sandbox_lines(await build_sandbox(loaded).probe()):
         yield line
     yield _weights()

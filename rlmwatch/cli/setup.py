@@ -19,7 +19,7 @@ from rlmwatch.addresses import shown
 from rlmwatch.cli.init import init
 from rlmwatch.cli.output import ask, ask_hidden, quiet, say
 from rlmwatch.daemon.credentials import Key, find, find_all, wanted
-from rlmwatch.daemon.factories import gather
+from rlmwatch.daemon.factories import gather, who_searches
 from rlmwatch.daemon.key_store import in_file, in_keyring
 from rlmwatch.daemon.key_test import prove
 from rlmwatch.errors import ConfigError, ProviderError, UsageError, WrongKey
@@ -115,6 +115,7 @@ def setup(
     plan = Plan(provider, key, store, config, _may_be_made(folder) if folder else None)
     with _in_one_go():
         _carry_out(plan, user_dir)
+    say(f"The web is searched by {who_searches(loaded.settings, keys, os.environ)}.")
     _what_next(plan, at_terminal=at_terminal)
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -19,17 +20,20 @@ from rlmwatch.cli.output import print_json, print_table, put, put_wrapped, quiet
 from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.names import JOBS
 from rlmwatch.daemon.ceilings_left import ceilings_left
+from rlmwatch.daemon.credentials import Key, find_all
+from rlmwatch.daemon.factories import who_searches
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.show_page import page_url
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.daemon.unasked import Unasked, unasked
-from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, UsageError
+from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, NoProvider, UsageError
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.runtime_config import ceilings_of
 from rlmwatch.runs.ceilings import CeilingUse, uses
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.transitions import shown
 from rlmwatch.settings.model import Settings
+from rlmwatch.settings.providers import SEARCH_KEY
 from rlmwatch.settings.sources import load
 from rlmwatch.workspace.hosts import named_host
 from rlmwatch.workspace.locate import is_named
@@ -42,6 +46,8 @@ SHOWN = 1000
 """Waiting runs, and submissions, that are listed at most."""
 LOOKED_AT = 200
 """Newest runs whose material is compared with what is there now."""
+KEYRING_S = 1.0
+"""For the system keyring, where it is asked for the key of the web search: nobody waits for it longer here."""
 NOT_RUNNING = "rlmwatch does not run here now"
 NO_DAEMON = "not running here"
 
@@ -81,6 +87,7 @@ class WorkspaceStatus:
         ceilings: Each ceiling, and what counts against it; none where that cannot be known.
         warnings: Ceilings that are near or reached, in words.
         not_asked: Files that look meant for rlmwatch and are not asked, why, and what to do.
+        web_search: Who searches the web, in words.
         page: The whole address of the page in a browser, where a daemon of this user shows it.
     """
 
@@ -99,6 +106,7 @@ class WorkspaceStatus:
     ceilings: tuple[CeilingUse, ...] = ()
     warnings: list[str] = field(default_factory=list)
     not_asked: list[Unasked] = field(default_factory=list)
+    web_search: str = ""
     page: str | None = None
 
 
@@ -170,6 +178,7 @@ def _print_whole(found: WorkspaceStatus) -> None:
         *(("spent", f"{spent_of(each)} ({found.ceiling_holds_for})") for each in found.ceilings),
         ("spent here", here and f"{here}, {dollars(found.spent_this_month_usd)} this month (UTC)"),
         ("runs", ", ".join(f"{word} {count}" for word, count in found.runs.items())),
+        ("search", found.web_search),
         ("page", found.page),
     ]
     for key, text in lines:
@@ -216,6 +225,7 @@ async def _whole(paths: WorkspacePaths) -> WorkspaceStatus:
     settings = load(user_dir=paths.user_dir, workspace=None, environ=os.environ).settings
     found = WorkspaceStatus(str(paths.root), str(holder(paths.state, paths.root) or NO_DAEMON))
     found.page = page_url(paths.state.parent)
+    found.web_search = await asyncio.to_thread(_web_search, settings, paths.user_dir)
     try:
         host = named_host(paths.root)
         found.host = None if host is None else host.name
@@ -252,6 +262,13 @@ async def _whole(paths: WorkspacePaths) -> WorkspaceStatus:
     found.warnings = ceiling_warnings(found.ceilings)
     found.not_asked = await unasked(paths)
     return found
+
+
+def _web_search(settings: Settings, user_dir: Path) -> str:
+    keys: Mapping[str, Key] = {}
+    with suppress(NoProvider):  # `doctor` says what is wrong with the file of keys
+        keys = find_all(os.environ, user_dir, named={SEARCH_KEY}, usual=(), keyring_limit_s=KEYRING_S)
+    return who_searches(settings, keys, os.environ)
 
 
 def _waiting_runs(paths: WorkspacePaths, runs: list[Run]) -> list[Waiting]:

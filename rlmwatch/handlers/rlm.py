@@ -12,6 +12,7 @@ from rlmwatch.engine.prompts import Prompts, current_prompts
 from rlmwatch.engine.searches import Searches
 from rlmwatch.engine.task import EngineDeps, EngineResult, Task
 from rlmwatch.errors import NoCodingModel
+from rlmwatch.handlers import plain
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus
 from rlmwatch.settings.model import tokens_of_job
@@ -53,7 +54,7 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
             "model": run_context.options.model,
             "options": _with_tokens(run_context.options).model_dump(mode="json", exclude_none=True),
             "prompts": current_prompts().frozen(),
-            "question": question,
+            "question": _with_notes(question, run_context.searches),
             "history": material.history,
             "material": material.context.digest,
         }
@@ -81,6 +82,11 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
         model=ended.model or run_context.options.model,
     )
     return _with_sources(result, run_context.searches, material.context, answered=ended.answered)
+
+
+def _with_notes(question: str, searches: Searches | None) -> str:
+    """Return *question* with how the folder's notes are searched, where they may be."""
+    return question if searches is None or searches.files is None else f"{question}\n\n{plain.prompt('notes')}"
 
 
 def _with_tokens(options: RunOptions) -> RunOptions:

@@ -53,8 +53,10 @@ CREATE VIRTUAL TABLE words USING fts5(name, body, tokenize = 'porter unicode61 r
 """
 _DAMAGED = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA})
 _WORD = re.compile(r"\w+")
-_NO_SPACES = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
-"""Scripts that are written without spaces: each of their signs is indexed as a word, and a word is their sequence."""
+_NO_SPACES = re.compile(
+    "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff])"
+)
+"""Scripts without spaces, and Korean, whose endings grow on: each sign is indexed as a word, a word is a sequence."""
 
 log = structlog.get_logger()
 

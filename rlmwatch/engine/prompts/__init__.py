@@ -16,7 +16,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-PROMPT_VERSION = 4
+PROMPT_VERSION = 5
 """Raised with every change of a text here; a golden test holds both together."""
 
 
