@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rlmwatch.citations.markdown import Citation, Read, mask, read
-from rlmwatch.citations.passages import Claim, Passages, claims
+from rlmwatch.citations.passages import CitedClaim, Passages, claims
 from rlmwatch.citations.quotes import PageTexts, quotations
 from rlmwatch.citations.sources import (
     Change,
@@ -61,7 +61,7 @@ class Checked:
     unknown_links: tuple[str, ...] = ()
     dead_numbers: tuple[int, ...] = ()
     unquoted: tuple[str, ...] = ()
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[CitedClaim, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -140,7 +140,9 @@ def check(answer: str, pages: Sequence[Page]) -> Checked:
     )
 
 
-def _claims(seen: Read, means: Mapping[int, int | None], alive: set[int], pages: Sequence[Page]) -> Iterator[Claim]:
+def _claims(
+    seen: Read, means: Mapping[int, int | None], alive: set[int], pages: Sequence[Page]
+) -> Iterator[CitedClaim]:
     """Yield each claim once for every page that it cites, with the passage that bears it."""
     passages, done = Passages(pages), set[tuple[str, int]]()
     numbers = {page.key: number for number, page in enumerate(numbered(pages), 1)}
@@ -151,7 +153,7 @@ def _claims(seen: Read, means: Mapping[int, int | None], alive: set[int], pages:
         for number in dict.fromkeys(means.get(number, number) for number in citation.numbers):
             if number in alive and (text, number) not in done:
                 done.add((text, number))
-                yield Claim(text, number, passages.bearing(text, fetches[number]))
+                yield CitedClaim(text, number, passages.bearing(text, fetches[number]))
 
 
 def sources_document(fetched: Sequence[Fetched], checked: Checked | None = None) -> str:
@@ -191,7 +193,7 @@ def _cites(citation: Citation, means: Mapping[int, int | None]) -> bool:
     return 0 not in citation.numbers or 0 in means
 
 
-def _claim_row(claim: Claim, fetched: Sequence[Fetched]) -> dict[str, object]:
+def _claim_row(claim: CitedClaim, fetched: Sequence[Fetched]) -> dict[str, object]:
     found = claim.passage
     return {
         "claim": claim.text,

@@ -60,7 +60,7 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class CitedClaim:
     """
     What stands in front of a citation.
 

@@ -23,11 +23,12 @@ from rlmwatch.cli.waiting import interruptible
 from rlmwatch.contract.documents import JobStatus, StatusFile, UsageSoFar
 from rlmwatch.contract.marks import mark
 from rlmwatch.contract.names import JOBS, input_name
-from rlmwatch.daemon.composition import App, Parts, marks_of, watch_config
+from rlmwatch.daemon.composition import App, Parts
 from rlmwatch.daemon.handover import handed_over
 from rlmwatch.daemon.logging import Redactor, configure
 from rlmwatch.daemon.oneshot import answer as answer_one
 from rlmwatch.daemon.paths import WorkspacePaths
+from rlmwatch.daemon.save_rules import marks_of, watch_config
 from rlmwatch.daemon.service import elsewhere
 from rlmwatch.daemon.stores import ledger_if_any, ledger_of
 from rlmwatch.errors import ConfigError, UsageError, WorkspaceBusy

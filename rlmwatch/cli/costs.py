@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from rlmwatch import clock
 from rlmwatch.cli.everywhere import all_paths
 from rlmwatch.cli.jobs import time_of
-from rlmwatch.cli.layout import NOTHING, Column, counted, dollars
+from rlmwatch.cli.layout import NOTHING, Column, counted
 from rlmwatch.cli.output import print_json, print_table, put, put_wrapped, quiet
 from rlmwatch.cli.status import spent_of
 from rlmwatch.daemon.ceilings_left import ceilings_left
@@ -23,6 +23,7 @@ from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import CeilingUnknown
 from rlmwatch.execution.runtime_config import ceilings_of
+from rlmwatch.money import dollars
 from rlmwatch.runs.ceilings import CeilingUse, uses
 from rlmwatch.runs.costs import CallCost, CostsBy, CostSum, Spared, summed, total
 from rlmwatch.settings.model import CeilingSettings

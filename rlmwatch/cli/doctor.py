@@ -17,7 +17,6 @@ from cyclopts import Parameter
 from rlmwatch import clock
 from rlmwatch.addresses import shown
 from rlmwatch.cli.fixes import apply_fixes, open_to_others
-from rlmwatch.cli.layout import dollars
 from rlmwatch.cli.output import print_json, quiet
 from rlmwatch.cli.report import Line, print_report
 from rlmwatch.cli.search_line import search_line
@@ -44,6 +43,7 @@ from rlmwatch.models.listing import offered
 from rlmwatch.models.llamacpp import weights
 from rlmwatch.models.published import PublishingModel
 from rlmwatch.models.select import Choice, Facts, address_of, choose, key_of
+from rlmwatch.money import dollars
 from rlmwatch.runs.ceilings import CeilingUse, uses
 from rlmwatch.sandbox.base import Report
 from rlmwatch.settings.model import CeilingSettings

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rlmwatch import clock
-from rlmwatch.cli.layout import Column, age, below_home, counted, dollars
+from rlmwatch.cli.layout import Column, age, below_home, counted
 from rlmwatch.cli.output import print_json, print_table, room, say
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import ConfigError, LedgerError
+from rlmwatch.money import dollars
 from rlmwatch.runs.model import RunStatus
 from rlmwatch.settings.sources import state_dir, user_config_dir
 from rlmwatch.workspace.owner import holder, known_workspaces, workspace_id

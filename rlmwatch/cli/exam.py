@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 
 from rlmwatch import clock
-from rlmwatch.cli.output import money, print_json, put, say
+from rlmwatch.cli.output import print_json, put, say
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.composition import DirectRunner, Parts
@@ -26,6 +26,7 @@ from rlmwatch.errors import (
 )
 from rlmwatch.execution.caller_storage import CallerStorage, save_of
 from rlmwatch.execution.model_choice import ModelChoice, choose_model
+from rlmwatch.money import dollars
 from rlmwatch.workspace.context import Context
 
 TOKENS, STEPS = 400, 6
@@ -91,7 +92,8 @@ async def _exam(environ: Mapping[str, str], model: str | None, *, yes: bool, as_
         asked = questions(seed=1) if chosen.no_engine_reason is None else []
         calls, usd = len(asked) * (STEPS + 1), usd_at_most(chosen, len(asked))
         if asked:
-            say(f"{name}: {len(asked)} questions that need code, at most {calls} calls and {money(usd)} USD.")
+            bound = dollars(usd, at_most=True)
+            say(f"{name}: {len(asked)} questions that need code, at most {calls} calls and {bound}.")
             say(chosen.note or "Your ceilings hold, and what is spent counts in them.")
             if usd > 0 and not yes:
                 _confirm()

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from rlmwatch import clock
 from rlmwatch.cli.ids import short_ids
-from rlmwatch.cli.layout import LONGEST, Column, age, cut, dollars, first_words
+from rlmwatch.cli.layout import LONGEST, Column, age, cut, first_words
 from rlmwatch.cli.numbers import Whole
 from rlmwatch.cli.output import print_json, print_table, quiet, room
 from rlmwatch.contract.documents import JobStatus, StatusFile
@@ -23,6 +23,7 @@ from rlmwatch.contract.kinds import Kind
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import ConfigError, LedgerError, UsageError
+from rlmwatch.money import dollars
 from rlmwatch.workspace.polling import statuses
 
 COLUMNS = (

@@ -1,5 +1,5 @@
 """
-How tables, ages, times and amounts look, the same in every verb. Pure: no terminal, no clock.
+How tables, ages and times look, the same in every verb. Pure: no terminal, no clock.
 
 1. Widths are the cells of a terminal: a wide character (CJK, emoji) takes two.
 2. A row is one line: runs of white space are one blank, and what a terminal would obey is escaped.
@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from rich.cells import cell_len, split_graphemes
 
+from rlmwatch.money import dollars
 from rlmwatch.printable import printable
 
 CUT = "…"
@@ -31,7 +32,6 @@ LEAST = 3
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 YEARS_FROM_DAYS = 1000
-SMALL_USD, TINY_USD = 0.01, 0.000001
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +144,6 @@ def _fitted(columns: Sequence[Column], needed: Sequence[int], width: int) -> lis
 def text_of(value: object) -> str:
     """Return *value* as a cell shows it."""
     return NOTHING if value is None or value == "" else str(value)
-
-
-def dollars(usd: float | None) -> str:
-    """Return an amount of money for people: cents, and less than a cent with its first two digits; `-` for unknown."""
-    if usd is None:
-        return NOTHING
-    if usd == 0 or usd >= SMALL_USD:
-        return f"${usd:,.2f}"
-    if usd < TINY_USD:
-        return f"<${TINY_USD:.6f}"
-    decimals = next(places for places in range(3, 8) if usd * 10**places >= 1) + 1
-    return f"${usd:.{min(decimals, 6)}f}".rstrip("0")
 
 
 def seconds(value: float) -> str:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from rlmwatch.contract.documents import Progress, UsageSoFar
+from rlmwatch.money import dollars
 from rlmwatch.printable import printable
 
 
@@ -63,5 +64,5 @@ def how_far(progress: Progress, usage: UsageSoFar) -> str:
     if usage.searches:
         parts.append(f"{usage.searches} search{'' if usage.searches == 1 else 'es'}")
     if usage.cost_usd:
-        parts.append(f"{usage.cost_usd:.4f} USD")
+        parts.append(dollars(usage.cost_usd))
     return " · ".join(parts)

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from rlmwatch.cli.layout import Column
-from rlmwatch.cli.output import money, print_json, print_table, quiet, say
+from rlmwatch.cli.output import print_json, print_table, quiet, say
 from rlmwatch.daemon.credentials import find_all, wanted
 from rlmwatch.daemon.factories import build_model, endpoint_of, gather
 from rlmwatch.errors import UsageError
@@ -17,6 +17,7 @@ from rlmwatch.models.listing import offered
 from rlmwatch.models.prices import PER_MILLION
 from rlmwatch.models.published import PublishingModel
 from rlmwatch.models.select import Choice, choose, named
+from rlmwatch.money import unit_price
 from rlmwatch.settings.providers import names, no_such
 from rlmwatch.settings.sources import Loaded, load, user_config_dir
 
@@ -47,7 +48,7 @@ def models(
         print_json(rows)
     else:
         say(f"{choice.provider}; runs that name no model are answered by {choice.model}")
-        prices = [{key: money(at) if isinstance(at, float) else at for key, at in row.items()} for row in rows]
+        prices = [{key: unit_price(at) if isinstance(at, float) else at for key, at in row.items()} for row in rows]
         print_table(COLUMNS, prices, empty="it lists none")
     return 0
 

@@ -73,12 +73,6 @@ def put_wrapped(text: str, *, head: str = "") -> None:
         print(f"{indent if number else head}{line}".rstrip())
 
 
-def money(usd: float) -> str:
-    """Return *usd* as a person reads it: two decimals, and more only where there are more, up to a millionth."""
-    whole, _, part = f"{usd:.6f}".partition(".")
-    return f"{whole}.{part.rstrip('0').ljust(2, '0')}"
-
-
 def styled(text: str, style: str = "") -> Text:
     """Return *text* for rich's console, harmless for a terminal."""
     return Text(printable(text, lines=True), style=style)

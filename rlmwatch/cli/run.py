@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from rlmwatch.cli.numbers import Whole
-from rlmwatch.cli.output import money, print_json, put, say
+from rlmwatch.cli.output import print_json, put, say
 from rlmwatch.cli.streams import BackgroundStream, terminal_for_view
 from rlmwatch.cli.waiting import interruptible
 from rlmwatch.daemon.composition import App, Parts, Role
@@ -25,6 +25,7 @@ from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.service import StartOptions, serve
 from rlmwatch.daemon.show_page import page_beside
 from rlmwatch.daemon.systemd import Manager
+from rlmwatch.money import dollars
 
 Flag = Parameter(negative=())
 Tell = Callable[[str], None]
@@ -124,12 +125,12 @@ async def _dry_run(flags: _Flags, *, as_json: bool) -> int:
         known = [sketch.usd for sketch in found if sketch.usd is not None]
         unlimited = len(found) - len(known)
         unknown = f", and {unlimited} without a cap or a known price" if unlimited else ""
-        put(f"{len(found)} unanswered; at most {money(sum(known))} USD{unknown}. Nothing was sent.")
+        put(f"{len(found)} unanswered; at most {dollars(sum(known), at_most=True)}{unknown}. Nothing was sent.")
     return 0
 
 
 def _print_sketch(sketch: Sketch) -> None:
-    cost = "no cap and no known price" if sketch.usd is None else f"at most {money(sketch.usd)} USD"
+    cost = "no cap and no known price" if sketch.usd is None else f"at most {dollars(sketch.usd, at_most=True)}"
     calls = (
         f"a run of up to {sketch.steps} steps of {sketch.tokens} tokens"
         if sketch.steps

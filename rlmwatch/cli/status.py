@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from rlmwatch import clock
 from rlmwatch.cli.everywhere import print_everywhere
 from rlmwatch.cli.ids import short_ids, whole_id
-from rlmwatch.cli.layout import Column, age, below_home, dollars
+from rlmwatch.cli.layout import Column, age, below_home
 from rlmwatch.cli.output import print_json, print_table, put, put_wrapped, quiet, room
 from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.names import JOBS
@@ -29,9 +29,11 @@ from rlmwatch.daemon.unasked import Unasked, unasked
 from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, NoProvider, UsageError
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.runtime_config import ceilings_of
+from rlmwatch.money import dollars
 from rlmwatch.runs.ceilings import CeilingUse, uses
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.transitions import shown
+from rlmwatch.runs.waiting import OpenRun, reasons, submission
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.providers import SEARCH_KEY
 from rlmwatch.settings.sources import load
@@ -48,7 +50,6 @@ LOOKED_AT = 200
 """Newest runs whose material is compared with what is there now."""
 KEYRING_S = 1.0
 """For the system keyring, where it is asked for the key of the web search: nobody waits for it longer here."""
-NOT_RUNNING = "rlmwatch does not run here now"
 NO_DAEMON = "not running here"
 
 WAITING = (
@@ -273,21 +274,18 @@ def _web_search(settings: Settings, user_dir: Path) -> str:
 
 def _waiting_runs(paths: WorkspacePaths, runs: list[Run]) -> list[Waiting]:
     """Return those of *runs*, in order of admission, that wait now, and why."""
-    before: set[str] = set()
-    waiting = []
-    for run in runs:
-        found = _file_of(paths, run)
-        why = _first_line(found.error if found else run.held_for)
-        status = found.status.value if found else shown(run)
-        if status == JobStatus.PENDING and not why:
-            if run.conversation in before:
-                why = "an earlier save of its conversation comes first"
-            else:
-                why = "its turn" if holder(paths.state, paths.root) else NOT_RUNNING
-        before.add(run.conversation)
-        if why:
-            waiting.append(Waiting(job_id(run), status, run.path, why, run.created_at))
-    return waiting
+    found = [_as_listed(run, _file_of(paths, run)) for run in runs]
+    served = holder(paths.state, paths.root) is not None
+    return [
+        Waiting(job_id(run), each.status, run.path, why, run.created_at)
+        for run, each, why in zip(runs, found, reasons(found, served=served), strict=True)
+        if why
+    ]
+
+
+def _as_listed(run: Run, file: StatusFile | None) -> OpenRun:
+    status = file.status.value if file else shown(run)
+    return OpenRun(run.conversation, status, _first_line(file.error if file else run.held_for))
 
 
 def _with_other_material(paths: WorkspacePaths, recent: list[Run], settings: Settings) -> list[str]:
@@ -324,7 +322,7 @@ def _file_of(paths: WorkspacePaths, run: Run) -> StatusFile | None:
 
 def _submissions(paths: WorkspacePaths, unknown: set[str]) -> list[Waiting]:
     """Return the job files among *unknown* that no run was made of yet, and why."""
-    why = "rlmwatch takes it up once it has come to rest" if holder(paths.state, paths.root) else NOT_RUNNING
+    why = submission(served=holder(paths.state, paths.root) is not None)
     waiting = []
     for name in sorted(unknown):
         try:

@@ -106,7 +106,7 @@ _WORD_BEGINS: Final = 4  # letters of ours that a shorter key must have, as `tem
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class SplitInput:
     """
     An input, cut at its head.
 
@@ -128,7 +128,7 @@ class _Mark(Protocol):
     def index(self) -> int: ...
 
 
-def split(text: str) -> Parts:
+def split(text: str) -> SplitInput:
     r"""
     Cut *text* (with `\n` line ends) at its head.
 
@@ -137,7 +137,7 @@ def split(text: str) -> Parts:
     """
     head, body = _cut(text)
     if head is None:
-        return Parts(RunOptions(), text)
+        return SplitInput(RunOptions(), text)
     if len(head) > MAX_HEAD_CHARS:
         raise InputError(
             f"the front matter is longer than {MAX_HEAD_CHARS} characters: long material belongs in the data file; "
@@ -145,7 +145,7 @@ def split(text: str) -> Parts:
             line=1,
         )
     options, ignored = _options(head)
-    return Parts(options, body, ignored)
+    return SplitInput(options, body, ignored)
 
 
 def _cut(text: str) -> tuple[str | None, str]:

@@ -57,11 +57,11 @@ MAX_BYTES = 10 << 20
 _Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Table(BaseModel):
+class _ScriptTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ReplyEntry(_Table):
+class ReplyEntry(_ScriptTable):
     """
     One entry of `[[replies]]`.
 
@@ -88,7 +88,7 @@ class ReplyEntry(_Table):
         return self
 
 
-class PageEntry(_Table):
+class PageEntry(_ScriptTable):
     """One entry of `[[pages]]`; all but `when` as in `Page`."""
 
     url: Annotated[str, Field(pattern=r"^https?://\S+$")]
@@ -99,7 +99,7 @@ class PageEntry(_Table):
     when: str | None = None
 
 
-class ScriptFile(_Table):
+class ScriptFile(_ScriptTable):
     """
     The whole file.
 

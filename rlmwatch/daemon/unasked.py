@@ -18,8 +18,8 @@ from datetime import datetime
 from itertools import islice
 
 from rlmwatch.contract.text import digest
-from rlmwatch.daemon.composition import MB
 from rlmwatch.daemon.paths import WorkspacePaths
+from rlmwatch.daemon.save_rules import MB
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import ConfigError
 from rlmwatch.runs.model import Run

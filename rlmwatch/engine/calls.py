@@ -50,7 +50,7 @@ from rlmwatch.engine.call_site import ROOT, AttemptScope, CallSite
 from rlmwatch.engine.costs import NEAR_CALLS, Costs
 from rlmwatch.engine.replay import Replay, booked
 from rlmwatch.engine.run_time import WAIT_SHOWN_S, RunTime
-from rlmwatch.errors import BudgetExceeded, NotSent, ProviderCutOff, ProviderError, ProviderUnavailable
+from rlmwatch.errors import BudgetExceeded, NotSent, ProviderCutOff, ProviderError, ProviderUnavailable, RunTimeout
 from rlmwatch.models.base import RESTART, Model, Reply, Request
 from rlmwatch.runs.journal import Journal
 from rlmwatch.runs.model import CallState, JournalEntry, PaidCall, Usage
@@ -70,6 +70,7 @@ UNWRITTEN = (
     "the ledger cannot be written now, and nothing is asked until it can: is the disk of rlmwatch's state folder full? "
     "Its log says more; it goes on by itself"
 )
+LATE = "the run's time (max_seconds) was up when the call failed"
 FIRST_REPLY_POLL_S = 0.05
 FIRST_REPLY_POLLS = 40
 """Two seconds: a short answer is there by then, and who waits for a slow one in vain hardly notices."""
@@ -172,6 +173,7 @@ class Calls:
         Raises:
             BudgetExceeded, UnknownPrice, CeilingReached: No call was made.
             ProviderError: It failed for good, or until the deadline.
+            RunTimeout: The deadline had passed when it failed.
             Fenced: Another attempt owns the run.
         """
         key = self.name(plain(at.naming or request), at)
@@ -200,14 +202,21 @@ class Calls:
             once: One try of a call.
             server: Who is asked, for the person.
             at_most: Tries; None leaves it to the deadline.
+
+        Raises:
+            ProviderUnavailable: It failed *at_most* times, or asked to wait past the deadline.
+            RunTimeout: It failed when the deadline had passed.
         """
         for nth in count(1):
             try:
                 return await once()
             except ProviderUnavailable as error:
                 self.trouble = error
-                wait_s = self._wait_s(nth, error)
-                if wait_s is None or nth == at_most:
+                if nth == at_most:
+                    raise
+                if self.frame.deadline <= self.time.now():  # before the run's own timer struck
+                    raise RunTimeout(LATE) from error
+                if (wait_s := self._wait_s(nth, error)) is None:
                     raise
                 self.on_again()
                 self._tell_retry(nth, server, error, wait_s)
@@ -290,7 +299,7 @@ class Calls:
         left_s = self.frame.deadline - self.time.now()
         if error.retry_after_s is None:
             backoff_s = FIRST_WAIT_S * 2.0 ** min(nth - 1, 16) + random.uniform(0, JITTER_S)  # noqa: S311 (no secret)
-            return min(LONGEST_WAIT_S, backoff_s) if left_s > 0 else None
+            return min(LONGEST_WAIT_S, backoff_s)
         # A wait that ends past the deadline is no use: say so now, in the provider's words.
         return error.retry_after_s if error.retry_after_s < left_s else None
 

@@ -21,6 +21,7 @@ from rlmwatch.ledger.rows import NANO_PER_USD, cost_nano, entry_of, json_value, 
 from rlmwatch.ledger.spending import Claim, Sharing, Sums
 from rlmwatch.ledger.statement import Db, Row, Statement
 from rlmwatch.ledger.transactions import D, Transactions, first
+from rlmwatch.money import dollars
 from rlmwatch.runs.journal import Ceilings, Journal
 from rlmwatch.runs.model import CallState, JournalEntry, PaidCall, RunStatus, Usage
 
@@ -254,9 +255,9 @@ def _ceiling_reached(spent_nano: tuple[int, int], asked_nano: int, ceilings: Cei
     limit = (ceilings.per_day_usd if of_day else ceilings.per_month_usd) or 0.0
     cap = f"max_cost_usd_per_{period}"
     of_all = ", for all your workspaces together" if ceilings.of_user else ""
+    taken, asked = dollars(used, at_most=True), dollars(asked_nano / NANO_PER_USD, at_most=True)
     text = (
-        f"the {period}'s ceiling of {limit:g} USD{of_all}: {used:.6f} USD are spent or reserved, and this call "
-        f"may cost {asked_nano / NANO_PER_USD:.6f} USD. Raise {cap} under [ceilings] in your own config.toml, or wait "
-        f"for the next {period} (UTC)"
+        f"the {period}'s ceiling of {dollars(limit)}{of_all}: {taken} are spent or reserved, and this call may cost "
+        f"{asked}. Raise {cap} under [ceilings] in your own config.toml, or wait for the next {period} (UTC)"
     )
     return CeilingReached(text, cap=cap, limit=limit, used=used)

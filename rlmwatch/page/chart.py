@@ -5,29 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, timedelta
 
+from rlmwatch.money import dollars
 from rlmwatch.page.markup import Element, el
 
 WIDTH = 100.0
 HEIGHT = 100.0
 GAP = 0.25
 """Of a bar's place, left free."""
-CENTS = 0.1
-"""US dollars from which on a sum has two decimals."""
 LEAST = 1.5
 """Height of a bar that would hardly be seen."""
-
-
-def money(usd: float | None) -> str:
-    """Return *usd* as a person reads it: two decimals, and more only where there are more, up to a millionth."""
-    if usd is None:
-        return "price unknown"
-    whole, _, part = f"{usd:.6f}".partition(".")
-    return f"${whole}.{part.rstrip('0').ljust(2, '0')}"
-
-
-def amount(usd: float) -> str:
-    """Return a sum of many calls as a person reads it: two decimals, and more only of a few cents."""
-    return money(round(usd, 2) if usd >= CENTS else usd)
 
 
 def last_days(today: str, count: int) -> list[str]:
@@ -50,8 +36,8 @@ def spending(days: Mapping[str, float], *, today: str, count: int, ceiling_usd: 
     spent = [days.get(day, 0.0) for day in shown]
     most = max(spent)
     total = sum(spent)
-    said = f"{amount(total)} in {count} days"
-    said += f", most on {_short(shown[spent.index(most)])}: {amount(most)}." if most else "."
+    said = f"{dollars(total)} in {count} days"
+    said += f", most on {_short(shown[spent.index(most)])}: {dollars(most)}." if most else "."
     table = [(day, usd) for day, usd in zip(shown, spent, strict=True) if usd]
     return el(
         "section",
@@ -74,7 +60,7 @@ def _bars(days: list[str], spent: list[float], ceiling_usd: float | None, said: 
         bars.append(
             el(
                 "rect",
-                el("title", f"{day}: {amount(usd)}"),
+                el("title", f"{day}: {dollars(usd)}"),
                 x=f"{step * (place + GAP / 2):.2f}",
                 y=f"{HEIGHT - height:.2f}",
                 width=f"{step * (1 - GAP):.2f}",
@@ -101,7 +87,7 @@ def _caption(days: list[str], ceiling_usd: float | None) -> Element:
     return el(
         "figcaption",
         el("span", _short(days[0])),
-        el("span", "" if ceiling_usd is None else f"ceiling {money(ceiling_usd)} a day"),
+        el("span", "" if ceiling_usd is None else f"ceiling {dollars(ceiling_usd)} a day"),
         el("span", "today (UTC)"),
     )
 
@@ -117,7 +103,7 @@ def _table(rows: list[tuple[str, float]]) -> Element:
             el(
                 "tbody",
                 [
-                    el("tr", el("th", day, scope="row"), el("td", amount(usd), class_="number"))
+                    el("tr", el("th", day, scope="row"), el("td", dollars(usd), class_="number"))
                     for day, usd in reversed(rows)
                 ],
             ),

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
-from rlmwatch.page.chart import amount, money, spending
+from rlmwatch.money import dollars
+from rlmwatch.page.chart import spending
 from rlmwatch.page.markup import Element, el
 from rlmwatch.page.model import CeilingView, ListedRun, RunView, WorkspaceView
 from rlmwatch.page.trajectory import clipped_text, trajectory
+from rlmwatch.runs.waiting import NOT_RUNNING
 
 DAYS = 30
 SHOWN = 20
@@ -26,7 +28,7 @@ ENDED = ("complete", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class PageContent:
     """
     What a document is made of.
 
@@ -39,7 +41,7 @@ class Content:
     main: Element
 
 
-def overview(views: Sequence[WorkspaceView], ceiling: CeilingView, *, now: str) -> Content:
+def overview(views: Sequence[WorkspaceView], ceiling: CeilingView, *, now: str) -> PageContent:
     """Return the first page: all workspaces of the user."""
     unfinished = [run for view in views for run in view.unfinished]
     recent = sorted((run for view in views for run in view.recent), key=lambda run: run.created_at, reverse=True)
@@ -65,10 +67,10 @@ def overview(views: Sequence[WorkspaceView], ceiling: CeilingView, *, now: str) 
         id="main",
         tabindex="-1",
     )
-    return Content(f"{len(running)} running · rlmwatch" if running else "rlmwatch", main)
+    return PageContent(f"{len(running)} running · rlmwatch" if running else "rlmwatch", main)
 
 
-def workspace(view: WorkspaceView, ceiling: CeilingView, *, now: str) -> Content:
+def workspace(view: WorkspaceView, ceiling: CeilingView, *, now: str) -> PageContent:
     """Return the page of one workspace."""
     per_day = None if ceiling.of_user else ceiling.per_day_usd
     main = el(
@@ -92,10 +94,10 @@ def workspace(view: WorkspaceView, ceiling: CeilingView, *, now: str) -> Content
         id="main",
         tabindex="-1",
     )
-    return Content(f"{view.title} · rlmwatch", main)
+    return PageContent(f"{view.title} · rlmwatch", main)
 
 
-def run(view: RunView, *, now: str) -> Content:
+def run(view: RunView, *, now: str) -> PageContent:
     """Return the page of one run: what was asked, each step, what came of it."""
     each = view.run
     title = _first_words(each)
@@ -109,7 +111,7 @@ def run(view: RunView, *, now: str) -> Content:
         ("Took", _between(each.created_at, each.ended_at) if each.ended_at else None),
         ("Model", view.model),
         ("Tokens", f"{tokens[0]:,} read, {tokens[1]:,} written" if any(tokens) else None),
-        ("Cost", money(each.cost_usd) if each.cost_usd is not None or any(tokens) else None),
+        ("Cost", _cost(each.cost_usd) if each.cost_usd is not None or any(tokens) else None),
         ("Attempt", str(view.attempt) if view.attempt > 1 else None),
         ("Run", each.job_id),
     )
@@ -132,7 +134,7 @@ def run(view: RunView, *, now: str) -> Content:
         class_="one",
         tabindex="-1",
     )
-    return Content(f"{title[:60]} · rlmwatch", main)
+    return PageContent(f"{title[:60]} · rlmwatch", main)
 
 
 def _error(view: RunView) -> Element | None:
@@ -143,9 +145,9 @@ def _error(view: RunView) -> Element | None:
     return _named("error", "What it waits for", _text(view.error, class_="why waits"))
 
 
-def nothing(what: str) -> Content:
+def nothing(what: str) -> PageContent:
     """Return the page that says that there is no such thing."""
-    return Content("Not found · rlmwatch", el("main", _way_up(), el("h1", "Not found"), el("p", what), id="main"))
+    return PageContent("Not found · rlmwatch", el("main", _way_up(), el("h1", "Not found"), el("p", what), id="main"))
 
 
 def _way_up(view: WorkspaceView | None = None) -> Element:
@@ -165,12 +167,12 @@ def _address(workspace: str, job_id: str | None = None) -> str:
 def _facts(views: Sequence[WorkspaceView], today_usd: float, per_day_usd: float | None) -> Element:
     """Return the sums on top; *per_day_usd* is the ceiling that holds for these workspaces together."""
     counts = {word: sum(1 for v in views for r in v.unfinished if r.status == word) for word in (*GOES_ON, *WAITS)}
-    of = f" of {money(per_day_usd)}" if per_day_usd is not None else ""
+    of = f" of {dollars(per_day_usd)}" if per_day_usd is not None else ""
     facts = [
         (str(counts["running"]), "running"),
         (str(counts["pending"]), "waiting"),
         (str(counts["held"]), "held"),
-        (f"{amount(today_usd)}{of}", "today"),
+        (f"{dollars(today_usd)}{of}", "today"),
     ]
     if len(views) > 1:
         facts.append((f"{sum(1 for view in views if view.answered_by)} of {len(views)}", "folders watched now"))
@@ -219,7 +221,7 @@ def _item(each: ListedRun, names: dict[str, str], now: str) -> Element:
         each.path,
         *([names[each.workspace]] if each.workspace in names else []),
         each.kind,
-        *([money(each.cost_usd)] if each.cost_usd is not None else []),
+        *([dollars(each.cost_usd)] if each.cost_usd is not None else []),
     ]
     for word in about:
         meta += [" · ", word]
@@ -330,8 +332,12 @@ def _workspaces(views: Sequence[WorkspaceView]) -> Element:
     return _named("folders", "Folders", el("ul", items, class_="runs") if items else el("p", "None yet."))
 
 
+def _cost(usd: float | None) -> str:
+    return "price unknown" if usd is None else dollars(usd)
+
+
 def _nobody(view: WorkspaceView) -> str:
-    return "rlmwatch does not run here now" if view.folder else "run() and Session"
+    return NOT_RUNNING if view.folder else "run() and Session"
 
 
 def _sum(days: Iterable[object]) -> dict[str, float]:

@@ -26,6 +26,7 @@ from rlmwatch.ledger.overview import MAX_ROWS, RunSummary
 from rlmwatch.ledger.statement import Db
 from rlmwatch.page.model import ListedRun, RunView, WorkspaceView
 from rlmwatch.runs.model import RunStatus
+from rlmwatch.runs.waiting import OpenRun, reasons, submission
 from rlmwatch.workspace import safe_open
 from rlmwatch.workspace.liveness import seen_now
 from rlmwatch.workspace.owner import LOCK, holder, known_states
@@ -37,7 +38,7 @@ MAX_STATUS_BYTES = 1_000_000
 DAYS = 30
 """Of spending."""
 PYTHON = "python"
-"""Private state folder of the Python API's runs (`daemon/composition.py`)."""
+"""Private state folder of the Python API's runs (`daemon/direct_runner.py`)."""
 LEDGER = "ledger.sqlite3"
 ANSWER_BEGINS = 200
 """Characters of an answer in a list."""
@@ -150,16 +151,11 @@ def _since(now: str) -> str:
 
 def _unfinished(at: WorkspaceAt, runs: Iterable[RunSummary], *, served: bool) -> list[ListedRun]:
     """Return runs that have not ended, with how far each is and what it waits for."""
-    before: set[str] = set()
-    listed = []
-    for run in sorted(runs, key=lambda run: run.run_id):
-        each = _listed(at, run, _status(at, _job_id(run)))
-        if not each.why and each.status == JobStatus.PENDING:
-            first = run.conversation not in before
-            turn = "its turn" if served else "rlmwatch does not run here now"
-            each = replace(each, why=turn if first else "an earlier save of its conversation comes first")
-        before.add(run.conversation)
-        listed.append(each)
+    admitted = sorted(runs, key=lambda run: run.run_id)
+    found = [_listed(at, run, _status(at, _job_id(run))) for run in admitted]
+    open_runs = [OpenRun(run.conversation, each.status, each.why) for run, each in zip(admitted, found, strict=True)]
+    whys = reasons(open_runs, served=served)
+    listed = [replace(each, why=why) for each, why in zip(found, whys, strict=True)]
     return sorted(listed, key=lambda each: each.status != JobStatus.RUNNING)
 
 
@@ -168,7 +164,9 @@ def _with_recent(view: WorkspaceView, at: WorkspaceAt, newest: list[RunSummary])
     known = {each.job_id: each for each in view.unfinished}
     for run in newest:
         known.setdefault(_job_id(run), _listed(at, run, None))
-    files = [_of_file(at, found) for name in _newest_files(at) if name not in known and (found := _status(at, name))]
+    names, served = _newest_files(at), view.answered_by is not None
+    unknown = [found for name in names if name not in known and (found := _status(at, name))]
+    files = [_of_file(at, found, served=served) for found in unknown]
     recent = sorted((*known.values(), *files), key=lambda each: each.created_at, reverse=True)[:MAX_ROWS]
     more = tuple(each for each in files if each.status in ("running", "held", "pending"))
     return replace(view, unfinished=(*view.unfinished, *more), recent=tuple(recent))
@@ -227,8 +225,8 @@ def _listed(at: WorkspaceAt, run: RunSummary, file: StatusFile | None) -> Listed
     )
 
 
-def _of_file(at: WorkspaceAt, file: StatusFile) -> ListedRun:
-    submission = "" if file.input_digest else "rlmwatch takes it up once it has come to rest"
+def _of_file(at: WorkspaceAt, file: StatusFile, *, served: bool) -> ListedRun:
+    waits = file.status is JobStatus.PENDING and not file.input_digest
     return ListedRun(
         workspace=at.name,
         job_id=file.job_id,
@@ -240,7 +238,7 @@ def _of_file(at: WorkspaceAt, file: StatusFile) -> ListedRun:
         ended_at=file.completed_at,
         outcome=file.outcome,
         partial=file.partial,
-        why=file.error or (submission if file.status is JobStatus.PENDING else ""),
+        why=file.error or (submission(served=served) if waits else ""),
         progress=_how_far(file),
         cost_usd=file.usage.cost_usd,
         answer=(file.answer or "")[:ANSWER_BEGINS],
@@ -279,7 +277,7 @@ def look_at_run(at: WorkspaceAt, job_id: str, sources: Sources, *, now: str) -> 
         return None
     return RunView(
         workspace=view,
-        run=_of_file(at, file),
+        run=_of_file(at, file, served=view.answered_by is not None),
         question="",
         answer=file.answer,
         error=file.error,

@@ -29,7 +29,7 @@ from aiohttp import web
 
 from rlmwatch import clock
 from rlmwatch.page import content, facts
-from rlmwatch.page.content import Content
+from rlmwatch.page.content import PageContent
 from rlmwatch.page.facts import Sources, WorkspaceAt
 from rlmwatch.page.markup import Redact
 from rlmwatch.page.model import CeilingView, WorkspaceView
@@ -197,7 +197,7 @@ class PageServer:
             return _plain(403, "The address lacks its token. `rlmwatch status` shows the whole address.")
         return None
 
-    async def _page(self, workspace: str | None, run: str | None) -> tuple[Content, int]:
+    async def _page(self, workspace: str | None, run: str | None) -> tuple[PageContent, int]:
         now = clock.utc()
         places = await self._places()
         if workspace is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 
-from rlmwatch.page.content import Content
+from rlmwatch.page.content import PageContent
 from rlmwatch.page.markup import Element, Redact, el, render
 
 STYLE = """
@@ -189,7 +189,7 @@ HEADERS = {
 """Of every reply."""
 
 
-def document(content: Content, redact: Redact, *, now: str) -> bytes:
+def document(content: PageContent, redact: Redact, *, now: str) -> bytes:
     """Return the whole document with *content*, complete without its script."""
     head = "".join(render(each, redact) for each in _head(content.title))
     body = "".join(

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from rlmwatch.ledger.overview import CallSummary
-from rlmwatch.page.chart import money
+from rlmwatch.money import dollars
 from rlmwatch.page.markup import Element, el
 from rlmwatch.page.model import RunView
 from rlmwatch.runs.trajectory import StepRecord
@@ -133,7 +133,7 @@ def _value(value: object) -> str:
 
 
 def _usage(usage: Usage) -> str:
-    cost = "" if usage.cost_usd is None else f" · {money(usage.cost_usd)}"
+    cost = "" if usage.cost_usd is None else f" · {dollars(usage.cost_usd)}"
     searches = f", {usage.searches} searches" if usage.searches else ""
     calls = "1 call" if usage.llm_calls == 1 else f"{usage.llm_calls} calls"
     return f"{calls}{searches}, {usage.input_tokens:,} + {usage.output_tokens:,} tokens{cost}"

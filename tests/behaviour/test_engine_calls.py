@@ -119,6 +119,20 @@ def test_a_long_wait_for_the_rate_limit_is_told():
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("retry_after_s", [None, 600.0])
+def test_a_failure_after_the_deadline_is_the_runs_time_limit(retry_after_s):
+    """A call that fails when the time is up ends the run for its time limit, whichever of the two is noticed first."""
+
+    async def run():
+        refused = ProviderUnavailable("p: HTTP 500: on fire", status=500, retry_after_s=retry_after_s)
+        calls = calls_on(ScriptedModel([refused]), seconds=0)
+        with pytest.raises(RunTimeout):
+            await calls.llm(REQUEST)
+        assert calls.trouble is refused
+
+    asyncio.run(run())
+
+
 def test_a_retry_is_told_with_the_servers_words_and_the_time():
     """While a call is tried again, the words say what the server said and when it is asked again; then they go."""
 

@@ -96,7 +96,7 @@ def test_a_dry_run_sends_and_writes_nothing(home: Home, provider: OpenAIServer):
     assert done.returncode == 0
     assert "what would you send?" in done.stdout
     assert "not asked: line 2" in done.stdout
-    assert "2 unanswered; at most 0.300" in done.stdout
+    assert "2 unanswered; at most $0.31" in done.stdout
     a, b = sorted(printed(home, "run", "--dry-run", str(home.workspace)), key=lambda sketch: sketch["path"])
     assert a["messages"][-1] == {"role": "user", "content": "what would you send?"}
     assert (a["model"], a["tokens"], a["problem"]) == (MODEL, 300, None)

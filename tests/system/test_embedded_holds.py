@@ -126,7 +126,7 @@ def test_the_exam_says_that_it_cannot(home: Home, coder: Coder, provider: OpenAI
     home.key = KEY
     home.set('[prices]\n"gpt-4.1" = { input = 2.0, output = 8.0 }\n')
     done = home.cli("doctor", "--exam", "gpt-4.1")
-    assert (done.returncode, "USD" in done.stderr, "--yes" in done.stderr) == (2, True, True)
+    assert (done.returncode, "$" in done.stderr, "--yes" in done.stderr) == (2, True, True)
     assert provider.count == 0
     coder.on("safe", "import re\nanswer(re.search(r'safe is (\\d+)', context)[1])")
     done = home.cli("doctor", "--exam", "gpt-4.1", "--yes", "--json")

@@ -151,7 +151,7 @@ def test_answer_says_on_a_terminal_how_far_it_is(writing_code: Home, coder: Code
         shown.see("searching: the lighthouse")
         shown.see("step 2 of 8")
         shown.see("1 search")
-        shown.see("0.0070 USD")
+        shown.see("$0.007")
         go_on.set()
         shown.see("found on 1811")
         assert shown.end() == 0

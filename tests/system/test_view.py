@@ -107,7 +107,7 @@ def test_a_question_changes_in_place_from_waiting_to_its_answer(home: Home, brai
         lines = until(shown, lambda lines: "✓" in line_of(lines, "chat_input.txt"))
         answered = line_of(lines, "chat_input.txt")
         assert lines.index(answered) == place
-        assert re.search(r"✓ chat_input\.txt +Paris, the capital of France\. +\d+(\.\d)? s  \$0\.012$", answered)
+        assert re.search(r"✓ chat_input\.txt +Paris, the capital of France\. +\d+(\.\d)? s  \$0\.01$", answered)
         run = home.status_of("chat_input.txt")["job_id"]
         everything = shown.shown
         assert not any(each in everything for each in (run, "sha256", "None", "cost_usd=", "path="))

@@ -15,7 +15,7 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.cli.output import say
 from rlmwatch.cli.streams import BackgroundStream
-from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.questions import Heading, ViewState
 from rlmwatch.cli.view.screen import screen_on
 from rlmwatch.cli.view.viewer import Viewer
 from rlmwatch.contract.documents import JobStatus
@@ -44,7 +44,7 @@ class DaemonView:
         self._app: App | None = None
         self._begun = False
         self._faults: deque[str] = deque(maxlen=FAULTS)
-        shown = Shown(Heading(shortened(root), state="Starting"))
+        shown = ViewState(Heading(shortened(root), state="Starting"))
         self.viewer = Viewer(
             shown=shown,
             screen=screen_on(stream, os.environ),
@@ -71,7 +71,7 @@ class DaemonView:
             for fault in self._faults:
                 say(fault)
 
-    async def _refresh(self, shown: Shown) -> bool:
+    async def _refresh(self, shown: ViewState) -> bool:
         app = self._app
         if app is None:
             return False
@@ -92,7 +92,7 @@ class DaemonView:
         )
         return shown.heading != before
 
-    async def _left_before(self, app: App, shown: Shown) -> None:
+    async def _left_before(self, app: App, shown: ViewState) -> None:
         """Show the questions that an earlier daemon left, and that wait."""
         by = DaemonProcess(app.host, os.getpid())
         for run in await app.ledger.open_runs():

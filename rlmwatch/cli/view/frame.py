@@ -12,17 +12,16 @@ The view as lines of text for a terminal of so many columns and rows. Pure.
 from __future__ import annotations
 
 from datetime import datetime
-from math import floor, log10
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from rlmwatch.cli.output import money
-from rlmwatch.cli.view.questions import Heading, Question, Shown
+from rlmwatch.cli.view.questions import Heading, Question, ViewState
 from rlmwatch.cli.view.viewport import Signs, Viewport
 from rlmwatch.cli.view.words import Notice
 from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.names import input_name
+from rlmwatch.money import dollars
 
 HINT = "Save chat_input.txt, or any <name>_input.txt"
 NAME_CELLS = (12, 40)
@@ -38,7 +37,7 @@ TENTHS_BELOW_S, MINUTES_FROM_S, HOURS_FROM_S = 10, 120, 7200
 DIM, BAD, GOOD, HELD = "dim", "red", "green", "magenta"
 
 
-def frame(shown: Shown, viewport: Viewport, *, now: datetime) -> list[Text]:
+def frame(shown: ViewState, viewport: Viewport, *, now: datetime) -> list[Text]:
     """Return the lines of the view, each for itself no wider than the *viewport*, and no more than it has."""
     head = heading(shown, viewport)
     names = name_cells(shown, viewport)
@@ -57,7 +56,7 @@ def frame(shown: Shown, viewport: Viewport, *, now: datetime) -> list[Text]:
     return [*head, Text(), *body, *foot][: viewport.height]
 
 
-def heading(shown: Shown, viewport: Viewport) -> list[Text]:
+def heading(shown: ViewState, viewport: Viewport) -> list[Text]:
     """Return folder and who answers, what was spent and what goes on, and what a person may do."""
     about, signs = shown.heading, viewport.signs
     folder = viewport.plain(about.folder)
@@ -75,7 +74,7 @@ def heading(shown: Shown, viewport: Viewport) -> list[Text]:
     return [first, second, *hint(shown, viewport), *page]
 
 
-def hint(shown: Shown, viewport: Viewport) -> list[Text]:
+def hint(shown: ViewState, viewport: Viewport) -> list[Text]:
     """Return what the daemon does, or what a person may do."""
     words = "; ".join(filter(None, (shown.heading.state or HINT, shown.heading.ends)))
     return [_line(viewport, (line, DIM)) for line in viewport.wrapped(words, viewport.width, HINT_LINES)]
@@ -86,14 +85,14 @@ def spent(about: Heading) -> tuple[str, bool]:
     if about.spent_usd is None:
         return "", False
     if about.ceiling_usd is None:
-        return f"{price(about.spent_usd)} today", False
+        return f"{dollars(about.spent_usd)} today", False
     return (
-        f"{price(about.spent_usd)} of ${money(about.ceiling_usd)} today",
+        f"{dollars(about.spent_usd)} of {dollars(about.ceiling_usd)} today",
         about.spent_usd >= NEARLY * about.ceiling_usd,
     )
 
 
-def _counts(shown: Shown) -> str:
+def _counts(shown: ViewState) -> str:
     words = {
         "answered": {JobStatus.COMPLETE},
         "failed": {JobStatus.FAILED},
@@ -123,7 +122,7 @@ def row_lines(row: Question, viewport: Viewport, names: int, *, now: datetime) -
     return [line, *(_line(viewport, (f"    {each}", "")) for each in below)]
 
 
-def name_cells(shown: Shown, viewport: Viewport) -> int:
+def name_cells(shown: ViewState, viewport: Viewport) -> int:
     """Return how wide the column of names is."""
     least, most = NAME_CELLS
     widest = max((cell_len(viewport.plain(row.name)) for row in shown.rows.values()), default=0)
@@ -203,12 +202,6 @@ def seconds(passed: float) -> str:
     return f"{passed / 60:.0f} min" if passed < HOURS_FROM_S else f"{passed / 3600:.1f} h"
 
 
-def price(usd: float) -> str:
-    """Return *usd* as a person reads it: in cents; below ten, two digits that count."""
-    digits = 2 if usd <= 0 or usd >= 0.1 else 1 - floor(log10(usd))  # noqa: PLR2004 (ten cents)
-    return f"${money(round(usd, digits))}"
-
-
 def _right(row: Question, *, now: datetime) -> str:
     """Return how long it took, or takes, and its price."""
     parts = []
@@ -216,7 +209,7 @@ def _right(row: Question, *, now: datetime) -> str:
         passed = max(0.0, ((row.ended_at or now) - row.began_at).total_seconds())
         parts.append(f"{int(passed)} s" if row.works and passed < MINUTES_FROM_S else seconds(passed))
     if row.cost_usd is not None and (row.cost_usd or (row.asked and row.status.ended)):
-        parts.append(price(row.cost_usd))
+        parts.append(dollars(row.cost_usd))
     return "  ".join(parts)
 
 

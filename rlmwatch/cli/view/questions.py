@@ -134,7 +134,7 @@ class Heading:
 
 
 @dataclass(slots=True)
-class Shown:
+class ViewState:
     """All that the view shows."""
 
     heading: Heading

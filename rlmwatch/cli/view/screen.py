@@ -18,7 +18,7 @@ from rich.text import Text
 
 from rlmwatch.cli.streams import BackgroundStream, in_foreground
 from rlmwatch.cli.view.frame import frame, heading, hint, name_cells, notice_lines, row_lines
-from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.questions import Heading, ViewState
 from rlmwatch.cli.view.viewport import Viewport
 
 USUAL = (80, 24)
@@ -33,7 +33,7 @@ LAST_WORDS_S = 0.5
 class Screen(Protocol):
     """What shows the view."""
 
-    def draw(self, shown: Shown, *, now: datetime) -> bool:
+    def draw(self, shown: ViewState, *, now: datetime) -> bool:
         """Show it as it is *now*; False where the terminal does not take it now."""
         ...
 
@@ -41,7 +41,7 @@ class Screen(Protocol):
         """Give the terminal back as it was. Idempotent; the next `draw` takes it again."""
         ...
 
-    def close(self, shown: Shown, *, now: datetime) -> None:
+    def close(self, shown: ViewState, *, now: datetime) -> None:
         """Give the terminal back, with the view as it was last."""
         ...
 
@@ -67,7 +67,7 @@ class FullScreen:
         self._console = Console(file=stream, force_terminal=True, color_system="standard", highlight=False)  # type: ignore[arg-type]
         self._live: RichLive | None = None
 
-    def draw(self, shown: Shown, *, now: datetime) -> bool:
+    def draw(self, shown: ViewState, *, now: datetime) -> bool:
         """Draw a frame, in one piece."""
         if self._stream.behind or not in_foreground(self._stream):
             return False
@@ -96,7 +96,7 @@ class FullScreen:
             self._live = None
             self._stream.drain(LAST_WORDS_S)
 
-    def close(self, shown: Shown, *, now: datetime) -> None:
+    def close(self, shown: ViewState, *, now: datetime) -> None:
         """Leave, and write the view below what was there."""
         there = self._live is not None
         self.leave()
@@ -121,7 +121,7 @@ class LineByLine:
         self._heading: Heading | None = None
         self._notices: list[object] = []
 
-    def draw(self, shown: Shown, *, now: datetime) -> bool:
+    def draw(self, shown: ViewState, *, now: datetime) -> bool:
         """Write what has changed."""
         if isinstance(self._stream.error, BrokenPipeError):
             raise self._stream.error
@@ -130,7 +130,7 @@ class LineByLine:
         self._write(shown, now)
         return True
 
-    def _write(self, shown: Shown, now: datetime) -> None:
+    def _write(self, shown: ViewState, now: datetime) -> None:
         viewport = Viewport(_size(self._stream)[0], None, self._stream.encoding)
         lines = []
         if self._heading is None or self._heading.answers != shown.heading.answers:
@@ -152,7 +152,7 @@ class LineByLine:
     def leave(self) -> None:
         """Do nothing: there is nothing to give back."""
 
-    def close(self, shown: Shown, *, now: datetime) -> None:
+    def close(self, shown: ViewState, *, now: datetime) -> None:
         """Write what has changed last."""
         if in_foreground(self._stream):
             self._write(shown, now)

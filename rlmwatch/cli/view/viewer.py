@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from rlmwatch import clock
-from rlmwatch.cli.view.questions import Shown
+from rlmwatch.cli.view.questions import ViewState
 from rlmwatch.cli.view.screen import Screen
 from rlmwatch.contract.documents import StatusFile
 
@@ -41,9 +41,9 @@ class Viewer:
         at_end: What is said of the daemon in the last frame, since it ends too; None where it goes on.
     """
 
-    shown: Shown
+    shown: ViewState
     screen: Screen
-    refresh: Callable[[Shown], Awaitable[bool]]
+    refresh: Callable[[ViewState], Awaitable[bool]]
     polls: bool = False
     redact: Callable[[str], str] = field(default=lambda text: text)
     failed: Callable[[Exception], None] = field(default=lambda _error: None)

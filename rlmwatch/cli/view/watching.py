@@ -22,7 +22,7 @@ from typing import Any
 from rlmwatch import clock
 from rlmwatch.cli.streams import BackgroundStream
 from rlmwatch.cli.view.daemon import shortened
-from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.questions import Heading, ViewState
 from rlmwatch.cli.view.screen import LineByLine, screen_on
 from rlmwatch.cli.view.viewer import Viewer
 from rlmwatch.cli.waiting import interruptible
@@ -33,6 +33,7 @@ from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, LedgerError, UsageError, WorkspaceError
 from rlmwatch.ledger.ledger import Ledger
+from rlmwatch.runs.waiting import NOT_RUNNING
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load, own_name
 from rlmwatch.workspace import safe_open
@@ -48,7 +49,6 @@ ENDED = 40
 """Ended questions that are shown."""
 SETTINGS_EVERY_S = 5.0
 ENDS = "Ctrl+C ends this view"
-NOBODY = "rlmwatch does not run here now"
 
 
 def watch_folder(paths: WorkspacePaths) -> int:
@@ -75,7 +75,7 @@ async def _watch(paths: WorkspacePaths, stream: BackgroundStream) -> int:
             leave.set()
 
         viewer = Viewer(
-            shown=Shown(Heading(shortened(paths.root), ends=ENDS)),
+            shown=ViewState(Heading(shortened(paths.root), ends=ENDS)),
             screen=screen_on(stream, os.environ) if stream.isatty() else LineByLine(stream),
             refresh=folder.refresh,
             polls=True,
@@ -107,7 +107,7 @@ class WatchedFolder:
     _times: tuple[int, int] = (-1, -2)  # of the folder with the status files, as it was seen last, and before that
     _files: dict[str, tuple[tuple[int, int, int], StatusFile]] = field(default_factory=dict)
 
-    async def refresh(self, shown: Shown) -> bool:
+    async def refresh(self, shown: ViewState) -> bool:
         """
         Bring *shown* up to date; return whether anything has changed.
 
@@ -183,7 +183,7 @@ class WatchedFolder:
             return answers_here(who)
         if self._host is not None and self._host != own_name(self.paths.user_dir, self.environ, socket.gethostname()):
             return f"{self._host} answers in this folder, as rlmwatch.toml says"
-        return NOBODY
+        return NOT_RUNNING
 
     def _statuses(self) -> list[StatusFile]:
         """Return the status of what goes on, and of what has ended last, oldest first."""

@@ -8,7 +8,6 @@ from cyclopts import CycloptsError
 from rlmwatch.cli.ids import whole_id
 from rlmwatch.cli.jobs import jobs
 from rlmwatch.cli.main import build
-from rlmwatch.cli.output import money
 from rlmwatch.cli.status import status
 from rlmwatch.errors import UsageError
 
@@ -85,9 +84,3 @@ def test_status_of_a_folder_names_the_option(root):
     """`rlmwatch status .` says what was meant."""
     with pytest.raises(UsageError, match=r"--workspace \."):
         status(".")
-
-
-@pytest.mark.parametrize(("usd", "text"), [(0.0, "0.00"), (1.5, "1.50"), (0.1 + 0.2, "0.30"), (0.000313, "0.000313")])
-def test_numbers_read_like_money(usd, text):
-    """Two decimals, and more only where they say something."""
-    assert money(usd) == text

@@ -59,7 +59,7 @@ def test_a_model_that_codes_passes(tmp_path, capsys):
     *lines, last = out.splitlines()
     assert last.startswith("m (scripted): 5 of 5 right: it can do the engine's work")
     assert [" right; 1 calls" in line for line in lines] == [True] * 5, out
-    assert "at most 35 calls and 0.336 USD" in err
+    assert "at most 35 calls and $0.34" in err
 
 
 def test_a_model_that_does_not_code_fails_in_words(tmp_path, capsys):
@@ -76,7 +76,7 @@ def test_nothing_is_asked_before_the_price_is_agreed_to(tmp_path, capsys):
     model = Priced(coding)
     with pytest.raises(UsageError, match="--yes"):
         examined(tmp_path, model, yes=False)
-    assert (model.requests, "0.336 USD" in capsys.readouterr().err) == ([], True)
+    assert (model.requests, "$0.34" in capsys.readouterr().err) == ([], True)
     assert examined(tmp_path, ScriptedModel(coding), yes=False) == 0
 
 

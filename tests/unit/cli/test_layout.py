@@ -16,7 +16,6 @@ from rlmwatch.cli.layout import (
     between,
     counted,
     cut,
-    dollars,
     first_words,
     joined,
     pad,
@@ -88,26 +87,6 @@ def test_no_line_is_wider_than_the_terminal(one, other, width):
     """Whatever is put into a table, it fits from 40 cells on."""
     for line in lines(width, question=one, input=other, status=other):
         assert cell_len(line) <= width
-
-
-@pytest.mark.parametrize(
-    ("usd", "text"),
-    [
-        (None, "-"),
-        (0.0, "$0.00"),
-        (1.5, "$1.50"),
-        (1234.5, "$1,234.50"),
-        (0.02, "$0.02"),
-        (0.00031, "$0.00031"),
-        (0.0099, "$0.0099"),
-        (0.001, "$0.001"),
-        (0.000004, "$0.000004"),
-        (0.00000002, "<$0.000001"),
-    ],
-)
-def test_money(usd, text):
-    """Cents, and below a cent the digits that say something; an unknown price is not nothing."""
-    assert dollars(usd) == text
 
 
 @pytest.mark.parametrize(

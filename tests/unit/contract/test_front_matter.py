@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlmwatch.contract.front_matter import EXPECTED, MAX_HEAD_CHARS, Parts, split
+from rlmwatch.contract.front_matter import EXPECTED, MAX_HEAD_CHARS, SplitInput, split
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import InputError
 
@@ -21,7 +21,7 @@ def test_the_head_sets_options_and_the_rest_is_the_prompt():
     """Rule 1: what stands between the first two `---` lines are options, what follows is the question, unchanged."""
     found = split("---\nmodel: gpt-5\ntokens: 400\nmax_cost_usd: 0.05\n---  \n\nask\n---\nmore\n")
 
-    assert found == Parts(RunOptions(model="gpt-5", tokens=400, max_cost_usd=0.05), "\nask\n---\nmore\n")
+    assert found == SplitInput(RunOptions(model="gpt-5", tokens=400, max_cost_usd=0.05), "\nask\n---\nmore\n")
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_the_head_sets_options_and_the_rest_is_the_prompt():
 )
 def test_a_text_without_a_head_is_left_alone(text):
     """Rule 1: a line of dashes that opens no head, or that nothing closes, is plain text."""
-    assert split(text) == Parts(RunOptions(), text)
+    assert split(text) == SplitInput(RunOptions(), text)
 
 
 @pytest.mark.parametrize("head", ["", "\n", "# only a remark\n"])
 def test_an_empty_head_sets_nothing(head):
     """Rule 2: two `---` lines with nothing between them are a head without options."""
-    assert split(f"---\n{head}---\nask") == Parts(RunOptions(), "ask")
+    assert split(f"---\n{head}---\nask") == SplitInput(RunOptions(), "ask")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ weather week weight width year
 @pytest.mark.parametrize("key", OF_OTHERS.split())
 def test_keys_of_other_programs_are_passed_over_and_named(key):
     """Rule 3: a note may have a head of its own."""
-    assert split(f"---\n{key}: x\nmodel: m\n---\nask") == Parts(RunOptions(model="m"), "ask", (key,))
+    assert split(f"---\n{key}: x\nmodel: m\n---\nask") == SplitInput(RunOptions(model="m"), "ask", (key,))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_keys_of_other_programs_are_passed_over_and_named(key):
 )
 def test_what_other_programs_set_may_be_anything(value):
     """Rule 3: only values of ours are checked."""
-    assert split(f"---\ntags:{value}\ntags: again\n---\nask") == Parts(RunOptions(), "ask", ("tags",))
+    assert split(f"---\ntags:{value}\ntags: again\n---\nask") == SplitInput(RunOptions(), "ask", ("tags",))
 
 
 def test_of_several_bad_values_the_first_in_the_file_is_named():

@@ -11,7 +11,7 @@ from unit.page.texts import Page, texts
 
 from rlmwatch.ledger.overview import CallSummary
 from rlmwatch.page import content
-from rlmwatch.page.content import Content
+from rlmwatch.page.content import PageContent
 from rlmwatch.page.model import CeilingView, ListedRun, RunView, WorkspaceView
 from rlmwatch.page.shell import POLICY, SCRIPT, STYLE, document
 from rlmwatch.page.trajectory import MAX_CHARS
@@ -22,7 +22,7 @@ NOW = "2026-11-28T20:00:00.000Z"
 ONE_DOLLAR = CeilingView(1.0, of_user=True)
 
 
-def shown(found: Content) -> Page:
+def shown(found: PageContent) -> Page:
     return Page(document(found, lambda text: text, now=NOW).decode())
 
 

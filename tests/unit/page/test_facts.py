@@ -91,6 +91,13 @@ def test_open_runs_say_how_far_they_are_and_what_they_wait_for(house):
     assert (held.status, held.why) == ("held", "no key: set one")
 
 
+def test_a_job_file_that_nobody_takes_up_says_so(house):
+    """A job file of which no run was made waits for a daemon where there is none, as `status` says it."""
+    house.put("mine", status="pending", kind="job", input="", input_digest="", created_at=NOW)
+    whole = facts.look_at_run(house.at, "mine", house.sources, now=NOW)
+    assert (whole.run.status, whole.run.why) == ("pending", "rlmwatch does not run here now")
+
+
 def test_a_run_has_its_steps_and_its_answer(house):
     """A run is shown whole: question, steps in order, answer, what it used; a call where it has no steps."""
     ids = []

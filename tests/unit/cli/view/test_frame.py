@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from rlmwatch.cli.view.frame import frame, price, problem_and_cure, seconds
-from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.frame import frame, problem_and_cure, seconds
+from rlmwatch.cli.view.questions import Heading, ViewState
 from rlmwatch.cli.view.viewport import Viewport
 from rlmwatch.cli.view.words import Notice
 from rlmwatch.contract.documents import JobStatus, Progress, StatusFile, UsageSoFar
@@ -21,14 +21,14 @@ NOW = datetime(2026, 11, 28, 12, 0, 30, tzinfo=UTC)
 WIDE = Viewport(100)
 
 
-def shown(*statuses: StatusFile, **about) -> Shown:
-    view = Shown(Heading(**({"folder": "~/questions", "answers": "gpt-4.1-mini (openai)"} | about)))
+def shown(*statuses: StatusFile, **about) -> ViewState:
+    view = ViewState(Heading(**({"folder": "~/questions", "answers": "gpt-4.1-mini (openai)"} | about)))
     for each in statuses:
         view.take(each)
     return view
 
 
-def lines(view: Shown, viewport: Viewport = WIDE) -> list[str]:
+def lines(view: ViewState, viewport: Viewport = WIDE) -> list[str]:
     return [line.plain.rstrip() for line in frame(view, viewport, now=NOW)]
 
 
@@ -60,7 +60,7 @@ def test_a_line_goes_from_waiting_over_its_steps_to_the_answer():
     view.take(status("plan_job_input.txt", "complete", usage=UsageSoFar(llm_calls=3, cost_usd=0.0123456), **done))
     (ended,) = lines(view)[4:]
     assert ended.startswith("✓ plan_job_input.txt  Paris, of course.")
-    assert ended.endswith("2.5 s  $0.012")
+    assert ended.endswith("2.5 s  $0.01")
 
 
 def test_a_provider_that_is_asked_again_is_named_in_its_line():
@@ -154,14 +154,6 @@ def test_a_terminal_without_unicode_gets_ascii():
 def test_what_is_wrong_is_told_from_what_to_do(text, parts):
     """The first sentence is what is wrong, the rest what to do about it."""
     assert problem_and_cure(text) == parts
-
-
-@pytest.mark.parametrize(
-    ("usd", "words"), [(0, "$0.00"), (0.000123, "$0.00012"), (0.05, "$0.05"), (0.0234, "$0.023"), (12.345, "$12.35")]
-)
-def test_prices_have_the_digits_that_count(usd, words):
-    """In cents; below ten, two digits that count."""
-    assert price(usd) == words
 
 
 def test_times_are_as_people_say_them():

@@ -7,13 +7,13 @@ import random
 import pytest
 from fakes.statuses import status
 
-from rlmwatch.cli.view.questions import KEPT, NOTICES, Heading, Shown
+from rlmwatch.cli.view.questions import KEPT, NOTICES, Heading, ViewState
 from rlmwatch.contract.documents import JobStatus, Progress
 
 
 @pytest.fixture
-def view() -> Shown:
-    return Shown(Heading("~/questions"))
+def view() -> ViewState:
+    return ViewState(Heading("~/questions"))
 
 
 def test_a_row_moves_only_forward_whatever_the_order_of_threads(view):

@@ -14,7 +14,7 @@ import pytest
 from fakes.statuses import status
 
 from rlmwatch.cli.streams import BackgroundStream
-from rlmwatch.cli.view.questions import Heading, Shown
+from rlmwatch.cli.view.questions import Heading, ViewState
 from rlmwatch.cli.view.screen import FullScreen, LineByLine, screen_on
 from rlmwatch.cli.view.viewer import FRAMES_PER_S, Viewer
 from rlmwatch.contract.documents import dump
@@ -23,6 +23,7 @@ from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import ledger_of
 from rlmwatch.runs.model import Save
 from rlmwatch.runs.queue import OnNewSave
+from rlmwatch.runs.waiting import NOT_RUNNING
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 DEADLINE_S = 30.0
@@ -38,7 +39,7 @@ class Drawn:
     left: int = 0
     closed: str | None = None
 
-    def draw(self, shown: Shown, *, now: datetime) -> bool:
+    def draw(self, shown: ViewState, *, now: datetime) -> bool:
         if self.open:
             self.frames.append(", ".join(f"{row.name} {row.status}" for row in shown.rows.values()))
             self.drawn.set()
@@ -47,7 +48,7 @@ class Drawn:
     def leave(self) -> None:
         self.left += 1
 
-    def close(self, shown: Shown, *, now: datetime) -> None:
+    def close(self, shown: ViewState, *, now: datetime) -> None:
         self.closed = shown.heading.state
 
     async def next(self) -> None:
@@ -56,12 +57,12 @@ class Drawn:
             await self.drawn.wait()
 
 
-async def nothing_new(_shown: Shown) -> bool:
+async def nothing_new(_shown: ViewState) -> bool:
     return False
 
 
 def viewer(screen: Drawn, **more) -> Viewer:
-    return Viewer(**({"shown": Shown(Heading("~")), "screen": screen, "refresh": nothing_new} | more))
+    return Viewer(**({"shown": ViewState(Heading("~")), "screen": screen, "refresh": nothing_new} | more))
 
 
 def test_what_other_threads_hand_over_is_drawn_and_at_rest_nothing_is():
@@ -120,7 +121,7 @@ def test_a_fault_of_the_view_ends_the_view_alone():
         faults: list[Exception] = []
         told = asyncio.Event()
 
-        async def broken(_shown: Shown) -> bool:
+        async def broken(_shown: ViewState) -> bool:
             raise ValueError("no more")
 
         def failed(error: Exception) -> None:
@@ -197,8 +198,8 @@ def shows(window: tuple[BackgroundStream, int]) -> str:
     return found[:-1].decode()
 
 
-def one(name: str = "a_input.txt") -> Shown:
-    view = Shown(Heading("~/questions"))
+def one(name: str = "a_input.txt") -> ViewState:
+    view = ViewState(Heading("~/questions"))
     view.take(status(name, "pending"))
     return view
 
@@ -287,12 +288,12 @@ def put(paths: WorkspacePaths, *statuses) -> None:
 
 def test_a_folder_without_a_daemon_shows_what_its_files_say(paths):
     """Status files of another machine, no daemon, no ledger: their rows, and that nobody answers here."""
-    from rlmwatch.cli.view.watching import NOBODY, WatchedFolder
+    from rlmwatch.cli.view.watching import WatchedFolder
 
     async def look() -> None:
-        folder, view = WatchedFolder(paths, {}), Shown(Heading("~"))
+        folder, view = WatchedFolder(paths, {}), ViewState(Heading("~"))
         assert await folder.refresh(view)
-        assert (view.rows, view.heading.state, view.heading.spent_usd) == ({}, NOBODY, None)
+        assert (view.rows, view.heading.state, view.heading.spent_usd) == ({}, NOT_RUNNING, None)
         put(
             paths,
             status("b_input.txt", "held", host="desk", pid=1, error="no key", created_at="2026-11-28T12:00:01Z"),
@@ -329,7 +330,7 @@ def test_a_run_that_goes_on_is_shown_however_old_it_is(paths):
             await ledger.aclose()
         put(paths, status("old_input.txt", "pending", job_id=run.run_id))
         put(paths, *(status(f"20261128T{n:06}Z", "complete", answer="x") for n in range(NEWEST + 10)))
-        folder, view = WatchedFolder(paths, {}), Shown(Heading("~"))
+        folder, view = WatchedFolder(paths, {}), ViewState(Heading("~"))
         await folder.refresh(view)
         assert "old_input.txt" in {row.name for row in view.rows.values()}
         assert view.heading.spent_usd == 0.0
@@ -348,7 +349,7 @@ def test_what_a_dead_daemon_left_does_not_run(paths):
     child = subprocess.Popen(["sleep", "60"])
 
     async def look() -> None:
-        folder, view = WatchedFolder(paths, {}), Shown(Heading("~"))
+        folder, view = WatchedFolder(paths, {}), ViewState(Heading("~"))
         put(paths, status("a_input.txt", "running", host=socket.gethostname(), pid=child.pid))
         await folder.refresh(view)
         assert view.works
