@@ -25,7 +25,10 @@ from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.service import StartOptions, serve
 from rlmwatch.daemon.show_page import page_beside
 from rlmwatch.daemon.systemd import Manager
+from rlmwatch.errors import UsageError
 from rlmwatch.money import dollars
+from rlmwatch.settings.sources import load, user_config_dir
+from rlmwatch.workspace.locate import is_named
 
 Flag = Parameter(negative=())
 Tell = Callable[[str], None]
@@ -43,9 +46,7 @@ class _Flags:
 
 
 def run(  # noqa: PLR0913 (the flags of a command line)
-    workspace: Path | None = None,
-    /,
-    *,
+    *workspaces: Path,
     once: Annotated[bool, Flag] = False,
     dry_run: Annotated[bool, Flag] = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
@@ -56,10 +57,11 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """
-    Watch a workspace and answer what is saved in it, until Ctrl+C.
+    Watch a workspace, or several, and answer what is saved there, until Ctrl+C.
 
     Args:
-        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+        workspaces: The folders; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace, else
+            those that `workspaces` in your config.toml names.
         once: Answer what is there and exit: 0 all answered, 1 some failed.
         dry_run: Show what would be sent, and its price, and send nothing.
         yes: It is the right folder, however many unanswered inputs it has.
@@ -71,11 +73,47 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     """
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
+    options = StartOptions(yes, take_over)
+    settings: dict[str, object] = {"workers": workers, "page": page}
+    if (several := _several(workspaces)) is not None:
+        if once or dry_run:
+            raise UsageError("--once and --dry-run take one folder: name it")
+        return asyncio.run(_serve_several(several, options, form, settings))
     terminal = terminal_for_view() if log_format == "auto" and not managed else None
-    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, {"workers": workers, "page": page}, terminal)
+    paths = locate(workspaces[0] if workspaces else None)
+    flags = _Flags(paths, options, form, settings, terminal)
     if dry_run:
         return asyncio.run(_dry_run(flags, as_json=as_json))
     return asyncio.run(_once(flags) if once else _serve(flags))
+
+
+def _several(named: tuple[Path, ...]) -> tuple[Path, ...] | None:
+    """Return the folders where there are several: *named*, or none for the `workspaces` of the user's settings."""
+    if len(named) > 1:
+        return named
+    if named or is_named(None):
+        return None
+    own = load(user_dir=user_config_dir(), workspace=None, environ=os.environ).settings.workspaces
+    return () if own else None
+
+
+async def _serve_several(
+    named: tuple[Path, ...], options: StartOptions, form: Format, settings: dict[str, object]
+) -> int:
+    from rlmwatch.daemon.several import SeveralFolders
+
+    redactor = Redactor()
+    configure(form, redactor)
+    await SeveralFolders(
+        named=named,
+        options=options,
+        flags=settings,
+        environ=os.environ,
+        manager=Manager.of(os.environ, os.getpid()),
+        redactor=redactor,
+        tell=say if sys.stderr.isatty() else None,  # the address is a secret: it stands in no log
+    ).serve(asyncio.Event())
+    return 0
 
 
 @asynccontextmanager

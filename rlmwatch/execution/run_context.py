@@ -179,6 +179,8 @@ class RunContextFactory:
         utc: Asks the wall clock.
         listeners: Who else hears of a run.
         crash_at: Is told the named points at which a crash must lose nothing.
+        costs: What was learned of what calls cost.
+        sub_sessions: Lets as many sub-engines have a session at once as this machine bears.
     """
 
     config: Callable[[], RuntimeConfig]
@@ -189,8 +191,8 @@ class RunContextFactory:
     utc: Callable[[], str]
     listeners: Listeners = field(default_factory=Listeners)
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
-    _costs: Costs = field(default_factory=Costs)
-    _sub_sessions: SubSessions = field(default_factory=SubSessions)
+    costs: Costs = field(default_factory=Costs)
+    sub_sessions: SubSessions = field(default_factory=SubSessions)
 
     async def __call__(self, run: Run) -> PreparedRun:
         """
@@ -215,7 +217,7 @@ class RunContextFactory:
                     options = _with_raised_caps(options, session, config, front_matter)
                     budget = _session_budget(options, session.spent_before(run.run_id))
                 scope = self._scope(run, options, config)
-                calls = Calls(scope, self.ledger, chosen.model, budget, costs=self._costs, crash_at=self.crash_at)
+                calls = Calls(scope, self.ledger, chosen.model, budget, costs=self.costs, crash_at=self.crash_at)
                 searches = _searches(run, options, config, calls, self.storage)
                 await calls.resume()
                 report = _ProgressReport(run, options, calls, self.storage, self.listeners.on_live)
@@ -240,7 +242,7 @@ class RunContextFactory:
                     no_engine_reason=chosen.no_engine_reason,
                     price_note=chosen.note,
                     on_text=self._text_listener(run, options, calls, closing),
-                    sub_sessions=self._sub_sessions,
+                    sub_sessions=self.sub_sessions,
                 )
                 await self.storage.report_start(run, report.live)
                 return PreparedRun(run, context, closing.pop_all(), until_published.pop_all())

@@ -98,7 +98,7 @@ def test_where_json_is_off_the_question_waits_for_the_setting(home: Home, coder:
             home.appears("exa_error.txt", "settings.yml", "json")
             assert not home.exists("exa_output.txt")
             doctor = home.cli("doctor", str(home.workspace), "--json")
-            (line,) = [line for line in json.loads(doctor.stdout) if line["name"] == "web search"]
+            (line,) = [line for line in json.loads(doctor.stdout) if line["what"] == "web search"]
             assert (line["mark"], "settings.yml" in line["todo"]) == ("wrong", True)
             is_on.set()
             assert home.cli("reload", str(home.workspace)).returncode == 0
@@ -131,9 +131,9 @@ def test_doctor_and_status_say_who_searches(home: Home, exa: bool, said: str):
             home.variables["EXA_API_KEY"] = "made-up-exa-key-1"
         doctor = json.loads(home.cli("doctor", str(home.workspace), "--json").stdout)
         status = json.loads(home.cli("status", "--workspace", str(home.workspace), "--json").stdout)
-        (line,) = [line for line in doctor if line["name"] == "web search"]
+        (line,) = [line for line in doctor if line["what"] == "web search"]
         assert line["mark"] == "ok"
-        assert line["text"].startswith(said)
+        assert line["found"].startswith(said)
         assert status["web_search"].startswith(said)
         assert all("q" not in call.body for call in searxng.calls)
 
