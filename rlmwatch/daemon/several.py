@@ -23,9 +23,10 @@ from rlmwatch.daemon.composition import App, Role
 from rlmwatch.daemon.descriptors import raise_soft_limit
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import locate
-from rlmwatch.daemon.service import Signals, StartOptions, begin, reload_app, serve_folder
+from rlmwatch.daemon.service import StartOptions, begin, reload_app, serve_folder
 from rlmwatch.daemon.shared_parts import SharedParts
 from rlmwatch.daemon.show_page import page_beside
+from rlmwatch.daemon.signals import Signals
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.errors import ConfigError, RlmwatchError, UsageError
 from rlmwatch.settings.sources import load, user_config_dir

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -76,7 +75,7 @@ def test_a_missing_folder_does_not_stop_the_others_and_is_taken_up_when_it_is_th
 
 
 def test_a_folder_that_another_daemon_holds_is_taken_up_when_that_ends(home: Home, second: Path):
-    """A folder that another daemon holds is left to it; when that has ended and the settings are reloaded, it is ours."""
+    """A folder that another daemon holds is left to it; when that has ended, a reload takes it up."""
     with daemon_of(home, home.workspace) as other:
         ready(other, home.workspace)
         with daemon_of(home, home.workspace, second) as daemon:
@@ -124,7 +123,7 @@ def test_a_folder_within_another_is_not_answered_twice(home: Home):
 
 
 def test_the_folders_of_the_settings_and_a_reload_that_adds_and_removes_one(home: Home, second: Path):
-    """`workspaces` in config.toml: `run` without a folder serves these; a reload takes up an added and a removed one."""
+    """`workspaces` in config.toml: `run` alone serves these; a reload takes up an added and a removed one."""
     third = home.root / "third"
     third.mkdir()
     home.set(f'workspaces = ["{home.workspace}", "{second}"]\n')
@@ -141,6 +140,7 @@ def test_the_folders_of_the_settings_and_a_reload_that_adds_and_removes_one(home
         daemon.hup()
         daemon.wait("reload.failed")
         answers(home, daemon, third, "still")
+        home.set("")
         assert "not running here" in home.cli("status", "--workspace", str(home.workspace)).stdout
     assert len(daemon.seen("ready", workspace=str(second))) == 1
 
@@ -204,4 +204,3 @@ def test_the_service_manager_hears_when_all_that_can_be_are_ready(home: Home, se
             assert "missing" in said
             while "WATCHDOG=1" not in said:
                 said = heard.recv(4096).decode()
-    assert os.path.exists(address)
