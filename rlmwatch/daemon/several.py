@@ -202,7 +202,7 @@ class SeveralFolders:
                 folder.app, folder.is_served = None, False
             if why != told:
                 told = why
-                log.warning("workspace.not_served", why=why, again_in_s=RETRY_S)
+                log.warning("workspace.not_served", workspace=str(folder.root), why=why, again_in_s=RETRY_S)
             self._stands(folder, f"not served: {why.splitlines()[0] if why else 'no reason'}")
             await self._until_again(folder)
 
