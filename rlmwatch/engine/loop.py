@@ -185,7 +185,7 @@ class Engine:
         self._start = self._left()
         self._transcript = Transcript(deps.prompts.notices)
         cells = [read_reply(turn).code for turn in deps.prompts.example]
-        example = names_of(cell for cell in cells if cell is not None)
+        example = names_of(cell for cell in cells if cell is not None) | {"value"}  # of "call answer(value)"
         self._guidance = Guidance(deps.prompts.notices, example, self.task.context, deps.prompts.is_guided)
         self._offered = tuple(tool(self._call_site) for tool in deps.tools.values())
         functions = tools.functions(
