@@ -99,7 +99,7 @@ def quiet() -> None:
 
 def ask(question: str, usual: str) -> str:
     """Ask a person at the terminal; return the answer without blanks around it, or *usual* where there is none."""
-    print(printable(f"{question} [{usual}]: "), end="", file=sys.stderr, flush=True)
+    print(printable(f"{question} [{usual}]: " if usual else f"{question}: "), end="", file=sys.stderr, flush=True)
     line = sys.stdin.readline()
     if not line:
         raise KeyboardInterrupt  # Ctrl+D: they want no more

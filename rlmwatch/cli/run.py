@@ -67,14 +67,16 @@ def run(  # noqa: PLR0913 (the flags of a command line)
         yes: It is the right folder, however many unanswered inputs it has.
         take_over: This machine answers here from now on, in place of another.
         workers: Runs at once, across all conversations.
-        page: Show all your workspaces in a browser on this machine, at 127.0.0.1:PORT.
+        page: Show all your workspaces in a browser on this machine, at ADDRESS:PORT: 127.0.0.1:8765, [::1]:8765, or
+            8765 alone, which is the first.
         log_format: text for people, json for programs; auto is a view at a terminal, json under a service manager.
         as_json: With --dry-run, print JSON.
     """
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
     options = StartOptions(yes, take_over)
-    settings: dict[str, object] = {"workers": workers, "page": page}
+    place = f"127.0.0.1:{page}" if page and page.isdecimal() else page
+    settings: dict[str, object] = {"workers": workers, "page": place}
     if (several := _several(workspaces)) is not None:
         if once or dry_run:
             raise UsageError("--once and --dry-run take one folder: name it")

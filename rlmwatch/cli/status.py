@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,10 +22,11 @@ from rlmwatch.contract.names import JOBS
 from rlmwatch.daemon.ceilings_left import ceilings_left
 from rlmwatch.daemon.credentials import Key, find_all
 from rlmwatch.daemon.factories import who_searches
+from rlmwatch.daemon.in_force import in_force
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.show_page import page_url
 from rlmwatch.daemon.stores import ledger_if_any
-from rlmwatch.daemon.unasked import Unasked, unasked
+from rlmwatch.daemon.unasked import Asked, Unasked, unasked
 from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, NoProvider, UsageError
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.runtime_config import ceilings_of
@@ -46,8 +47,6 @@ from rlmwatch.workspace.status import job_id
 
 SHOWN = 1000
 """Waiting runs, and submissions, that are listed at most."""
-LOOKED_AT = 200
-"""Newest runs whose material is compared with what is there now."""
 KEYRING_S = 1.0
 """For the system keyring, where it is asked for the key of the web search: nobody waits for it longer here."""
 NO_DAEMON = "not running here"
@@ -86,7 +85,7 @@ class WorkspaceStatus:
         spent_today_usd: In this workspace, on this day of UTC; None where nothing was ever stored.
         ceiling_holds_for: Whose spending counts against the ceilings.
         ceilings: Each ceiling, and what counts against it; none where that cannot be known.
-        warnings: Ceilings that are near or reached, in words.
+        warnings: Ceilings that are near or reached, and files of the user's that the daemon has not read, in words.
         not_asked: Files that look meant for rlmwatch and are not asked, why, and what to do.
         web_search: Who searches the web, in words.
         page: The whole address of the page in a browser, where a daemon of this user shows it.
@@ -223,24 +222,27 @@ def ceiling_warnings(found: tuple[CeilingUse, ...]) -> list[str]:
 
 async def _whole(paths: WorkspacePaths) -> WorkspaceStatus:
     # The ceilings are the user's own: a workspace whose file is wrong can still be looked at.
-    settings = load(user_dir=paths.user_dir, workspace=None, environ=os.environ).settings
-    found = WorkspaceStatus(str(paths.root), str(holder(paths.state, paths.root) or NO_DAEMON))
+    settings = written = load(user_dir=paths.user_dir, workspace=None, environ=os.environ).settings
+    who = holder(paths.state, paths.root)
+    running = in_force(paths.state, who)
+    found = WorkspaceStatus(str(paths.root), str(who or NO_DAEMON))
+    found.warnings = running.outdated(paths) if running is not None else []
     found.page = page_url(paths.state.parent)
     found.web_search = await asyncio.to_thread(_web_search, settings, paths.user_dir)
     try:
         host = named_host(paths.root)
         found.host = None if host is None else host.name
-        load(user_dir=paths.user_dir, workspace=paths.root, environ=os.environ)
+        written = load(user_dir=paths.user_dir, workspace=paths.root, environ=os.environ).settings
     except ConfigError as error:
         found.problem = str(error)
     names = matching(paths.root, "")
     ceilings = settings.ceilings
     found.ceiling_per_day_usd = ceilings.max_cost_usd_per_day
     found.ceiling_holds_for = "all workspaces of this user" if ceilings.per == "user" else "this workspace"
-    ledger = ledger_if_any(paths)
+    ledger = ledger_if_any(paths, settings=settings)
     if ledger is None:
         found.waiting = _submissions(paths, set(names))
-        found.not_asked = await unasked(paths)
+        found.not_asked = await unasked(paths, Asked(), written, running)
         found.ceilings = () if ceilings.per == "user" else uses(ceilings_of(ceilings), (0.0, 0.0))
         return found
     try:
@@ -249,7 +251,7 @@ async def _whole(paths: WorkspacePaths) -> WorkspaceStatus:
         found.spent_today_usd, found.spent_this_month_usd = await ledger.spent_usd(now=now)
         open_runs = await ledger.open_runs()
         unknown = await ledger.unknown(names)
-        recent = await ledger.recent(LOOKED_AT)
+        asked = await Asked.of(ledger)
         try:
             found.ceilings = await ceilings_left(ledger, ceilings, now=now)
         except CeilingUnknown as error:
@@ -257,11 +259,11 @@ async def _whole(paths: WorkspacePaths) -> WorkspaceStatus:
     finally:
         await ledger.aclose()
     found.waiting = [*_waiting_runs(paths, open_runs), *_submissions(paths, unknown)][:SHOWN]
-    found.material_changed = _with_other_material(paths, recent, settings)
+    found.material_changed = _with_other_material(paths, asked.recent, settings)
     found.runs = _counted(paths, counts, open_runs)
     found.left_today_usd = next((each.left_usd for each in found.ceilings if each.period == "day"), None)
-    found.warnings = ceiling_warnings(found.ceilings)
-    found.not_asked = await unasked(paths)
+    found.warnings += ceiling_warnings(found.ceilings)
+    found.not_asked = await unasked(paths, asked, written, running)
     return found
 
 
@@ -288,7 +290,7 @@ def _as_listed(run: Run, file: StatusFile | None) -> OpenRun:
     return OpenRun(run.conversation, status, _first_line(file.error if file else run.held_for))
 
 
-def _with_other_material(paths: WorkspacePaths, recent: list[Run], settings: Settings) -> list[str]:
+def _with_other_material(paths: WorkspacePaths, recent: Sequence[Run], settings: Settings) -> list[str]:
     """Return, in words, the inputs whose material changed since they were asked: that alone starts nothing."""
     newest: dict[str, Run] = {}
     for run in recent:

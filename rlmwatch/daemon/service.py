@@ -20,12 +20,13 @@ from rlmwatch import clock
 from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.descriptors import raise_soft_limit
 from rlmwatch.daemon.handover import patiently
+from rlmwatch.daemon.reloading import note, take_up
 from rlmwatch.daemon.signals import Signals
 from rlmwatch.daemon.standing_by import answering, nobody, standing_by, tell
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.daemon.turn import HostTurn
 from rlmwatch.daemon.vitals import Vitals
-from rlmwatch.errors import RlmwatchError, UsageError, WorkspaceBusy, WorkspaceError
+from rlmwatch.errors import UsageError, WorkspaceBusy, WorkspaceError
 from rlmwatch.execution.notifications import STOP_S
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
@@ -70,15 +71,14 @@ async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager
         ConfigError, WorkspaceError, LedgerError: It cannot begin.
     """
     await begin(app, options)
+    await note(app)
     raise_soft_limit()
 
     async def reload() -> None:
         manager.reloading(clock.monotonic())
-        problem = await reload_app(app)
-        if problem is None:
-            manager.ready(f"watching {app.paths.root}")
-        else:
-            manager.ready(f"the last good settings stay: {problem}".splitlines()[0])
+        problem = await take_up(app)
+        state = f"watching {app.paths.root}" if problem is None else f"the last good settings stay: {problem}"
+        manager.ready(state.splitlines()[0])
 
     await serve_folder(app, stop, options=options, manager=manager, signals=Signals(reload, stop, manager))
     manager.stopping()
@@ -114,17 +114,6 @@ async def serve_folder(
     if stale and turn.other is None:
         await asyncio.to_thread(tell, app.paths.root, nobody(app.me, now=clock.utc()), anew=False)
     vitals.close()
-
-
-async def reload_app(app: App) -> str | None:
-    """Have *app* read its settings again; return why it could not, and keeps its last good ones."""
-    try:
-        await app.reload()
-    except RlmwatchError as error:
-        log.error("reload.failed", why=str(error), done="the last good settings stay")  # noqa: TRY400 (a person's matter)
-        return str(error)
-    log.info("reloaded", answers=app.describe())
-    return None
 
 
 async def begin(app: App, options: StartOptions) -> None:

@@ -23,7 +23,8 @@ from rlmwatch.daemon.composition import App, Role
 from rlmwatch.daemon.descriptors import raise_soft_limit
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import locate
-from rlmwatch.daemon.service import StartOptions, begin, reload_app, serve_folder
+from rlmwatch.daemon.reloading import note, take_up
+from rlmwatch.daemon.service import StartOptions, begin, serve_folder
 from rlmwatch.daemon.shared_parts import SharedParts
 from rlmwatch.daemon.show_page import page_beside
 from rlmwatch.daemon.signals import Signals
@@ -151,7 +152,7 @@ class SeveralFolders:
         for folder in list(self._folders.values()):
             if folder.app is not None and folder.is_served:
                 with structlog.contextvars.bound_contextvars(workspace=str(folder.root)):
-                    await reload_app(folder.app)
+                    await take_up(folder.app)
         self._take_up(wanted)
         again, self._again = self._again, asyncio.Event()
         again.set()
@@ -225,6 +226,7 @@ class SeveralFolders:
         )
         async with app, page_beside(app, self.tell):
             await begin(app, self.options)
+            await note(app)
             folder.app, folder.is_served = app, True
             await serve_folder(app, folder.stop, options=self.options, manager=manager)
 
