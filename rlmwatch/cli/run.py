@@ -74,14 +74,14 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     """
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
+    terminal = terminal_for_view() if log_format == "auto" and not managed else None
     options = StartOptions(yes, take_over)
     place = f"127.0.0.1:{page}" if page and page.isdecimal() else page
     settings: dict[str, object] = {"workers": workers, "page": place}
     if (several := _several(workspaces)) is not None:
         if once or dry_run:
             raise UsageError("--once and --dry-run take one folder: name it")
-        return asyncio.run(_serve_several(several, options, form, settings))
-    terminal = terminal_for_view() if log_format == "auto" and not managed else None
+        return asyncio.run(_serve_several(several, options, form, settings, terminal))
     paths = locate(workspaces[0] if workspaces else None)
     flags = _Flags(paths, options, form, settings, terminal)
     if dry_run:
@@ -100,21 +100,34 @@ def _several(named: tuple[Path, ...]) -> tuple[Path, ...] | None:
 
 
 async def _serve_several(
-    named: tuple[Path, ...], options: StartOptions, form: Format, settings: dict[str, object]
+    named: tuple[Path, ...],
+    options: StartOptions,
+    form: Format,
+    settings: dict[str, object],
+    terminal: BackgroundStream | None,
 ) -> int:
     from rlmwatch.daemon.several import SeveralFolders
 
     redactor = Redactor()
-    configure(form, redactor)
-    await SeveralFolders(
+    folders = SeveralFolders(
         named=named,
         options=options,
         flags=settings,
         environ=os.environ,
         manager=Manager.of(os.environ, os.getpid()),
         redactor=redactor,
-        tell=say if sys.stderr.isatty() else None,  # the address is a secret: it stands in no log
-    ).serve(asyncio.Event())
+    )
+    if terminal is None:
+        configure(form, redactor)
+        folders.tell = say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log
+        await folders.serve(asyncio.Event())
+        return 0
+    from rlmwatch.cli.view.several import SeveralView
+
+    view = SeveralView(terminal, redactor)
+    folders.tell, folders.statuses_of, folders.on_served = view.viewer.on_page, view.statuses_of, view.served
+    async with view.on_terminal():
+        await folders.serve(asyncio.Event())
     return 0
 
 
@@ -127,9 +140,11 @@ async def _app(flags: _Flags, role: Role) -> AsyncIterator[tuple[App, Tell | Non
         async with App(flags.paths, flags=flags.settings, redactor=redactor, role=role) as app:
             yield app, say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log
         return
-    from rlmwatch.cli.view.daemon import DaemonView
+    from rlmwatch.cli.view.daemon import DaemonView, shortened
+    from rlmwatch.cli.view.questions import Heading, ViewState
 
-    view = DaemonView(flags.terminal, flags.paths.root, redactor)
+    shown = ViewState(Heading(shortened(flags.paths.root), state="Starting"))
+    view = DaemonView(flags.terminal, shown, redactor)
     parts = Parts(on_status=view.viewer.on_status)
     async with (
         App(flags.paths, flags=flags.settings, parts=parts, redactor=redactor, role=role) as app,

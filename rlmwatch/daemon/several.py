@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from rlmwatch import clock
+from rlmwatch.contract.documents import StatusFile
 from rlmwatch.daemon.builder import Parts
 from rlmwatch.daemon.composition import App, Role
 from rlmwatch.daemon.descriptors import raise_soft_limit
@@ -97,6 +98,8 @@ class SeveralFolders:
         manager: The service manager.
         redactor: Takes secrets out of the log.
         tell: Is told the page's address; None where nobody reads along.
+        statuses_of: Returns what is given each status of a run in a folder, from any thread; None where nobody looks.
+        on_served: Is told which program serves a folder, and None where none does any more.
     """
 
     named: Sequence[Path]
@@ -106,6 +109,8 @@ class SeveralFolders:
     manager: Manager
     redactor: Redactor
     tell: Callable[[str], None] | None = None
+    statuses_of: Callable[[Path], Callable[[StatusFile], None]] | None = None
+    on_served: Callable[[Path, App | None], None] = field(default=lambda _root, _app: None)
     _shared: SharedParts = field(default_factory=SharedParts)
     _folders: dict[Path, FolderDaemon] = field(default_factory=dict)
     _again: asyncio.Event = field(default_factory=asyncio.Event)
@@ -214,7 +219,10 @@ class SeveralFolders:
             paths,
             environ=self.environ,
             flags=self.flags,
-            parts=Parts(shared=self._shared),
+            parts=Parts(
+                shared=self._shared,
+                on_status=None if self.statuses_of is None else self.statuses_of(folder.root),
+            ),
             redactor=self.redactor,
             role=Role.DAEMON,
         )
@@ -228,7 +236,11 @@ class SeveralFolders:
             await begin(app, self.options)
             await note(app)
             folder.app, folder.is_served = app, True
-            await serve_folder(app, folder.stop, options=self.options, manager=manager)
+            self.on_served(folder.root, app)
+            try:
+                await serve_folder(app, folder.stop, options=self.options, manager=manager)
+            finally:
+                self.on_served(folder.root, None)
 
     def _refuse_inner(self, folder: FolderDaemon) -> None:
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,10 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.cli.output import say
 from rlmwatch.cli.streams import BackgroundStream
-from rlmwatch.cli.view.questions import Heading, ViewState
+from rlmwatch.cli.view.questions import ViewState
 from rlmwatch.cli.view.screen import screen_on
 from rlmwatch.cli.view.viewer import Viewer
-from rlmwatch.contract.documents import JobStatus
+from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.logging import Redactor, configure, observe
 from rlmwatch.errors import CeilingUnknown, LedgerError
@@ -39,12 +39,11 @@ class DaemonView:
         viewer: Is handed what happens, by composition: `Parts.on_status` and the log.
     """
 
-    def __init__(self, stream: BackgroundStream, root: Path, redactor: Redactor) -> None:
+    def __init__(self, stream: BackgroundStream, shown: ViewState, redactor: Redactor) -> None:
         """Take the log's events from now on."""
         self._app: App | None = None
         self._begun = False
         self._faults: deque[str] = deque(maxlen=FAULTS)
-        shown = ViewState(Heading(shortened(root), state="Starting"))
         self.viewer = Viewer(
             shown=shown,
             screen=screen_on(stream, os.environ),
@@ -64,6 +63,12 @@ class DaemonView:
     async def of(self, app: App) -> AsyncIterator[None]:
         """Show *app* in the block. Faults of rlmwatch are written below the last frame, for whoever reports them."""
         self._app = app
+        async with self.shown_in_block():
+            yield
+
+    @asynccontextmanager
+    async def shown_in_block(self) -> AsyncIterator[None]:
+        """Show the view in the block, and faults of rlmwatch below its last frame."""
         try:
             async with self.viewer.on_terminal():
                 yield
@@ -80,7 +85,7 @@ class DaemonView:
             spent = (await app.ledger.spent_usd(now=clock.utc(), of_user=ceilings.per == "user"))[0]
             if not self._begun and not shown.heading.state:
                 self._begun = True
-                await self._left_before(app, shown)
+                await self._left_before(app, shown.take)
         except (LedgerError, CeilingUnknown):
             spent = None
         before = shown.heading
@@ -92,7 +97,7 @@ class DaemonView:
         )
         return shown.heading != before
 
-    async def _left_before(self, app: App, shown: ViewState) -> None:
+    async def _left_before(self, app: App, take: Callable[[StatusFile], object]) -> None:
         """Show the questions that an earlier daemon left, and that wait."""
         by = DaemonProcess(app.host, os.getpid())
         for run in await app.ledger.open_runs():
@@ -100,7 +105,7 @@ class DaemonView:
                 status = build(run, live=Live(), by=by, now=clock.utc())
                 if run.status is RunStatus.PENDING:
                     status = status.model_copy(update={"status": JobStatus.PENDING, "error": None})
-                shown.take(status)
+                take(status)
 
     def _failed(self, error: Exception, redactor: Redactor) -> None:
         configure("text", redactor)
