@@ -7,9 +7,9 @@ from rlmwatch.cli.view.several import SeveralState
 
 
 def heard(state: SeveralState, name: str, folder: str, why: str = "it is held") -> None:
-    state.hear(
-        {"event": name, "level": "warning", "folder": folder, "why": f"{folder}: {why}", "done": "waiting"}, at="10:00"
-    )
+    level = "info" if name == "ready" else "warning"
+    facts = {"event": name, "level": level, "folder": folder, "why": f"{folder}: {why}", "done": "waiting"}
+    state.hear(facts, at="10:00")
 
 
 def test_one_folder_does_not_take_away_what_another_has_said():
@@ -18,7 +18,7 @@ def test_one_folder_does_not_take_away_what_another_has_said():
     heard(state, "folder.busy", "~/one")
     heard(state, "folder.busy", "~/two")
     heard(state, "ready", "~/two")
-    assert [notice.what for notice in state.notices] == ["~/one: it is held. waiting"]
+    assert [notice.what for notice in state.notices] == ["~/one: it is held. Waiting"]
     heard(state, "ready", "~/one")
     assert state.notices == []
 
