@@ -14,15 +14,17 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from rlmwatch import clock
+from rlmwatch.cli.arguments import Folder
 from rlmwatch.cli.checks.folder import folder_lines, not_asked_lines, outdated_lines, watches_line
 from rlmwatch.cli.checks.keys import key_lines
 from rlmwatch.cli.checks.machine import sandbox_lines, weights_line
 from rlmwatch.cli.checks.provider import provider_lines
 from rlmwatch.cli.checks.settings import ceiling_lines, settings_lines
 from rlmwatch.cli.fixes import apply_fixes
-from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.cli.output import print_json
 from rlmwatch.cli.report import Line, print_report
 from rlmwatch.cli.search_line import search_line
+from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.ceilings_left import ceilings_left
 from rlmwatch.daemon.credentials import Key, find_all, wanted
 from rlmwatch.daemon.factories import build_sandbox, gather
@@ -41,8 +43,7 @@ from rlmwatch.workspace.owner import holder
 
 
 def doctor(
-    workspace: Path | None = None,
-    /,
+    workspace: Folder = None,
     *,
     ask: Annotated[bool, Parameter(negative=())] = False,
     fix: Annotated[bool, Parameter(negative=())] = False,

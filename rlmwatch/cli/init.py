@@ -11,8 +11,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from rlmwatch import clock
+from rlmwatch.cli.arguments import Folder
 from rlmwatch.cli.layout import counted
-from rlmwatch.cli.output import quiet, say
+from rlmwatch.cli.output import say
+from rlmwatch.cli.warned import quiet
 from rlmwatch.errors import UsageError, WorkspaceError
 from rlmwatch.settings.sources import own_name, state_dir, user_config_dir
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
@@ -37,7 +39,7 @@ SHOWN = 3
 EXAMPLE = "What can a folder that answers files be good for? Name three things.\n"
 
 
-def init(workspace: Path = Path(), /, *, sample: Annotated[bool, Parameter(negative=())] = False) -> int:
+def init(workspace: Folder = None, *, sample: Annotated[bool, Parameter(negative=())] = False) -> int:
     """
     Make a workspace, or add to one what it lacks. Files that are there stay as they are.
 
@@ -47,7 +49,7 @@ def init(workspace: Path = Path(), /, *, sample: Annotated[bool, Parameter(negat
     """
     quiet()
     shipped = _sample() if sample else {}
-    root = workspace.expanduser().resolve()
+    root = (workspace or Path()).expanduser().resolve()
     refuse_nested(root, state_dir())
     known = (root / WORKSPACE_FILE).exists()
     questions: list[str] = []

@@ -92,6 +92,42 @@ def cut(text: str, cells: int, *, keep: Literal["start", "end"] = "start") -> st
     return CUT + text[spans[len(spans) - kept][0] if kept else len(text) :].lstrip()
 
 
+def wrapped(text: str, cells: int) -> list[str]:
+    """
+    Return *text* on lines of at most *cells*, broken between words; what goes on is indented as its line began.
+
+    A word that is wider than a line (a path, an address) stays whole, so that it can be copied; one of wide characters
+    (a sentence in Japanese) is broken where it is full.
+    """
+    lines = []
+    for whole in text.split("\n"):
+        body = whole.lstrip(" ")
+        indent = " " * min(len(whole) - len(body), cells // 2)
+        room = cells - len(indent)
+        found = [""]
+        for number, word in enumerate(piece for each in body.split(" ") for piece in _pieces(each, room)):
+            longer = f"{found[-1]} {word}" if number else word
+            if cell_len(longer) <= room or not found[-1].strip():
+                found[-1] = longer.lstrip(" ") if len(found) > 1 else longer
+            else:
+                found.append(word)
+        lines += [f"{indent}{line}".rstrip() for line in found]
+    return lines
+
+
+def _pieces(word: str, cells: int) -> list[str]:
+    """Return *word* in pieces of at most *cells* where it has wide characters, else whole."""
+    if cell_len(word) <= cells or cell_len(word) == len(word):
+        return [word]
+    pieces, taken = [""], 0
+    for start, end, width in split_graphemes(word)[0]:
+        if taken + width > cells and pieces[-1]:
+            pieces, taken = [*pieces, ""], 0
+        pieces[-1] += word[start:end]
+        taken += width
+    return pieces
+
+
 def pad(text: str, cells: int, *, right: bool = False) -> str:
     """Return *text* with blanks up to *cells* cells; to its left where it is aligned to the *right*."""
     blanks = " " * max(0, cells - cell_len(text))

@@ -10,7 +10,9 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from rlmwatch import clock
-from rlmwatch.cli.output import print_json, put, quiet
+from rlmwatch.cli.arguments import Folder
+from rlmwatch.cli.output import print_json, put
+from rlmwatch.cli.warned import quiet
 from rlmwatch.contract.documents import second
 from rlmwatch.daemon.paths import locate
 from rlmwatch.daemon.stores import cluster_installed, workspace_name
@@ -23,8 +25,7 @@ app = App(name="ledger", help="The ledger of a workspace: carry it over to a sha
 
 @app.command
 def move(
-    workspace: Path | None = None,
-    /,
+    workspace: Folder = None,
     *,
     to: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,

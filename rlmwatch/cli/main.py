@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "answer": ("rlmwatch.cli.answer:answer", "Answer one question now, here, without a daemon."),
     "status": ("rlmwatch.cli.status:status", "Show the workspace, one run, or all your daemons."),
     "show": ("rlmwatch.cli.show:show", "Show what a run asked, ran, saw and answered, step by step."),
-    "jobs": ("rlmwatch.cli.jobs:jobs", "List runs, newest first."),
+    "runs": ("rlmwatch.cli.runs:runs", "List runs, newest first."),
     "costs": ("rlmwatch.cli.costs:costs", "Show what was spent, on what, and what the ceilings still allow."),
     "again": ("rlmwatch.cli.again:again", "Ask a question again without changing its file."),
     "retry": ("rlmwatch.cli.retry:retry", "Ask once more what failed or was cancelled."),
@@ -39,6 +39,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "ledger": ("rlmwatch.cli.ledger:app", "Carry a ledger over to a shared one in PostgreSQL."),
 }
 """In the order of their use; what only a cluster needs comes last."""
+EARLIER = {"jobs": "runs"}
+"""Names that scripts may still use, by what they are now; no help has them."""
 
 
 def build() -> App:
@@ -50,6 +52,8 @@ def build() -> App:
     )
     for place, (verb, (where, what)) in enumerate(VERBS.items()):
         app.command(where, name=verb, help=what, sort_key=place)
+    for name, verb in EARLIER.items():
+        app.command(VERBS[verb][0], name=name, show=False)
     app.register_install_completion_command()
     return app
 

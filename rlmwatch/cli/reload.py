@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 
 from rlmwatch import clock
+from rlmwatch.cli.arguments import Folder
 from rlmwatch.cli.everywhere import all_paths
-from rlmwatch.cli.output import quiet, say
+from rlmwatch.cli.output import say
+from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.in_force import InForce, in_force
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import ConfigError, UsageError
@@ -22,7 +23,7 @@ ANSWER_S = 15.0
 LOOK_S = 0.05
 
 
-def reload(workspace: Path | None = None, /) -> int:
+def reload(workspace: Folder = None) -> int:
     """
     Have the daemon read settings and keys again; runs that wait for a person go on.
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from rlmwatch.cli.arguments import Folder
 from rlmwatch.cli.numbers import Whole
 from rlmwatch.cli.output import print_json, put, say
 from rlmwatch.cli.streams import BackgroundStream, terminal_for_view
@@ -38,15 +39,24 @@ SHOWN_CHARS = 400
 
 @dataclass(frozen=True, slots=True)
 class _Flags:
+    """
+    What was asked for.
+
+    Attributes:
+        log: Whether somebody wants the log: a service manager, or who says in which form.
+    """
+
     paths: WorkspacePaths
     options: StartOptions
     form: Format
     settings: dict[str, object]
     terminal: BackgroundStream | None
+    log: bool
 
 
 def run(  # noqa: PLR0913 (the flags of a command line)
-    *workspaces: Path,
+    *workspaces: Annotated[Path, Parameter(name="WORKSPACE")],
+    workspace: Folder = None,
     once: Annotated[bool, Flag] = False,
     dry_run: Annotated[bool, Flag] = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
@@ -62,15 +72,17 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     Args:
         workspaces: The folders; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace, else
             those that `workspaces` in your config.toml names.
-        once: Answer what is there and exit: 0 all answered, 1 some failed.
-        dry_run: Show what would be sent, and its price, and send nothing.
+        workspace: One more folder.
+        once: Answer what is there and exit: 0 all answered, 1 some failed or wait.
+        dry_run: Show what would be sent, and what it costs at most, and send nothing.
         yes: It is the right folder, however many unanswered inputs it has.
         take_over: This machine answers here from now on, in place of another.
         workers: Runs at once, across all conversations.
         page: Show all your workspaces in a browser on this machine, at ADDRESS:PORT: 127.0.0.1:8765, [::1]:8765, or
             8765 alone, which is the first.
-        log_format: text for people, json for programs; auto is a view at a terminal, json under a service manager.
-        as_json: With --dry-run, print JSON.
+        log_format: text for people, json for programs; auto is a view at a terminal, json under a service manager, and
+            with --once warnings alone.
+        as_json: With --dry-run or --once, print JSON.
     """
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
@@ -78,15 +90,16 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     options = StartOptions(yes, take_over)
     place = f"127.0.0.1:{page}" if page and page.isdecimal() else page
     settings: dict[str, object] = {"workers": workers, "page": place}
-    if (several := _several(workspaces)) is not None:
+    named = (*workspaces, *([workspace] if workspace is not None else []))
+    if (several := _several(named)) is not None:
         if once or dry_run:
             raise UsageError("--once and --dry-run take one folder: name it")
         return asyncio.run(_serve_several(several, options, form, settings, terminal))
-    paths = locate(workspaces[0] if workspaces else None)
-    flags = _Flags(paths, options, form, settings, terminal)
+    log = managed or log_format != "auto"
+    flags = _Flags(locate(named[0] if named else None), options, form, settings, terminal, log)
     if dry_run:
         return asyncio.run(_dry_run(flags, as_json=as_json))
-    return asyncio.run(_once(flags) if once else _serve(flags))
+    return asyncio.run(_once(flags, as_json=as_json) if once else _serve(flags))
 
 
 def _several(named: tuple[Path, ...]) -> tuple[Path, ...] | None:
@@ -136,7 +149,8 @@ async def _app(flags: _Flags, role: Role) -> AsyncIterator[tuple[App, Tell | Non
     """Run a program in the block, with its log or a view on the terminal, and what tells the page's address there."""
     redactor = Redactor()
     if flags.terminal is None or role is Role.DRY_RUN:
-        configure(flags.form, redactor, level=logging.WARNING if role is Role.DRY_RUN else logging.INFO)
+        alone = role is Role.DRY_RUN or (role is Role.ONE_SHOT and not flags.log)
+        configure(flags.form, redactor, level=logging.WARNING if alone else logging.INFO)
         async with App(flags.paths, flags=flags.settings, redactor=redactor, role=role) as app:
             yield app, say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log
         return
@@ -159,11 +173,15 @@ async def _serve(flags: _Flags) -> int:
     return 0
 
 
-async def _once(flags: _Flags) -> int:
+async def _once(flags: _Flags, *, as_json: bool) -> int:
     with interruptible() as leave:
         async with _app(flags, Role.ONE_SHOT) as (app, _):
             tally = await once(app, flags.options, leave)
-    say(f"{tally.answered} answered, {tally.failed} failed, {tally.waiting} waiting")
+    if as_json:
+        print_json(asdict(tally))
+    else:
+        held = f" ({tally.held} held)" if tally.held else ""
+        say(f"{tally.answered} answered, {tally.failed} failed, {tally.waiting} waiting{held}")
     if leave.is_set():
         raise KeyboardInterrupt
     return 1 if tally.failed or tally.waiting else 0

@@ -17,9 +17,10 @@ from cyclopts import Parameter
 
 from rlmwatch.cli.everywhere import all_paths
 from rlmwatch.cli.init import init
-from rlmwatch.cli.output import ask, ask_hidden, quiet, say
+from rlmwatch.cli.output import ask, ask_hidden, say
 from rlmwatch.cli.reload import ask_daemon
 from rlmwatch.cli.setup_questions import OWN, OWN_KEY, Place, ProviderFlags, entered, model_of, place_of, usable
+from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.credentials import Key, find, find_all, wanted
 from rlmwatch.daemon.factories import gather, who_searches
 from rlmwatch.daemon.key_config import Chosen, config_with, read

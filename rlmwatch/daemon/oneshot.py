@@ -35,11 +35,18 @@ from rlmwatch.workspace.publish import mark_of, restore
 
 @dataclass(frozen=True, slots=True)
 class OnceSummary:
-    """How many runs ended how, of those that were answered here."""
+    """
+    How many runs ended how, of those that were answered here.
+
+    Attributes:
+        waiting: Have not ended.
+        held: Those of them that wait for a person.
+    """
 
     answered: int
     failed: int
     waiting: int
+    held: int = 0
 
 
 async def once(app: App, options: StartOptions, leave: asyncio.Event) -> OnceSummary:
@@ -91,7 +98,8 @@ async def _summary(app: App) -> OnceSummary:
     counts = await app.ledger.count()
     waiting = sum(counts.get(status, 0) for status in (RunStatus.HELD, RunStatus.PENDING, RunStatus.RUNNING))
     done = app.supervisor
-    return OnceSummary(done.answered, done.unanswered, waiting + len(await app.ledger.unpublished()))
+    unpublished = len(await app.ledger.unpublished())
+    return OnceSummary(done.answered, done.unanswered, waiting + unpublished, counts.get(RunStatus.HELD, 0))
 
 
 async def answer(app: App, path: str, leave: asyncio.Event) -> Run:

@@ -30,7 +30,7 @@ def find(argument: Path | None, environ: Mapping[str, str] = os.environ) -> Path
         if not (here / WORKSPACE_FILE).is_file():
             raise UsageError(
                 f"which workspace? {here} has no {WORKSPACE_FILE}. Name the folder, set {WORKSPACE_VARIABLE}, "
-                "or make one with `rlmwatch init DIR`"
+                "or make one with `rlmwatch init WORKSPACE`"
             )
         named = here
     root = named.expanduser().resolve()

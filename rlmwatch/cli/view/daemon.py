@@ -15,7 +15,7 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.cli.output import say
 from rlmwatch.cli.streams import BackgroundStream
-from rlmwatch.cli.view.questions import ViewState
+from rlmwatch.cli.view.questions import KEPT, ViewState
 from rlmwatch.cli.view.screen import screen_on
 from rlmwatch.cli.view.viewer import Viewer
 from rlmwatch.contract.documents import JobStatus, StatusFile
@@ -25,6 +25,7 @@ from rlmwatch.errors import CeilingUnknown, LedgerError
 from rlmwatch.runs.model import RunStatus
 from rlmwatch.workspace.status import DaemonProcess, Live, build
 
+DAY = len("2026-11-28")
 FAULTS = 3
 """Of which the tracebacks are kept."""
 
@@ -85,7 +86,7 @@ class DaemonView:
             spent = (await app.ledger.spent_usd(now=clock.utc(), of_user=ceilings.per == "user"))[0]
             if not self._begun and not shown.heading.state:
                 self._begun = True
-                await self._left_before(app, shown.take)
+                await show_earlier(app, shown.take)
         except (LedgerError, CeilingUnknown):
             spent = None
         before = shown.heading
@@ -97,19 +98,24 @@ class DaemonView:
         )
         return shown.heading != before
 
-    async def _left_before(self, app: App, take: Callable[[StatusFile], object]) -> None:
-        """Show the questions that an earlier daemon left, and that wait."""
-        by = DaemonProcess(app.host, os.getpid())
-        for run in await app.ledger.open_runs():
-            if run.status in (RunStatus.PENDING, RunStatus.HELD):
-                status = build(run, live=Live(), by=by, now=clock.utc())
-                if run.status is RunStatus.PENDING:
-                    status = status.model_copy(update={"status": JobStatus.PENDING, "error": None})
-                take(status)
-
     def _failed(self, error: Exception, redactor: Redactor) -> None:
         configure("text", redactor)
         log.error("view.failed", exc_info=error, done="the log is written in its place")
+
+
+async def show_earlier(app: App, take: Callable[[StatusFile], object]) -> None:
+    """Show the questions that were answered on this day (of UTC, as ceilings count), and those that wait."""
+    by = DaemonProcess(app.host, os.getpid())
+    today = clock.utc()[:DAY]
+    for run in reversed(await app.ledger.recent(KEPT)):
+        if run.status.ended and (run.completed_at or "")[:DAY] == today:
+            take(build(run, live=Live(), by=by, now=clock.utc()))
+    for run in await app.ledger.open_runs():
+        if run.status in (RunStatus.PENDING, RunStatus.HELD):
+            status = build(run, live=Live(), by=by, now=clock.utc())
+            if run.status is RunStatus.PENDING:
+                status = status.model_copy(update={"status": JobStatus.PENDING, "error": None})
+            take(status)
 
 
 def shortened(folder: Path) -> str:

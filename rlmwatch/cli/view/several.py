@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlmwatch.cli.streams import BackgroundStream
-from rlmwatch.cli.view.daemon import DaemonView, shortened
+from rlmwatch.cli.view.daemon import DaemonView, shortened, show_earlier
 from rlmwatch.cli.view.questions import STATES, Heading, ViewState
 from rlmwatch.contract.documents import StatusFile
 from rlmwatch.daemon.composition import App
@@ -71,7 +71,7 @@ class SeveralView(DaemonView):
         new, self._new = self._new, []
         for root, app in new:
             if app is self._served.get(root):
-                await self._left_before(app, partial(_take, shown, root))
+                await show_earlier(app, partial(_take, shown, root))
         return await super()._refresh(shown) or bool(new)
 
     def _on_event(self, event: Mapping[str, Any]) -> None:

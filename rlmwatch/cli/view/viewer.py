@@ -63,7 +63,7 @@ class Viewer:
 
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take in an event of the log, without secrets. From any thread."""
-        at = _now().astimezone().strftime("%H:%M")
+        at = _now().strftime("%H:%M")
         self._soon(lambda: self.shown.hear(event, at=at))
 
     def on_page(self, where: str) -> None:
@@ -176,4 +176,4 @@ class Viewer:
 
 
 def _now() -> datetime:
-    return datetime.fromisoformat(clock.utc())
+    return datetime.fromisoformat(clock.utc()).astimezone()

@@ -122,12 +122,14 @@ class Notice:
         at: The time of the day, for people.
         what: In their words.
         serious: Whether something does not work; else it is only to be known.
+        path: The file that it is about; `""` where it is about none.
     """
 
     event: str
     at: str
     what: str
     serious: bool
+    path: str = ""
 
 
 def in_words(event: Mapping[str, Any], *, at: str) -> Notice | None:
@@ -137,13 +139,13 @@ def in_words(event: Mapping[str, Any], *, at: str) -> Notice | None:
         return None
     if name in WORDS:
         facts = defaultdict(lambda: "?", {key: _sentence(value) for key, value in event.items()})
-        facts |= {key: _begun(facts[key]) for key in ("done", "cure")}
+        facts |= {key: _begun(facts[key]) if key in event else "" for key in ("done", "cure")}
         what = WORDS[name].format_map(facts)
     else:
         found = [_sentence(event[key]) for key in SENTENCES if event.get(key)][:1]
         cure = [_begun(_sentence(event[key])) for key in ("cure", "done") if event.get(key)][:1]
         what = ". ".join([*(found or [name.replace(".", " ").replace("_", " ")]), *cure])
-    return Notice(name, at, " ".join(what.split()), serious=level in FAULTS)
+    return Notice(name, at, " ".join(what.split()), serious=level in FAULTS, path=str(event.get("path") or ""))
 
 
 def _sentence(value: object) -> str:
