@@ -19,11 +19,11 @@ from rlmwatch.cli.checks.folder import folder_lines, not_asked_lines, outdated_l
 from rlmwatch.cli.checks.keys import key_lines
 from rlmwatch.cli.checks.machine import sandbox_lines, weights_line
 from rlmwatch.cli.checks.provider import provider_lines
+from rlmwatch.cli.checks.search import search_line
 from rlmwatch.cli.checks.settings import ceiling_lines, settings_lines
 from rlmwatch.cli.fixes import apply_fixes
 from rlmwatch.cli.output import print_json
 from rlmwatch.cli.report import Line, print_report
-from rlmwatch.cli.search_line import search_line
 from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.ceilings_left import ceilings_left
 from rlmwatch.daemon.credentials import Key, find_all, wanted

@@ -55,8 +55,8 @@ class _Flags:
 
 
 def run(  # noqa: PLR0913 (the flags of a command line)
-    *workspaces: Annotated[Path, Parameter(name="WORKSPACE")],
     workspace: Folder = None,
+    *more: Annotated[Path, Parameter(name="WORKSPACE")],
     once: Annotated[bool, Flag] = False,
     dry_run: Annotated[bool, Flag] = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
@@ -70,9 +70,9 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     Watch a workspace, or several, and answer what is saved there, until Ctrl+C.
 
     Args:
-        workspaces: The folders; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace, else
-            those that `workspaces` in your config.toml names.
-        workspace: One more folder.
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace, else those
+            that `workspaces` in your config.toml names.
+        more: Further folders, which the same daemon serves.
         once: Answer what is there and exit: 0 all answered, 1 some failed or wait.
         dry_run: Show what would be sent, and what it costs at most, and send nothing.
         yes: It is the right folder, however many unanswered inputs it has.
@@ -90,7 +90,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     options = StartOptions(yes, take_over)
     place = f"127.0.0.1:{page}" if page and page.isdecimal() else page
     settings: dict[str, object] = {"workers": workers, "page": place}
-    named = (*workspaces, *([workspace] if workspace is not None else []))
+    named = (*([workspace] if workspace is not None else []), *more)
     if (several := _several(named)) is not None:
         if once or dry_run:
             raise UsageError("--once and --dry-run take one folder: name it")
