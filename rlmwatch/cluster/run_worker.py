@@ -119,6 +119,9 @@ class PayloadStorage:
         """Nothing: the file would be on another machine."""
         return None
 
+    def notes(self) -> None:
+        """Nothing: the folder is on another machine."""
+
     async def _report(self, run_id: str) -> None:
         while (latest := self._unreported.pop(run_id, None)) is not None:
             attempt, live = latest

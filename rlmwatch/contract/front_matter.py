@@ -70,7 +70,7 @@ EXPECTED: Final[Mapping[str, str]] = {
     "handler": "one of chat, research, job, exa",
     "context": "a path, or a list of paths such as [notes.txt, papers]",
     "photos": "the path of an image, or a list such as [garden.jpg, shed.png]",
-    "tools": "research",
+    "tools": "research, files, or both as [research, files]",
     "mode": "chat or rlm",
     "marks": "true or false",
     "stream": "true or false",

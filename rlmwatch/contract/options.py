@@ -26,7 +26,7 @@ Duration = Annotated[float, Field(gt=0, le=MOST_COUNTED, allow_inf_nan=False)]
 
 ProviderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
-ToolName = Literal["research"]
+ToolName = Literal["research", "files"]
 
 PresetName = Annotated[str, Field(pattern=r"^[^\W_][\w .-]{0,62}$")]
 """A preset's name: its file's without `.md`. It begins with a letter or digit and holds no slash."""

@@ -24,12 +24,12 @@ import structlog
 from rlmwatch.addresses import shown
 from rlmwatch.contract.names import input_name
 from rlmwatch.contract.options import RunOptions
-from rlmwatch.contract.secrets import secret_content
-from rlmwatch.contract.text import digest, is_blank
+from rlmwatch.contract.text import digest
 from rlmwatch.documents.image_child import MAX_SIDE
 from rlmwatch.documents.images import ImageReader
 from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import InputError, NoProvider, WorkspaceError
+from rlmwatch.execution.page_text import document_text, page_text
 from rlmwatch.runs.attached import CAPTURED, NOTHING_ATTACHED, Attached, Captured, Image, captured_in
 from rlmwatch.runs.model import Run, Save
 from rlmwatch.search.fetch import FetchedPage, fetch
@@ -137,7 +137,7 @@ class Attachments:
                 case "text":
                     texts[each.name] = text_of(raw[each.name], each.headings)
                 case "document":
-                    texts[each.name] = await self._text(each.name, each.name, raw[each.name])
+                    texts[each.name] = await document_text(self.documents, each.name, each.name, raw[each.name])
                 case "page":
                     page = await self._page(each.name)
                     texts[each.name] = page
@@ -151,22 +151,7 @@ class Attachments:
             raise NoProvider(PAGES_ARE_OFF.format(url=f"@{url}"))
         page = await self.fetch(url)
         log.info("mention.fetched", url=shown(url), bytes=len(page.raw))
-        if page.suffix in (".html", ".pdf"):
-            raw = page.raw if page.suffix == ".pdf" or page.charset is None else _in_utf8(page.raw, page.charset)
-            return await self._text(url, f"page{page.suffix}", raw)
-        text = _in_utf8(page.raw, page.charset or "utf-8").decode("utf-8-sig")
-        if is_blank(text):
-            raise InputError(f"the page {url} is empty")
-        return text
-
-    async def _text(self, name: str, file: str, raw: bytes) -> str:
-        """Return the text of the document *raw*, which *file* would be the name of."""
-        text = (await self.documents.texts({file: raw}))[file]
-        if isinstance(text, InputError):
-            raise InputError(f"{name}{str(text).removeprefix('context: ').removeprefix(file)}")
-        if secret_content(text):
-            raise InputError(f"{name}: it holds a private key or a password, and is never sent")
-        return text
+        return await page_text(url, page, self.documents)
 
     def _file(self, digest_: str) -> Path:
         return self.folder / digest_.removeprefix("sha256:")
@@ -251,12 +236,3 @@ def changed(root: Path, run: Run) -> bool:
     except InputError:
         return False
     return now != list(captured_in(run.enclosed))
-
-
-def _in_utf8(raw: bytes, charset: str) -> bytes:
-    """Return *raw* in UTF-8 with its mark, so that nothing else in it is believed about that."""
-    try:
-        text = raw.decode(charset, "replace")
-    except LookupError:
-        text = raw.decode("utf-8", "replace")
-    return text.encode("utf-8-sig")

@@ -100,6 +100,9 @@ class CallerStorage:
         """Nothing: the caller waits for the answer."""
         return None
 
+    def notes(self) -> None:
+        """Nothing: there is no folder."""
+
     async def conclude(self, run: Run, result: Result) -> None:
         """
         Book how *run* ended, with its exchange, while its session is still locked.

@@ -25,11 +25,13 @@ from rlmwatch.execution.attachments import Attachments
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.runs.attached import Attached
 from rlmwatch.runs.model import Run, Usage
+from rlmwatch.search.notes import NOTES_INDEX, NoteSearch
 from rlmwatch.workspace import safe_open
 from rlmwatch.workspace.context import Context, by_path, describe, read_context, refuse_beside_chat
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.memory import Remembered, load_chat
 from rlmwatch.workspace.os_errors import cannot
+from rlmwatch.workspace.owner import workspace_id
 from rlmwatch.workspace.publish import Later, explain, publish, save_waits, show
 from rlmwatch.workspace.session import SessionFile, SessionLock, session_of
 from rlmwatch.workspace.status import Live, StatusBoard
@@ -78,6 +80,7 @@ class WorkspaceGateway:
     attachments: Attachments
     marks: Callable[[Run], bool] = field(default=lambda _run: True)
     transcribes: Callable[[Run], bool] = field(default=lambda _run: False)
+    _notes: NoteSearch | None = None
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _locked_sessions: set[str] = field(default_factory=set)
     _in_steps: set[str] = field(default_factory=set)
@@ -276,6 +279,12 @@ class WorkspaceGateway:
             show(self.root, run, self.redact(text))
 
         return Stream(write, run.run_id)
+
+    def notes(self) -> NoteSearch:
+        """Return what searches the folder's notes."""
+        if self._notes is None:
+            self._notes = NoteSearch(lambda: self.root.path, self.state / workspace_id(self.root.path) / NOTES_INDEX)
+        return self._notes
 
     def explain(self, run: Run, why: str) -> None:
         """Write *why* into the conversation's `…_error.txt`, if the folder can take it. Blocks."""

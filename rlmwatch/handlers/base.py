@@ -41,7 +41,7 @@ class RunContext:
         attached: Returns what the question mentions, ready to be sent; the same at each attempt.
         sandbox: Where a model's code runs.
         trajectory: Keeps the steps of the engine.
-        searches: Searches the web, where the kind or `tools` allows it; None elsewhere.
+        searches: Searches the web or the folder's notes, where the kind or `tools` allows it; None elsewhere.
         session: The research session as it was before this run; None for other kinds.
         progress: Says how far the run is.
         sub_sessions: Lets as many sub-engines have a session at once as this machine bears, across all runs.

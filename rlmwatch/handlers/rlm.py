@@ -16,7 +16,7 @@ from rlmwatch.engine.prompts import Prompts, current_prompts
 from rlmwatch.engine.searches import Searches
 from rlmwatch.engine.task import EngineDeps, EngineResult, Task
 from rlmwatch.errors import InputError, NoCodingModel
-from rlmwatch.handlers import structured
+from rlmwatch.handlers import plain, structured
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.models.base import Message, Reply, Request
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Usage
@@ -67,7 +67,7 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
             "model": run_context.options.model,
             "options": _with_tokens(run_context.options).model_dump(mode="json", exclude_none=True),
             "prompts": current_prompts().frozen(),
-            "question": question,
+            "question": _with_notes(question, run_context.searches),
             "history": material.history,
             "material": material.context.digest,
             "files": [asdict(file) for file in material.context.files],
@@ -82,7 +82,7 @@ async def rlm(run: Run, question: str, material: Material, run_context: RunConte
             sandbox=run_context.sandbox,
             trajectory=run_context.trajectory,
             prompts=Prompts.of(frozen["prompts"]),
-            tools={} if run_context.searches is None else {"research": run_context.searches.tool()},
+            tools={} if run_context.searches is None else run_context.searches.tools(),
             sub_sessions=run_context.sub_sessions,
             misfit=None if run.wants_json is None else partial(_misfit, run.wants_json, run_context),
             progress=lambda step, steps, note: run_context.progress(Progress(step=step, max_steps=steps, note=note)),
@@ -138,6 +138,11 @@ async def _in_json(
         )
         text = (await structured.answered(request, reply, wants, run_context)).text
     return replace(ended, answer=text)
+
+
+def _with_notes(question: str, searches: Searches | None) -> str:
+    """Return *question* with how the folder's notes are searched, where they may be."""
+    return question if searches is None or searches.files is None else f"{question}\n\n{plain.prompt('notes')}"
 
 
 def _with_tokens(options: RunOptions) -> RunOptions:

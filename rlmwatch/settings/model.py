@@ -148,6 +148,16 @@ KeyName = Annotated[str, AfterValidator(_key_name)]
 """The name under which a key is found, see `credentials.py`."""
 
 
+def _whole_path(path: Path) -> Path:
+    try:
+        whole = path.expanduser()
+    except RuntimeError:  # no such user
+        whole = path
+    if not whole.is_absolute():
+        raise ValueError("write the whole path of each folder, such as ~/questions or /srv/questions")
+    return whole
+
+
 def _headers(given: dict[str, SecretStr]) -> dict[str, SecretStr]:
     for name, value in given.items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
@@ -310,6 +320,8 @@ class Settings(BaseModel):
     key: KeyName | None = None
     model: str | None = None
     sub_model: str | None = None
+    searxng_url: Address | None = None
+    workspaces: tuple[Annotated[Path, AfterValidator(_whole_path)], ...] = ()
     notify: Literal["desktop"] | None = None
     notify_command: Annotated[str, AfterValidator(_command)] | tuple[str, ...] | None = None
     notify_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20

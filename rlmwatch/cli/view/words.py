@@ -31,6 +31,10 @@ WORDS: Final[Mapping[str, str]] = {
     "host.unknown": "Who answers in this folder cannot be read: {why}",
     "folder.busy": "{why}. {done}",
     "workspace.waiting": "{why}. It goes on by itself when that is fixed",
+    "notes.index_rebuilt": "The index of the notes was damaged, and is built anew",
+    "workspace.not_served": "{workspace} is not served: {why}. It is tried again",
+    "workspace.fault": "A fault in rlmwatch, please report it: {fault}",
+    "workspaces.none": "No folder is named in workspaces. {cure}",
     "workspace.replaced": "Another folder has taken the place of this one: going on with it",
     "watch.no_events": "The system tells nothing of saves ({reason}): they are seen later, every 5 s. "
     "Raise fs.inotify.max_user_watches or max_user_instances",
