@@ -3,8 +3,8 @@ What the model is shown: the messages of a run, and what is cut from them.
 
 Pure. The rules are
 
-1. The first request holds the rules, the metadata of each variable (type, length,
-   first and last 500 characters), never a variable whole, and the question.
+1. The first request holds the rules, the question and the metadata of each
+   variable (type, length, first and last 500 characters), never a variable whole.
 2. Every later request is the one before it plus the last reply and what came of
    it: nothing that was sent is ever changed, so a provider's cache holds. Only
    where the model's window is too small for that, the oldest steps are left out.
@@ -147,15 +147,13 @@ class Transcript:
             example: Its turns, the user's first.
             request: What is asked for, at the end.
         """
-        asked = self.phrases["question"] + "\n" + question
         material = [describe(name, value, self.phrases) for name, value in variables.items() if value is not None]
-        parts = [*material, asked] if self.phrases["asked"] else [asked, *material]
-        parts += [request] if request else []
+        parts = [self.phrases["question"] + "\n" + question, *material]
+        self._again = self.phrases["asked"].format(question=cut_bytes(question.strip(), ASKED_BYTES))
+        parts += [self._asking(request, sum(map(len, material)))] if request else []
         turns = [_Turn("assistant" if n % 2 else "user", text) for n, text in enumerate(example)]
         self._turns = [_Turn("system", rules), *turns, self._message("\n\n".join(parts), status)]
         self._fixed = len(self._turns)
-        again = self.phrases["asked"].format(question=cut_bytes(question.strip(), ASKED_BYTES))
-        self._again = again
 
     def replied(self, text: str) -> None:
         """Add the model's reply."""
@@ -164,11 +162,8 @@ class Transcript:
     def observed(self, shown: str, code: str | None, status: Status) -> None:
         """Add what came of the reply, as `observation` tells it."""
         self._findings.append(_finding(code, shown))
-        self._since_asked += len(self._turns[-1].text) + len(shown)
-        asked = self.phrases["request"]
-        if self._again and self._since_asked > AGAIN_AFTER_CHARS:
-            asked, self._since_asked = f"{self._again} {asked}", 0
-        self._turns.append(self._message(f"{shown}\n{asked}" if asked else shown, status))
+        asking = self._asking(self.phrases["request"], len(self._turns[-1].text) + len(shown))
+        self._turns.append(self._message(f"{shown}\n{asking}" if asking else shown, status))
 
     def leave_out(self, room_chars: int) -> bool:
         """
@@ -207,6 +202,14 @@ class Transcript:
                 break
             found.insert(0, piece)
         return (Message("system", rules), Message("user", asked + "".join(found)))
+
+    def _asking(self, request: str, chars: int) -> str:
+        """Return *request*, after the question where that stands far above: *chars* more have been added since."""
+        self._since_asked += chars
+        if not request or not self._again or self._since_asked <= AGAIN_AFTER_CHARS:
+            return request
+        self._since_asked = 0
+        return f"{self._again} {request}"
 
     def _message(self, text: str, status: Status) -> _Turn:
         """Put what is left before *text*, and how late it is behind it."""

@@ -87,7 +87,7 @@ def test_without_a_key_it_says_whose_is_missing_and_what_asks_for_it(home, termi
     assert "wrong provider: none: provider = openai" in text
     assert "OPENAI_API_KEY has no value" in text
     assert "`rlmwatch setup` asks for a provider" in text
-    assert all(cell_len(line) <= 80 for line in lines)
+    assert all(cell_len(line) <= 80 for line in lines if str(home) not in line)  # a path is not broken
 
 
 @pytest.mark.usefixtures("workspace", "no_keys")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlmwatch.engine.call_codec import plain_message
 from rlmwatch.engine.prompts import current_prompts
 from rlmwatch.engine.reply import Cell
 from rlmwatch.engine.transcript import (
@@ -38,12 +39,12 @@ def told(transcript):
 
 
 def test_1_the_first_request_holds_rules_question_and_metadata():
-    """The first request is the rules, what is known of each variable, and the question."""
+    """The first request is the rules, the question and what is known of each variable."""
     system, user = opened(context="abc", history="before").messages()
     assert (system.role, system.content) == ("system", "the rules")
     assert (
         user.content
-        == "[step 1/8]\ncontext: str, 3 characters\nabc\n\nhistory: str, 6 characters\nbefore\n\nQuestion:\nHow many?"
+        == "[step 1/8]\nQuestion:\nHow many?\n\ncontext: str, 3 characters\nabc\n\nhistory: str, 6 characters\nbefore"
     )
 
 
@@ -94,7 +95,7 @@ def test_2_ten_small_steps_take_at_most_20_kb_of_requests():
     transcript.open(rules, "What is the sum of 1 to 10?", {"context": "1 2 3"}, Status(1, 10, 5000), **shown)
     sent = 0
     for step in range(1, 11):
-        body = {"model": "m", "messages": [asdict(m) for m in transcript.messages()], "max_tokens": 500}
+        body = {"model": "m", "messages": [plain_message(m) for m in transcript.messages()], "max_tokens": 500}
         sent += len(json.dumps(body))
         transcript.replied(f"```python\nx{step} = {step}\nprint(x{step})\n```")
         transcript.observed(str(step), f"x{step} = {step}", Status(step + 1, 10, 5000 - 20 * step))
@@ -211,18 +212,20 @@ def test_cutting_to_bytes_never_exceeds_them(text, limit):
 
 
 def test_6_every_message_ends_with_a_request():
-    """The first message ends with question and request, later ones with one for the next, and the question if far."""
+    """Each message ends with a request for code, and before it the question where that stands far above."""
     transcript = Transcript(PHRASES)
     example = ("an example", "```python\nanswer(1)\n```")
     transcript.open("the rules", "How many?", {"context": "abc"}, Status(1, 8), example=example, request="Write code.")
     assert [message.role for message in transcript.messages()] == ["system", "user", "assistant", "user"]
-    assert told(transcript).endswith("abc\n\nQuestion:\nHow many?\n\nWrite code.")
+    assert told(transcript).endswith("abc\n\nWrite code.")
     transcript.replied("x")
     transcript.observed("7", "x", Status(2, 8))
     assert told(transcript).endswith(f"7\n{PHRASES['request']}")
     transcript.replied("y")
     transcript.observed("7" * 401, "y", Status(3, 8))
     assert told(transcript).endswith(f"7\nHow many? {PHRASES['request']}")
+    transcript.open("the rules", "How many?", {"context": "a" * 9999}, Status(1, 8), request="Write code.")
+    assert told(transcript).endswith("aaa\n\nHow many? Write code.")
 
 
 def test_6_the_last_step_is_announced_with_what_is_known():
