@@ -67,7 +67,7 @@ def _only_one() -> WorkspacePaths:
     """
     served = [each for each in all_paths() if (who := holder(each.state, each.root)) is not None and who.serves]
     if not served:
-        raise UsageError("no daemon of yours runs now; start one with: rlmwatch run DIR")
+        raise UsageError("no daemon of yours runs now; start one with: rlmwatch run WORKSPACE")
     if len(served) > 1:
         calls = "".join(f"\n  rlmwatch reload {each.root}" for each in served)
         raise UsageError(f"{len(served)} daemons of yours run: which one?{calls}")

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from rlmwatch.cli.arguments import Flag, Folder
 from rlmwatch.cli.everywhere import all_paths
 from rlmwatch.cli.init import init
 from rlmwatch.cli.output import ask, ask_hidden, say
@@ -42,7 +43,6 @@ UNIT = "share/systemd/user/rlmwatch.service"
 UNCHANGED = "nothing has been changed"
 
 Store = Literal["auto", "keyring", "file"]
-Flag = Parameter(negative=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,7 @@ class Plan:
 
 
 def setup(  # noqa: PLR0913 (the flags of a command line)
-    folder: Path | None = None,
-    /,
+    workspace: Folder = None,
     *,
     provider: str | None = None,
     base_url: str | None = None,
@@ -82,7 +81,7 @@ def setup(  # noqa: PLR0913 (the flags of a command line)
     Ctrl+C or Ctrl+D at any question changes nothing. A daemon that runs takes it up by itself.
 
     Args:
-        folder: The folder for questions; it is made if it is missing.
+        workspace: The folder for questions; it is made if it is missing.
         provider: Who answers: openrouter, openai, anthropic, azure, …, local, embedded, or own, with --base-url.
         base_url: Where it is, for a server of your own (LM Studio, vLLM, …), or Azure.
         model: The model of questions that name none; default is the provider's usual one, where it lists that.
@@ -98,7 +97,7 @@ def setup(  # noqa: PLR0913 (the flags of a command line)
     flags = ProviderFlags(provider, base_url, model, deployment, api_version)
     conversation = _Conversation(flags, key_file, user_dir, sys.stdin.isatty(), not no_test)
     try:
-        plan = conversation.plan(folder, with_folder=not no_folder)
+        plan = conversation.plan(workspace, with_folder=not no_folder)
     except KeyboardInterrupt:
         say(f"\nStopped: {UNCHANGED}.")
         raise
@@ -331,7 +330,7 @@ def _say_who_searches(user_dir: Path) -> None:
 def _what_next(plan: Plan, *, at_terminal: bool) -> None:
     from rlmwatch.cli.main import VERBS
 
-    where = plan.folder or "FOLDER"
+    where = plan.folder or "WORKSPACE"
     if plan.folder is None:
         say(f"Next: rlmwatch init {where}, then rlmwatch run {where}")
     if "service" in VERBS:

@@ -107,7 +107,9 @@ def test_a_question_changes_in_place_from_waiting_to_its_answer(home: Home, brai
         lines = until(shown, lambda lines: "✓" in line_of(lines, "chat_input.txt"))
         answered = line_of(lines, "chat_input.txt")
         assert lines.index(answered) == place
-        assert re.search(r"✓ chat_input\.txt +Paris, the capital of France\. +\d+(\.\d)? s  \$0\.01$", answered)
+        assert re.search(
+            r"✓ chat_input\.txt +Paris, the capital of France\. +\d\d:\d\d  \d+(\.\d)? s  \$0\.01$", answered
+        )
         run = home.status_of("chat_input.txt")["job_id"]
         everything = shown.shown
         assert not any(each in everything for each in (run, "sha256", "None", "cost_usd=", "path="))
@@ -231,14 +233,14 @@ def test_no_color_means_no_colour(home: Home, brain: Brain):
 
 
 def test_the_log_is_there_for_who_asks_for_it(home: Home):
-    """--log-format text on a terminal, and a pipe without it, get the log with its events."""
+    """--log-format text on a terminal, and with --once, gets the log with its events."""
     with view(home, "run", str(home.workspace), "--log-format", "text") as shown:
         shown.see("ready")
         shown.see("workspace=")
         assert LEFT.replace("l", "h") not in shown._raw.decode()
         shown.process.send_signal(signal.SIGINT)
         assert shown.end() == 0
-    process = home.start("-m", "rlmwatch", "run", "--once", str(home.workspace))
+    process = home.start("-m", "rlmwatch", "run", "--once", str(home.workspace), "--log-format", "text")
     assert "model.chosen" in process.communicate(timeout=DEADLINE_S)[1]
 
 

@@ -8,7 +8,7 @@ from rlmwatch.cli.layout import counted
 from rlmwatch.cli.report import Line
 from rlmwatch.daemon.in_force import InForce
 from rlmwatch.daemon.paths import WorkspacePaths
-from rlmwatch.daemon.unasked import Asked, unasked
+from rlmwatch.daemon.unasked import SHOWN, Asked, unasked
 from rlmwatch.errors import RlmwatchError
 from rlmwatch.settings.model import Settings
 from rlmwatch.watch.scan import Scan, UnlistedFolder
@@ -52,8 +52,10 @@ async def not_asked_lines(
     """Return the files of the workspace that are not asked, and why."""
     found = await unasked(paths, asked, settings, running)
     shown = [Line("warning", "not asked", f"{each.path}: {each.because}", each.cure) for each in found[:NOT_ASKED]]
-    more = len(found) - len(shown)
-    return [*shown, *([Line("warning", "not asked", f"{more} files more", "`rlmwatch status`")] if more else [])]
+    if more := len(found) - len(shown):
+        many = f"{more} or more other files" if len(found) == SHOWN else counted(more, "other file")
+        shown.append(Line("warning", "not asked", many, f"rlmwatch status {paths.root} lists them"))
+    return shown
 
 
 def watches_line(paths: WorkspacePaths) -> Line:

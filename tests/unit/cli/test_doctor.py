@@ -87,7 +87,25 @@ def test_without_a_key_it_says_whose_is_missing_and_what_asks_for_it(home, termi
     assert "wrong provider: none: provider = openai" in text
     assert "OPENAI_API_KEY has no value" in text
     assert "`rlmwatch setup` asks for a provider" in text
-    assert all(cell_len(line) <= 80 for line in lines if str(home) not in line)  # a path is not broken
+    assert all(cell_len(line) <= 80 for line in lines if not is_one_word(line))
+
+
+def is_one_word(line):
+    """Tell whether *line* is one long word alone, such as a path, which stays whole so that it can be copied."""
+    return line.startswith(" ") and len(line.replace("→", "").split()) == 1
+
+
+@pytest.mark.usefixtures("no_keys")
+@pytest.mark.parametrize(
+    ("files", "rest"),
+    [(5, []), (6, ["1 other file"]), (9, ["4 other files"]), (300, ["95 or more other files"])],
+)
+def test_of_many_files_that_are_not_asked_five_are_named_and_the_others_counted(home, workspace, capsys, files, rest):
+    """Whoever reads the report knows how many are left out, and which verb lists them."""
+    for number in range(files):
+        (workspace / f"chat_input ({number}).txt").write_text("one")
+    lines = [line.split("not asked: ")[1] for line in said(home, capsys) if " not asked: " in line]
+    assert (len(lines[:5]), lines[5:]) == (5, rest)
 
 
 @pytest.mark.usefixtures("workspace", "no_keys")
