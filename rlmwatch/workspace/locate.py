@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rlmwatch.errors import UsageError
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 
 WORKSPACE_VARIABLE = "RLMWATCH_WORKSPACE"
@@ -33,7 +34,7 @@ def find(argument: Path | None, environ: Mapping[str, str] = os.environ) -> Path
                 "or make one with `rlmwatch init WORKSPACE`"
             )
         named = here
-    root = named.expanduser().resolve()
+    root = expanded(named).resolve()
     if not root.exists():
         raise UsageError(f"{root}: no such folder. Make it with: rlmwatch init {named}")
     if not root.is_dir():
