@@ -20,6 +20,7 @@ from rich.cells import cell_len, split_graphemes
 
 from rlmwatch.money import dollars
 from rlmwatch.printable import printable
+from rlmwatch.workspace.context import MaterialFile
 
 CUT = "…"
 NOTHING = "-"
@@ -71,6 +72,11 @@ def one_line(text: str) -> str:
 def first_words(text: str) -> str:
     """Return the first line of *text* that says something, as one line."""
     return next((line for each in text[: 8 * LONGEST].splitlines() if (line := one_line(each))), "")
+
+
+def material_line(file: MaterialFile) -> str:
+    """Return the name, format and size of one file of the material."""
+    return f"{one_line(file.name)} ({f'{file.format}, ' if file.format else ''}{file.chars:,} characters)"
 
 
 def cut(text: str, cells: int, *, keep: Literal["start", "end"] = "start") -> str:

@@ -355,7 +355,7 @@ class Soak:
 
     # the whole, and its end
 
-    def run(self, seconds: float) -> None:
+    def run(self, seconds: float, only: list[str] | None) -> None:
         """Run all lanes and one fault after another for *seconds*; then wait until all is answered."""
         print(self.home.cli("init", str(self.home.workspace)).stderr.splitlines()[-1], flush=True)
         for machine in self.machines.values():
@@ -367,7 +367,8 @@ class Soak:
         end, deck = clock.monotonic() + seconds, []
         try:
             while clock.monotonic() < end:
-                deck = deck or self.rng.sample(self.faults(), len(self.faults()))
+                possible = [each for each in self.faults() if only is None or each.__name__ in only]
+                deck = deck or self.rng.sample(possible, len(possible))
                 fault = deck.pop()
                 print(
                     f"{end - clock.monotonic():6.0f} s left, {self.answered['answered']:5} answered: {fault.__name__}",
@@ -416,18 +417,16 @@ class Soak:
         return found
 
     def double(self) -> list[str]:
-        """Return the marks that were answered by more than one run, on whichever machine."""
-        asked = Counter(
-            mark
-            for row in self.rows("runs")
-            if row["status"] == "complete" and row["path"].startswith("lane")
-            for mark in [MARK.search(row["prompt"])]
-            if mark
-        )
-        counted: Counter[str] = Counter()
-        for mark, times in asked.items():
-            counted[mark.group()] += times
-        return [mark for mark, times in counted.items() if times > 1]
+        """Return the marks that were answered by more than one run, on whichever machine, and those runs."""
+        asked: dict[str, list[str]] = {}
+        for row in self.rows("runs"):
+            mark = (
+                MARK.search(row["prompt"]) if row["status"] == "complete" and row["path"].startswith("lane") else None
+            )
+            if mark is not None:
+                what = f"{row['run_id']} in {row['machine']}'s ledger, {row['created_at']} to {row['completed_at']}"
+                asked.setdefault(mark.group(), []).append(what)
+        return [f"{mark}: {'; '.join(runs)}" for mark, runs in asked.items() if len(runs) > 1]
 
     def repeated(self) -> list[str]:
         """Return the calls that were made again after their reply was stored."""
@@ -439,12 +438,12 @@ class Soak:
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Return a table of both ledgers, each in its order."""
         found: list[dict[str, Any]] = []
-        for machine in self.machines.values():
+        for name, machine in self.machines.items():
             for ledger in machine.home.states.glob("rlmwatch/*/ledger.sqlite3"):
                 db = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
                 db.row_factory = sqlite3.Row
                 try:
-                    found += [dict(row) for row in db.execute(f"SELECT * FROM {table} ORDER BY rowid")]  # noqa: S608 (ours)
+                    found += [{**row, "machine": name} for row in db.execute(f"SELECT * FROM {table} ORDER BY rowid")]  # noqa: S608 (ours)
                 finally:
                     db.close()
         return found
@@ -516,6 +515,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--hours", type=float)
+    parser.add_argument("--only", action="append", metavar="FAULT", help="as `another_host`; else all")
     parser.add_argument("--seed", type=int, default=20261129)
     given = parser.parse_args()
     seconds = given.hours * 3600 if given.hours else given.minutes * 60
@@ -537,7 +537,7 @@ def main() -> int:
         soak = Soak(Path(folder), rng, outside, provider.url, exa.url, mounts)
         began = time.monotonic()  # noqa: TID251 (of the soak itself)
         try:
-            soak.run(seconds)
+            soak.run(seconds, given.only)
             status = verdict(soak)
         finally:
             for machine in soak.machines.values():
