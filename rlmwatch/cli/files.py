@@ -7,13 +7,8 @@ from pathlib import Path
 
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import UsageError
-<<<<<<< HEAD
 from rlmwatch.settings.user_folders import expanded
-from rlmwatch.settings.workspace_file import WORKSPACE_FILE
-from rlmwatch.workspace.locate import WORKSPACE_VARIABLE
-=======
 from rlmwatch.workspace.locate import WORKSPACE_VARIABLE, workspace_among
->>>>>>> main
 
 
 def paths_of(file: Path) -> tuple[WorkspacePaths, str]:
