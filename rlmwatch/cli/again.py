@@ -16,6 +16,7 @@ from rlmwatch.daemon.stores import ledger_of
 from rlmwatch.errors import UsageError
 from rlmwatch.runs.model import RunStatus
 from rlmwatch.runs.queue import Known
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.workspace.owner import holder
 from rlmwatch.workspace.polling import status as read_one
 
@@ -29,7 +30,7 @@ def again(run: RunName, /, *, workspace: Folder = None) -> int:
         workspace: The folder; default is that of the file, else $RLMWATCH_WORKSPACE, else the current folder.
     """
     quiet()
-    file = Path(run).expanduser()
+    file = expanded(Path(run))
     if workspace is None and (file.exists() or file.is_symlink()):
         return ask_again(*paths_of(file))
     paths, job_id = named_run(run, workspace)

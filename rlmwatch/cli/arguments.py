@@ -18,6 +18,7 @@ from rlmwatch.cli.ids import whole_id
 from rlmwatch.contract.names import InputName, Submission, classify, input_name
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import UsageError
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.workspace.polling import statuses
 
 Folder = Annotated[Path | None, Parameter(name=("--workspace", "-w"))]
@@ -33,7 +34,7 @@ def named_run(named: str, workspace: Path | None) -> tuple[WorkspacePaths, str]:
     Raises:
         UsageError: There is none, or several fit.
     """
-    file = Path(named).expanduser()
+    file = expanded(Path(named))
     if workspace is None and input_name(file.name) is not None and file.exists():
         paths, path = paths_of(file)
         return paths, _newest(paths, path, named)

@@ -16,6 +16,7 @@ from rlmwatch.errors import ConfigError, LedgerError
 from rlmwatch.money import dollars
 from rlmwatch.runs.model import RunStatus
 from rlmwatch.settings.sources import state_dir, user_config_dir
+from rlmwatch.settings.user_folders import home
 from rlmwatch.workspace.owner import holder, known_workspaces, workspace_id
 
 COLUMNS = (
@@ -127,4 +128,4 @@ async def _counts(paths: WorkspacePaths) -> tuple[int | None, int | None, float 
 
 
 def _place(workspace: str) -> str:
-    return workspace if room() is None else below_home(Path(workspace), Path.home())
+    return workspace if room() is None else below_home(Path(workspace), home())

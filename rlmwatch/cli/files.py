@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import UsageError
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.workspace.locate import WORKSPACE_VARIABLE, workspace_among
 
 
@@ -21,7 +22,7 @@ def paths_of(file: Path) -> tuple[WorkspacePaths, str]:
         UsageError: There is no such file.
     """
     # Links above the file are resolved; the file itself is not: a link is no input, and is refused as one.
-    absolute = file.expanduser().parent.resolve() / file.name
+    absolute = expanded(file).parent.resolve() / file.name
     if not absolute.exists() and not absolute.is_symlink():
         raise UsageError(f"{file}: no such file")
     named = os.environ.get(WORKSPACE_VARIABLE)

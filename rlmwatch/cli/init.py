@@ -17,6 +17,7 @@ from rlmwatch.cli.output import say
 from rlmwatch.cli.warned import quiet
 from rlmwatch.errors import UsageError, WorkspaceError
 from rlmwatch.settings.sources import own_name, state_dir, user_config_dir
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.watch.scan import FoundInput, Scan
 from rlmwatch.workspace import atomic
@@ -59,7 +60,7 @@ def init(workspace: Folder = None, *, sample: Annotated[bool, Parameter(negative
     """
     quiet()
     shipped = _sample() if sample else {}
-    root = (workspace or Path()).expanduser().resolve()
+    root = expanded(workspace or Path()).resolve()
     refuse_nested(root, state_dir())
     known = (root / WORKSPACE_FILE).exists()
     questions: list[str] = []

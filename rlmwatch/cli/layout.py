@@ -230,9 +230,9 @@ def _moment(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def below_home(path: Path, home: Path) -> str:
-    """Return *path* as people write it: `~/notes` for what lies in their *home*."""
-    return str(path) if path == home or home not in path.parents else f"~/{path.relative_to(home)}"
+def below_home(path: Path, home: Path | None) -> str:
+    """Return *path* as people write it: `~/notes` for what lies in their *home*, where they have one."""
+    return f"~/{path.relative_to(home)}" if home and home in path.parents else str(path)
 
 
 def used(*, took_s: float | None, tokens: tuple[int, int], usd: float | None) -> list[str]:

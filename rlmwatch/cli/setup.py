@@ -31,6 +31,7 @@ from rlmwatch.errors import ConfigError, ProviderError, UsageError, WrongKey
 from rlmwatch.models.select import key_of
 from rlmwatch.settings.providers import EMBEDDED, SEARCH_KEY, SHIPPED
 from rlmwatch.settings.sources import USER_FILE, Loaded, load, state_dir, user_config_dir
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace import atomic
 from rlmwatch.workspace.hosts import refuse_nested
@@ -244,7 +245,7 @@ def _may_be_made(folder: Path) -> Path:
     Raises:
         UsageError, WorkspaceError: It cannot; nothing is stored then.
     """
-    root = folder.expanduser().resolve()
+    root = expanded(folder).resolve()
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root} is not a folder; nothing has been changed")
     refuse_nested(root, state_dir())
@@ -265,9 +266,13 @@ def _in_one_go() -> Iterator[None]:
 
 
 def _carry_out(plan: Plan, store: Store, user_dir: Path) -> None:
+    try:
+        user_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        cure = "Give this user access to it, or set XDG_CONFIG_HOME to another folder"
+        raise ConfigError(f"{user_dir} cannot be made: {error.strerror}. {cure}") from None
     if plan.key is not None:
         _store(plan.key, store, user_dir)
-    user_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     text, gone = config_with(read(user_dir / USER_FILE), plan.chosen)
     if atomic.write((user_dir / USER_FILE).resolve(), text.encode()):
         model = f", model = {plan.chosen.model}" if plan.chosen.model else ""

@@ -16,6 +16,7 @@ from rlmwatch.errors import UsageError
 from rlmwatch.models.nearest import chatting, nearest
 from rlmwatch.settings.model import ProviderSettings, Settings
 from rlmwatch.settings.providers import EMBEDDED, LOCAL, SHIPPED, no_such, shipped_at
+from rlmwatch.settings.user_folders import expanded
 
 AZURE, OWN = "azure", "own"
 """`own` is the name of the provider whose address a person enters."""
@@ -206,7 +207,7 @@ def entered(name: str, key_file: str) -> Key:
         UsageError: There is none, or it cannot be one.
     """
     try:
-        text = sys.stdin.readline() if key_file == "-" else Path(key_file).expanduser().read_text(encoding="utf-8")
+        text = sys.stdin.readline() if key_file == "-" else expanded(Path(key_file)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{key_file}: the key cannot be read: {getattr(error, 'strerror', None) or error}") from None
     return usable(name, text)

@@ -44,6 +44,7 @@ from rlmwatch.runs.waiting import OpenRun, reasons, submission
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.providers import SEARCH_KEY
 from rlmwatch.settings.sources import load
+from rlmwatch.settings.user_folders import expanded, home
 from rlmwatch.workspace.hosts import named_host
 from rlmwatch.workspace.locate import is_named
 from rlmwatch.workspace.owner import holder
@@ -120,7 +121,7 @@ def status(
     """
     quiet()
     run = what
-    if what and workspace is None and Path(what).expanduser().is_dir():
+    if what and workspace is None and expanded(Path(what)).is_dir():
         run, workspace = None, Path(what)
     if run is None and not watch and not is_named(workspace):
         return print_everywhere(as_json=as_json)
@@ -149,7 +150,7 @@ def _one(paths: WorkspacePaths, job_id: str) -> StatusFile:
 
 
 def _print_whole(found: WorkspaceStatus) -> None:
-    place = found.workspace if room() is None else below_home(Path(found.workspace), Path.home())
+    place = found.workspace if room() is None else below_home(Path(found.workspace), home())
     here = None if found.spent_today_usd is None else f"{dollars(found.spent_today_usd)} today"
     lines: list[tuple[str, str | None]] = [
         ("workspace", place),

@@ -28,6 +28,7 @@ from rlmwatch.daemon.oneshot import answer_job
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import ConfigError, InputError, NoProvider, UsageError, WorkspaceBusy, WorkspaceError
 from rlmwatch.settings.sources import own_name
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.workspace.hosts import Theirs, look_up, this_host
 from rlmwatch.workspace.owner import holder
 
@@ -178,7 +179,7 @@ def _material(paths: WorkspacePaths, data: str | None) -> dict[str, str]:
         return {}
     if data == STDIN:
         return {"data": _decoded(sys.stdin.buffer.read(), "standard input")}
-    path = Path(data).expanduser()
+    path = expanded(Path(data))
     try:
         resolved = path.resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a NUL character

@@ -31,6 +31,7 @@ from rlmwatch.errors import ConfigError, InputError
 from rlmwatch.settings.lines import in_line
 from rlmwatch.settings.model import WORKSPACE_KEYS, Settings
 from rlmwatch.settings.providers import closed, names
+from rlmwatch.settings.user_folders import in_home
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE, parse, parse_toml, read_text
 
 USER_FILE = "config.toml"
@@ -277,17 +278,17 @@ def own_name(user_dir: Path, environ: Mapping[str, str], hostname: str) -> str:
 
 
 def user_config_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the user's configuration folder for rlmwatch."""
+    """Return the user's configuration folder for rlmwatch; ConfigError where they have no home."""
     from platformdirs import user_config_path
 
     home = environ.get("XDG_CONFIG_HOME")
-    return Path(home) / "rlmwatch" if home else user_config_path("rlmwatch")
+    return Path(home) / "rlmwatch" if home else in_home(user_config_path)
 
 
 def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of rlmwatch's private state, across all workspaces."""
+    """Return the folder of rlmwatch's private state, across all workspaces; ConfigError where there is no home."""
     from platformdirs import user_state_path
 
     moved = environ.get("RLMWATCH_STATE_DIR")
     home = environ.get("XDG_STATE_HOME")
-    return Path(moved) if moved else Path(home) / "rlmwatch" if home else user_state_path("rlmwatch")
+    return Path(moved) if moved else Path(home) / "rlmwatch" if home else in_home(user_state_path)

@@ -31,6 +31,7 @@ from rlmwatch.contract.names import InputName, Other, classify, key
 from rlmwatch.contract.secrets import secret_content
 from rlmwatch.contract.text import is_blank
 from rlmwatch.errors import InputError
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.workspace import safe_open
 from rlmwatch.workspace.usable import REFUSED, Unusable, is_secret, not_material, text_of
 
@@ -185,7 +186,7 @@ def read_context(
     Raises:
         InputError: A named path is missing, lies outside, looks like a secret, is not text, or all is too large.
     """
-    reader = _Reader([root.resolve(), *(folder.expanduser().resolve() for folder in outside_roots)])
+    reader = _Reader([root.resolve(), *(expanded(folder).resolve() for folder in outside_roots)])
     wanted = (beside(root, name) if name else []) if paths is None else [_named(root, name, path) for path in paths]
     for path in wanted:
         shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -98,7 +98,7 @@ def watch(command: str, env: dict[str, str]) -> tuple[int, str]:
         daemon.stderr.close()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md", "docs/troubleshooting.md"])
 def test_the_commands_of_a_page_work_in_their_order(page, home):
     """A person who types the commands of the page one after another sees none of them fail, and gets an answer."""
     shown = commands(ROOT / page)

@@ -23,6 +23,7 @@ from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.logging import Redactor, configure, observe
 from rlmwatch.errors import CeilingUnknown, LedgerError
 from rlmwatch.runs.model import RunStatus
+from rlmwatch.settings.user_folders import home
 from rlmwatch.workspace.status import DaemonProcess, Live, build
 
 DAY = len("2026-11-28")
@@ -120,5 +121,5 @@ async def show_earlier(app: App, take: Callable[[StatusFile], object]) -> None:
 
 def shortened(folder: Path) -> str:
     """Return *folder* as a person writes it."""
-    home = Path.home()
-    return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) and folder != home else str(folder)
+    mine = home()
+    return f"~/{folder.relative_to(mine)}" if mine and folder.is_relative_to(mine) and folder != mine else str(folder)
