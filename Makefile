@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-r
 # Those that run in pytest's own process, where coverage can be measured.
 IN_PROCESS := tests/unit tests/saves tests/machines tests/behaviour
 
-.PHONY: help run test unit coverage fuzz lint format schemas lock bench pictures wheel man clean
+.PHONY: help run test unit coverage fuzz soak lint format schemas lock bench pictures wheel man clean
 
 help: ## lists these
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10 | sed 's/^/  make /'
@@ -35,6 +35,9 @@ coverage: $(VENV)/.dev ## runs the tests of one process, and shows which lines n
 
 fuzz: $(VENV)/.dev ## tries new hostile texts on every parser, for MINUTES (60) in all
 	FUZZ_MINUTES=$(or $(MINUTES),60) $(BIN)/python -m pytest tests/fuzz $(PYTEST_ARGS)
+
+soak: $(VENV)/.dev ## runs saves under kills and every fault, for MINUTES (30) or HOURS; says what was lost, double or grew
+	$(BIN)/python tests/soak/soak.py $(if $(HOURS),--hours $(HOURS),--minutes $(or $(MINUTES),30))
 
 lint: $(VENV)/.dev ## runs ruff, mypy and the import rules
 	$(BIN)/ruff check
@@ -65,7 +68,7 @@ lock: $(BIN)/python ## writes requirements/*.txt again from pyproject.toml
 	$(PIP) install uv
 	for file in run dev; do \
 		groups="--extra local --extra documents --group build"; \
-		test $$file = run || groups="$$groups --extra cluster --extra desktop --group dev -c requirements/run.txt"; \
+		test $$file = run || groups="$$groups --extra cluster --extra desktop --extra images --extra metrics --group dev -c requirements/run.txt"; \
 		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--no-header --no-annotate $$groups pyproject.toml -o requirements/$$file.txt || exit 1; \
 	done

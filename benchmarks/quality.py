@@ -117,7 +117,7 @@ def oracle(problem: Problem) -> Model:
     def reply(request: Request) -> str:
         if not request.messages[0].content.startswith(rules):
             return rule_based(request.messages[-1].content)
-        asked = max(n for n, message in enumerate(request.messages) if problem.question in message.content)
+        asked = next(n for n, message in enumerate(request.messages) if problem.question in message.content)
         step = sum(message.role == "assistant" for message in request.messages[asked:])
         return f"```python\n{problem.oracle[step]}\n```"
 

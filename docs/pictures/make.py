@@ -150,8 +150,8 @@ def run(screen: Screen) -> None:
     draw("run", screen.shows(lambda words: re.search(r"step [23]", words)), "rlmwatch run in a terminal: two questions")
     screen.shows(lambda words: words.count("✓") > 1)
     screen.tmux("send-keys", "C-c")
-    screen.types("clear; cd questions; ls; cat server_job_output.txt; rlmwatch jobs")
-    draw("folder", screen.shows(lambda words: words.rstrip().endswith("$")), "The folder afterwards, and rlmwatch jobs")
+    screen.types("clear; cd questions; ls; cat server_job_output.txt; rlmwatch runs")
+    draw("folder", screen.shows(lambda words: words.rstrip().endswith("$")), "The folder afterwards, and rlmwatch runs")
 
 
 def draw(name: str, screen: str, label: str) -> None:

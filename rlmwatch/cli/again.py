@@ -1,42 +1,64 @@
-"""`rlmwatch again FILE`: the same text is asked once more."""
+"""`rlmwatch again RUN`: the same text is asked once more."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from rlmwatch.cli.arguments import Folder, RunName, named_run
 from rlmwatch.cli.files import paths_of
-from rlmwatch.cli.output import quiet, say
-from rlmwatch.contract.names import input_name
+from rlmwatch.cli.output import say
+from rlmwatch.cli.warned import quiet
+from rlmwatch.contract.names import JOBS, input_name
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import ledger_of
 from rlmwatch.errors import UsageError
 from rlmwatch.runs.model import RunStatus
 from rlmwatch.runs.queue import Known
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.workspace.owner import holder
+from rlmwatch.workspace.polling import status as read_one
 
 
-def again(file: Path, /) -> int:
+def again(run: RunName, /, *, workspace: Folder = None) -> int:
     """
-    Ask a question again without changing its file: its next save, or this one, starts a new run.
+    Ask a question a second time without changing its file. It is paid for again; the answer before is kept beside.
 
     Args:
-        file: An input, such as chat_input.txt.
+        run: The file of the question, such as chat_input.txt; or its run: an id, its beginning or last letters.
+        workspace: The folder; default is that of the file, else $RLMWATCH_WORKSPACE, else the current folder.
     """
     quiet()
-    paths, path = paths_of(file)
-    if input_name(path) is None:
-        raise UsageError(f"{path} is not an input file: its name must end in _input.txt, _input.md or the like")
+    file = expanded(Path(run))
+    if workspace is None and (file.exists() or file.is_symlink()):
+        return ask_again(*paths_of(file))
+    paths, job_id = named_run(run, workspace)
+    found = read_one(paths.root, job_id)
+    if found is None:
+        raise UsageError(f"{run}: no such file, and no such run in {paths.root}; `rlmwatch runs` lists them")
+    return ask_again(paths, found.input)
+
+
+def ask_again(paths: WorkspacePaths, path: str) -> int:
+    """Have the question of the file *path* of the workspace asked once more, and say when; return the exit status."""
+    question = input_name(path)
+    if question is None:
+        what = "its run came from jobs/: `rlmwatch retry` hands such a job in again where it failed"
+        name = "is not the file of a question: its name must end in _input.txt, _input.md or the like"
+        raise UsageError(f"{path} {name if Path(path).parent.name != JOBS else f'cannot be saved again; {what}'}")
+    if not (paths.root / path).exists():
+        raise UsageError(f"{path}: no such file in {paths.root}")
     if (waits := asyncio.run(_forget(paths, path))) is not None:
         say(f"{path}: {waits}")
         return 0
     # Opened for writing and closed, with nothing written: the event of a save, and the file stays as it is.
     os.close(os.open(paths.root / path, os.O_WRONLY | os.O_NOFOLLOW))
+    kept = f"a second try is paid for like the first, whose answer stays in {PurePosixPath(question.state).name}"
     if holder(paths.state, paths.root):
-        say(f"{path}: asked again")
+        say(f"{path}: asked again; {kept}")
     else:
-        say(f"{path}: will be asked again when rlmwatch runs here next")
+        say(f"{path}: will be asked again when rlmwatch runs here next; {kept}")
     return 0
 
 

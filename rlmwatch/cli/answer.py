@@ -8,24 +8,28 @@ import os
 import socket
 import sys
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rlmwatch import clock
-from rlmwatch.cli.again import again
+from rlmwatch.cli.again import ask_again
+from rlmwatch.cli.arguments import Json
 from rlmwatch.cli.files import paths_of
 from rlmwatch.cli.layout import between, used
 from rlmwatch.cli.live import LiveLine
 from rlmwatch.cli.main import INTERRUPTED
-from rlmwatch.cli.output import put_answer, say, say_after
+from rlmwatch.cli.output import print_json, put_answer, say, say_after
 from rlmwatch.cli.waiting import interruptible
-from rlmwatch.contract.documents import JobStatus, StatusFile, UsageSoFar
+from rlmwatch.cli.warned import warn_in_words
+from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.marks import mark
 from rlmwatch.contract.names import JOBS, input_name
+from rlmwatch.contract.state_words import STATES, with_reason, word_of
 from rlmwatch.daemon.composition import App, Parts
 from rlmwatch.daemon.handover import handed_over
-from rlmwatch.daemon.logging import Redactor, configure
+from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.oneshot import answer as answer_one
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.save_rules import marks_of, watch_config
@@ -38,13 +42,13 @@ from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load, own_name
-from rlmwatch.usage import Usage
 from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.hosts import Theirs, look_up, this_host
 from rlmwatch.workspace.owner import holder, is_served
 from rlmwatch.workspace.polling import statuses
 from rlmwatch.workspace.publish import restore
+from rlmwatch.workspace.status import DaemonProcess, Live, build
 
 POLL_S = 0.25
 """How often the status files are looked at while a daemon answers: as a person would not notice."""
@@ -54,49 +58,95 @@ NEWEST = 200
 """Status files looked at for the run of these bytes."""
 
 
-def answer(file: Path, /) -> int:
+class AnsweredQuestion(StatusFile):
+    """
+    What `answer --json` prints: the status of the run.
+
+    Attributes:
+        asked: Whether it was asked now; False where the answer is an earlier one, and nothing was spent.
+    """
+
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """
+    How it went.
+
+    Attributes:
+        status: Of the run, ended or held.
+        asked: As in `AnsweredQuestion`.
+        streamed: Whether the answer was printed as it came.
+    """
+
+    status: StatusFile
+    asked: bool
+    streamed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _AnswerForm:
+    as_json: bool
+    log_format: Format | None
+
+
+def answer(
+    file: Path,
+    /,
+    *,
+    as_json: Json = False,
+    log_format: Literal["text", "json"] | None = None,
+) -> int:
     """
     Answer one question now and print the answer. Needs no daemon; where one runs, it answers.
 
     Several at once in one workspace come one after the other.
 
-    At a terminal, a line on standard error says meanwhile how far it is; the last one there is the answer's file, how
-    long it took, its tokens and its price.
+    Standard output has the answer and nothing else. The last line on standard error is the answer's file, how long it
+    took, its tokens and what it cost; at a terminal, a line there says meanwhile how far it is.
 
     Args:
-        file: An input, such as chat_input.txt or notes/x_input.md.
+        file: The file of a question, such as chat_input.txt or notes/x_input.md.
+        as_json: Print JSON: how the run ended, with the answer.
+        log_format: Write the log to standard error, too: text for people, json for programs. Default is warnings alone.
     """
     paths, path = paths_of(file)
     name = input_name(path)
     if name is None:  # said at once, whoever holds the workspace
         raise UsageError(f"{path} is not an input: its name must end in _input.txt, _input.md or the like")
+    how = _AnswerForm(as_json, log_format)
     who: str | None = None
     try:
         while True:
             try:
-                ended = asyncio.run(_here(paths, path))
+                ended = asyncio.run(_here(paths, path, how))
                 who = "the daemon that has started here"
                 if ended is None:
                     say(f"{who} goes on with it")
             except WorkspaceBusy:
                 if who is None:
                     who = "a daemon" if is_served(paths.state, paths.root) else "another command"
-                    say(f"{who} answers here already: waiting for it")
                 ended = None
             if ended is None:
-                ended = asyncio.run(_by_another(paths, path))
-            if ended is not None:
+                ended = asyncio.run(_by_another(paths, path, who))
+            if isinstance(ended, int):
                 return ended
+            if ended is not None:
+                return _print(path, ended, how)
     except KeyboardInterrupt:
         goes_on = f"{who} goes on, and its answer comes to {name.output}" if who else "it was not asked yet"
         say(f"rlmwatch: interrupted. {path}: {goes_on}")
         raise
 
 
-async def _here(paths: WorkspacePaths, path: str) -> int | None:
-    """Answer it here, and print that; None where a daemon has asked for the folder before it was answered."""
+async def _here(paths: WorkspacePaths, path: str, how: _AnswerForm) -> _Answered | int | None:
+    """Answer it here; None where a daemon has asked for the folder before it was answered."""
     redactor = Redactor()
-    configure("text", redactor, level=logging.WARNING)
+    if how.log_format is None:
+        warn_in_words(redactor)
+    else:
+        configure(how.log_format, redactor, level=logging.INFO)
     streamed: list[str] = []
     with LiveLine() as line, interruptible() as leave:
 
@@ -106,21 +156,17 @@ async def _here(paths: WorkspacePaths, path: str) -> int | None:
             put_answer(piece, end="")
 
         # Piped on, it is printed whole at the end: a call that breaks off is made again, from its beginning.
-        listener = hear if sys.stdout.isatty() else None
+        listener = hear if sys.stdout.isatty() and not how.as_json else None
         listeners = Listeners(
             on_text=lambda _run: listener, on_live=lambda _run, live: line.tell(live.shown, live.usage)
         )
         async with App(paths, redactor=redactor, parts=Parts(listeners=listeners)) as app:
             began = clock.utc()
             run = await answer_one(app, path, leave)
+            by = DaemonProcess(app.host, os.getpid())
     if run.status.ended or run.status is RunStatus.HELD:
-        earlier = _tell_earlier(run.path, run.status, run.completed_at, began)
-        ended = _print(run, streamed=bool(streamed))
-        if run.status.ended:
-            usage = run.result.usage if run.result else Usage()
-            took_s = between(run.started_at, run.completed_at)
-            _tell_used(run.path, ended, None if earlier or run.run_id == "" else took_s, usage)
-        return ended
+        found = build(run, live=Live(), by=by, now=clock.utc())
+        return _Answered(found, asked=_is_new(found, began) and run.run_id != "", streamed=bool(streamed))
     if streamed:
         put_answer("")
     if not leave.is_set():
@@ -130,41 +176,50 @@ async def _here(paths: WorkspacePaths, path: str) -> int | None:
     return INTERRUPTED
 
 
-def _tell_used(path: str, failed: int, took_s: float | None, usage: Usage | UsageSoFar) -> None:
-    """Say where it stands and what it took; without *took_s*, nothing was asked now."""
-    name = input_name(path)
-    parts = [] if name is None else [name.error if failed else name.output]
-    if took_s is None:
-        parts.append("nothing was asked, nothing spent")
+def _is_new(found: StatusFile, began: str) -> bool:
+    """Whether the answer, if there is one, was made after *began*."""
+    return found.status is not JobStatus.COMPLETE or found.completed_at is None or found.completed_at >= began
+
+
+def _print(path: str, ended: _Answered, how: _AnswerForm) -> int:
+    """Print the answer, and one line on what it is and what it took; return the exit status."""
+    found = ended.status
+    answered = found.answer is not None and found.status is JobStatus.COMPLETE
+    if how.as_json:
+        values = found.model_dump(mode="json")
+        print_json(AnsweredQuestion(**values, asked=ended.asked).model_dump(mode="json"))
+        return 0 if answered else 1
+    if answered:
+        put_answer("" if ended.streamed else found.answer or "")
     else:
-        parts += used(took_s=took_s, tokens=(usage.input_tokens, usage.output_tokens), usd=usage.cost_usd)
-    say_after(" · ".join(parts))
+        reason = with_reason(found.status.value, outcome=found.outcome)
+        say(f"rlmwatch: {found.error or reason}")
+    if found.status.ended:
+        say_after(" · ".join(_facts(path, ended, answered=answered)))
+    return 0 if answered else 1
 
 
-def _tell_earlier(path: str, status: RunStatus | JobStatus, completed_at: str | None, began: str) -> bool:
-    """Say that the answer is an earlier one, if it is: nothing was asked now. Return whether."""
-    if status.value == JobStatus.COMPLETE.value and completed_at is not None and completed_at < began:
-        at, now = (datetime.fromisoformat(each).astimezone() for each in (completed_at, began))
+def _facts(path: str, ended: _Answered, *, answered: bool) -> list[str]:
+    """Return the file, what the answer is where it is not whole, and what it took."""
+    found, name = ended.status, input_name(path)
+    parts = [] if name is None else [name.output if answered else name.error]
+    if answered and word_of(found) != STATES["complete"]:
+        parts.append(with_reason(found.status.value, outcome=found.outcome, partial=found.partial, notes=found.notes))
+    if ended.asked:
+        took_s = between(found.started_at, found.completed_at)
+        tokens = (found.usage.input_tokens, found.usage.output_tokens)
+        return parts + used(took_s=took_s, tokens=tokens, usd=found.usage.cost_usd)
+    parts.append("nothing was asked, nothing spent")
+    if found.completed_at is not None:
+        at, now = (datetime.fromisoformat(each).astimezone() for each in (found.completed_at, clock.utc()))
         when = f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
-        say(f"answered {when}, unchanged; `rlmwatch again {path}` asks anew")
-        return True
-    return False
+        parts.append(f"answered {when}, unchanged; `rlmwatch again {path}` asks anew")
+    return parts
 
 
-def _print(run: Run, *, streamed: bool) -> int:
-    result = run.result
-    if run.status is RunStatus.COMPLETE and result is not None and result.answer is not None:
-        put_answer("" if streamed else result.answer)
-        if result.partial:
-            say_after(f"cut short: {result.outcome}")
-        return 0
-    say(f"rlmwatch: {(result.error if result else run.held_for) or run.status}")
-    return 1
-
-
-async def _by_another(paths: WorkspacePaths, path: str) -> int | None:
+async def _by_another(paths: WorkspacePaths, path: str, other: str | None) -> _Answered | None:
     """
-    Wait for the answer of who holds the workspace, and print it; None once nobody holds it any more.
+    Wait for the answer of who holds the workspace, *other* in words; None once nobody holds it any more.
 
     Raises:
         UsageError: There is no such file any more, another machine answers here, or the daemon does not take it up.
@@ -180,8 +235,8 @@ async def _by_another(paths: WorkspacePaths, path: str) -> int | None:
     began = clock.utc()
     anew = await _material_changed(paths, path, wanted)
     if anew:
-        await asyncio.to_thread(again, paths.root / path)  # the daemon asks anew, as for a save of the same bytes
-    give_up = clock.monotonic() + SEEN_WITHIN_S
+        await asyncio.to_thread(ask_again, paths, path)  # the daemon asks anew, as for a save of the same bytes
+    give_up, told = clock.monotonic() + SEEN_WITHIN_S, other is None
     async with AsyncExitStack() as stack:
         line = stack.enter_context(LiveLine())
         ledger = ledger_if_any(paths)
@@ -191,38 +246,36 @@ async def _by_another(paths: WorkspacePaths, path: str) -> int | None:
             found = await asyncio.to_thread(_status_of, paths, path, wanted, began if anew else "")
             if found is not None and found.status.ended:
                 break
-            if found is not None:
-                line.tell(found.progress, found.usage)
+            if not told:
+                told = True
+                say(f"{other} answers here already: waiting for it")
+            _tell(line, found)
             who = await asyncio.to_thread(holder, paths.state, paths.root)
             if who is None:
                 return None
             run = None if ledger is None else await _run_of(ledger, path, wanted)
             if who.serves and run is not None and run.status is RunStatus.HELD:
-                line.stop()
-                return _print(run, streamed=False)
+                by = DaemonProcess(who.host or "", who.pid)
+                return _Answered(build(run, live=Live(), by=by, now=clock.utc()), asked=False)
             if found is None and clock.monotonic() > give_up and who.serves:
                 raise UsageError(f"the daemon did not take up {path}; its log says why")
             await asyncio.sleep(POLL_S)
-    earlier = _tell_earlier(path, found.status, found.completed_at, began)
-    ended = _print_status(paths, path, found, marks=marks_of(settings, save))
-    _tell_used(path, ended, None if earlier else between(found.started_at, found.completed_at), found.usage)
-    return ended
+    _restore(paths, path, found, marks=marks_of(settings, save))
+    return _Answered(found, asked=_is_new(found, began))
 
 
-def _print_status(paths: WorkspacePaths, path: str, found: StatusFile, *, marks: bool) -> int:
-    """Print how the run ended that *found* is about; an output that was deleted is written anew."""
-    if found.answer is None:
-        say(f"rlmwatch: {found.error or found.outcome}")
-        return 1
-    if (name := input_name(path)) is not None and found.input_digest is not None:
+def _tell(line: LiveLine, found: StatusFile | None) -> None:
+    if found is not None:
+        line.tell(found.progress, found.usage)
+
+
+def _restore(paths: WorkspacePaths, path: str, found: StatusFile, *, marks: bool) -> None:
+    """Write the output anew, where it was deleted."""
+    if found.answer is not None and (name := input_name(path)) is not None and found.input_digest is not None:
         see = f"{JOBS}/{found.job_id}.json"
         line = mark(found.outcome or "", partial=found.partial, notes=found.notes, see=see)
         root = Root.open(paths.root)
         restore(root, name, found.input_digest, or_else=found.answer, or_else_mark=line, marks=marks)
-    put_answer(found.answer)
-    if found.partial:
-        say_after(f"cut short: {found.outcome}")
-    return 0
 
 
 def _settings(paths: WorkspacePaths) -> Settings:

@@ -7,17 +7,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from rlmwatch import clock
+from rlmwatch.cli.arguments import Folder, Json
 from rlmwatch.cli.everywhere import all_paths
-from rlmwatch.cli.jobs import time_of
 from rlmwatch.cli.layout import NOTHING, Column, counted
-from rlmwatch.cli.output import print_json, print_table, put, put_wrapped, quiet
+from rlmwatch.cli.output import print_json, print_table, put, put_wrapped
+from rlmwatch.cli.runs import time_of
 from rlmwatch.cli.status import spent_of
+from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.ceilings_left import ceilings_left
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
@@ -68,12 +66,11 @@ class _Found:
 
 
 def costs(
-    workspace: Path | None = None,
-    /,
+    workspace: Folder = None,
     *,
     by: CostsBy = CostsBy.DAY,
     since: str | None = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: Json = False,
 ) -> int:
     """
     Show what was spent, what the ceilings still allow, and what was not asked again. Days are UTC.

@@ -16,12 +16,14 @@ from rlmwatch.errors import ConfigError, LedgerError
 from rlmwatch.money import dollars
 from rlmwatch.runs.model import RunStatus
 from rlmwatch.settings.sources import state_dir, user_config_dir
+from rlmwatch.settings.user_folders import home
 from rlmwatch.workspace.owner import holder, known_workspaces, workspace_id
 
 COLUMNS = (
     Column("workspace", grows=True, keep="end"),
     Column("process", right=True),
     Column("since", right=True),
+    Column("running", right=True),
     Column("waiting", right=True),
     Column("held", right=True),
     Column("today", right=True),
@@ -37,7 +39,8 @@ class DaemonStatus:
     Attributes:
         pid: 0 where it is in another container.
         since: RFC 3339; None where it does not say.
-        waiting: Runs that are pending or running.
+        waiting: Runs that wait or run.
+        running: Those of them that run.
         spent_today_usd: In this workspace, on this day of UTC; None, as the counts, where the ledger cannot be read.
     """
 
@@ -47,6 +50,7 @@ class DaemonStatus:
     waiting: int | None = None
     held: int | None = None
     spent_today_usd: float | None = None
+    running: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,14 @@ def print_everywhere(*, as_json: bool) -> int:
             "workspace": _place(each.workspace),
             "process": each.pid or "-",
             "since": age(each.since, now),
-            "waiting": each.waiting,
+            "running": each.running,
+            "waiting": None if each.waiting is None else each.waiting - (each.running or 0),
             "held": each.held,
             "today": dollars(each.spent_today_usd),
         }
         for each in found.daemons
     ]
-    print_table(COLUMNS, rows, empty="no daemon of yours runs; `rlmwatch run DIR` starts one")
+    print_table(COLUMNS, rows, empty="no daemon of yours runs; `rlmwatch run WORKSPACE` starts one")
     if found.quiet:
         named = ", ".join(_place(each) for each in found.quiet[:3]) + (", …" if len(found.quiet) > 3 else "")  # noqa: PLR2004
         say(f"without a daemon: {counted(len(found.quiet), 'workspace')} ({named})")
@@ -105,21 +110,22 @@ async def _all() -> AllDaemons:
     return AllDaemons(daemons, quiet)
 
 
-async def _counts(paths: WorkspacePaths) -> tuple[int | None, int | None, float | None]:
-    """Return how many runs wait and are held, and what was spent today; None each where that cannot be known."""
+async def _counts(paths: WorkspacePaths) -> tuple[int | None, int | None, float | None, int | None]:
+    """Return how many runs are open and held, what was spent today, how many run; None where that cannot be known."""
     try:
         ledger = await asyncio.to_thread(ledger_if_any, paths)
         if ledger is None:
-            return 0, 0, 0.0
+            return 0, 0, 0.0, 0
         try:
             counts = await ledger.count()
             spent, _ = await ledger.spent_usd(now=clock.utc())
         finally:
             await ledger.aclose()
     except (LedgerError, ConfigError):
-        return None, None, None
-    return sum(counts.get(each, 0) for each in OPEN), counts.get(RunStatus.HELD, 0), spent
+        return None, None, None, None
+    held, running = (counts.get(each, 0) for each in (RunStatus.HELD, RunStatus.RUNNING))
+    return sum(counts.get(each, 0) for each in OPEN), held, spent, running
 
 
 def _place(workspace: str) -> str:
-    return workspace if room() is None else below_home(Path(workspace), Path.home())
+    return workspace if room() is None else below_home(Path(workspace), home())

@@ -26,9 +26,9 @@ def whole_id(root: Path, part: str) -> str:
         UsageError: Several fit, nothing was given, or no id can have such a part.
     """
     if not part.strip():
-        raise UsageError("which run? `rlmwatch jobs` lists them")
+        raise UsageError("which run? `rlmwatch runs` lists them")
     if not is_job_id(part):
-        raise UsageError(f"{part}: no such run in {root}; `rlmwatch jobs` lists them")
+        raise UsageError(f"{part}: no such run in {root}; `rlmwatch runs` lists them")
     found = matching(root, part) or [
         each for each in matching(root, "") if each.endswith(f"-{part}") and _OF_A_RUN.fullmatch(each)
     ]

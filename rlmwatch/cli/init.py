@@ -11,12 +11,17 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from rlmwatch import clock
-from rlmwatch.cli.output import quiet, say
+from rlmwatch.cli.arguments import Folder
+from rlmwatch.cli.layout import counted
+from rlmwatch.cli.output import say
+from rlmwatch.cli.warned import quiet
 from rlmwatch.errors import UsageError, WorkspaceError
 from rlmwatch.settings.sources import own_name, state_dir, user_config_dir
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
+from rlmwatch.watch.scan import FoundInput, Scan
 from rlmwatch.workspace import atomic
-from rlmwatch.workspace.hosts import host_rule, refuse_nested, this_host
+from rlmwatch.workspace.hosts import host_rule, named_host, refuse_nested, this_host
 
 SETTINGS = """\
 # What this workspace sets. Keys, addresses and ceilings go into your own config.toml, never here.
@@ -25,17 +30,29 @@ SETTINGS = """\
 #on_new_save = "queue"        # or "replace", or "cancel"
 
 [chat]
+transcript = true             # every question and answer, to read on, in …_transcript.md
 #tokens = 300
 #system = "You answer in rhymes."
+
+[research]
+transcript = true
+
+[job]
+transcript = true
+
+[exa]
+transcript = true
 """
 _SAMPLE = "share/rlmwatch/sample_workspace/"
 """Where the wheel puts the sample workspace; `pip` and `uv` note where that is on this machine."""
+SHOWN = 3
+"""Questions that are named at most."""
 EXAMPLE = "What can a folder that answers files be good for? Name three things.\n"
 
 
-def init(workspace: Path = Path(), /, *, sample: Annotated[bool, Parameter(negative=())] = False) -> int:
+def init(workspace: Folder = None, *, sample: Annotated[bool, Parameter(negative=())] = False) -> int:
     """
-    Make a workspace. Files that are there stay as they are.
+    Make a workspace, or add to one what it lacks. Files that are there stay as they are.
 
     Args:
         workspace: The folder; it is made if it is missing. Default is the current one.
@@ -43,16 +60,28 @@ def init(workspace: Path = Path(), /, *, sample: Annotated[bool, Parameter(negat
     """
     quiet()
     shipped = _sample() if sample else {}
-    root = workspace.expanduser().resolve()
+    root = expanded(workspace or Path()).resolve()
     refuse_nested(root, state_dir())
+    known = (root / WORKSPACE_FILE).exists()
+    questions: list[str] = []
+    if known:
+        host = named_host(root)  # also sees that its file can be read, before anything is added
+        questions = _questions(root)
+        by = f", in which {host.name} answers" if host else ""
+        say(f"{root} is a workspace already{by}: {_in_words(questions)}.")
     _make(root)
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder")
-    for name, text in {WORKSPACE_FILE: SETTINGS.encode(), "chat_input.txt": EXAMPLE.encode(), **shipped}.items():
-        if not (root / name).exists():
+    first = {} if questions else {"chat_input.txt": EXAMPLE.encode()}
+    added = False
+    for name, text in {WORKSPACE_FILE: SETTINGS.encode(), **first, **shipped}.items():
+        if not os.path.lexists(root / name):
             _make((root / name).parent)
             atomic.write(root / name, text)
             say(f"made {root / name}")
+            added = True
+    if known:
+        say("Nothing was overwritten." if added else "Nothing was added, and nothing overwritten.")
     me = this_host(own_name(user_config_dir(), os.environ, socket.gethostname()), state_dir())
     host_rule(root, me, now=clock.utc())
     say(
@@ -63,6 +92,16 @@ Next:
 Then save chat_input.txt, or any <name>_input.txt, in your editor: the answer appears beside it."""
     )
     return 0
+
+
+def _questions(root: Path) -> list[str]:
+    """Return the inputs in the workspace *root*."""
+    return sorted(found.name.path for found in Scan(root) if isinstance(found, FoundInput))
+
+
+def _in_words(questions: list[str]) -> str:
+    named = ", ".join(questions[:SHOWN]) + (", …" if len(questions) > SHOWN else "")
+    return f"{counted(len(questions), 'question')} ({named})" if questions else "no question yet"
 
 
 def _make(folder: Path) -> None:

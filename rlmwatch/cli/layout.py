@@ -20,6 +20,7 @@ from rich.cells import cell_len, split_graphemes
 
 from rlmwatch.money import dollars
 from rlmwatch.printable import printable
+from rlmwatch.workspace.context import MaterialFile
 
 CUT = "…"
 NOTHING = "-"
@@ -73,6 +74,11 @@ def first_words(text: str) -> str:
     return next((line for each in text[: 8 * LONGEST].splitlines() if (line := one_line(each))), "")
 
 
+def material_line(file: MaterialFile) -> str:
+    """Return the name, format and size of one file of the material."""
+    return f"{one_line(file.name)} ({f'{file.format}, ' if file.format else ''}{file.chars:,} characters)"
+
+
 def cut(text: str, cells: int, *, keep: Literal["start", "end"] = "start") -> str:
     """Return *text* in at most *cells* cells; where something is missing, `…` says so."""
     if cell_len(text) <= cells:
@@ -90,6 +96,42 @@ def cut(text: str, cells: int, *, keep: Literal["start", "end"] = "start") -> st
     if keep == "start":
         return text[: spans[kept - 1][1] if kept else 0].rstrip() + CUT
     return CUT + text[spans[len(spans) - kept][0] if kept else len(text) :].lstrip()
+
+
+def wrapped(text: str, cells: int) -> list[str]:
+    """
+    Return *text* on lines of at most *cells*, broken between words; what goes on is indented as its line began.
+
+    A word that is wider than a line (a path, an address) stays whole, so that it can be copied; one of wide characters
+    (a sentence in Japanese) is broken where it is full.
+    """
+    lines = []
+    for whole in text.split("\n"):
+        body = whole.lstrip(" ")
+        indent = " " * min(len(whole) - len(body), cells // 2)
+        room = cells - len(indent)
+        found = [""]
+        for number, word in enumerate(piece for each in body.split(" ") for piece in _pieces(each, room)):
+            longer = f"{found[-1]} {word}" if number else word
+            if cell_len(longer) <= room or not found[-1].strip():
+                found[-1] = longer.lstrip(" ") if len(found) > 1 else longer
+            else:
+                found.append(word)
+        lines += [f"{indent}{line}".rstrip() for line in found]
+    return lines
+
+
+def _pieces(word: str, cells: int) -> list[str]:
+    """Return *word* in pieces of at most *cells* where it has wide characters, else whole."""
+    if cell_len(word) <= cells or cell_len(word) == len(word):
+        return [word]
+    pieces, taken = [""], 0
+    for start, end, width in split_graphemes(word)[0]:
+        if taken + width > cells and pieces[-1]:
+            pieces, taken = [*pieces, ""], 0
+        pieces[-1] += word[start:end]
+        taken += width
+    return pieces
 
 
 def pad(text: str, cells: int, *, right: bool = False) -> str:
@@ -188,9 +230,9 @@ def _moment(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def below_home(path: Path, home: Path) -> str:
-    """Return *path* as people write it: `~/notes` for what lies in their *home*."""
-    return str(path) if path == home or home not in path.parents else f"~/{path.relative_to(home)}"
+def below_home(path: Path, home: Path | None) -> str:
+    """Return *path* as people write it: `~/notes` for what lies in their *home*, where they have one."""
+    return f"~/{path.relative_to(home)}" if home and home in path.parents else str(path)
 
 
 def used(*, took_s: float | None, tokens: tuple[int, int], usd: float | None) -> list[str]:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from rlmwatch import clock
-from rlmwatch.cli.output import print_json, put, quiet
-from rlmwatch.contract.documents import second
-from rlmwatch.daemon.paths import locate
+from rlmwatch.cli.arguments import Flag, Folder
+from rlmwatch.cli.output import print_json, put, say
+from rlmwatch.cli.warned import quiet
+from rlmwatch.daemon.ledger_upkeep import follow_folder, note_check
+from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import cluster_installed, workspace_name
 from rlmwatch.errors import UsageError
+from rlmwatch.ledger.sqlite import upkeep
 from rlmwatch.settings.sources import load, own_name
 from rlmwatch.workspace.owner import Lock
 
-app = App(name="ledger", help="The ledger of a workspace: carry it over to a shared one.")
+SHOWN = 3
+"""Of the faults of a damaged ledger, which may be thousands."""
+
+app = App(name="ledger", help="Check, compact, back up, restore the ledger; carry it over to PostgreSQL.")
 
 
 @app.command
 def move(
-    workspace: Path | None = None,
-    /,
+    workspace: Folder = None,
     *,
     to: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
@@ -55,7 +62,7 @@ def move(
     lock = Lock.acquire(paths.state, host=host, pid=os.getpid(), now=clock.utc())
     try:
         moved = transfer.move(paths.ledger, url, workspace_name(paths, host))
-        aside = _set_aside(paths.ledger)
+        aside = upkeep.set_aside(paths.ledger, "moved", now=clock.utc())
     finally:
         lock.release()
     if as_json:
@@ -68,12 +75,118 @@ def move(
     return 0
 
 
-def _set_aside(file: Path) -> Path:
-    """Give the old ledger another name, and what SQLite keeps beside it too."""
-    stamp = second(clock.utc())
-    aside = file.with_name(f"{file.name}.moved-{stamp}Z")
-    for beside in ("-wal", "-shm"):
-        left = file.with_name(file.name + beside)
-        if left.exists():
-            left.rename(aside.with_name(aside.name + beside))
-    return file.rename(aside)
+@app.command
+def check(workspace: Folder = None) -> int:
+    """
+    Look for damage in the ledger, also while a daemon runs. Status 1 where there is some.
+
+    Args:
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+    """
+    quiet()
+    paths = _with_file(workspace)
+    found = upkeep.problems(paths.ledger, whole=True)
+    note_check(paths, found, now=clock.utc())
+    if not found:
+        put(f"{paths.ledger} is sound: {_megabytes(paths.ledger.stat().st_size)}")
+        return 0
+    upkeep.mark_damaged(paths.ledger)
+    say(f"{paths.ledger} is damaged: {'; '.join(found[:SHOWN])}")
+    say(
+        "Start rlmwatch again: it sets the file aside and begins a new one, and asks nothing again. "
+        "If you have a backup: rlmwatch ledger restore FILE"
+    )
+    return 1
+
+
+@app.command
+def vacuum(workspace: Folder = None) -> int:
+    """
+    Give the room of what was removed back to the disk. Stop rlmwatch first.
+
+    Args:
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+    """
+    quiet()
+    paths = _with_file(workspace)
+    with _held(paths):
+        before, after = upkeep.vacuum(paths.ledger)
+    put(f"{paths.ledger}: {_megabytes(before)} before, {_megabytes(after)} now")
+    return 0
+
+
+@app.command
+def backup(file: Path, /, *, force: Annotated[bool, Flag] = False, workspace: Folder = None) -> int:
+    """
+    Copy the ledger into a file, as it is at this moment; a daemon goes on meanwhile.
+
+    The copy holds questions and answers, and only you may read it.
+
+    Args:
+        file: A new file, on another disk where possible.
+        force: Write over a file that is there.
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+    """
+    quiet()
+    paths = _with_file(workspace)
+    written = upkeep.backup(paths.ledger, file.expanduser(), force=force)
+    put(f"{file}: {_megabytes(written)}. Back it comes with: rlmwatch ledger restore {file}")
+    return 0
+
+
+@app.command
+def restore(file: Path, /, *, workspace: Folder = None) -> int:
+    """
+    Put a backup in the place of the ledger, which is kept under another name. Stop rlmwatch first.
+
+    What the folder shows to be answered since is not asked again, and what was spent since still counts.
+
+    Args:
+        file: What `rlmwatch ledger backup` wrote.
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+    """
+    quiet()
+    paths = locate(workspace)
+    with _held(paths):
+        now = clock.utc()
+        aside = upkeep.restore(paths.ledger, file.expanduser(), now=now)
+        ended = follow_folder(paths, now=now)
+    put(f"{paths.ledger} is what {file} was")
+    if ended:
+        put(f"runs that had not ended in it and are not waiting in the folder any more: {ended}, ended now")
+    if aside is not None:
+        put(f"the ledger before is now {aside}")
+    return 0
+
+
+def _with_file(workspace: Path | None) -> WorkspacePaths:
+    """
+    Return the paths of a workspace that has a ledger's file.
+
+    Raises:
+        UsageError: It has none.
+    """
+    paths = locate(workspace)
+    if not os.path.lexists(paths.ledger):
+        raise UsageError(
+            f"{paths.root} has no ledger on this machine ({paths.ledger}): nothing was asked here yet, or its ledger "
+            "is in PostgreSQL, whose own tools (pg_dump, VACUUM) do this"
+        )
+    return paths
+
+
+@contextmanager
+def _held(paths: WorkspacePaths) -> Iterator[None]:
+    """
+    Keep every other program from the ledger.
+
+    Raises:
+        WorkspaceBusy: One uses it; the text says which.
+    """
+    host = own_name(paths.user_dir, os.environ, socket.gethostname())
+    with Lock.acquire(paths.state, host=host, pid=os.getpid(), now=clock.utc(), root=paths.root):
+        yield
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

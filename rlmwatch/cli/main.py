@@ -25,21 +25,30 @@ VERBS: dict[str, tuple[str, str]] = {
     "answer": ("rlmwatch.cli.answer:answer", "Answer one question now, here, without a daemon."),
     "status": ("rlmwatch.cli.status:status", "Show the workspace, one run, or all your daemons."),
     "show": ("rlmwatch.cli.show:show", "Show what a run asked, ran, saw and answered, step by step."),
-    "jobs": ("rlmwatch.cli.jobs:jobs", "List runs, newest first."),
+    "runs": ("rlmwatch.cli.runs:runs", "List runs, newest first."),
     "costs": ("rlmwatch.cli.costs:costs", "Show what was spent, on what, and what the ceilings still allow."),
     "again": ("rlmwatch.cli.again:again", "Ask a question again without changing its file."),
+    "undo": ("rlmwatch.cli.undo:undo", "Take the last question and its answer back."),
+    "branch": ("rlmwatch.cli.branch:branch", "Go on from a conversation under another name, too."),
     "retry": ("rlmwatch.cli.retry:retry", "Ask once more what failed or was cancelled."),
     "submit": ("rlmwatch.cli.submit:submit", "Hand in a job; with --wait, print its answer."),
     "cancel": ("rlmwatch.cli.cancel:cancel", "End runs before their time."),
     "doctor": ("rlmwatch.cli.doctor:doctor", "Check keys, provider, workspace, limits; say what to do."),
+    "log": ("rlmwatch.cli.log:log", "Show what the daemon logged of a run, or lately."),
     "reload": ("rlmwatch.cli.reload:reload", "Have the daemon read its settings and keys again."),
     "service": ("rlmwatch.cli.service:app", "Have folders answered from log-in or boot on, by systemd."),
+    "presets": ("rlmwatch.cli.presets:presets", "List the presets that questions may name, or print one."),
     "models": ("rlmwatch.cli.models:models", "List the models that a provider offers, with prices where known."),
     "model": ("rlmwatch.cli.model:app", "The small local model: fetch it, say where it is, remove it."),
     "worker": ("rlmwatch.cli.worker:worker", "Answer runs of a shared ledger on this machine, without a folder."),
-    "ledger": ("rlmwatch.cli.ledger:app", "Carry a ledger over to a shared one in PostgreSQL."),
+    "ledger": (
+        "rlmwatch.cli.ledger:app",
+        "Check, compact, back up, restore the ledger; carry it over to PostgreSQL.",
+    ),
 }
-"""In the order of their use; what only a cluster needs comes last."""
+"""In the order of their use; what few need comes last."""
+EARLIER = {"jobs": "runs"}
+"""Names that scripts may still use, by what they are now; no help has them."""
 
 
 def build() -> App:
@@ -51,6 +60,8 @@ def build() -> App:
     )
     for place, (verb, (where, what)) in enumerate(VERBS.items()):
         app.command(where, name=verb, help=what, sort_key=place)
+    for name, verb in EARLIER.items():
+        app.command(VERBS[verb][0], name=name, show=False)
     app.register_install_completion_command()
     return app
 

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import asdict, dataclass
 
 from cyclopts import App
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from rlmwatch.cli.output import put, quiet, say
+from rlmwatch.cli.arguments import Json
+from rlmwatch.cli.output import print_json, put, say
+from rlmwatch.cli.warned import quiet
 from rlmwatch.models.llamacpp import weights
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedModel:
+    """
+    What `model where --json` prints.
+
+    Attributes:
+        path: Of the model's file; None where it was not fetched.
+        folder: Where `model fetch` puts it.
+    """
+
+    path: str | None
+    folder: str
+
 
 app = App(name="model", help="The small local model: fetch it, say where it is, remove it.")
 
@@ -32,9 +50,17 @@ def fetch() -> int:
 
 
 @app.command
-def where() -> int:
-    """Print the path of the model's file; exit status 1 where it is not there."""
+def where(*, as_json: Json = False) -> int:
+    """
+    Print the path of the model's file; exit status 1 where it is not there.
+
+    Args:
+        as_json: Print JSON.
+    """
     found = weights.where()
+    if as_json:
+        print_json(asdict(FetchedModel(None if found is None else str(found), str(weights.cache_folder()))))
+        return 0 if found else 1
     if found is None:
         say(f"not fetched; `rlmwatch model fetch` puts it into {weights.cache_folder()}")
         return 1

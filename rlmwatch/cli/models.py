@@ -9,7 +9,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from rlmwatch.cli.layout import Column
-from rlmwatch.cli.output import print_json, print_table, quiet, say
+from rlmwatch.cli.output import print_json, print_table, say
+from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.credentials import find_all, wanted
 from rlmwatch.daemon.factories import build_model, endpoint_of, gather
 from rlmwatch.errors import UsageError

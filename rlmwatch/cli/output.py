@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from rlmwatch.cli.layout import GAP, Column, joined, table
+from rlmwatch.cli.layout import GAP, Column, joined, table, wrapped
 from rlmwatch.cli.streams import LAST_WORDS_S, BackgroundStream
 from rlmwatch.printable import is_hidden, printable
+
+LEAST_CELLS, USUAL_CELLS = 20, 80
+"""Of a line that is broken at words, however narrow the terminal; of a terminal that does not say."""
 
 
 def put(text: str) -> None:
     """Print *text*, a fact or a sentence of ours with values from elsewhere in it, harmless for a terminal."""
-    print(printable(text, lines=True))
+    _print_wrapped(printable(text, lines=True), room(), sys.stdout)
 
 
 def put_answer(text: str, *, end: str = "\n") -> None:
@@ -38,6 +41,23 @@ def room() -> int | None:
     import shutil  # on other systems it asks for what is not there, and this module says what rlmwatch needs
 
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _room_beside() -> int | None:
+    """Return the same of standard error, whose terminal may be the only one."""
+    if not sys.stderr.isatty():
+        return None
+    import os
+    import shutil
+
+    with suppress(OSError, ValueError, AttributeError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_CELLS
+    return shutil.get_terminal_size().columns
+
+
+def _print_wrapped(text: str, cells: int | None, stream: TextIO) -> None:
+    """Print *text*, on a terminal of so many *cells* broken between words; elsewhere as it is."""
+    print(text if cells is None else "\n".join(wrapped(text, max(LEAST_CELLS, cells))), file=stream)
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
@@ -67,9 +87,7 @@ def put_wrapped(text: str, *, head: str = "") -> None:
         print(whole)
         return
     indent = " " * cell_len(head)
-    lines = [Text(part) for part in printable(text, lines=True).split("\n")]
-    broken = [each.plain for line in lines for each in line.wrap(Console(), max(20, width - len(indent)))]
-    for number, line in enumerate(broken or [""]):
+    for number, line in enumerate(wrapped(printable(text, lines=True), max(LEAST_CELLS, width - len(indent)))):
         print(f"{indent if number else head}{line}".rstrip())
 
 
@@ -80,7 +98,7 @@ def styled(text: str, style: str = "") -> Text:
 
 def say(text: str) -> None:
     """Tell a person something that is not a result: to standard error, so that output can be piped on."""
-    print(printable(text, lines=True), file=sys.stderr)
+    _print_wrapped(printable(text, lines=True), _room_beside(), sys.stderr)
 
 
 def say_after(text: str) -> None:
@@ -90,16 +108,9 @@ def say_after(text: str) -> None:
     say(text)
 
 
-def quiet() -> None:
-    """Log only what a person must know; a verb that prints its own result tells the rest itself."""
-    from rlmwatch.daemon.logging import Redactor, configure
-
-    configure("text", Redactor(), level=logging.WARNING)
-
-
 def ask(question: str, usual: str) -> str:
     """Ask a person at the terminal; return the answer without blanks around it, or *usual* where there is none."""
-    print(printable(f"{question} [{usual}]: "), end="", file=sys.stderr, flush=True)
+    print(printable(f"{question} [{usual}]: " if usual else f"{question}: "), end="", file=sys.stderr, flush=True)
     line = sys.stdin.readline()
     if not line:
         raise KeyboardInterrupt  # Ctrl+D: they want no more

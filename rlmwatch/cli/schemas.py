@@ -15,14 +15,18 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict
 
+from rlmwatch.cli.answer import AnsweredQuestion
+from rlmwatch.cli.cancel import CancelledRun
 from rlmwatch.cli.costs import CostReport
 from rlmwatch.cli.everywhere import AllDaemons
-from rlmwatch.cli.jobs import ListedJob
+from rlmwatch.cli.model import FetchedModel
+from rlmwatch.cli.presets import ListedPreset, ShownPreset
 from rlmwatch.cli.report import Line
+from rlmwatch.cli.runs import ListedJob
 from rlmwatch.cli.status import WorkspaceStatus
 from rlmwatch.client import Job
 from rlmwatch.contract.documents import StatusFile
-from rlmwatch.daemon.oneshot import Sketch
+from rlmwatch.daemon.oneshot import OnceSummary, Sketch
 from rlmwatch.runs.model import JournalEntry, Run
 from rlmwatch.runs.trajectory import StepRecord
 
@@ -60,19 +64,29 @@ class MovedLedger(TypedDict):
 
 
 SCHEMAS: dict[str, Any] = {
+    "answer": AnsweredQuestion,
+    "cancel": list[CancelledRun],
     "costs": CostReport,
     "doctor": list[Line],
     "jobs": list[ListedJob],
     "ledger-move": MovedLedger,
+    "model-where": FetchedModel,
     "models": list[ListedModel],
+    "preset": ShownPreset,
+    "presets": list[ListedPreset],
     "run-dry-run": list[Sketch],
+    "run-once": OnceSummary,
+    "runs": list[ListedJob],
     "show": ShownTrajectory,
     "status": WorkspaceStatus,
     "status-all": AllDaemons,
     "status-run": StatusFile,
     "submit": Job,
 }
-"""By name: `rlmwatch <verb> --json` prints what it says. `retry` prints what `submit` does."""
+"""
+By name: `rlmwatch <verb> --json` prints what it says. `retry` prints what `submit` does, `jobs` what `runs` does, and
+`presets NAME` a `preset`.
+"""
 
 
 def schema(name: str) -> str:

@@ -10,9 +10,10 @@ from cyclopts import App, Parameter
 
 from rlmwatch.cli import user_manager
 from rlmwatch.cli.layout import Column
-from rlmwatch.cli.output import print_table, put, quiet, say
+from rlmwatch.cli.output import print_table, put, say
 from rlmwatch.cli.unit_files import SYSTEM_UNIT, USER_UNIT, Service, launchd_plist, steps_for_root
 from rlmwatch.cli.user_manager import Installed
+from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.credentials import KEYS, find_all, wanted
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import UsageError, WorkspaceBusy

@@ -6,41 +6,42 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from rlmwatch.addresses import shown
 from rlmwatch.cli import user_manager
+from rlmwatch.cli.arguments import Flag, Folder
+from rlmwatch.cli.everywhere import all_paths
 from rlmwatch.cli.init import init
-from rlmwatch.cli.output import ask, ask_hidden, quiet, say
+from rlmwatch.cli.output import ask, ask_hidden, say
+from rlmwatch.cli.reload import ask_daemon
+from rlmwatch.cli.setup_questions import OWN, OWN_KEY, Place, ProviderFlags, entered, model_of, place_of, usable
+from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.credentials import Key, find, find_all, wanted
-from rlmwatch.daemon.factories import gather
+from rlmwatch.daemon.factories import gather, who_searches
+from rlmwatch.daemon.key_config import Chosen, config_with, read
 from rlmwatch.daemon.key_store import in_file, in_keyring
-from rlmwatch.daemon.key_test import prove
+from rlmwatch.daemon.key_test import listing, prove
 from rlmwatch.errors import ConfigError, ProviderError, UsageError, WrongKey
 from rlmwatch.models.select import key_of
-from rlmwatch.settings.providers import EMBEDDED, LOCAL, SHIPPED, no_such
-from rlmwatch.settings.sources import USER_FILE, load, state_dir, user_config_dir
+from rlmwatch.settings.providers import EMBEDDED, SEARCH_KEY, SHIPPED
+from rlmwatch.settings.sources import USER_FILE, Loaded, load, state_dir, user_config_dir
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace import atomic
 from rlmwatch.workspace.hosts import refuse_nested
-from rlmwatch.workspace.owner import holder, known_workspaces, workspace_id
+from rlmwatch.workspace.owner import holder
 
 TRIES = 3
 FOLDER = "~/questions"
-OFFERED = (*(name for name in SHIPPED if name != "azure"), LOCAL, EMBEDDED)
-"""Azure has no address of its own: it is set in config.toml."""
-WHAT = {
-    LOCAL: "an Ollama or llama.cpp server on this machine, no key",
-    EMBEDDED: "the small model that `rlmwatch model fetch` brings, no key",
-}
+UNCHANGED = "nothing has been changed"
 
-Flag = Parameter(negative=())
+Store = Literal["auto", "keyring", "file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,72 +50,190 @@ class Plan:
     What was asked and tested, and is stored in one go.
 
     Attributes:
+        chosen: Who is to answer.
         key: To be stored; None where there is none, or it is found already.
+        folder: For questions; None for none.
     """
 
-    provider: str
+    chosen: Chosen
     key: Key | None
-    store: Literal["auto", "keyring", "file"]
-    config: bytes
     folder: Path | None
 
 
-def setup(
-    folder: Path | None = None,
-    /,
+def setup(  # noqa: PLR0913 (the flags of a command line)
+    workspace: Folder = None,
     *,
     provider: str | None = None,
+    base_url: str | None = None,
+    model: str | None = None,
+    deployment: str | None = None,
+    api_version: str | None = None,
     key_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    store: Literal["auto", "keyring", "file"] = "auto",
+    store: Store = "auto",
     no_test: Annotated[bool, Flag] = False,
     no_folder: Annotated[bool, Flag] = False,
 ) -> int:
     """
-    Choose a provider, enter its key (it is not shown), test it, store it, and make a folder for questions.
+    Choose a provider and a model, enter a key (it is not shown), test them, store them; make a folder for questions.
 
-    What the flags say is not asked; without a terminal nothing is, and `--provider` must be there. Ctrl+C before the
-    end changes nothing. A daemon that runs takes the key up by itself.
+    What the flags say is not asked; without a terminal nothing is, and `--provider` or `--base-url` must be there.
+    Ctrl+C or Ctrl+D at any question changes nothing. A daemon that runs takes it up by itself.
 
     Args:
-        folder: The folder for questions; it is made if it is missing.
-        provider: Who answers: openrouter, openai, anthropic, …, local, or embedded.
+        workspace: The folder for questions; it is made if it is missing.
+        provider: Who answers: openrouter, openai, anthropic, azure, …, local, embedded, or own, with --base-url.
+        base_url: Where it is, for a server of your own (LM Studio, vLLM, …), or Azure.
+        model: The model of questions that name none; default is the provider's usual one, where it lists that.
+        deployment: Azure: the name of the deployment.
+        api_version: Azure: the version of its API, where the deployment is asked by its own address.
         key_file: The file that holds the key, - for standard input; a key never stands on a command line.
         store: Where the key is kept: the system keyring, your own file .env of mode 0600, or auto, which of them works.
-        no_test: Do not ask the provider for one token, which costs next to nothing.
+        no_test: Do not ask the provider for its models and for one token, which costs next to nothing.
         no_folder: Make no folder.
     """
     quiet()
-    at_terminal = sys.stdin.isatty()
     user_dir = user_config_dir()
-    loaded = load(user_dir=user_dir, workspace=None, environ=os.environ)
-    if provider is None:
-        if not at_terminal:
-            raise UsageError(
-                "setup asks at a terminal; without one, say --provider NAME, and --key-file FILE for a key"
-            )
-        provider = _choose_provider()
-    if provider not in loaded.settings.provider_names:
-        raise UsageError(no_such(provider, loaded.settings.provider_names))
-    config = _config_with(user_dir, provider)
-    keys = find_all(os.environ, user_dir, named=wanted(loaded.settings))
-
-    def check(with_keys: Mapping[str, Key]) -> None:
-        if not no_test:
-            say(prove(loaded, provider, with_keys))
-
-    name = key_of(asyncio.run(gather(loaded, keys, os.environ, EMBEDDED)), provider)
-    if key_file is None and provider in SHIPPED and not SHIPPED[provider].needs_key:
-        name = None
-    key = _key(name, keys, check, key_file=key_file, at_terminal=at_terminal)
-    if no_folder:
-        folder = None
-    elif folder is None and at_terminal:
-        folder = Path(ask("Folder for your questions", FOLDER))
-    plan = Plan(provider, key, store, config, _may_be_made(folder) if folder else None)
+    flags = ProviderFlags(provider, base_url, model, deployment, api_version)
+    conversation = _Conversation(flags, key_file, user_dir, sys.stdin.isatty(), not no_test)
+    try:
+        plan = conversation.plan(workspace, with_folder=not no_folder)
+    except KeyboardInterrupt:
+        say(f"\nStopped: {UNCHANGED}.")
+        raise
     with _in_one_go():
-        _carry_out(plan, user_dir)
-    _what_next(plan, at_terminal=at_terminal)
+        _carry_out(plan, store, user_dir)
+    _say_who_searches(user_dir)
+    try:
+        _what_next(plan, at_terminal=conversation.at_terminal)
+    except KeyboardInterrupt:
+        say("\nStopped: all of the above is stored.")
+        raise
     return 0
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """
+    What is asked, in order, and tested as it will be stored; nothing is stored here.
+
+    Attributes:
+        at_terminal: Whether there is a person to be asked.
+        tests: Whether the provider is asked.
+    """
+
+    flags: ProviderFlags
+    key_file: str | None
+    user_dir: Path
+    at_terminal: bool
+    tests: bool
+
+    def plan(self, folder: Path | None, *, with_folder: bool) -> Plan:
+        """
+        Return what is to be stored.
+
+        Raises:
+            UsageError, ProviderError, NoProvider, ConfigError, WorkspaceError: It cannot be, and why.
+        """
+        settings = load(user_dir=self.user_dir, workspace=None, environ=os.environ).settings
+        place = place_of(self.flags, settings, at_terminal=self.at_terminal)
+        key, chosen = self._key(place)
+        if not with_folder:
+            folder = None
+        elif folder is None and self.at_terminal:
+            folder = Path(ask("Folder for your questions", FOLDER))
+        return Plan(chosen, key, _may_be_made(folder) if folder else None)
+
+    def _loaded(self, chosen: Chosen) -> Loaded:
+        """Return the settings as they will be with *chosen*."""
+        text, _ = config_with(read(self.user_dir / USER_FILE), chosen)
+        return load(user_dir=self.user_dir, workspace=None, environ=os.environ, user_text=text)
+
+    def _tested(self, chosen: Chosen, keys: Mapping[str, Key]) -> Chosen:
+        """
+        Return *chosen* with the model that answers with *keys*.
+
+        Raises:
+            ProviderError, NoProvider, ConfigError: None does.
+        """
+        if not self.tests:
+            return replace(chosen, model=self.flags.model)
+        offers = listing(self._loaded(chosen), chosen.provider, keys)
+        model = model_of(offers, chosen.provider, self.flags.model, at_terminal=self.at_terminal)
+        found = replace(chosen, model=model)
+        say(prove(self._loaded(found), found.provider, keys))
+        return found
+
+    def _key(self, place: Place) -> tuple[Key | None, Chosen]:
+        """
+        Return the key that is to be stored, None where no key is needed or one is there already, and what it opens.
+
+        Raises:
+            UsageError, ProviderError, NoProvider, ConfigError: There is none that works.
+        """
+        chosen = Chosen(place.provider, place.table)
+        loaded = self._loaded(chosen)
+        named = {*wanted(loaded.settings), *((OWN_KEY,) if place.provider == OWN else ())}
+        keys = find_all(os.environ, self.user_dir, named=named)
+        name = key_of(asyncio.run(gather(loaded, keys, os.environ, EMBEDDED)), place.provider)
+        if name is None and place.provider == OWN:
+            name = OWN_KEY
+        optional = place.provider == OWN or (place.provider in SHIPPED and not SHIPPED[place.provider].needs_key)
+        if name is None and self.key_file is not None:
+            raise UsageError("this provider needs no key")
+        if self.key_file is not None and name is not None:
+            key = entered(name, self.key_file)
+            return key, self._tested(_with_key(chosen, key), {**keys, name: key})
+        there = keys.get(name) if name is not None else None
+        if name is None or (optional and there is None and not (self.at_terminal and place.key_is_asked)):
+            return None, self._tested(chosen, keys)
+        if there is not None and self._keeps(there):
+            try:
+                return None, self._tested(_with_key(chosen, there), keys)
+            except WrongKey as error:
+                if not self.at_terminal:
+                    raise
+                say(str(error))
+        if not self.at_terminal:
+            raise UsageError(f"{name} is not there: say --key-file FILE, or --key-file - for standard input")
+        return self._until_it_works(name, chosen, keys, optional=optional)
+
+    def _keeps(self, there: Key) -> bool:
+        say(f"{there.name} is there already ({there.origin}).")
+        return not self.at_terminal or _yes("Use it, yes or no", "yes")
+
+    def _until_it_works(
+        self, name: str, chosen: Chosen, keys: Mapping[str, Key], *, optional: bool
+    ) -> tuple[Key | None, Chosen]:
+        """Ask for the key *name* until one works, `TRIES` times, or the person keeps one that could not be tested."""
+        shown = "it is not shown; Enter alone for none" if optional else "it is not shown"
+        for left in range(TRIES - 1, -1, -1):
+            given = ask_hidden(f"{name} ({shown})")
+            if optional and not given.strip():
+                others = {each: key for each, key in keys.items() if each != name}
+                return None, self._tested(replace(chosen, keyless=True), others)
+            try:
+                key = usable(name, given)
+                return key, self._tested(_with_key(chosen, key), {**keys, name: key})
+            except (UsageError, WrongKey) as error:
+                if left == 0:
+                    say(f"That was the last of {TRIES} tries: {UNCHANGED}.")
+                    raise
+                say(str(error))
+            except ProviderError as error:
+                say(str(error))
+                if not _yes("Keep this key all the same, yes or no", "no"):
+                    raise UsageError(f"the key was not kept: {UNCHANGED}") from None
+                return key, replace(_with_key(chosen, key), model=self.flags.model)
+        raise AssertionError(TRIES)
+
+
+def _yes(question: str, usual: str) -> bool:
+    return ask(question, usual).lower().startswith("y")
+
+
+def _with_key(chosen: Chosen, key: Key) -> Chosen:
+    """Return *chosen* with the name of its key, where nobody would know that."""
+    return replace(chosen, table={**chosen.table, "key": key.name}) if key.name == OWN_KEY else chosen
 
 
 def _may_be_made(folder: Path) -> Path:
@@ -124,120 +243,11 @@ def _may_be_made(folder: Path) -> Path:
     Raises:
         UsageError, WorkspaceError: It cannot; nothing is stored then.
     """
-    root = folder.expanduser().resolve()
+    root = expanded(folder).resolve()
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root} is not a folder; nothing has been changed")
     refuse_nested(root, state_dir())
     return root
-
-
-def _choose_provider() -> str:
-    say("Which provider is to answer?")
-    for number, name in enumerate(OFFERED, 1):
-        say(f"  {number:>2}  {name:<11} {WHAT.get(name) or shown(SHIPPED[name].base_url or '')}")
-    while True:
-        given = ask("Number or name", OFFERED[0]).strip().lower()
-        if given.isdecimal() and 1 <= int(given) <= len(OFFERED):
-            return OFFERED[int(given) - 1]
-        if given in OFFERED:
-            return given
-        say(f"{given} is not in the list.")
-
-
-Check = Callable[[Mapping[str, Key]], None]
-
-
-def _key(
-    name: str | None, keys: Mapping[str, Key], check: Check, *, key_file: str | None, at_terminal: bool
-) -> Key | None:
-    """
-    Return the key *name* that is to be stored; None where no key is needed, or one is there already.
-
-    Raises:
-        UsageError, ProviderError, NoProvider, ConfigError: There is none that works.
-    """
-    if name is None and key_file is not None:
-        raise UsageError("this provider needs no key")
-    there = keys.get(name) if name is not None and key_file is None else None
-    if name is None or (there is not None and _keeps(there, at_terminal=at_terminal)):
-        check(keys)
-        return None
-    if key_file is None and at_terminal:
-        return _until_it_works(name, keys, check)
-    key = _entered(name, key_file)
-    check({**keys, name: key})
-    return key
-
-
-def _keeps(there: Key, *, at_terminal: bool) -> bool:
-    say(f"{there.name} is there already ({there.origin}).")
-    return not at_terminal or ask("Use it, yes or no", "yes").lower().startswith("y")
-
-
-def _until_it_works(name: str, keys: Mapping[str, Key], check: Check) -> Key:
-    """Ask for the key *name* until one works, or the person keeps one that could not be tested; `TRIES` times."""
-    for left in range(TRIES - 1, -1, -1):
-        try:
-            key = _usable(name, ask_hidden(f"{name} (it is not shown)"))
-            check({**keys, name: key})
-        except (UsageError, ProviderError) as error:
-            if left == 0:
-                raise
-            say(str(error))
-            untested = not isinstance(error, UsageError | WrongKey)
-            if untested and ask("Keep this key all the same, yes or no", "no").lower().startswith("y"):
-                return key
-        else:
-            return key
-    raise AssertionError(TRIES)
-
-
-def _entered(name: str, key_file: str | None) -> Key:
-    """
-    Return the key *name* as *key_file* holds it.
-
-    Raises:
-        UsageError: There is none, or it cannot be one.
-    """
-    if key_file is None:
-        raise UsageError(f"{name} is not there: say --key-file FILE, or --key-file - for standard input")
-    try:
-        text = sys.stdin.readline() if key_file == "-" else Path(key_file).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{key_file}: the key cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return _usable(name, text)
-
-
-def _usable(name: str, text: str) -> Key:
-    key = Key.of(name, text, "setup")
-    if key is None:
-        raise UsageError(f"{name}: nothing was entered")
-    if key.problem is not None:
-        raise UsageError(key.problem)
-    return key
-
-
-def _config_with(user_dir: Path, provider: str) -> bytes:
-    """
-    Return the user's config.toml with *provider*; comments and order stay.
-
-    Raises:
-        ConfigError: It cannot be read, or `base_url` in it would go before.
-    """
-    import tomlkit
-
-    file = user_dir / USER_FILE
-    try:
-        text = file.read_text(encoding="utf-8-sig") if file.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    document = tomlkit.parse(text)
-    if "base_url" in document:
-        raise ConfigError(
-            f"{file}: base_url says already who answers: take it out first, or check it with `rlmwatch doctor --ask`"
-        )
-    document["provider"] = provider
-    return tomlkit.dumps(document).encode()
 
 
 @contextmanager
@@ -253,12 +263,21 @@ def _in_one_go() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _carry_out(plan: Plan, user_dir: Path) -> None:
+def _carry_out(plan: Plan, store: Store, user_dir: Path) -> None:
+    try:
+        user_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        cure = "Give this user access to it, or set XDG_CONFIG_HOME to another folder"
+        raise ConfigError(f"{user_dir} cannot be made: {error.strerror}. {cure}") from None
     if plan.key is not None:
-        _store(plan.key, plan.store, user_dir)
-    user_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if atomic.write((user_dir / USER_FILE).resolve(), plan.config):
-        say(f"{user_dir / USER_FILE} now says: provider = {plan.provider}")
+        _store(plan.key, store, user_dir)
+    text, gone = config_with(read(user_dir / USER_FILE), plan.chosen)
+    if atomic.write((user_dir / USER_FILE).resolve(), text.encode()):
+        model = f", model = {plan.chosen.model}" if plan.chosen.model else ""
+        say(f"{user_dir / USER_FILE} now says: provider = {plan.chosen.provider}{model}")
+    if gone:
+        say(f"Taken out of it, since it was for another provider: {', '.join(gone)}.")
+    _tell_what_goes_before(plan.chosen, user_dir)
     if plan.folder is not None:
         if (plan.folder / WORKSPACE_FILE).exists():
             say(f"{plan.folder} is a folder for questions already.")
@@ -267,7 +286,17 @@ def _carry_out(plan: Plan, user_dir: Path) -> None:
     _reload()
 
 
-def _store(key: Key, store: Literal["auto", "keyring", "file"], user_dir: Path) -> None:
+def _tell_what_goes_before(chosen: Chosen, user_dir: Path) -> None:
+    """Say which variables of the environment win over what was stored."""
+    loaded = load(user_dir=user_dir, workspace=None, environ=os.environ)
+    ours = str(user_dir / USER_FILE)
+    for key in ("provider", "base_url", *(("model",) if chosen.model else ())):
+        origin = loaded.origins.get(key)
+        if origin is not None and origin != ours:
+            say(f"But {origin} goes before it: take that out.")
+
+
+def _store(key: Key, store: Store, user_dir: Path) -> None:
     if store != "file" and in_keyring(key.name, key.secret):
         say(f"{key.name} is kept in the system keyring.")
     elif store == "keyring":
@@ -281,20 +310,28 @@ def _store(key: Key, store: Literal["auto", "keyring", "file"], user_dir: Path) 
 
 def _reload() -> None:
     """Have every daemon of this user read settings and keys again."""
-    states = state_dir()
-    for root in known_workspaces(states):
-        who = holder(states / workspace_id(root), root)
+    for paths in all_paths():
+        who = holder(paths.state, paths.root)
         if who is None or not who.serves or not who.pid:
             continue
         try:
-            os.kill(who.pid, signal.SIGUSR1)
-        except OSError:
+            found = ask_daemon(paths, who)
+        except UsageError:
             continue
-        say(f"The daemon of {root} takes it up now.")
+        if found is not None and found.problem is not None:
+            say(f"The daemon of {paths.root} goes on as before: {found.problem}")
+        else:
+            say(f"The daemon of {paths.root} has taken it up{f', and answers with {found.answers}' if found else ''}.")
+
+
+def _say_who_searches(user_dir: Path) -> None:
+    settings = load(user_dir=user_dir, workspace=None, environ=os.environ).settings
+    keys = find_all(os.environ, user_dir, named={SEARCH_KEY}, usual=())
+    say(f"The web is searched by {who_searches(settings, keys, os.environ)}.")
 
 
 def _what_next(plan: Plan, *, at_terminal: bool) -> None:
-    where = plan.folder or "FOLDER"
+    where = plan.folder or "WORKSPACE"
     if plan.folder is None:
         say(f"Next: rlmwatch init {where}, then rlmwatch run {where}")
     may_ask = plan.folder is not None and at_terminal and user_manager.missing() is None

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from rlmwatch import clock
-from rlmwatch.cli.ids import whole_id
+from rlmwatch.cli.arguments import Folder, Json, RunName, named_run
 from rlmwatch.cli.live import LiveLine
-from rlmwatch.cli.output import print_json, quiet
+from rlmwatch.cli.output import print_json
 from rlmwatch.cli.trajectory import Printer
-from rlmwatch.daemon.paths import WorkspacePaths, locate
+from rlmwatch.cli.warned import quiet
+from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import InputError, UsageError
 from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.runs.model import JournalEntry, Run
 from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.runs.transitions import shown
+from rlmwatch.runs.unanswered import earlier_answer
 from rlmwatch.workspace.polling import status as read_one
 from rlmwatch.workspace.status import job_id
 
 POLL_S = 0.5
 """Between two looks at the ledger while a run is followed; a step takes seconds."""
+
+
+LOOKED_AT = 100
+"""Newest runs of a conversation among which an older answer is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +49,26 @@ class RunDetails:
 
 
 def show(
-    run_id: str,
+    run: RunName,
     /,
     *,
-    workspace: Annotated[Path | None, Parameter(name=("--workspace", "-w"))] = None,
+    workspace: Folder = None,
     calls: Annotated[bool, Parameter(negative=())] = False,
     follow: Annotated[bool, Parameter(name=("--follow", "-f"), negative=())] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: Json = False,
 ) -> int:
     """
-    Show one run: its question; each step's words, code and output, time and price; its answer.
+    Show one run: its question; each step's words, code and output, time and cost; its answer.
 
     Args:
-        run_id: As `rlmwatch jobs` lists it; its beginning, or its last letters, are enough where only one run has them.
+        run: Its id, as `rlmwatch runs` lists it, or the beginning or last letters of that; or the file of its question.
         workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
         calls: Also show every paid call with its request and reply.
         follow: Go on until the run has ended, or is held.
         as_json: Print JSON; with --follow, once it has ended.
     """
     quiet()
-    paths = locate(workspace)
+    paths, run_id = named_run(run, workspace)
     found = asyncio.run(_shown(paths, run_id, follow=follow, printer=None if as_json else Printer(calls=calls)))
     if as_json:
         print_json(_values(found))
@@ -82,7 +87,7 @@ async def _shown(paths: WorkspacePaths, run_id: str, *, follow: bool, printer: P
     """Print the run by *printer*, if there is one; with *follow* as it goes on, until it has ended or is held."""
     ledger = _ledger(paths)
     try:
-        found = await _details(paths, ledger, await _run_of(paths, ledger, run_id))
+        found = await _details(paths, ledger, await _run_of(ledger, run_id))
         if printer is not None:
             printer.head(found.run, found.status, now=clock.utc())
             printer.steps(found.steps, found.calls)
@@ -98,7 +103,8 @@ async def _shown(paths: WorkspacePaths, run_id: str, *, follow: bool, printer: P
                     line.pause()
                     printer.steps(found.steps, found.calls)
         if printer is not None:
-            printer.end(found.run, found.status, found.calls)
+            of_conversation = await ledger.recent(LOOKED_AT, found.run.conversation)
+            printer.end(found.run, found.status, found.calls, stands=earlier_answer(found.run, of_conversation))
         return found
     finally:
         await ledger.aclose()
@@ -116,7 +122,7 @@ def _tell(line: LiveLine, paths: WorkspacePaths, run: Run) -> None:
 async def _find(paths: WorkspacePaths, run_id: str) -> RunDetails:
     ledger = _ledger(paths)
     try:
-        return await _details(paths, ledger, await _run_of(paths, ledger, run_id))
+        return await _details(paths, ledger, await _run_of(ledger, run_id))
     finally:
         await ledger.aclose()
 
@@ -128,8 +134,8 @@ def _ledger(paths: WorkspacePaths) -> Ledger[Any]:
     return ledger
 
 
-async def _run_of(paths: WorkspacePaths, ledger: Ledger[Any], run_id: str) -> Run:
-    return await ledger.find(whole_id(paths.root, run_id)) or await _by_part(ledger, run_id)
+async def _run_of(ledger: Ledger[Any], run_id: str) -> Run:
+    return await ledger.find(run_id) or await _by_part(ledger, run_id)
 
 
 async def _details(paths: WorkspacePaths, ledger: Ledger[Any], run: Run) -> RunDetails:
@@ -155,5 +161,5 @@ async def _by_part(ledger: Ledger[Any], part: str) -> Run:
     ]
     if len(found) != 1:
         how_many = "no run" if not found else f"{len(found)} runs"
-        raise UsageError(f"{how_many} with the id {part}; `rlmwatch jobs` lists them")
+        raise UsageError(f"{how_many} with the id {part}; `rlmwatch runs` lists them")
     return found[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import sys
@@ -14,26 +13,28 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from rlmwatch.cli.arguments import Flag, Folder, Json
 from rlmwatch.cli.numbers import Whole
-from rlmwatch.cli.output import print_json, put, quiet, say
+from rlmwatch.cli.output import print_json, put, say
 from rlmwatch.cli.waiting import interruptible, job_values, print_ended, until_ended
+from rlmwatch.cli.warned import quiet, warn_in_words
 from rlmwatch.client import Client, Job, Options
 from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.text import decode
 from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.handover import handed_over
-from rlmwatch.daemon.logging import Redactor, configure
+from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.oneshot import answer_job
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import ConfigError, InputError, NoProvider, UsageError, WorkspaceBusy, WorkspaceError
 from rlmwatch.settings.sources import own_name
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.workspace.hosts import Theirs, look_up, this_host
 from rlmwatch.workspace.owner import holder
 
 STDIN = "-"
 LOOK_EVERY_S = 1.0
 """How often it is looked whether somebody still answers, while waiting."""
-Flag = Parameter(negative=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ def submit(  # noqa: PLR0913 (the flags of a command line)
     max_cost_usd: float | None = None,
     webhook: str | None = None,
     wait: Annotated[bool, Flag] = False,
-    workspace: Annotated[Path | None, Parameter(name=("--workspace", "-w"))] = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    workspace: Folder = None,
+    as_json: Json = False,
 ) -> int:
     """
     Hand in a job, print its id, and return at once; with --wait, print its answer.
@@ -134,7 +135,7 @@ async def _wait(paths: WorkspacePaths, client: Client, job: Job) -> Job:
 
 async def _answered_here(paths: WorkspacePaths, job: Job) -> None:
     redactor = Redactor()
-    configure("text", redactor, level=logging.WARNING)
+    warn_in_words(redactor)
     try:
         with interruptible() as leave:
             async with App(paths, redactor=redactor) as app:
@@ -178,7 +179,7 @@ def _material(paths: WorkspacePaths, data: str | None) -> dict[str, str]:
         return {}
     if data == STDIN:
         return {"data": _decoded(sys.stdin.buffer.read(), "standard input")}
-    path = Path(data).expanduser()
+    path = expanded(Path(data))
     try:
         resolved = path.resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a NUL character

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rlmwatch.cli.output import print_json, put_answer, say
 from rlmwatch.client import Client, Job
 from rlmwatch.contract.documents import JobStatus
+from rlmwatch.contract.state_words import state_word, with_reason
 from rlmwatch.printable import printable
 
 POLL_S = 0.25
@@ -45,7 +46,7 @@ async def _ended(client: Client, job_id: str, tell: Callable[[Job], None] | None
 
 
 def _how_far(job: Job) -> str:
-    parts = [str(job.status)]
+    parts = [state_word(job.status.value)]
     if job.progress is not None and job.progress.step:
         of = f" of {job.progress.max_steps}" if job.progress.max_steps else ""
         parts.append(f"step {job.progress.step}{of}")
@@ -85,7 +86,8 @@ def print_ended(job: Job, *, as_json: bool) -> int:
         for line in (*job.notes, *([job.error] if job.error else [])):
             say(f"rlmwatch: {line}")
         if job.partial or job.answer is None:
-            say(f"rlmwatch: {job.job_id}: {job.status}, {job.outcome}")
+            how = with_reason(job.status.value, outcome=job.outcome, partial=job.partial, notes=job.notes)
+            say(f"rlmwatch: {job.job_id}: {how}")
     sys.stdout.flush()
     return 0 if job.status is JobStatus.COMPLETE else 1
 

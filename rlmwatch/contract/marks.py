@@ -10,18 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-CUT_SHORT = {
-    "step_limit": "step limit",
-    "token_limit": "token limit",
-    "cost_limit": "cost limit",
-    "timeout": "time limit",
-    "provider_error": "the provider withheld the rest, or gave up",
-    "cancelled": "cancelled",
-}
-"""Why an answer is not whole, by its outcome."""
-NO_CODE = "no_code"
-NOT_COMPUTED = "not computed"
-"""How a note begins that says that the engine's answer stands on no code."""
+from rlmwatch.contract.state_words import CUT_SHORT, NOT_COMPUTED, REASONS, not_computed
 
 
 def mark(outcome: str, *, partial: bool, notes: Sequence[str] = (), see: str) -> str | None:
@@ -34,10 +23,10 @@ def mark(outcome: str, *, partial: bool, notes: Sequence[str] = (), see: str) ->
         notes: Of its run.
         see: Where more is said: the run's status file.
     """
-    if outcome == NO_CODE or any(note.startswith(NOT_COMPUTED) for note in notes):
+    if not_computed(outcome, notes):
         return f"({NOT_COMPUTED}: the model wrote this without looking at the material with code; see {see})"
     if partial:
-        return f"(cut short: {CUT_SHORT.get(outcome, outcome.replace('_', ' '))}; see {see})"
+        return f"({CUT_SHORT}: {REASONS.get(outcome, outcome.replace('_', ' '))}; see {see})"
     return None
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, TextIO, cast
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
+from rlmwatch.daemon.journal import Journal
 from rlmwatch.printable import printable
 from rlmwatch.redaction import redact
 
@@ -94,9 +95,21 @@ def _harmless(value: Any, *, lines: bool = False) -> Any:  # noqa: ANN401 (a log
     return printable(value if isinstance(value, str) else str(value), lines=lines)
 
 
-def configure(form: Format, redactor: Redactor, *, stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """Send structlog, and the warnings of libraries, to *stream* (default: standard error)."""
+def configure(
+    form: Format,
+    redactor: Redactor,
+    *,
+    stream: TextIO | None = None,
+    level: int = logging.INFO,
+    journal: Journal | None = None,
+) -> None:
+    """
+    Send structlog, and the warnings of libraries, to *stream* (default: standard error).
+
+    Lines of JSON go to the *journal* in its place, with fields, as long as that takes them.
+    """
     out = _Steady(stream or sys.stderr)
+    first: list[Any] = []
     shared: list[Callable[..., Any]] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -106,6 +119,8 @@ def configure(form: Format, redactor: Redactor, *, stream: TextIO | None = None,
         # Without the values of local variables: they are prompts, answers and keys.
         tracebacks = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
         last: list[Any] = [tracebacks, redactor, structlog.processors.JSONRenderer()]
+        if journal is not None:
+            first = [*last[:-1], _to_journal(journal)]
     else:
         shared[-1] = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
         console = structlog.dev.ConsoleRenderer(
@@ -113,7 +128,7 @@ def configure(form: Format, redactor: Redactor, *, stream: TextIO | None = None,
         )
         last = [structlog.processors.format_exc_info, redactor, _on_its_line, console]
     structlog.configure(
-        processors=[*shared, *last],
+        processors=[*shared, *(first or last)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", out)),
         cache_logger_on_first_use=False,
@@ -126,6 +141,19 @@ def configure(form: Format, redactor: Redactor, *, stream: TextIO | None = None,
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def _to_journal(journal: Journal) -> Callable[..., str]:
+    """Return what renders an event as JSON, and hands it to *journal*; the line is left where that takes it not."""
+    render = structlog.processors.JSONRenderer()
+
+    def send(logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+        line = str(render(logger, method, event))
+        if journal.takes(line, event):
+            raise structlog.DropEvent
+        return line
+
+    return send
 
 
 def observe(

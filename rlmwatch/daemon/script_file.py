@@ -52,6 +52,7 @@ from rlmwatch.models.prices import PER_MILLION
 from rlmwatch.models.scripted import Scripted, ScriptedModel
 from rlmwatch.search.base import Page, SearchQuery
 from rlmwatch.search.scripted import ScriptedSearch
+from rlmwatch.settings.user_folders import expanded
 
 MAX_BYTES = 10 << 20
 _Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -122,7 +123,7 @@ def read_script(file: Path) -> ScriptFile:
         ConfigError: It cannot be read, or something in it is wrong; names file and key.
     """
     try:
-        with file.expanduser().open("rb") as source:
+        with expanded(file).open("rb") as source:
             raw = source.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             raise ConfigError(f"{file}: is larger than {MAX_BYTES >> 20} MB")

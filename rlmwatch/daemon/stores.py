@@ -93,17 +93,25 @@ def ledger_of(paths: WorkspacePaths, environ: Mapping[str, str] = os.environ) ->
     return open_ledger(paths, loaded.settings, own_name(paths.user_dir, environ, socket.gethostname()))
 
 
-def ledger_if_any(paths: WorkspacePaths, environ: Mapping[str, str] = os.environ) -> Ledger[Any] | None:
+def ledger_if_any(
+    paths: WorkspacePaths, environ: Mapping[str, str] = os.environ, *, settings: Settings | None = None
+) -> Ledger[Any] | None:
     """
     Open the ledger of a workspace as `ledger_of` does; None where nothing was ever stored in it. Blocks.
+
+    Args:
+        paths: The workspace.
+        environ: Where variables are looked up.
+        settings: The user's, where they were read already.
 
     Raises:
         LedgerError, ConfigError: As `open_ledger`.
     """
-    loaded = load(user_dir=paths.user_dir, workspace=None, environ=environ)
-    if loaded.settings.ledger is None and not paths.ledger.exists():
+    if settings is None:
+        settings = load(user_dir=paths.user_dir, workspace=None, environ=environ).settings
+    if settings.ledger is None and not paths.ledger.exists():
         return None
-    return open_ledger(paths, loaded.settings, own_name(paths.user_dir, environ, socket.gethostname()))
+    return open_ledger(paths, settings, own_name(paths.user_dir, environ, socket.gethostname()))
 
 
 def workspace_name(paths: WorkspacePaths, host: str) -> str:

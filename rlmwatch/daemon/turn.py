@@ -7,6 +7,9 @@ Whether this daemon answers in its workspace: `rlmwatch.toml` names this host, a
 3. Where it is to be moved to this host (`--take-over`) and is wrong, it is moved when it is right.
 4. What is wrong stands in the log and in `rlmwatch_error.txt` beside the file until it is fixed. Then the settings are
    read again, without being asked.
+5. Where it sets something else than what holds, the settings are read again once it was the same at two looks: an
+   editor may empty the file before it writes it. Another `host` alone, which the daemon writes itself, changes no
+   settings; nor does a file that is missing: the disk may be.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ import structlog
 
 from rlmwatch import clock
 from rlmwatch.daemon.composition import App
+from rlmwatch.daemon.reloading import take_up
 from rlmwatch.errors import ConfigError, WorkspaceError
 from rlmwatch.runs.model import Signature
-from rlmwatch.settings.workspace_file import WORKSPACE_FILE
+from rlmwatch.settings.sources import values_of
+from rlmwatch.settings.workspace_file import WORKSPACE_FILE, parse, read_text
 from rlmwatch.workspace import atomic, safe_open
 from rlmwatch.workspace.hosts import Host, Mine, Theirs, host_rule, take_over
 from rlmwatch.workspace.snapshot import look
@@ -50,6 +55,7 @@ class HostTurn:
     taking_over: bool = False
     _known: bool = False
     _read: bool = False
+    _at_rest: bool = False
     _signature: Signature | None = None
 
     @property
@@ -79,8 +85,11 @@ class HostTurn:
         root = self.app.paths.root
         signature = await asyncio.to_thread(look, root, WORKSPACE_FILE)
         if self._read and signature == self._signature:
+            if not self._at_rest and signature is not None:
+                self._at_rest = True
+                await self._take_up_changes()
             return
-        self._read, self._signature = True, signature
+        self._read, self._signature, self._at_rest = True, signature, False
         problem = await asyncio.to_thread(self.app.workspace_problem)
         if problem is None:
             try:
@@ -100,8 +109,16 @@ class HostTurn:
         await asyncio.to_thread(_withdraw, root)
         if self.problem is not None or self.app.lacks_workspace_settings:
             self.problem = None
-            await self.app.reload()
-            log.info("reloaded", answers=self.app.describe())
+            await take_up(self.app)
+
+    async def _take_up_changes(self) -> None:
+        """Read the settings again where `rlmwatch.toml` sets something else than what holds."""
+        if self.problem is not None:
+            return
+        with suppress(ConfigError):  # it has changed once more: the next look sees that
+            values = await asyncio.to_thread(lambda: parse(self.app.paths.root, read_text(self.app.paths.root)))
+            if values_of(values) != self.app.config.loaded.workspace_values:
+                await take_up(self.app)
 
     async def _report(self, problem: str) -> None:
         if problem != self.problem:

@@ -1,5 +1,5 @@
 """
-The process that reads documents: it loads its libraries, locks itself down, then turns bytes into text.
+The process that reads documents: it loads what it needs, locks itself down, then turns bytes into text.
 
 A document may be made to take all memory and time, or to use a fault in a library. So it is locked down as a session of
 the sandbox is: no file, no network, no other process. Its descriptors: 0 requests, 1 replies; both in frames of four
@@ -17,24 +17,30 @@ import sys
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from rlmwatch.documents.formats import MODULES, reader
+from rlmwatch.documents.extract import SMALLER, UnreadableDocument
+from rlmwatch.documents.formats import FORMATS, readers, with_enclosed
 from rlmwatch.sandbox.guest.lockdown import Policy, as_refused, lock
 from rlmwatch.sandbox.guest.zygote import empty_folder
 
 NICE = 10
 """Documents wait for whoever answers a person."""
+MAX_DEPTH = 5000
+"""Calls within calls: a document may be some 800 elements deep."""
 
 
 def main() -> NoReturn:
-    """Lock down by the policy in the first argument, for the parent in the second, and serve until it is gone."""
-    readers = {}
-    for suffix in MODULES:
-        with suppress(ImportError):
-            readers[suffix] = reader(suffix)
-    for library in ("encodings", *MODULES.values()):
+    """
+    Lock down and serve until the parent is gone.
+
+    The arguments: the policy as JSON, the parent's process id, the endings of the documents to come as JSON.
+    """
+    suffixes = json.loads(sys.argv[3])
+    found = readers(suffixes)
+    for library in ("encodings", *{name for each in with_enclosed(suffixes) for name in FORMATS[each].packages}):
         _load_whole(library)
     with suppress(OSError):  # a filter of the service may refuse it
         os.nice(NICE)
+    sys.setrecursionlimit(MAX_DEPTH)
     try:
         lock(Policy(**json.loads(sys.argv[1])), parent=int(sys.argv[2]), empty_root=empty_folder())
     except Exception as error:  # noqa: BLE001 (the host is told, whatever it is)
@@ -45,12 +51,23 @@ def main() -> NoReturn:
         suffix = _frame().decode()
         raw = _frame()
         try:
-            _reply({"text": readers[suffix](raw)})
+            text, left_out = found[suffix](raw)
+            _reply({"text": _clean(text), "left_out": left_out})
+        except UnreadableDocument as error:
+            _reply({"problem": str(error)})
         except MemoryError:
             del raw
-            _reply({"problem": "it takes too much memory"})
+            _reply({"problem": f"it takes too much memory; {SMALLER}"})
+        except RecursionError:
+            _reply({"problem": "it is nested too deeply"})
         except Exception as error:  # noqa: BLE001 (a broken document may raise anything)
             _reply({"problem": f"{type(error).__name__}: {error}"[:500]})
+
+
+def _clean(text: str) -> str:
+    r"""Return *text* as any other text of the material is: with `\n` line ends, no NULs and no half characters."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _load_whole(library: str) -> None:

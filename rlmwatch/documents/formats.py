@@ -1,26 +1,59 @@
-"""What each format needs, and how its text is got. Runs in the confined child alone, whatever the file holds."""
+"""Which reader turns which format into text, and what it needs. The readers run in the confined child alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from io import BytesIO
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 
-MODULES: dict[str, str] = {".pdf": "pypdf"}
-"""Ending of a file → the library that reads it, of the extra `documents`."""
+from rlmwatch.documents.extract import Reader
 
 
-def reader(suffix: str) -> Callable[[bytes], str]:
+@dataclass(frozen=True, slots=True)
+class Format:
     """
-    Return what turns bytes into text, with its library loaded.
+    How one format is read.
 
-    Raises:
-        ImportError: The library is not installed.
+    Attributes:
+        module: Of this package; its `read` is the reader.
+        extra: The library of the extra `documents` that it needs; None where it needs none.
+        packages: Loaded with all their modules, which they load only when a document needs them.
     """
-    return {".pdf": _pdf}[suffix]()
+
+    module: str
+    extra: str | None = None
+    packages: tuple[str, ...] = ()
 
 
-def _pdf() -> Callable[[bytes], str]:
-    from pypdf import PdfReader
+_HTML = Format("html")
+FORMATS: dict[str, Format] = {
+    ".pdf": Format("pdf", extra="pypdf", packages=("pypdf",)),
+    ".docx": Format("docx", extra="mammoth", packages=("mammoth", "xml")),
+    ".odt": Format("odt"),
+    ".epub": Format("epub"),
+    ".html": _HTML,
+    ".htm": _HTML,
+    ".xhtml": _HTML,
+    ".eml": Format("mail", packages=("email",)),
+    ".ipynb": Format("notebook"),
+}
+"""Ending of a file → how it is read."""
+MAIL = ".eml"
 
-    # A form feed stands between two pages, so that an answer can say where.
-    return lambda raw: "\f".join(page.extract_text() for page in PdfReader(BytesIO(raw)).pages)
+
+def with_enclosed(suffixes: Iterable[str]) -> frozenset[str]:
+    """Return all formats that documents with these endings may hold: a mail may enclose each of them."""
+    wanted = frozenset(suffixes)
+    return frozenset(FORMATS) if MAIL in wanted else wanted
+
+
+def readers(suffixes: Iterable[str]) -> dict[str, Reader]:
+    """Return the reader of each of *suffixes*, with its library loaded; those whose library is missing are left out."""
+    found: dict[str, Reader] = {}
+    for each in with_enclosed(suffixes):
+        with suppress(ImportError):
+            read = import_module(f"rlmwatch.documents.{FORMATS[each].module}").read
+            found[each] = partial(read, others=found) if each == MAIL else read
+    return found

@@ -20,16 +20,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rlmwatch.documents.formats import MODULES
+from rlmwatch.contract.formats import suffix
+from rlmwatch.documents.extract import SMALLER
+from rlmwatch.documents.formats import FORMATS
 from rlmwatch.errors import InputError
 from rlmwatch.sandbox.guest.lockdown import Policy
+from rlmwatch.workspace.context import DocumentText
 
 AT_ONCE = 2
 """Processes that read documents, in the whole daemon; more would only share the processors."""
 MAX_TEXT_BYTES = 64 << 20
 """Of one document, as JSON. A book of a thousand pages has some 3 MB."""
+MAX_TOTAL_CHARS = 200_000_000
+"""Of all documents of a run: as many as there may be bytes of material. A small archive may unpack to a large text."""
 MAX_SECONDS = 60.0
-"""For one document; 300 pages take some 10 s."""
+"""For one document; a PDF of 300 full pages takes 3 s."""
 START_S = 30.0
 """A cold disk; it takes 0.4 s."""
 
@@ -49,41 +54,53 @@ class DocumentReader:
     Attributes:
         policy: How the process locks itself down.
         max_seconds: For one document.
+        max_chars: Of the texts of all documents of a run.
         launch: The program of the process.
     """
 
     policy: Policy
     max_seconds: float = MAX_SECONDS
+    max_chars: int = MAX_TOTAL_CHARS
     launch: str = LAUNCH
     _free: asyncio.Semaphore | None = None
 
-    async def texts(self, documents: Mapping[str, bytes]) -> dict[str, str | InputError]:
+    async def texts(self, documents: Mapping[str, bytes]) -> dict[str, DocumentText | InputError]:
         """
         Return the text of each of *documents* (path for people → bytes), or why there is none.
 
         A document that ends the process, or takes too long, costs only itself.
+
+        Raises:
+            InputError: The texts are too large together.
         """
-        found: dict[str, str | InputError] = {}
-        for path in documents:
-            module = MODULES[_suffix(path)]
-            if find_spec(module) is None:
-                found[path] = InputError(f"context: {path}: to read it, install rlmwatch[documents] ({module})")
+        found: dict[str, DocumentText | InputError] = {}
+        for path, raw in documents.items():
+            if not raw:
+                found[path] = InputError(f"context: {path} is empty")
+                continue
+            library = FORMATS[suffix(path)].extra
+            if library is not None and find_spec(library) is None:
+                found[path] = InputError(
+                    f"context: {path}: to read it, install rlmwatch[documents] (pip install 'rlmwatch[documents]'; it "
+                    f"brings {library}), and save the question again"
+                )
         if self._free is None:
             self._free = asyncio.Semaphore(AT_ONCE)
         waiting = [path for path in documents if path not in found]
         async with self._free:
             while waiting:
-                process = await self._start()
+                process = await self._start({suffix(path) for path in waiting})
                 try:
                     await self._read(process, documents, waiting, found)
                 finally:
                     await _end(process)
         return found
 
-    async def _start(self) -> asyncio.subprocess.Process:
+    async def _start(self, suffixes: set[str]) -> asyncio.subprocess.Process:
+        policy, wanted = json.dumps(asdict(self.policy)), json.dumps(sorted(suffixes))
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-I", "-X", "utf8", "-c", self.launch, _PACKAGE, json.dumps(asdict(self.policy)), str(os.getpid())),
+            *("-I", "-X", "utf8", "-c", self.launch, _PACKAGE, policy, str(os.getpid()), wanted),
             env={},
             cwd="/",
             stdin=asyncio.subprocess.PIPE,
@@ -97,11 +114,17 @@ class DocumentReader:
         process: asyncio.subprocess.Process,
         documents: Mapping[str, bytes],
         waiting: list[str],
-        found: dict[str, str | InputError],
+        found: dict[str, DocumentText | InputError],
     ) -> None:
-        """Have *process* read what is *waiting*, until all is read or a document has ended it."""
+        """
+        Have *process* read what is *waiting*, until all is read or a document has ended it.
+
+        Raises:
+            InputError: The texts are too large together.
+        """
         path = waiting[0]
         limit_s = START_S
+        chars = sum(len(text) for text in found.values() if isinstance(text, DocumentText))
         try:
             async with asyncio.timeout(START_S):
                 await _reply(process)
@@ -109,26 +132,32 @@ class DocumentReader:
             while waiting:
                 path = waiting[0]
                 async with asyncio.timeout(limit_s):
-                    said = await _asked(process, _suffix(path), documents[path])
-                found[waiting.pop(0)] = _result(path, said)
+                    said = await _asked(process, suffix(path), documents[path])
+                text = found[waiting.pop(0)] = _result(path, said)
+                chars += len(text) if isinstance(text, DocumentText) else 0
+                if chars > self.max_chars:
+                    raise InputError(
+                        f"context: with {path} the texts of the documents are longer than {self.max_chars:,} "
+                        "characters; name fewer files"
+                    )
         except (_Ended, TimeoutError) as error:
-            why = str(error) or f"it takes longer than {limit_s:g} s"
+            why = str(error) or f"it takes longer than {limit_s:g} s; {SMALLER}"
             found[waiting.pop(0)] = InputError(f"context: {path} cannot be read: {why}")
 
 
-def _result(path: str, said: dict[str, Any]) -> str | InputError:
+def _result(path: str, said: dict[str, Any]) -> DocumentText | InputError:
     text = said.get("text")
     if not isinstance(text, str):
         return InputError(f"context: {path} cannot be read: {said.get('problem')}")
     if not text.strip():
         return InputError(f"context: {path} holds no text, perhaps only pictures of it")
-    return text
+    return DocumentText(text, tuple(said["left_out"]))
 
 
-async def _asked(process: asyncio.subprocess.Process, suffix: str, raw: bytes) -> dict[str, Any]:
+async def _asked(process: asyncio.subprocess.Process, ending: str, raw: bytes) -> dict[str, Any]:
     assert process.stdin is not None  # noqa: S101 (a pipe was asked for)
     with suppress(ConnectionError):  # then the reply says why
-        for piece in (suffix.encode(), raw):
+        for piece in (ending.encode(), raw):
             process.stdin.write(struct.pack(">I", len(piece)))
             process.stdin.write(piece)
             await process.stdin.drain()
@@ -140,10 +169,12 @@ async def _reply(process: asyncio.subprocess.Process) -> dict[str, Any]:
     try:
         (size,) = struct.unpack(">I", await process.stdout.readexactly(4))
         if size > MAX_TEXT_BYTES:
-            raise _Ended(f"its text is larger than {MAX_TEXT_BYTES >> 20} MB")
+            raise _Ended(f"its text is larger than {MAX_TEXT_BYTES >> 20} MB; {SMALLER}")
         said: dict[str, Any] = json.loads(await process.stdout.readexactly(size))
     except (asyncio.IncompleteReadError, ValueError):
-        raise _Ended("it ended the process that reads documents (too much memory or processor time)") from None
+        raise _Ended(
+            f"it ended the process that reads documents (too much memory or processor time); {SMALLER}"
+        ) from None
     if "refused" in said:
         layer, reason, cure = said["refused"]
         raise _Ended(f"documents are read in a locked-down process, which is refused here ({layer}: {reason}). {cure}")
@@ -156,7 +187,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     # Shielded: a cancelled run must leave no process behind that nobody waits for.
     # Read to its end as well: `wait` alone goes on waiting while words that nobody reads are in the pipe.
     await asyncio.shield(process.communicate())
-
-
-def _suffix(path: str) -> str:
-    return Path(path).suffix.lower()

@@ -8,12 +8,13 @@ Pure, and a function of replies and outcomes alone, so that a resumed run decide
 2. An answer of nothing but code, of a word for nothing (`None`), or that is `context` itself, does not end the run, and
    that is said. Given once more it does: some questions ask for code. (`answer(None)` and `answer("")` raise in the
    cell.)
-3. A `NameError` of a name that only the worked example has is explained; after any other exception the code is to be
-   corrected: models answer 0 instead.
+3. A `NameError` of a name that only the instructions have is explained; after any other exception the code is to be
+   corrected (models answer 0 instead), and a line of the material is shown again.
 4. A reply that was nothing but Python has run without a fence, and that is said.
 5. Prose once is told what is missing; twice, it is shown the wanted form; three times running it is the answer.
 6. Output that is but empty lists, zeros and `None` says that the search did not fit the material; models answer 0.
-7. A batch of very many short prompts is met, once, with what it will cost and how to chunk it, before it is paid.
+7. Output that was cut says that code has to reduce it: models print it again.
+8. A batch of very many short prompts is met, once, with what it will cost and how to chunk it, before it is paid.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rlmwatch.engine.reply import parsed
-from rlmwatch.engine.transcript import Phrases, StepOutcome
+from rlmwatch.engine.transcript import OUTPUT_CHARS, Phrases, StepOutcome
 
 CODELESS_REPLIES = 3
 """Running, after which the text is taken as the answer."""
@@ -44,6 +45,9 @@ EMPTY_CHARS = 100
 """Longer output is not but a few empty lists and zeros."""
 PROMPT_CHARS = 6_000
 """Of a prompt of many items: about 1,500 tokens, of which a small model still minds every line."""
+LINE_CHARS = 160
+"""Of a line of the material that is shown beside an exception: its form, not its text, is what matters."""
+_CELL = re.compile(r'(?<=File "<cell )\d+')
 _NO_NAME = re.compile(r"NameError: name '(\w+)' is not defined")
 _EMPTY = re.compile(r"(?:\s|[\[\]{}(),:]|\b0(?:\.0*)?\b|\bNone\b|\bset\b|''|\"\")*(?:[\]})0]|None|''|\"\")\s*")
 _FENCED = re.compile(r"\s*```\w*\n(?P<code>.*?)\n?```\s*", re.DOTALL)
@@ -110,15 +114,27 @@ class Guidance:
             said.append(self.phrases["example_name"].format(name=missing[1]))
         elif outcome.error is not None:
             said.append(self.phrases["correct"])
+            said += self._line()
         elif len(outcome.output) <= EMPTY_CHARS and _EMPTY.fullmatch(outcome.output):
             said.append(self.phrases["empty"])
+        elif outcome.output_chars > OUTPUT_CHARS and self.phrases["long"]:
+            said.append(self.phrases["long"])
         self._own |= names_set(code)
         stopped = outcome.interrupted_s is not None or outcome.ended_by is not None
-        self._seen[seen := (normalised(code), "" if stopped else shown)] += 1  # where a limit strikes is chance
+        told = "" if stopped else _CELL.sub("", shown)  # where a limit strikes is chance
+        self._seen[seen := (normalised(code), told)] += 1
         self._repeats = self._seen[seen] - 1
         if self._repeats:
             said.append(self.phrases["repeated"])
         return said
+
+    def _line(self) -> list[str]:
+        """Return how a line of the material is written: code that raises has mostly guessed at it."""
+        lines = (
+            self.material.split("\n", 3)[:3] if isinstance(self.material, str) else []
+        )  # not the head of a table, where there is more
+        line = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return [self.phrases["line"].format(line=repr(line[:LINE_CHARS]))] if line and self.phrases["line"] else []
 
     @property
     def has_stopped_coding(self) -> bool:

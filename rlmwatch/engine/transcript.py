@@ -14,8 +14,8 @@ Pure. The rules are
    whatever the clock says.
 5. A synthesis is asked with the question and the newest findings, in a number of
    bytes that is known beforehand, so that its price is.
-6. Every message to the model ends with a request for its next code: after data alone, models write prose. Before the
-   last step it also says again what is known so far.
+6. Every message to the model ends with a request for its next code: after data alone, models write prose. Before it
+   the question is said again, where it is far above. Before the last step it is said what is known so far.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ PREVIEW_CHARS = 500
 """Of a variable's start, and of its end; enough to see a format (design, section 6)."""
 OUTPUT_CHARS = 4_000
 """About 1,000 tokens an observation: some 20 of them fit a small context window beside the rules."""
+AGAIN_AFTER_CHARS = 400
+"""Since the question was said; behind more of code and output, a small model answers another one."""
+ASKED_BYTES = 300
+"""Of the question where it is said again: most are shorter."""
 KNOWN_CHARS = 200
 KNOWN_STEPS = 3
 """Of what the newest steps showed, said again before the last step."""
@@ -118,6 +122,8 @@ class Transcript:
     phrases: Phrases
     _turns: list[_Turn] = field(default_factory=list)
     _fixed: int = 2
+    _again: str = ""
+    _since_asked: int = 0
     _findings: list[str] = field(default_factory=list)
 
     def open(
@@ -141,9 +147,10 @@ class Transcript:
             example: Its turns, the user's first.
             request: What is asked for, at the end.
         """
-        parts = [self.phrases["question"] + "\n" + question]
-        parts += [describe(name, value, self.phrases) for name, value in variables.items() if value is not None]
-        parts += [request] if request else []
+        material = [describe(name, value, self.phrases) for name, value in variables.items() if value is not None]
+        parts = [self.phrases["question"] + "\n" + question, *material]
+        self._again = self.phrases["asked"].format(question=cut_bytes(question.strip(), ASKED_BYTES))
+        parts += [self._asking(request, sum(map(len, material)))] if request else []
         turns = [_Turn("assistant" if n % 2 else "user", text) for n, text in enumerate(example)]
         self._turns = [_Turn("system", rules), *turns, self._message("\n\n".join(parts), status)]
         self._fixed = len(self._turns)
@@ -155,8 +162,8 @@ class Transcript:
     def observed(self, shown: str, code: str | None, status: Status) -> None:
         """Add what came of the reply, as `observation` tells it."""
         self._findings.append(_finding(code, shown))
-        asked = self.phrases["request"]
-        self._turns.append(self._message(f"{shown}\n{asked}" if asked else shown, status))
+        asking = self._asking(self.phrases["request"], len(self._turns[-1].text) + len(shown))
+        self._turns.append(self._message(f"{shown}\n{asking}" if asking else shown, status))
 
     def leave_out(self, room_chars: int) -> bool:
         """
@@ -195,6 +202,14 @@ class Transcript:
                 break
             found.insert(0, piece)
         return (Message("system", rules), Message("user", asked + "".join(found)))
+
+    def _asking(self, request: str, chars: int) -> str:
+        """Return *request*, after the question where that stands far above: *chars* more have been added since."""
+        self._since_asked += chars
+        if not request or not self._again or self._since_asked <= AGAIN_AFTER_CHARS:
+            return request
+        self._since_asked = 0
+        return f"{self._again} {request}"
 
     def _message(self, text: str, status: Status) -> _Turn:
         """Put what is left before *text*, and how late it is behind it."""

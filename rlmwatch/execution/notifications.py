@@ -268,5 +268,5 @@ def seconds(run: Run) -> float:
 
 
 def _home(environ: Mapping[str, str]) -> str:
-    home = environ.get("HOME", "/")
+    home = environ.get("HOME") or "/"
     return home if Path(home).is_dir() else "/"

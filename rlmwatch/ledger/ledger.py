@@ -9,6 +9,7 @@ from typing_extensions import override
 from rlmwatch.ledger.costs import CostVerbs
 from rlmwatch.ledger.journal import JournalVerbs
 from rlmwatch.ledger.queue import QueueVerbs
+from rlmwatch.ledger.retention import RetentionVerbs
 from rlmwatch.ledger.rows import json_value, to_json
 from rlmwatch.ledger.statement import Statement
 from rlmwatch.ledger.transactions import D
@@ -17,7 +18,7 @@ from rlmwatch.runs.model import Usage
 from rlmwatch.runs.trajectory import StepRecord, Trajectory
 
 
-class Ledger(QueueVerbs[D], JournalVerbs[D], CostVerbs[D], Trajectory, Deliveries):
+class Ledger(QueueVerbs[D], JournalVerbs[D], CostVerbs[D], RetentionVerbs[D], Trajectory, Deliveries):
     """
     Implements the ports `Queue`, `Journal`, `Trajectory` and `Deliveries`: the port says what each verb promises.
 

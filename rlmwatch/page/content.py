@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
+from rlmwatch.contract.names import input_name
+from rlmwatch.contract.state_words import STATES
 from rlmwatch.money import dollars
 from rlmwatch.page.chart import spending
 from rlmwatch.page.markup import Element, el
 from rlmwatch.page.model import CeilingView, ListedRun, RunView, WorkspaceView
+from rlmwatch.page.states import class_of, ended_how, status_of
 from rlmwatch.page.trajectory import clipped_text, trajectory
 from rlmwatch.runs.waiting import NOT_RUNNING
 
@@ -103,7 +106,7 @@ def run(view: RunView, *, now: str) -> PageContent:
     title = _first_words(each)
     tokens = view.tokens
     facts = (
-        ("Status", el("span", _status(each), _ended_how(each))),
+        ("Status", el("span", status_of(each), ended_how(each))),
         ("Kind", each.kind),
         ("File", each.path),
         ("Saved", _time(each.created_at, now)),
@@ -127,6 +130,7 @@ def run(view: RunView, *, now: str) -> PageContent:
         trajectory(view),
         _named("answer", "Answer", _text(view.answer)) if view.answer else None,
         _error(view),
+        _still_there(view, now),
         _named("notes", "Worth knowing", el("ul", [el("li", note, dir="auto") for note in view.notes]))
         if view.notes
         else None,
@@ -143,6 +147,22 @@ def _error(view: RunView) -> Element | None:
     if view.run.ended_at:
         return _named("error", "What is wrong", _text(view.error, class_="why"))
     return _named("error", "What it waits for", _text(view.error, class_="why waits"))
+
+
+def _still_there(view: RunView, now: str) -> Element | None:
+    """Return which older answer stands beside a question that has none now."""
+    each, name = view.run, input_name(view.run.path)
+    if name is None or each.status not in ("failed", "cancelled"):
+        return None
+    older = [
+        one
+        for one in view.workspace.recent
+        if one.path == each.path and one.status == "complete" and one.created_at < each.created_at
+    ]
+    if not older:
+        return None
+    link = el("a", _time(older[0].ended_at or older[0].created_at, now), href=_address(each.workspace, older[0].job_id))
+    return el("p", f"{name.output} still holds the answer of ", link, ".", id="still-there")
 
 
 def nothing(what: str) -> PageContent:
@@ -169,9 +189,7 @@ def _facts(views: Sequence[WorkspaceView], today_usd: float, per_day_usd: float 
     counts = {word: sum(1 for v in views for r in v.unfinished if r.status == word) for word in (*GOES_ON, *WAITS)}
     of = f" of {dollars(per_day_usd)}" if per_day_usd is not None else ""
     facts = [
-        (str(counts["running"]), "running"),
-        (str(counts["pending"]), "waiting"),
-        (str(counts["held"]), "held"),
+        *((str(counts[status]), STATES[status]) for status in (*GOES_ON, *WAITS)),
         (f"{dollars(today_usd)}{of}", "today"),
     ]
     if len(views) > 1:
@@ -197,8 +215,8 @@ def _lists(
     failed = [each for each in last.values() if each.status == "failed"][:ERRORS]
     ended = [each for each in recent if each.status in ENDED and each not in failed][:shown]
     return [
-        _section("running", "Running", running, names, now, empty="Nothing is running."),
-        _section("waiting", "Waiting", waiting, names, now) if waiting else None,
+        _section("running", STATES["running"].capitalize(), running, names, now, empty="Nothing is running."),
+        _section("waiting", "Waiting and held", waiting, names, now) if waiting else None,
         _section("errors", "Errors", failed, names, now) if failed else None,
         _section("recent", "Ended", ended, names, now, empty="No answers yet: save a question in a folder."),
     ]
@@ -216,7 +234,7 @@ def _named(name: str, title: str, *children: Element | None) -> Element:
 
 
 def _item(each: ListedRun, names: dict[str, str], now: str) -> Element:
-    meta: list[Element | str] = [_status(each), _ended_how(each)]
+    meta: list[Element | str] = [status_of(each), ended_how(each)]
     about = [
         each.path,
         *([names[each.workspace]] if each.workspace in names else []),
@@ -235,23 +253,8 @@ def _item(each: ListedRun, names: dict[str, str], now: str) -> Element:
         if each.answer and not each.why
         else None,
         el("p", meta, class_="meta"),
-        class_=f"run {each.status if each.status in _KNOWN else 'other'}",
+        class_=f"run {class_of(each)}",
     )
-
-
-_KNOWN = frozenset(("running", "pending", "held", "complete", "failed", "cancelled"))
-_WORDS = {"complete": "answered", "pending": "waiting"}
-
-
-def _status(each: ListedRun) -> Element:
-    known = each.status if each.status in _KNOWN else "other"
-    return el("span", _WORDS.get(each.status, each.status), class_=f"status {known}")
-
-
-def _ended_how(each: ListedRun) -> str:
-    if each.partial:
-        return f", cut short ({(each.outcome or 'a limit').replace('_', ' ')})"
-    return f" ({each.outcome.replace('_', ' ')})" if each.status == "failed" and each.outcome else ""
 
 
 def _first_words(each: ListedRun) -> str:

@@ -53,7 +53,7 @@ section>p{margin:0 0 .6rem;color:var(--soft)}
 .run+.run{border-top:1px solid var(--line)}
 .run p{margin:.15rem 0 0}
 .run.running{border-left-color:var(--go)}.run.complete{border-left-color:var(--good)}
-.run.held,.run.pending{border-left-color:var(--wait)}.run.failed{border-left-color:var(--bad)}
+.run.short,.run.held,.run.pending{border-left-color:var(--wait)}.run.failed{border-left-color:var(--bad)}
 .question{font-weight:600;text-decoration:none;display:block}
 .question:hover{text-decoration:underline}
 .meta{color:var(--soft);font-size:.875rem}
@@ -63,7 +63,7 @@ section>p{margin:0 0 .6rem;color:var(--soft)}
 .progress{color:var(--go)}
 .status{font-weight:600}
 .status.running{color:var(--go)}.status.complete{color:var(--good)}.status.failed{color:var(--bad)}
-.status.held,.status.pending{color:var(--wait)}
+.status.short,.status.held,.status.pending{color:var(--wait)}
 figure{margin:0 0 .6rem}
 svg{display:block;width:100%;height:7rem;overflow:visible}
 .bar{fill:var(--bar)}.bar.today{fill:var(--go)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from rlmwatch.contract.state_words import CALLS, STEPS
 from rlmwatch.ledger.overview import CallSummary
 from rlmwatch.money import dollars
 from rlmwatch.page.markup import Element, el
@@ -74,7 +75,7 @@ def _step(step: StepRecord, place: int, *, is_open: bool) -> Element:
             el(
                 "summary",
                 el("strong", where),
-                f": {step.ended.replace('_', ' ')}",
+                f": {how}" if (how := STEPS.get(step.ended, step.ended)) else None,
                 el("span", f"{_usage(step.usage)} · {times}", class_="meta"),
             ),
             [el("h3", "Code"), el("pre", el("code", clipped_text(step.code)))] if step.code is not None else None,
@@ -98,7 +99,7 @@ def _call(call: CallSummary, place: int) -> Element:
             el(
                 "summary",
                 el("strong", call.model),
-                f": {call.state}",
+                f": {CALLS.get(call.state, call.state)}",
                 el("span", _usage(call.usage), class_="meta"),
             ),
             _request(call.request),
@@ -134,6 +135,6 @@ def _value(value: object) -> str:
 
 def _usage(usage: Usage) -> str:
     cost = "" if usage.cost_usd is None else f" · {dollars(usage.cost_usd)}"
-    searches = f", {usage.searches} searches" if usage.searches else ""
+    searches = f", {usage.searches} search{'' if usage.searches == 1 else 'es'}" if usage.searches else ""
     calls = "1 call" if usage.llm_calls == 1 else f"{usage.llm_calls} calls"
     return f"{calls}{searches}, {usage.input_tokens:,} + {usage.output_tokens:,} tokens{cost}"

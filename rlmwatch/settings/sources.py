@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from rlmwatch.contract.faults import in_words
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.text import decode
 from rlmwatch.errors import ConfigError, InputError
+from rlmwatch.settings.lines import in_line
 from rlmwatch.settings.model import WORKSPACE_KEYS, Settings
 from rlmwatch.settings.providers import closed, names
+from rlmwatch.settings.user_folders import in_home
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE, parse, parse_toml, read_text
 
 USER_FILE = "config.toml"
@@ -43,6 +45,10 @@ ENV_TOLD = frozenset(
 """Variables that `notify_command` is told facts in: it may call `rlmwatch`, to which they are no settings."""
 
 
+Stamp = tuple[int, int]
+"""Time of the last change (ns) and size of a file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """
@@ -51,31 +57,66 @@ class Loaded:
     Attributes:
         origins: Dotted key → the file, variable or flag that set it; defaults are not listed.
         workspace_file: The workspace's own file; None where there is no workspace.
+        workspace_values: What that file says, without `host`.
+        user_stamp: The user's file as it was read, see `stamp`.
     """
 
     settings: Settings
     origins: Mapping[str, str]
     workspace_file: str | None = None
+    workspace_values: Mapping[str, Any] = field(default_factory=dict)
+    user_stamp: Stamp | None = None
 
     def workspace_set(self, dotted: str) -> bool:
         """Whether it is the workspace's file that set *dotted*."""
         return self.workspace_file is not None and self.origins.get(dotted) == self.workspace_file
 
 
+def stamp(file: Path) -> Stamp | None:
+    """Return what changes when *file* is written; None where it cannot be looked at."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def values_of(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the *table* of a `rlmwatch.toml` sets: all but `host`, which says who answers."""
+    return {key: value for key, value in table.items() if key != "host"}
+
+
 def load(
-    *, user_dir: Path, workspace: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None
+    *,
+    user_dir: Path,
+    workspace: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, Any] | None = None,
+    user_text: str | None = None,
 ) -> Loaded:
     """
     Read all sources and return the settings that hold.
 
+    Args:
+        user_dir: The user's configuration folder.
+        workspace: Whose file holds too; None for none.
+        environ: Where variables are looked up.
+        flags: Settings of the command line, over all others.
+        user_text: What the user's file would say, in place of what it says.
+
     Raises:
         ConfigError: A file cannot be read or a value is wrong; names the file (or variable) and the key.
     """
-    layers = [(str(user_dir / USER_FILE), _toml(user_dir / USER_FILE))]
-    file, chosen = None, {}
+    user_file = user_dir / USER_FILE
+    seen = stamp(user_file)
+    texts = {str(user_file): _text(user_file) if user_text is None else user_text}
+    layers = [(str(user_file), parse_toml(user_file, texts[str(user_file)]))]
+    file, chosen, own = None, {}, {}
     if workspace is not None:
         file = workspace / WORKSPACE_FILE
-        table = _only_workspace_keys(file, parse(workspace, read_text(workspace)))
+        texts[str(file)] = text = read_text(workspace)
+        own = parse(workspace, text)
+        table = _only_workspace_keys(file, own, text)
         chosen = _providers_named(table)
         layers.append((str(file), _for_each_kind(file, table)))
     merged: dict[str, Any] = {}
@@ -88,31 +129,31 @@ def load(
     for key, provider in chosen.items():
         _refuse_closed(f"{file}: {key}", provider, merged.get("providers"))
     try:
-        return Loaded(Settings.model_validate(merged), origins, str(file) if file else None)
+        settings = Settings.model_validate(merged)
     except ValidationError as wrong:
-        raise ConfigError(_in_words(wrong, origins)) from None
+        raise ConfigError(_in_words(wrong, origins, texts)) from None
+    return Loaded(settings, origins, str(file) if file else None, values_of(own), seen)
 
 
-def _toml(file: Path) -> dict[str, Any]:
+def _text(file: Path) -> str:
     try:
-        text = decode(file.read_bytes())
+        return decode(file.read_bytes())
     except FileNotFoundError:
-        return {}
+        return ""
     except (OSError, InputError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}") from None
-    return parse_toml(file, text)
 
 
-def _only_workspace_keys(file: Path, table: dict[str, Any]) -> dict[str, Any]:
+def _only_workspace_keys(file: Path, table: dict[str, Any], text: str) -> dict[str, Any]:
     for key in table:
         if key in WORKSPACE_KEYS or key == "provider":
             continue
         if key in Settings.model_fields:
             raise ConfigError(
                 f"{file}: {key}: a workspace may not set this, since its files may come from elsewhere; "
-                f"put it into {USER_FILE} in your configuration folder"
+                f"put it into {USER_FILE} in your configuration folder{in_line(text, key)}"
             )
-        raise ConfigError(f"{file}: {key}: no such setting{_did_you_mean(key, WORKSPACE_KEYS)}")
+        raise ConfigError(f"{file}: {key}: no such setting{_did_you_mean(key, WORKSPACE_KEYS)}{in_line(text, key)}")
     return table
 
 
@@ -185,8 +226,8 @@ def _lay_over(
         origins[dotted] = name
 
 
-def _in_words(wrong: ValidationError, origins: Mapping[str, str]) -> str:
-    """Say each error as file or variable, key, and what is expected."""
+def _in_words(wrong: ValidationError, origins: Mapping[str, str], texts: Mapping[str, str]) -> str:
+    """Say each error as file or variable, key, what is expected, and the line in the file."""
     lines = []
     for error in wrong.errors(include_url=False):
         dotted = ".".join(str(part) for part in error["loc"])
@@ -196,6 +237,7 @@ def _in_words(wrong: ValidationError, origins: Mapping[str, str]) -> str:
             what = f"no such setting{_did_you_mean(dotted.rpartition('.')[2], names)}"
         else:
             what = in_words(error)
+        what += in_line(texts.get(origin, ""), dotted) if dotted else ""
         lines.append(f"{origin}: {dotted}: {what}" if dotted else f"{origin}: {what}")
     return "\n".join(lines)
 
@@ -230,22 +272,23 @@ def own_name(user_dir: Path, environ: Mapping[str, str], hostname: str) -> str:
     Raises:
         ConfigError: The user's file cannot be read.
     """
-    named = environ.get(f"{ENV_PREFIX}HOST") or _toml(user_dir / USER_FILE).get("host")
+    file = user_dir / USER_FILE
+    named = environ.get(f"{ENV_PREFIX}HOST") or parse_toml(file, _text(file)).get("host")
     return str(named) if named else hostname
 
 
 def user_config_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the user's configuration folder for rlmwatch."""
+    """Return the user's configuration folder for rlmwatch; ConfigError where they have no home."""
     from platformdirs import user_config_path
 
     home = environ.get("XDG_CONFIG_HOME")
-    return Path(home) / "rlmwatch" if home else user_config_path("rlmwatch")
+    return Path(home) / "rlmwatch" if home else in_home(user_config_path)
 
 
 def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of rlmwatch's private state, across all workspaces."""
+    """Return the folder of rlmwatch's private state, across all workspaces; ConfigError where there is no home."""
     from platformdirs import user_state_path
 
     moved = environ.get("RLMWATCH_STATE_DIR")
     home = environ.get("XDG_STATE_HOME")
-    return Path(moved) if moved else Path(home) / "rlmwatch" if home else user_state_path("rlmwatch")
+    return Path(moved) if moved else Path(home) / "rlmwatch" if home else in_home(user_state_path)

@@ -8,10 +8,12 @@ What a run is given to work on: the files that become its variable `context`.
 3. Files that look like secrets are refused where they are named, and passed over in a folder.
 4. One text is a str; a folder, or more than one file, is a mapping of path to text.
 5. All texts together have a limit; beyond it nothing is cut in silence, it is an error.
-6. In a folder, what cannot be used is passed over, and the notes say what and why. A file that was named or lies
-   beside the input is an error then, and so is material with nothing in it: no answer about nothing is paid for.
+6. In a folder, what cannot be used is passed over, and the notes say what and why; so they do of what a document holds
+   beside text. A file that was named or lies beside the input is an error then, and so is material with nothing in it:
+   no answer about nothing is paid for.
 
-Documents such as PDFs are only fetched here: what turns them into text is `documents/reader.py`.
+What can be used is judged in `usable.py`. Documents such as PDFs are only fetched here: what turns them into text is
+`documents/reader.py`.
 """
 
 from __future__ import annotations
@@ -21,44 +23,58 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from rlmwatch.contract.ignored import ignored, too_deep
-from rlmwatch.contract.names import InputName, Other, Ours, classify, key
-from rlmwatch.contract.near_misses import near_miss, noted
-from rlmwatch.contract.secrets import secret_content, secret_name
-from rlmwatch.contract.text import decode, is_blank
+from rlmwatch.contract.formats import DOCUMENTS, format_of, suffix
+from rlmwatch.contract.ignored import too_deep
+from rlmwatch.contract.names import InputName, Other, classify, key
+from rlmwatch.contract.secrets import secret_content
+from rlmwatch.contract.text import is_blank
 from rlmwatch.errors import InputError
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.workspace import safe_open
+from rlmwatch.workspace.usable import REFUSED, Unusable, is_secret, not_material, text_of
 
 MAX_CONTEXT_BYTES = 200_000_000
 """Of all files together: twice the largest context that the sandbox was measured with."""
-DOCUMENTS = frozenset({".pdf"})
-"""Endings of files that are not text, and are turned into text by a confined process (`documents/`)."""
 SHOWN_NAMES = 20
 """Passed-over files that a note names, each with its reason; the rest is counted by reason."""
-USABLE = "save it as text (UTF-8; a table as .csv) or as PDF, or move it away"
-"""What to do about a file that is not text."""
 SHOWN_CHARS = 200
 """Of a path in an error: longer ones are mistakes, and would hide what is wrong with them."""
 
-_LOOKED_AT = 8192
-"""Bytes in which a NUL shows that a file is no text at all, as `git` tells it."""
-_SECRET_FOLDER = frozenset(
-    {
-        ".ssh",
-        ".gnupg",
-        ".aws",
-        ".git",
-        ".kube",
-        ".docker",
-        ".config",
-        ".azure",
-        ".gcloud",
-        ".password-store",
-        ".mozilla",
-    }
-)
+
+class DocumentText(str):
+    """
+    The text of a document, and what of the document is not in it, for the notes.
+
+    Attributes:
+        left_out: As "2 pictures".
+    """
+
+    __slots__ = ("left_out",)
+    left_out: tuple[str, ...]
+
+    def __new__(cls, text: str, left_out: tuple[str, ...] = ()) -> Self:
+        """Return *text* with what was *left_out*."""
+        made = super().__new__(cls, text)
+        made.left_out = left_out
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class MaterialFile:
+    """
+    One file of the material, for people.
+
+    Attributes:
+        name: Its path in the workspace, or, where many are told together, how many there are.
+        format: In one word, as `pdf`; empty for several.
+        chars: Characters of its text.
+    """
+
+    name: str
+    format: str
+    chars: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +87,13 @@ class Context:
             any JSON value.
         notes: What was skipped, for the status file.
         digest: Of all that was read, by path and content; None where that was nothing of the workspace.
+        files: The files that `value` is made of, in its order: the first ones, and the rest in one.
     """
 
     value: Any = None
     notes: tuple[str, ...] = ()
     digest: str | None = None
+    files: tuple[MaterialFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,27 +130,42 @@ class FoundMaterial:
                 material.
         """
         texts, passed = dict(self.texts), dict(self.passed)
+        left_out: dict[str, str] = {}
         for path, text in read.items():
             if isinstance(text, str) and not secret_content(text):
-                texts[path] = text
+                texts[path] = str(text)
+                if isinstance(text, DocumentText) and text.left_out:
+                    left_out[path] = ", ".join(text.left_out)
                 continue
-            problem = InputError(f"context: {path}: {_REFUSED}") if isinstance(text, str) else text
+            problem = InputError(f"context: {path}: {REFUSED}") if isinstance(text, str) else text
             if path not in self.found:
                 raise problem
             passed[path] = str(problem).removeprefix(f"context: {path}").lstrip(": ")
         if not self.named:
             return Context()
-        notes = (f"passed over in the context: {_listed(passed)}",) if passed else ()
+        notes: tuple[str, ...] = (f"passed over in the context: {_listed(passed)}",) if passed else ()
         if all(is_blank(text) for text in texts.values()):
             said = f" ({notes[0]})" if notes else ""
             raise InputError(
                 f"context: nothing to work on in {', '.join(self.named)}: "
                 f"{'no text in it' if texts or passed else 'it is empty'}{said}. "
-                "Put a text or a PDF there, or remove it to ask without"
+                "Put a text or a document there, or remove it to ask without"
             )
-        if len(texts) == 1 and not self.is_mapping:
-            return Context(next(iter(texts.values())), notes, self.digest)
-        return Context({path: texts[path] for path in self.order if path in texts}, notes, self.digest)
+        if left_out:
+            notes += (f"left out of the context: {_listed(left_out)}",)
+        ordered = {path: texts[path] for path in self.order if path in texts}
+        single = len(ordered) == 1 and not self.is_mapping
+        value = next(iter(ordered.values())) if single else ordered
+        return Context(value, notes, self.digest, _files(ordered))
+
+
+def _files(texts: Mapping[str, str]) -> tuple[MaterialFile, ...]:
+    """Return what *texts* are; those beyond `SHOWN_NAMES` in one."""
+    files = [MaterialFile(path, format_of(path), len(text)) for path, text in texts.items()]
+    first, rest = files[:SHOWN_NAMES], files[SHOWN_NAMES:]
+    if rest:
+        first.append(MaterialFile(f"{len(rest)} more files", "", sum(file.chars for file in rest)))
+    return tuple(first)
 
 
 def _listed(passed: Mapping[str, str]) -> str:
@@ -153,7 +186,7 @@ def read_context(
     Raises:
         InputError: A named path is missing, lies outside, looks like a secret, is not text, or all is too large.
     """
-    reader = _Reader([root.resolve(), *(folder.expanduser().resolve() for folder in outside_roots)])
+    reader = _Reader([root.resolve(), *(expanded(folder).resolve() for folder in outside_roots)])
     wanted = (beside(root, name) if name else []) if paths is None else [_named(root, name, path) for path in paths]
     for path in wanted:
         shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
@@ -253,12 +286,12 @@ class _Reader:
         if is_folder:
             self._folder = True
             self._add_folder(resolved, shown.rstrip("/"), within)
-        elif _is_secret(resolved, within):
+        elif is_secret(resolved, within):
             raise InputError(f"context: {shown} looks like a secret, and would be sent to a model; it is refused")
         else:
             try:
                 self._read(resolved, shown, within)
-            except _Unusable as error:
+            except Unusable as error:
                 raise InputError(f"context: {shown}: {error}") from None
 
     def _add_folder(self, folder: Path, shown: str, within: Path) -> None:
@@ -274,17 +307,17 @@ class _Reader:
             return
         for entry in found:
             inner = f"{shown}/{entry.name}"
-            if (why := _not_material(entry)) is not None:
+            if (why := not_material(entry)) is not None:
                 self._passed[inner] = why
             elif entry.is_dir(follow_symlinks=False):
                 self._add_folder(Path(entry.path), inner, within)
-            elif _is_secret(Path(entry.path), within):
+            elif is_secret(Path(entry.path), within):
                 self._passed[inner] = "its name is one of a secret"
             else:
                 self._found.add(inner)
                 try:
                     self._read(Path(entry.path), inner, within)
-                except _Unusable as error:
+                except Unusable as error:
                     self._passed[inner] = str(error)
 
     def _read(self, path: Path, shown: str, within: Path) -> None:
@@ -292,26 +325,29 @@ class _Reader:
         Read one file.
 
         Raises:
-            _Unusable: It cannot be used.
+            Unusable: It cannot be used.
             InputError: The material becomes too large.
         """
         try:
             raw = safe_open.read(path, within=within, max_bytes=MAX_CONTEXT_BYTES - self._bytes)
         except OSError as error:
-            if path.is_file() and path.stat().st_size + self._bytes > MAX_CONTEXT_BYTES:
+            size = path.stat().st_size if path.is_file() else 0
+            if shown in self._found and size > MAX_CONTEXT_BYTES:
+                raise Unusable(f"it is larger than {MAX_CONTEXT_BYTES // 1_000_000} MB") from None
+            if size + self._bytes > MAX_CONTEXT_BYTES:
                 raise InputError(
                     f"context: with {shown} it is larger than {MAX_CONTEXT_BYTES // 1_000_000} MB; name fewer files"
                 ) from None
-            raise _Unusable(error.strerror or str(error)) from None
+            raise Unusable(error.strerror or str(error)) from None
         if raw is None:
-            raise _Unusable("it is gone")
+            raise Unusable("it is gone")
         self._bytes += len(raw)
         self._hash.update(f"{len(shown)}:{shown}{len(raw)}:".encode("utf-8", "surrogatepass"))
         self._hash.update(raw)
-        if path.suffix.lower() in DOCUMENTS:
+        if suffix(path.name) in DOCUMENTS:
             self._documents[shown] = raw
         else:
-            self._texts[shown] = _text(raw)
+            self._texts[shown] = text_of(raw)
         self._order.append(shown)
 
     def material(self, *, is_mapping: bool) -> FoundMaterial:
@@ -326,52 +362,6 @@ class _Reader:
             named=tuple(self._named),
             digest=f"sha256:{self._hash.hexdigest()}" if self._named else None,
         )
-
-
-_REFUSED = "it holds a private key or a password, and would be sent to a model; it is refused"
-
-
-class _Unusable(Exception):
-    """A file cannot be used as material; the text is why, and what to do."""
-
-
-def _text(raw: bytes) -> str:
-    """
-    Return the text of *raw*.
-
-    Raises:
-        _Unusable: It is not text, or holds a secret.
-    """
-    try:
-        text = decode(raw)
-    except InputError as error:
-        if b"\0" in raw[:_LOOKED_AT]:
-            raise _Unusable(f"it is not text; {USABLE}") from None
-        raise _Unusable(f"it is not text that can be read ({error}); {USABLE}") from None
-    if secret_content(text):
-        raise _Unusable(_REFUSED)
-    return text
-
-
-def _not_material(entry: os.DirEntry[str]) -> str | None:
-    """Return why what lies in a folder under this name is not looked at; None where it is."""
-    if entry.is_symlink():
-        return "a link: not followed in a folder"
-    if entry.name.lower() in _SECRET_FOLDER:
-        return "its name is one of a folder with secrets"
-    if (why := ignored(entry.name)) is not None:
-        return why
-    if entry.is_dir():
-        return None
-    if not entry.is_file():
-        return "neither a file nor a folder"
-    of_a_note = (file := noted(entry.name)) is not None and near_miss(file) is not None
-    return "written by rlmwatch" if of_a_note or isinstance(classify(entry.name), Ours) else None
-
-
-def _is_secret(path: Path, within: Path) -> bool:
-    """Whether the name of *path*, or of a folder between it and *within*, is one that secrets have."""
-    return secret_name(path.name) or bool(_SECRET_FOLDER & {part.lower() for part in path.relative_to(within).parts})
 
 
 def by_path(context: Context, paths: Sequence[str]) -> Mapping[str, Any]:

@@ -33,7 +33,7 @@ import structlog
 from rlmwatch.errors import ConfigError, UsageError, WorkspaceError
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE, parse, parse_toml, read_text
 from rlmwatch.workspace import atomic
-from rlmwatch.workspace.os_errors import cannot
+from rlmwatch.workspace.os_errors import cannot_use_state
 from rlmwatch.workspace.owner import known_workspaces
 
 ID_FILE = "host_id"
@@ -91,7 +91,7 @@ def this_host(name: str, states: Path) -> Host:
             _make_id(path)
         found = path.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
-        raise cannot("use the private state file", path, error) from error
+        raise cannot_use_state(path, error) from error
     if not _ID.match(found):
         raise WorkspaceError(f"{path}: is not the id of a host: eight of 0-9 a-f. Remove the file: it is made anew.")
     return Host(name, found)

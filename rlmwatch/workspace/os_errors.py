@@ -37,3 +37,10 @@ def cannot(do: str, path: Path, error: OSError) -> WorkspaceError:
     """
     cure = _CURES.get(error.errno or 0, f"{error.strerror or error}. Look at this folder")
     return WorkspaceError(f"cannot {do} {path}: {cure}.")
+
+
+def cannot_use_state(path: Path, error: OSError) -> WorkspaceError:
+    """Return the WorkspaceError of a file of the private state, which may lie elsewhere as well."""
+    return WorkspaceError(
+        f"{cannot('use the private state file', path, error)} Or set RLMWATCH_STATE_DIR to another folder."
+    )

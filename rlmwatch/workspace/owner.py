@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rlmwatch.errors import WorkspaceBusy, WorkspaceError
-from rlmwatch.workspace.os_errors import cannot
+from rlmwatch.workspace.os_errors import cannot, cannot_use_state
 
 LOCK = "lock"
 """In the private state folder of a workspace: who answers here, and which folder it is the state of."""
@@ -116,7 +116,7 @@ class Lock:
             state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise cannot("use the private state file", path, error) from error
+            raise cannot_use_state(path, error) from error
         more = {} if root is None else {"workspace": os.fsencode(root).hex()}
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -31,7 +31,7 @@ from rlmwatch.errors import WorkspaceBusy, WorkspaceError
 from rlmwatch.workspace import atomic
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.memory import move_aside, settled
-from rlmwatch.workspace.os_errors import cannot
+from rlmwatch.workspace.os_errors import cannot, cannot_use_state
 
 _changing = threading.Lock()
 """Held from reading a session to writing it: bookings of a run come from several threads."""
@@ -139,7 +139,7 @@ class SessionLock:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise cannot("use the private state file", path, error) from error
+            raise cannot_use_state(path, error) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

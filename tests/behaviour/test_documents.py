@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes.made_documents import docx, epub, mail, odt, paragraph, text_pdf, word_table
 
+from rlmwatch.documents.formats import FORMATS, readers
 from rlmwatch.documents.reader import DocumentReader, _end
 from rlmwatch.errors import InputError
 from rlmwatch.sandbox.guest.lockdown import Policy
@@ -51,7 +53,7 @@ def reading(code: str) -> str:
     """Return what starts a process whose library does *code*, an expression of `raw`, with every document."""
     return (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); from rlmwatch.documents import child;"
-        f"child.reader = lambda suffix: lambda raw: {code};"
+        f"child.readers = lambda suffixes: dict.fromkeys(suffixes, lambda raw: ({code}, ()));"
         "child.main()"
     )
 
@@ -73,9 +75,36 @@ def children() -> set[str]:
     return found
 
 
-def test_pages_of_a_pdf_come_with_a_form_feed_between():
+def test_pages_of_a_pdf_come_under_their_numbers():
     """The text of each page, in order, so that an answer can say on which page."""
-    assert texts(DocumentReader(POLICY), {"a.pdf": pdf("one", "two")}) == {"a.pdf": "one\ftwo"}
+    assert texts(DocumentReader(POLICY), {"a.pdf": pdf("one", "two")}) == {"a.pdf": "[page 1]\none\n\f\n[page 2]\ntwo"}
+
+
+EVERY = {
+    "a.pdf": text_pdf([["words"]]),
+    "a.docx": docx(paragraph("words") + word_table(("a", "b"))),
+    "a.odt": odt("<text:p>words</text:p>"),
+    "a.epub": epub({"a.xhtml": "<p>words &nbsp;&eacute;</p>"}, nav="<a href='a.xhtml'>t</a>"),
+    "a.html": "<meta charset='shift_jis'><p>words 蜂 &copy;</p>".encode("shift_jis"),
+    "a.htm": b"<p>words</p>",
+    "a.xhtml": b"<?xml version='1.0'?><html><body><p>words</p></body></html>",
+    "a.eml": mail("Gr\u00fc\u00dfe", "words", "<p>other</p>").as_bytes(),
+    "a.ipynb": b'{"cells": [{"cell_type": "markdown", "source": "words"}]}',
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_confined_process_reads_each_format_by_itself(name):
+    """All that a format's libraries need is loaded before the lock: the text is what the reader gives without one."""
+    suffix = f".{name.partition('.')[2]}"
+    found = texts(DocumentReader(POLICY), {name: EVERY[name]})[name]
+    assert found == readers([suffix])[suffix](EVERY[name]).text
+    assert "words" in found
+
+
+def test_every_format_has_its_example():
+    """A new format is tried in its process too."""
+    assert {f".{name.partition('.')[2]}" for name in EVERY} == FORMATS.keys()
 
 
 def test_a_broken_or_empty_document_costs_only_itself():
@@ -89,7 +118,7 @@ def test_a_broken_or_empty_document_costs_only_itself():
     )
     assert "bad.pdf cannot be read" in str(found["bad.pdf"])
     assert "blank.PDF holds no text" in str(found["blank.PDF"])
-    assert found["good.pdf"] == "hi"
+    assert found["good.pdf"] == "[page 1]\nhi"
 
 
 def test_a_document_has_a_limit_of_time_and_the_next_one_is_read():
@@ -97,7 +126,7 @@ def test_a_document_has_a_limit_of_time_and_the_next_one_is_read():
     documents = {"slow.pdf": heavy_pdf(), "good.pdf": pdf("hi")}
     found = texts(replace(DocumentReader(POLICY), max_seconds=0.5), documents)
     assert "longer than 0.5 s" in str(found["slow.pdf"])
-    assert found["good.pdf"] == "hi"
+    assert found["good.pdf"] == "[page 1]\nhi"
     assert children() == set()
 
 
@@ -144,11 +173,18 @@ def test_cancelling_ends_the_process_and_the_loop_goes_on_meanwhile():
     assert asyncio.run(scene()) == (1000, set())
 
 
-def test_without_the_library_it_says_what_to_install(monkeypatch):
-    """Where the extra `documents` is missing, the error names it and the file."""
-    monkeypatch.setitem(sys.modules, "pypdf", None)
-    found = texts(DocumentReader(POLICY), {"a.pdf": pdf("one")})
-    assert "a.pdf: to read it, install rlmwatch[documents]" in str(found["a.pdf"])
+@pytest.mark.parametrize(("name", "library"), [("a.pdf", "pypdf"), ("b.docx", "mammoth")])
+def test_without_the_library_it_says_what_to_install(monkeypatch, name, library):
+    """Where the extra `documents` is missing, the error names it and the file; what needs none is read."""
+    monkeypatch.setitem(sys.modules, library, None)
+    found = texts(DocumentReader(POLICY), {name: b"x", "c.html": b"<p>words</p>"})
+    assert f"{name}: to read it, install rlmwatch[documents] (pip install 'rlmwatch[documents]'" in str(found[name])
+    assert found["c.html"] == "words"
+
+
+def test_an_empty_document_is_told_so():
+    """A file of no bytes is no broken document."""
+    assert "a.docx is empty" in str(texts(DocumentReader(POLICY), {"a.docx": b""})["a.docx"])
 
 
 def test_the_process_that_reads_can_open_no_file():

@@ -16,6 +16,7 @@ from fakes.moves import MOVES, Event
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.errors import CeilingReached, Fenced
 from rlmwatch.ledger import overview
+from rlmwatch.ledger.retention import FORGOTTEN
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.runs.costs import Spared
 from rlmwatch.runs.deliveries import Delivery
@@ -293,6 +294,20 @@ class LedgerSuite:
         run = await in_status(ledger, RunStatus.HELD, "chat_input.txt")
         admission = await ledger.admit(saved("2"), on_new_save=OnNewSave.REPLACE, now=at(3))
         assert [(one.run_id, one.held_for) for one in admission.replaced] == [(run.run_id, None)]
+
+    @story
+    async def test_a_question_that_goes_on_ends_its_beginnings_that_have_not_started(self, ledger):
+        """Of the runs of one question alone: what was asked before it, and of another input, is answered."""
+        before = await admit(ledger, saved("0"), now=at(0))
+        beside = await admit(ledger, saved("1", "chat_input.md"), now=at(1))
+        runs = await running(ledger, "wha")
+        waiting = await admit(ledger, saved("what").continuing(runs.number), now=at(3))
+        admission = await ledger.admit(saved("what is").continuing(runs.number), on_new_save=OnNewSave.QUEUE, now=at(4))
+        assert [run.run_id for run in admission.replaced] == [waiting.run_id]
+        assert admission.replaced[0].result == Result(RunStatus.CANCELLED, Outcome.REPLACED)
+        assert (admission.outgrown, admission.to_cancel) == ((runs.run_id,), ())
+        assert (await ledger.get(admission.run.run_id)).continues == runs.number
+        assert [run.run_id for run in await ledger.pending()] == [before.run_id, beside.run_id, admission.run.run_id]
 
     @story
     async def test_cancel_names_the_running_one(self, ledger):
@@ -875,6 +890,53 @@ class LedgerSuite:
         await ledger.spare_save("unknown_input.txt", now=at(7))
         assert await ledger.spared(since="2026-11-24") == Spared(saves=1, replies=1, usd=0.008)
         assert await ledger.spared(since="2026-11-25") == Spared()
+
+    @story
+    async def test_the_content_of_old_runs_is_let_go_and_what_stops_a_second_answer_stays(self, ledger):
+        """
+        Of a published run that ended before the time, question, answer, steps and calls go; digest and sums stay.
+
+        A run that is not published, has not ended or ended later keeps all; asked again, nothing more goes.
+        """
+        kept = await running(ledger, "later", "kept_input.txt")
+        await ledger.finish(kept.run_id, 1, DONE, now=at(9))
+        await ledger.published(kept.run_id)
+        hidden = await running(ledger, "hidden", "hidden_input.txt")
+        await ledger.finish(hidden.run_id, 1, DONE, now=at(3))
+        waiting = await admitted(ledger, "waiting", "waiting_input.txt")
+        olds = []
+        for name in ("a", "b", "c"):
+            run = await running(ledger, f"question {name}", f"{name}_input.txt")
+            await ledger.freeze(run.run_id, 1, {"material": "sha256:m", "messages": ["a text"], "seed": 1})
+            await ledger.intend(run.run_id, 1, a_call(), ceilings=NO_CEILING, now=at(2))
+            await ledger.record(run.run_id, a_call().key, {"text": "x"}, Usage(8, 2, 0.004, 1), now=at(3))
+            await ledger.finish(run.run_id, 1, replace(DONE, answer=f"answer {name}", sources="[]"), now=at(4))
+            await ledger.published(run.run_id)
+            olds.append(run)
+        spent, known, count = await ledger.spent_usd(now=at(9)), await ledger.known(), await ledger.count()
+
+        first = await ledger.forget(at(5), after=0, at_most=2)
+        assert (first.runs, (await ledger.forget(at(5), after=first.last, at_most=2)).runs) == (2, 1)
+        assert (await ledger.forget(at(5), after=0, at_most=9)).runs == 0
+
+        for run in olds:
+            left = await ledger.get(run.run_id)
+            assert (left.prompt, left.result.answer, left.result.sources, left.frozen) == (
+                "",
+                "",
+                None,
+                {"material": "sha256:m", "messages": []},
+            )
+            assert (left.digest, left.number, left.result.outcome) == (run.digest, run.number, Outcome.SUCCESS)
+            assert left.result.notes == (FORGOTTEN,)
+            assert await ledger.entries(run.run_id) == []
+            assert (await ledger.admit(saved(f"question {run.path[0]}", run.path), on_new_save=OnNewSave.QUEUE,
+                                       now=at(9))).run is None  # fmt: skip
+        for run in (kept, hidden, waiting):
+            assert (await ledger.get(run.run_id)).prompt == run.prompt
+        assert await ledger.spent_usd(now=at(9)) == spent
+        assert await ledger.known() == known
+        assert await ledger.count() == count
 
 
 async def told(ledger: SqliteLedger) -> list[object]:

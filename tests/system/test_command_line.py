@@ -10,7 +10,7 @@ from typing import Any
 from servers.openai_server import Fault, OpenAIServer
 from system.harness import MODEL, Brain, Home, question
 
-VERBS = ("init", "run", "answer", "status", "jobs", "again", "doctor", "model")
+VERBS = ("init", "run", "answer", "status", "runs", "again", "doctor", "model")
 
 
 def printed(home: Home, *arguments: str) -> Any:
@@ -31,7 +31,7 @@ def test_every_verb_has_help(home: Home):
 
 def test_a_verb_that_is_called_wrongly_ends_with_status_2(home: Home):
     """An unknown verb, an unknown flag and a folder that is no workspace are told apart from failures by status 2."""
-    wrong = (("frobnicate",), ("run", "--frobnicate"), ("jobs", "--limit", "many"), ("jobs",))
+    wrong = (("frobnicate",), ("run", "--frobnicate"), ("runs", "--limit", "many"), ("runs",))
     for arguments, done in zip(wrong, home.cli_side_by_side(*wrong), strict=True):
         assert done.returncode == 2, arguments
         assert done.stdout + done.stderr
@@ -84,6 +84,48 @@ def test_run_once_removes_what_a_killed_writer_left(home: Home, provider: OpenAI
     assert home.exists("sub/.syncthing.theirs.tmp")
     assert home.exists("a_output.txt")
     assert provider.count == 1
+
+
+def test_run_once_in_a_pipe_says_how_it_went_and_no_more(home: Home, provider: OpenAIServer):
+    """Without a terminal only warnings are written, unless somebody asks for the log; `--json` has the same numbers."""
+    home.save("a_input.txt", "one")
+    done = home.cli("run", "--once", str(home.workspace))
+    assert (done.stdout, done.stderr.splitlines()[-1]) == ("", "1 answered, 0 failed, 0 waiting")
+    assert "run.started" not in done.stderr
+    home.save("b_input.txt", "two")
+    done = home.cli("run", "--once", "--json", str(home.workspace))
+    assert json.loads(done.stdout) == {"answered": 1, "failed": 0, "waiting": 0, "held": 0}
+    home.save("c_input.txt", "three")
+    assert "run.started" in home.cli("run", "--once", "--log-format", "text", str(home.workspace)).stderr
+    assert provider.count == 3
+
+
+def test_answer_in_a_pipe_is_the_answer_and_one_line(home: Home, provider: OpenAIServer, brain: Brain):
+    """Nothing stands between or under the answer; `--json` has it all; the log comes where it is asked for."""
+    home.save("a_input.txt", "hello")
+    file = str(home.workspace / "a_input.txt")
+    done = home.cli("answer", file)
+    assert (done.stdout, len(done.stderr.splitlines())) == ("re: hello\n", 1), done.stderr
+    found = printed(home, "answer", file)
+    assert (found["answer"], found["status"], found["asked"], found["output"]) == (
+        "re: hello",
+        "complete",
+        False,
+        "a_output.txt",
+    )
+    home.save("b_input.txt", "and you?")
+    done = home.cli("answer", str(home.workspace / "b_input.txt"), "--log-format", "text")
+    assert (done.stdout, "run.started" in done.stderr) == ("re: and you?\n", True)
+    brain.on("refuse", Fault.status(401, {"error": {"message": "who are you?"}}))
+    home.save("c_input.txt", "refuse this")
+    done = home.cli("answer", str(home.workspace / "c_input.txt"), "--json")
+    held = json.loads(done.stdout)
+    assert (done.returncode, held["status"], held["answer"], held["asked"]) == (1, "held", None, True)
+    assert "who are you?" in held["error"]
+    with home.daemon():
+        assert printed(home, "answer", file)["asked"] is False
+        done = home.cli("answer", str(home.workspace / "c_input.txt"), "--json")
+        assert (done.returncode, json.loads(done.stdout)["status"]) == (1, "held")
 
 
 def test_a_dry_run_sends_and_writes_nothing(home: Home, provider: OpenAIServer):
@@ -225,10 +267,10 @@ def test_status_and_jobs_say_what_is(home: Home):
     folder = str(home.workspace)
     down, jobs, failed, of_one, table, text, nobody = home.cli_side_by_side(
         ("status", *where, "--json"),
-        ("jobs", folder, "--json"),
-        ("jobs", folder, "--status", "failed", "--json"),
+        ("runs", folder, "--json"),
+        ("jobs", folder, "--status", "failed", "--json"),  # the earlier name of `runs`
         ("status", one["job_id"], *where, "--json"),
-        ("jobs", folder),
+        ("runs", folder),
         ("status", *where),
         ("status", "no-such-run", *where),
     )
@@ -239,7 +281,7 @@ def test_status_and_jobs_say_what_is(home: Home):
     assert json.loads(of_one.stdout) == one
     assert all(status["job_id"] in table.stdout for status in home.statuses())
     assert "tokns" in table.stdout
-    assert "complete 1, failed 1" in text.stdout
+    assert "1 answered, 1 failed" in text.stdout
     assert nobody.returncode == 2
 
 

@@ -204,7 +204,7 @@ def test_show_prints_the_trajectory(office: Office):
     shown = office.home.cli("show", run, "-w", str(office.home.workspace))
     assert (shown.returncode, shown.stderr) == (0, "")
     places = [
-        shown.stdout.index(text) for text in ("the grand tour", "step 1", "print(len(context))", "300", "success")
+        shown.stdout.index(text) for text in ("answered", "the grand tour", "step 1", "print(len(context))", "300")
     ]
     assert places == sorted(places)
     assert "sub-engine" in shown.stdout

@@ -247,7 +247,7 @@ def test_of_two_daemons_with_one_line_in_the_settings_the_first_shows_the_page(h
 
 def test_an_address_that_others_reach_is_refused(home):
     """`--page 0.0.0.0:…` starts nothing, and says what to write instead."""
-    for wrong in ("0.0.0.0:8765", "192.168.0.7:8765", "8765"):
+    for wrong in ("0.0.0.0:8765", "192.168.0.7:8765"):
         ended = home.cli("run", str(home.workspace), "--page", wrong)
         assert ended.returncode == 2
         assert "127.0.0.1:PORT" in ended.stderr

@@ -61,7 +61,7 @@ def test_a_key_from_standard_input_is_tested_and_stored_for_its_user_alone(home:
     assert env.read_text().startswith("# mine\nOTHER=1\n")
     assert "old" not in env.read_text()
     config = (home.config / "config.toml").read_text()
-    assert config == '# my own words\nworkers = 3\nprovider = "openai"\n\n[chat]\ntokens = 77\n'
+    assert config == '# my own words\nworkers = 3\nprovider = "openai"\nmodel = "test-model"\n\n[chat]\ntokens = 77\n'
     assert (home.root / "notes" / "chat_input.txt").exists()
     assert home.cli("run", "--once", str(home.root / "notes")).returncode == 0
     assert provider.calls[-1].headers["authorization"] == f"Bearer {NEW_KEY}"
@@ -219,3 +219,178 @@ def test_a_keyring_that_works_keeps_the_key(home: Home):
     assert "keyring" in done.stderr
     assert "rlmwatch/OPENAI_API_KEY" in Path(home.root, "ring").read_text()
     assert not (home.config / ".env").exists()
+
+
+# The model
+
+
+def listing(*models: str) -> OpenAIServer:
+    """Return a provider, to be entered, that lists *models* and answers with those alone."""
+
+    def answer(body):
+        known = body["model"] in models
+        return "yes" if known else Fault.status(404, {"error": {"message": f"no model {body['model']}"}})
+
+    return OpenAIServer(answer, models=models)
+
+
+def config(home: Home) -> str:
+    return (home.config / "config.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("models", "taken"),
+    [
+        (("text-embedding-3", "gpt-4.1-mini-2025-04-14", "gpt-4.1-mini-2025-11-01"), "gpt-4.1-mini-2025-11-01"),
+        (("o3", "models/gpt-4.1-mini"), "models/gpt-4.1-mini"),
+        (("whisper-1", "llama-8b"), "llama-8b"),
+        (("gpt-4.1-mini", "o3"), None),
+    ],
+)
+def test_a_model_that_is_not_listed_is_replaced_by_the_nearest(home: Home, models: tuple[str, ...], taken: str | None):
+    """Where the usual model is not in the provider's list, one that is near is taken, tested, stored and told."""
+    with listing(*models) as server:
+        home.provider = server
+        done = setup(home, "--provider", "openai", "--key-file", "-", "--store", "file", "--no-folder", key=NEW_KEY)
+        assert done.returncode == 0, done.stderr
+        assert [call.body["model"] for call in server.calls] == [taken or "gpt-4.1-mini"]
+        assert ("model =" in config(home)) == (taken is not None)
+        assert taken is None or f'model = "{taken}"' in config(home)
+        assert "is not among them" not in home.cli("doctor").stdout
+
+
+def test_without_a_terminal_a_list_with_nothing_near_asks_for_a_flag(home: Home):
+    """Where no listed model stands in for the usual one, the flag and the names are told, and nothing is stored."""
+    before = files(home)
+    with listing("alpha", "beta") as server:
+        home.provider = server
+        done = setup(home, "--provider", "openai", "--key-file", "-", key=NEW_KEY)
+        assert done.returncode == 2
+        assert "--model NAME, of: alpha, beta" in done.stderr
+        assert files(home) == before
+        done = setup(home, "--provider", "openai", "--key-file", "-", "--model", "beta", "--no-folder", key=NEW_KEY)
+        assert done.returncode == 0, done.stderr
+        assert 'model = "beta"' in config(home)
+
+
+def test_at_a_terminal_a_model_of_the_list_is_asked_for(home: Home):
+    """The list is shown, the nearest first; a number or a name of it is taken, and nothing else."""
+    with listing("alpha", "gpt-4.1-mini-2025-04-14", "beta") as server:
+        home.provider = server
+        with terminal(sys.executable, "-m", "rlmwatch", "setup", cwd=home.root, env=home.environ()) as screen:
+            for question, answer in (
+                ("Number or name", "openai\n"),
+                ("not shown", f"{NEW_KEY}\n"),
+                ("[gpt-4.1-mini-2025-04-14]", "gamma\n"),
+                ("gamma is not in the list", "beta\n"),
+                ("beta (openai) answers", ""),
+                ("Folder", "\n"),
+            ):
+                screen.see(question)
+                screen.type(answer)
+            assert screen.end() == 0
+    assert 'model = "beta"' in config(home)
+
+
+def test_what_was_for_another_provider_goes(home: Home, provider: OpenAIServer):
+    """Model, sub-model and address of the provider before are taken out, and that is told; all else stays."""
+    home.set('base_url = "http://127.0.0.1:9/v1"\nmodel = "old"\nsub_model = "older"\nworkers = 3\n')
+    done = setup(home, "--provider", "openai", "--key-file", "-", "--store", "file", "--no-folder", key=NEW_KEY)
+    assert done.returncode == 0, done.stderr
+    assert "base_url, model, sub_model" in done.stderr
+    assert config(home) == 'workers = 3\nprovider = "openai"\nmodel = "test-model"\n'
+
+
+# A server of one's own, and Azure
+
+
+@pytest.mark.parametrize("key", ["", NEW_KEY])
+def test_a_server_of_ones_own_is_set_up_by_flags(home: Home, key: str):
+    """Any address that speaks the protocol can be set up, with a key or without; a question is answered by it."""
+    with OpenAIServer(["yes"], models=("alpha",)) as server:
+        url = f"http://localhost:{server.port}/v1"
+        flags = ("--key-file", "-", "--store", "file") if key else ()
+        done = setup(home, "--base-url", url, *flags, "notes", key=key)
+        assert done.returncode == 0, done.stderr
+        assert key not in done.stderr or not key
+        assert server.calls[-1].headers.get("authorization") == (f"Bearer {key}" if key else None)
+        assert home.cli("run", "--once", str(home.root / "notes")).returncode == 0
+        assert server.calls[-1].body["model"] == "alpha"
+        assert server.calls[-1].headers.get("authorization") == (f"Bearer {key}" if key else None)
+
+
+def test_a_server_of_ones_own_is_set_up_at_a_terminal(home: Home):
+    """The menu offers an own address; a wrong one is asked for again; Enter alone says that it needs no key."""
+    with OpenAIServer(["yes"], models=("alpha", "beta")) as server:
+        with terminal(sys.executable, "-m", "rlmwatch", "setup", cwd=home.root, env=home.environ()) as screen:
+            for question, answer in (
+                ("Number or name", "own\n"),
+                ("Its address", "127.0.0.1\n"),
+                ("is not an address", f"http://localhost:{server.port}/v1\n"),
+                ("Enter alone", "\n"),
+                ("2  beta", "2\n"),
+                ("answers", ""),
+                ("Folder", "\n"),
+            ):
+                screen.see(question)
+                screen.type(answer)
+            assert screen.end() == 0
+        assert "authorization" not in server.calls[-1].headers
+    assert 'provider = "own"' in config(home)
+    assert 'model = "beta"' in config(home)
+
+
+def test_azure_is_set_up_by_flags(home: Home):
+    """Azure takes an address and a deployment; its key goes into its own header."""
+    with OpenAIServer(["yes"]) as server:
+        flags = ("--provider", "azure", "--key-file", "-", "--store", "file", "--no-folder")
+        done = setup(home, *flags, "--base-url", server.url, key=NEW_KEY)
+        assert (done.returncode, "--deployment" in done.stderr) == (2, True)
+        done = setup(home, *flags, "--base-url", server.url, "--deployment", "mine", key=NEW_KEY)
+        assert done.returncode == 0, done.stderr
+        assert server.calls[-1].body["model"] == "mine"
+        assert server.calls[-1].headers["api-key"] == NEW_KEY
+    assert 'deployment = "mine"' in config(home)
+    assert NEW_KEY not in config(home)
+
+
+# Leaving
+
+
+def test_a_key_that_is_not_to_be_kept_ends_it(home: Home, brain):
+    """Who does not keep a key that could not be tested is not asked once more; everything is as it was, and told so."""
+    brain.on("Say yes", Fault.status(500))
+    before = files(home)
+    with terminal(sys.executable, "-m", "rlmwatch", "setup", cwd=home.root, env=home.environ()) as screen:
+        for question, answer in (("Number or name", "openai\n"), ("not shown", f"{NEW_KEY}\n"), ("Keep this", "no\n")):
+            screen.see(question)
+            screen.type(answer)
+        assert screen.end() != 0
+    assert "nothing has been changed" in screen.shown
+    assert screen.shown.count("not shown") == 1
+    assert files(home) == before
+
+
+@pytest.mark.parametrize("at", ["Number or name", "not shown", "Keep this", "Folder for your questions"])
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+def test_leaving_at_any_question_says_that_nothing_was_changed(home: Home, brain, at: str, key: str):
+    """Ctrl+C and Ctrl+D at any question leave everything as it was, and say so."""
+    if at == "Keep this":
+        brain.on("Say yes", Fault.status(500))
+    before = files(home)
+    questions = (("Number or name", "openai\n"), ("not shown", f"{NEW_KEY}\n"), (at, ""))
+    with terminal(sys.executable, "-m", "rlmwatch", "setup", cwd=home.root, env=home.environ()) as screen:
+        for question, answer in questions:
+            screen.see(question)
+            if question == at:
+                break
+            screen.type(answer)
+        until_it_reads(screen.process.pid)
+        if key == "\x03":
+            screen.process.send_signal(signal.SIGINT)  # the terminal is nobody's controlling one here
+        else:
+            screen.type(key)
+        assert screen.end() == 130
+    assert "nothing has been changed" in screen.shown
+    assert "Traceback" not in screen.shown
+    assert files(home) == before

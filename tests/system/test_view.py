@@ -107,7 +107,9 @@ def test_a_question_changes_in_place_from_waiting_to_its_answer(home: Home, brai
         lines = until(shown, lambda lines: "✓" in line_of(lines, "chat_input.txt"))
         answered = line_of(lines, "chat_input.txt")
         assert lines.index(answered) == place
-        assert re.search(r"✓ chat_input\.txt +Paris, the capital of France\. +\d+(\.\d)? s  \$0\.01$", answered)
+        assert re.search(
+            r"✓ chat_input\.txt +Paris, the capital of France\. +\d\d:\d\d  \d+(\.\d)? s  \$0\.01$", answered
+        )
         run = home.status_of("chat_input.txt")["job_id"]
         everything = shown.shown
         assert not any(each in everything for each in (run, "sha256", "None", "cost_usd=", "path="))
@@ -231,14 +233,14 @@ def test_no_color_means_no_colour(home: Home, brain: Brain):
 
 
 def test_the_log_is_there_for_who_asks_for_it(home: Home):
-    """--log-format text on a terminal, and a pipe without it, get the log with its events."""
+    """--log-format text on a terminal, and with --once, gets the log with its events."""
     with view(home, "run", str(home.workspace), "--log-format", "text") as shown:
         shown.see("ready")
         shown.see("workspace=")
         assert LEFT.replace("l", "h") not in shown._raw.decode()
         shown.process.send_signal(signal.SIGINT)
         assert shown.end() == 0
-    process = home.start("-m", "rlmwatch", "run", "--once", str(home.workspace))
+    process = home.start("-m", "rlmwatch", "run", "--once", str(home.workspace), "--log-format", "text")
     assert "model.chosen" in process.communicate(timeout=DEADLINE_S)[1]
 
 
@@ -312,3 +314,18 @@ def test_status_watch_is_for_people_and_the_whole_workspace(home: Home, more: tu
     """With a run's id or --json it is called wrongly."""
     done = home.cli("status", *more, "--watch", "--workspace", str(home.workspace))
     assert (done.returncode, "--watch shows the whole workspace" in done.stderr) == (2, True)
+
+
+def test_several_folders_are_shown_in_one_view(home: Home, brain: Brain):
+    """One view for all folders of a daemon: each question has its folder; one that is missing is said."""
+    second, missing = home.root / "second", home.root / "missing"
+    second.mkdir()
+    brain.on("capital", Reply("Paris."))
+    with view(home, "run", str(home.workspace), str(second), str(missing)) as shown:
+        shown.see("any <name>_input.txt")
+        until(shown, lambda lines: lines[0].startswith("rlmwatch  2 folders"))
+        until(shown, lambda lines: "no such folder" in " ".join(lines))
+        for folder in (home.workspace, second):
+            (folder / "chat_input.txt").write_text("What is the capital?")
+            until(shown, lambda lines, folder=folder: "✓" in line_of(lines, f"{folder.name}/chat_input.txt"))
+        assert "chat_input.txt" in stop(shown)

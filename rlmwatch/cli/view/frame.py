@@ -11,6 +11,7 @@ The view as lines of text for a terminal of so many columns and rows. Pure.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 
 from rich.cells import cell_len, set_cell_size
@@ -21,6 +22,7 @@ from rlmwatch.cli.view.viewport import Signs, Viewport
 from rlmwatch.cli.view.words import Notice
 from rlmwatch.contract.documents import JobStatus
 from rlmwatch.contract.names import input_name
+from rlmwatch.contract.state_words import CUT_SHORT, NOT_COMPUTED
 from rlmwatch.money import dollars
 
 HINT = "Save chat_input.txt, or any <name>_input.txt"
@@ -31,6 +33,8 @@ CURE_LINES = 3
 FOLDER_CELLS = 24
 """Of the folder, before what answers gives way."""
 HINT_LINES = 2
+COUNTED = ("answered", CUT_SHORT, NOT_COMPUTED, "failed", "cancelled", "running", "waiting", "held")
+"""States, in the order in which the heading counts them."""
 NEARLY = 0.8
 """Of a ceiling: from here on it stands out."""
 TENTHS_BELOW_S, MINUTES_FROM_S, HOURS_FROM_S = 10, 120, 7200
@@ -93,15 +97,8 @@ def spent(about: Heading) -> tuple[str, bool]:
 
 
 def _counts(shown: ViewState) -> str:
-    words = {
-        "answered": {JobStatus.COMPLETE},
-        "failed": {JobStatus.FAILED},
-        "running": {JobStatus.RUNNING},
-        "waiting": {JobStatus.PENDING},
-        "held": {JobStatus.HELD},
-    }
-    counts = {word: sum(row.status in statuses for row in shown.rows.values()) for word, statuses in words.items()}
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing asked yet"
+    counts = Counter(row.word for row in shown.rows.values())
+    return ", ".join(f"{counts[word]} {word}" for word in COUNTED if counts[word]) or "nothing asked yet today"
 
 
 def row_lines(row: Question, viewport: Viewport, names: int, *, now: datetime) -> list[Text]:
@@ -113,11 +110,13 @@ def row_lines(row: Question, viewport: Viewport, names: int, *, now: datetime) -
     room = viewport.width - cell_len(f"{sign} {name}  ") - (cell_len(right) + 2 if right else 0)
     if room < NAME_CELLS[0] and right:  # too narrow for what it cost
         right, room = "", room + cell_len(right) + 2
+    is_cut = cell_len(viewport.plain(what)) > room and row.status in (JobStatus.FAILED, JobStatus.HELD)
+    what = row.word if is_cut else what
     middle = set_cell_size(viewport.fit(what, room), max(0, room)) if right else viewport.fit(what, room)
     quiet = DIM if row.status in (JobStatus.PENDING, JobStatus.CANCELLED) else ""
     loud = style if row.status in (JobStatus.FAILED, JobStatus.HELD) else quiet
     line = _line(viewport, (f"{sign} ", style), (f"{name}  ", loud), (middle, loud), (f"  {right}" * bool(right), DIM))
-    cure = _cure(row, cut=cell_len(viewport.plain(what)) > room)
+    cure = _cure(row, cut=is_cut)
     below = viewport.wrapped(cure, max(8, viewport.width - 4), CURE_LINES)
     return [line, *(_line(viewport, (f"    {each}", "")) for each in below)]
 
@@ -144,19 +143,20 @@ def _what(row: Question) -> str:
     """Return what a row says."""
     match row.status:
         case JobStatus.COMPLETE:
-            return (f"(cut short: {row.outcome.replace('_', ' ')}) " if row.partial else "") + row.text
+            how = row.word if row.word == NOT_COMPUTED else row.ended_how
+            return (f"({how}) " if row.word != "answered" else "") + row.text
         case JobStatus.FAILED | JobStatus.HELD:
             return problem_and_cure(row.text)[0]
         case JobStatus.CANCELLED:
-            return row.outcome or "cancelled"
+            return row.ended_how
         case JobStatus.RUNNING:
             return doing(row)
         case JobStatus.PENDING:
-            return f"waiting: {row.text}" if row.text else "waiting"
+            return f"{row.word}: {row.text}" if row.text else row.word
 
 
 def _cure(row: Question, *, cut: bool) -> str:
-    """Return what to do about a row; `""` where nothing is to be done. Where its problem is *cut*, it is said again."""
+    """Return what to do about a row; `""` where nothing is. Where its problem did not fit (*cut*), that comes first."""
     if row.status not in (JobStatus.FAILED, JobStatus.HELD):
         return ""
     problem, cure = problem_and_cure(row.text)
@@ -203,14 +203,21 @@ def seconds(passed: float) -> str:
 
 
 def _right(row: Question, *, now: datetime) -> str:
-    """Return how long it took, or takes, and its price."""
-    parts = []
+    """Return when it ended or was held, how long it took, or takes, and what it cost."""
+    at = row.ended_at or (row.updated if row.status is JobStatus.HELD else None)
+    parts = [] if at is None else [_clock(at, now)]
     if row.began_at is not None and (row.works or row.ended_at is not None):
         passed = max(0.0, ((row.ended_at or now) - row.began_at).total_seconds())
         parts.append(f"{int(passed)} s" if row.works and passed < MINUTES_FROM_S else seconds(passed))
     if row.cost_usd is not None and (row.cost_usd or (row.asked and row.status.ended)):
         parts.append(dollars(row.cost_usd))
     return "  ".join(parts)
+
+
+def _clock(at: datetime, now: datetime) -> str:
+    """Return the time *at* as the clock of *now* shows it; the day, where that is another."""
+    there = at.astimezone(now.tzinfo)
+    return f"{there:%H:%M}" if there.date() == now.date() else f"{there:%Y-%m-%d}"
 
 
 def notice_lines(notice: Notice, viewport: Viewport) -> list[Text]:
@@ -238,7 +245,7 @@ def _within(rows: list[Question], room: int, viewport: Viewport, names: int, *, 
         earlier += row.status.ended
         later += not row.status.ended
     words = ", ".join([f"{earlier} earlier"] * bool(earlier) + [f"{later} more that wait or run"] * bool(later))
-    more = _line(viewport, (f"{viewport.signs.cut} {words}: rlmwatch jobs", DIM))
+    more = _line(viewport, (f"{viewport.signs.cut} {words}: rlmwatch runs", DIM))
     return [more, *(line for each in lines.values() for line in each)][: max(0, room)]
 
 

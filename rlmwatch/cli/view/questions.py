@@ -5,6 +5,7 @@ What the view shows, as values: a row for each question, and what a person must 
 2. A row moves only forward, as its status file does: an ended one stays, unless another submission has its id.
 3. Rows keep their place, in the order in which they were first seen; of those that have ended, the newest are kept.
 4. A notice stays until an event says that it is over, the same comes again, or newer ones take its place.
+5. A question that failed or was cancelled has no row any more once its file is asked again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 
 from rlmwatch.cli.view.words import OVER, Notice, in_words
 from rlmwatch.contract.documents import JobStatus, StatusFile
+from rlmwatch.contract.state_words import STATES as STATE_WORDS
+from rlmwatch.contract.state_words import with_reason, word_of
 
 KEPT = 200
 """Ended rows: more than the tallest terminal shows."""
@@ -39,9 +42,12 @@ class Question:
 
     Attributes:
         name: The file that asks.
+        word: For its state.
+        ended_how: The same, and why where the answer is not whole or there is none.
         text: The first words of its answer; or why there is none, or what it waits for.
         chars: Of the material that it reads; None where that is not known.
         began_at, ended_at: None before.
+        updated: When its status was written.
         cost_usd: None while no call's price is known.
         asked: Whether a provider was asked at all.
     """
@@ -50,8 +56,8 @@ class Question:
     digest: str
     name: str
     status: JobStatus
-    outcome: str
-    partial: bool
+    word: str
+    ended_how: str
     text: str
     attempt: int
     updated_at: str
@@ -64,6 +70,7 @@ class Question:
     ended_at: datetime | None
     cost_usd: float | None
     asked: bool
+    updated: datetime | None = None
 
     @property
     def works(self) -> bool:
@@ -85,8 +92,8 @@ def question(status: StatusFile) -> Question:
         digest=status.input_digest,
         name=status.input or f"jobs/{status.job_id}.json",
         status=status.status,
-        outcome=status.outcome or "",
-        partial=status.partial,
+        word=word_of(status),
+        ended_how=with_reason(status.status.value, outcome=status.outcome, partial=status.partial, notes=status.notes),
         text=(text or "")[:TEXT_CHARS],
         attempt=status.attempt,
         updated_at=status.updated_at,
@@ -99,6 +106,7 @@ def question(status: StatusFile) -> Question:
         ended_at=_time(status.completed_at) if status.status.ended else None,
         cost_usd=status.usage.cost_usd,
         asked=status.usage.llm_calls > 0,
+        updated=_time(status.updated_at),
     )
 
 
@@ -156,13 +164,13 @@ class ViewState:
                 new = replace(new, step=old.step, steps=old.steps, chars=old.chars)
         if new == old:
             return False
-        self.rows[new.job_id] = new
+        self.rows = _current(self.rows | {new.job_id: new})
         self._trim()
         return True
 
     def show(self, statuses: Iterable[StatusFile]) -> bool:
         """Show these *statuses*, oldest first, and no others; return whether anything has changed."""
-        rows = {status.job_id: question(status) for status in statuses}
+        rows = _current({status.job_id: question(status) for status in statuses})
         known = {name: rows[name] for name in self.rows if name in rows}
         changed = known | rows
         if changed == self.rows and list(changed) == list(self.rows):
@@ -174,7 +182,9 @@ class ViewState:
         """Take in an *event* of the log, *at* which time of the day; return whether that changes what is shown."""
         name = str(event.get("event"))
         over = OVER.get(name, frozenset())
-        left = [notice for notice in self.notices if notice.event not in over]
+        about = event.get("path")
+        stays = [each for each in self.notices if each.event == "save.skipped" and each.path != about]
+        left = [each for each in self.notices if each.event not in over or each in stays]
         notice = in_words(event, at=at)
         if notice is not None:
             left = [*(each for each in left if (each.event, each.what) != (notice.event, notice.what)), notice]
@@ -196,12 +206,21 @@ class ViewState:
         """Show that the daemon is *state*, and that what it worked on waits for the next one."""
         self.heading = replace(self.heading, state=state)
         for row in [row for row in self.rows.values() if row.works]:
-            self.rows[row.job_id] = replace(row, status=JobStatus.PENDING, text="it goes on at the next start")
+            self.rows[row.job_id] = replace(
+                row, status=JobStatus.PENDING, word=STATE_WORDS["pending"], text="it goes on at the next start"
+            )
 
     def _trim(self) -> None:
         ended = [row.job_id for row in self.rows.values() if row.status.ended]
         for job_id in ended[: max(0, len(ended) - KEPT)]:
             del self.rows[job_id]
+
+
+def _current(rows: dict[str, Question]) -> dict[str, Question]:
+    """Return *rows* without those that have no answer and whose file was asked again since (rule 5)."""
+    last = {row.name: row.job_id for row in rows.values()}
+    without = (JobStatus.FAILED, JobStatus.CANCELLED)
+    return {name: row for name, row in rows.items() if row.status not in without or last[row.name] == row.job_id}
 
 
 def _goes_back(old: Question, new: Question) -> bool:

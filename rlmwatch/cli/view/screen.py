@@ -133,9 +133,12 @@ class LineByLine:
     def _write(self, shown: ViewState, now: datetime) -> None:
         viewport = Viewport(_size(self._stream)[0], None, self._stream.encoding)
         lines = []
-        if self._heading is None or self._heading.answers != shown.heading.answers:
+        before, about = self._heading, shown.heading
+        if before is None:
             lines += heading(shown, viewport)
-        elif self._heading.state != shown.heading.state:
+        elif before.answers and before.answers != about.answers:
+            lines += heading(shown, viewport)[:1]
+        elif before.state != about.state:
             lines += hint(shown, viewport)
         self._heading = shown.heading
         new = [notice for notice in shown.notices if notice not in self._notices]

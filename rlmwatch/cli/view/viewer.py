@@ -63,12 +63,21 @@ class Viewer:
 
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take in an event of the log, without secrets. From any thread."""
-        at = _now().astimezone().strftime("%H:%M")
+        at = _now().strftime("%H:%M")
         self._soon(lambda: self.shown.hear(event, at=at))
 
     def on_page(self, where: str) -> None:
         """Show the address of the page, which no log may have."""
         self._soon(lambda: self.shown.show_page(where))
+
+    def on_folders(self, folder: str) -> None:
+        """Show *folder* as what is served."""
+
+        def take() -> bool:
+            self.shown.heading = replace(self.shown.heading, folder=folder)
+            return True
+
+        self._soon(take)
 
     def _soon(self, take: Callable[[], bool]) -> None:
         if self._loop is None:
@@ -167,4 +176,4 @@ class Viewer:
 
 
 def _now() -> datetime:
-    return datetime.fromisoformat(clock.utc())
+    return datetime.fromisoformat(clock.utc()).astimezone()

@@ -31,6 +31,10 @@ WORDS: Final[Mapping[str, str]] = {
     "host.unknown": "Who answers in this folder cannot be read: {why}",
     "folder.busy": "{why}. {done}",
     "workspace.waiting": "{why}. It goes on by itself when that is fixed",
+    "notes.index_rebuilt": "The index of the notes was damaged, and is built anew",
+    "workspace.not_served": "{workspace} is not served: {why}. It is tried again",
+    "workspace.fault": "A fault in rlmwatch, please report it: {fault}",
+    "workspaces.none": "No folder is named in workspaces. {cure}",
     "workspace.replaced": "Another folder has taken the place of this one: going on with it",
     "watch.no_events": "The system tells nothing of saves ({reason}): they are seen later, every 5 s. "
     "Raise fs.inotify.max_user_watches or max_user_instances",
@@ -56,9 +60,12 @@ WORDS: Final[Mapping[str, str]] = {
     "history.unreadable": "The status files cannot be read now; it is tried again when they are needed",
     "ledger.waiting": "The disk of the state folder is full: what was paid for is kept in memory until there is space",
     "ledger.unavailable": "The ledger cannot be used now: {why}. It is tried again",
+    "ledger.set_aside": "The ledger was damaged ({why}), is now {aside}. A new one was begun; nothing is asked again",
+    "ledger.damaged": "The ledger is damaged ({why}). Restart rlmwatch: it sets the file aside and asks nothing again",
     "ledger.left_behind": "There is an older ledger beside the shared one. rlmwatch ledger move",
     "embedded.crashed": "The small local model has ended by itself; the next question starts it again",
     "memory.moved_aside": "{path} was damaged, and is now {to}: its conversation starts afresh",
+    "transcript.moved_aside": "{path} could not be added to, and is now {to}: a new one is begun",
     "session.moved_aside": "{path} was damaged, and is now {to}: its session starts afresh",
     "status.not_written": "A status file was not written: {why}",
     "error_file.not_written": "An error file was not written: {why}",
@@ -118,12 +125,14 @@ class Notice:
         at: The time of the day, for people.
         what: In their words.
         serious: Whether something does not work; else it is only to be known.
+        path: The file that it is about; `""` where it is about none.
     """
 
     event: str
     at: str
     what: str
     serious: bool
+    path: str = ""
 
 
 def in_words(event: Mapping[str, Any], *, at: str) -> Notice | None:
@@ -133,13 +142,13 @@ def in_words(event: Mapping[str, Any], *, at: str) -> Notice | None:
         return None
     if name in WORDS:
         facts = defaultdict(lambda: "?", {key: _sentence(value) for key, value in event.items()})
-        facts |= {key: _begun(facts[key]) for key in ("done", "cure")}
+        facts |= {key: _begun(facts[key]) if key in event else "" for key in ("done", "cure")}
         what = WORDS[name].format_map(facts)
     else:
         found = [_sentence(event[key]) for key in SENTENCES if event.get(key)][:1]
         cure = [_begun(_sentence(event[key])) for key in ("cure", "done") if event.get(key)][:1]
         what = ". ".join([*(found or [name.replace(".", " ").replace("_", " ")]), *cure])
-    return Notice(name, at, " ".join(what.split()), serious=level in FAULTS)
+    return Notice(name, at, " ".join(what.split()), serious=level in FAULTS, path=str(event.get("path") or ""))
 
 
 def _sentence(value: object) -> str:

@@ -16,8 +16,10 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-PROMPT_VERSION = 4
+PROMPT_VERSION = 6
 """Raised with every change of a text here; a golden test holds both together."""
+STEERING = ("request", "asked", "long", "line")
+"""Notices that change what a run asks by being there: a run that froze its texts before them goes on without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Prompts:
             frozen["sub"],
             frozen["synthesis"],
             {**now.functions, **frozen["functions"]},
-            {**now.notices, **({} if "request" in frozen else {"request": ""}), **frozen["notices"]},
+            {**now.notices, **dict.fromkeys(STEERING, ""), **frozen["notices"]},
             tuple(frozen.get("example", ())),
             frozen.get("request", ""),
         )

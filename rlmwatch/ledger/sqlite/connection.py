@@ -36,6 +36,9 @@ SWITCH_PAUSE_S = 0.01
 WAL_LIMIT_BYTES = 64_000_000
 """After a checkpoint the log is cut to this, so that one large day does not hold the disk forever."""
 
+MARK = ".damaged"
+"""A file of this ending beside the ledger says that it was found damaged; the next start looks (`upkeep.py`)."""
+
 OLDEST_SQLITE = (3, 37, 0)
 """STRICT tables; RETURNING came with 3.35."""
 
@@ -130,6 +133,9 @@ def explain(error: sqlite3.Error, path: Path) -> LedgerError:
     """Say what *error* means for the ledger at *path*, and what to do."""
     what, cure = _FAILURES.get(error_class(error), ("cannot be used", "Look at the disk and the folder's permissions"))
     text = f"the ledger {path} {what} ({error}). {cure.replace('PATH', str(path))}"
+    if what is _DAMAGED:
+        with suppress(OSError):
+            path.with_name(path.name + MARK).touch(mode=0o600)
     return LedgerDiskError(text) if error_class(error) in _PASSING else LedgerError(text)
 
 
@@ -138,8 +144,8 @@ _PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_
 
 _DAMAGED = "is damaged"
 _MOVE_ASIDE = (
-    "Stop rlmwatch, move PATH aside together with PATH-wal and PATH-shm, and start again with a new one: what was "
-    "answered is known from the workspace too and is not answered again"
+    "Start rlmwatch again: it sets PATH aside and begins a new one. What was answered is known from the workspace too "
+    "and is not answered again; a backup is put back by `rlmwatch ledger restore`"
 )
 _GIVE_ACCESS = "Make PATH and its folder readable and writable for this user"
 

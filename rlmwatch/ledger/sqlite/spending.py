@@ -18,7 +18,7 @@ The file is not synced at each call (`synchronous=NORMAL`): a power failure may 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,6 +103,16 @@ class SharedSpending(Sharing):
             return self._others(db, day)
         except sqlite3.Error as error:
             raise self._given_up(error) from error
+
+    def own_sums(self) -> list[tuple[str, int]]:
+        """
+        Return what this workspace has spent, by day, as the file has it.
+
+        Raises:
+            sqlite3.Error: It cannot be read.
+        """
+        with closing(sqlite3.connect(self.path, timeout=CLAIM_S)) as db:
+            return db.execute("SELECT day, nano FROM spending WHERE workspace = ?", (self.workspace,)).fetchall()
 
     def close(self) -> None:
         """Close the file; it is opened again where it is needed. Idempotent."""

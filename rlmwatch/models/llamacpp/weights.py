@@ -21,6 +21,7 @@ import platformdirs
 import structlog
 
 from rlmwatch.models.llamacpp.download import Progress, Weights, disk_error, download, is_true
+from rlmwatch.settings.sources import state_dir
 
 log = structlog.get_logger()
 
@@ -35,8 +36,11 @@ SMOLLM2 = Weights(
 
 
 def cache_folder() -> Path:
-    """Return the folder for weights in the user's cache; it need not exist."""
-    return platformdirs.user_cache_path("rlmwatch") / "models"
+    """Return the folder for weights in the user's cache, or in the private state of a user without a home."""
+    try:
+        return platformdirs.user_cache_path("rlmwatch") / "models"
+    except RuntimeError:
+        return state_dir() / "cache" / "models"
 
 
 def where(cache_dir: Path | None = None, weights: Weights = SMOLLM2) -> Path | None:

@@ -6,8 +6,8 @@ import pytest
 from cyclopts import CycloptsError
 
 from rlmwatch.cli.ids import whole_id
-from rlmwatch.cli.jobs import jobs
 from rlmwatch.cli.main import build
+from rlmwatch.cli.runs import runs
 from rlmwatch.cli.status import status
 from rlmwatch.errors import UsageError
 
@@ -45,14 +45,14 @@ def test_what_cannot_be_an_id_is_no_run(root, text):
 def test_a_limit_or_a_time_that_is_none_is_said(root, options, says):
     """No traceback, and no silent nothing."""
     with pytest.raises(UsageError, match=says):
-        jobs(root, **options)
+        runs(root, **options)
 
 
 @pytest.mark.parametrize("number", ["1.5", "1e3", "many", ""])
 @pytest.mark.parametrize(
     "words",
     [
-        ("jobs", "--limit"),
+        ("runs", "--limit"),
         ("run", "--workers"),
         ("worker", "--workers"),
         ("submit", "task", "--tokens"),
@@ -69,18 +69,12 @@ def test_what_is_no_whole_number_is_refused(words, number, capsys):
 
 def test_a_limit_beyond_all_numbers_is_all(root, capsys):
     """A number that no list is as long as is no error."""
-    jobs(root, limit=10**30, as_json=True)
+    runs(root, limit=10**30, as_json=True)
     assert len(json.loads(capsys.readouterr().out)) == 2
 
 
 @pytest.mark.parametrize("since", ["2026-11-24T09:30", "2026-11-24T09:30Z", "2026-11-24T11:30+02:00"])
 def test_since_is_a_time_of_utc_or_of_the_zone_that_it_names(root, since, capsys):
     """The same moment, however it is written."""
-    jobs(root, since=since, as_json=True)
+    runs(root, since=since, as_json=True)
     assert [each["job_id"] for each in json.loads(capsys.readouterr().out)] == ["20261124T100000Z-chat-bb"]
-
-
-def test_status_of_a_folder_names_the_option(root):
-    """`rlmwatch status .` says what was meant."""
-    with pytest.raises(UsageError, match=r"--workspace \."):
-        status(".")

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 
 from rlmwatch.cli.costs import costs
 from rlmwatch.cli.doctor import doctor
-from rlmwatch.cli.jobs import jobs
 from rlmwatch.cli.main import VERBS, build
+from rlmwatch.cli.runs import runs
 from rlmwatch.cli.schemas import SCHEMAS, schema
 from rlmwatch.cli.show import show
 from rlmwatch.cli.status import status
@@ -52,12 +52,12 @@ def names_in(value, schema, defs):
             yield from names_in(each, schema["properties"].get(name, {}), defs)
 
 
-@pytest.mark.parametrize("name", ["jobs", "status", "status-run", "status-all", "costs", "doctor", "show"])
+@pytest.mark.parametrize("name", ["runs", "status", "status-run", "status-all", "costs", "doctor", "show"])
 def test_what_is_printed_is_what_the_schema_says(workspace, capsys, name):
     """Every name that is printed stands in the schema, every name of the schema is printed, and the values fit."""
     job = next((workspace / "jobs").glob("*-job-*")).stem
     say = {
-        "jobs": lambda: jobs(workspace, as_json=True),
+        "runs": lambda: runs(workspace, as_json=True),
         "status": lambda: status(workspace=workspace, as_json=True),
         "status-run": lambda: status(job, workspace=workspace, as_json=True),
         "status-all": lambda: status(as_json=True),

@@ -73,3 +73,22 @@ def test_show_and_jobs_have_the_same_word(place):
         if found.input_digest:
             assert asyncio.run(show._find(place, found.job_id)).status == found.status
     assert json.loads(json.dumps(sorted(found.status for found in statuses(place.root))))[0] == "held"
+
+
+def test_what_was_asked_before_a_ready_marker_was_set_is_not_called_unasked(place):
+    """An old question without the marker has its answer; a new one without it is named."""
+    from rlmwatch.contract.text import digest
+
+    async def asked(raw):
+        ledger = ledger_of(place, {})
+        try:
+            save = Save("old_input.txt", Kind.CHAT, "old", "?", {}, digest(raw))
+            await ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=NOW)
+        finally:
+            await ledger.aclose()
+
+    for name in ("old", "new"):
+        (place.root / f"{name}_input.txt").write_bytes(b"What?\n")
+    asyncio.run(asked(b"What?\n"))
+    (place.root / "rlmwatch.toml").write_text('ready_marker = "//send"\n')
+    assert [each.path for each in asyncio.run(_whole(place)).not_asked] == ["new_input.txt"]

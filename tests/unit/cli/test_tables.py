@@ -15,8 +15,8 @@ from unit.cli.conftest import BEANS
 from rlmwatch import clock
 from rlmwatch.cli.costs import costs
 from rlmwatch.cli.doctor import doctor
-from rlmwatch.cli.jobs import jobs
 from rlmwatch.cli.report import Line, arranged, verdict
+from rlmwatch.cli.runs import runs
 from rlmwatch.cli.show import show
 from rlmwatch.cli.status import status
 from rlmwatch.daemon.paths import locate
@@ -31,25 +31,25 @@ def printed(capsys):
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_jobs_are_one_line_each_within_the_terminal(workspace, terminal, capsys, columns):
-    """Short id, age, status, input, first words of the question and price stand on one line, whatever the language."""
+def test_runs_are_one_line_each_within_the_terminal(workspace, terminal, capsys, columns):
+    """Short id, age, status, input, first words of the question and cost stand on one line, whatever the language."""
     terminal(columns)
-    jobs(workspace)
+    runs(workspace)
     head, *rows = printed(capsys)
-    assert head.split() == ["id", "age", "status", "input", "question", "price"]
+    assert head.split() == ["id", "age", "status", "input", "question", "cost"]
     assert len(rows) == 4
     assert all(cell_len(row) <= columns for row in rows)
     beans = next(row for row in rows if "beans" in row)
     assert beans.split()[0] in {each.stem.rpartition("-")[2] for each in (workspace / "jobs").glob("*-chat-*")}
-    assert "complete" in beans
+    assert "answered" in beans
     assert "When do I sow" in beans
     assert beans.endswith("$0.02")
     assert any(cell_len(row) > columns - 12 for row in rows)
 
 
-def test_jobs_in_a_pipe_are_whole(workspace, capsys):
+def test_runs_in_a_pipe_are_whole(workspace, capsys):
     """A script gets whole ids and whole first lines; an error stands behind its question."""
-    jobs(workspace)
+    runs(workspace)
     text = capsys.readouterr().out
     assert BEANS in text
     assert all(each.stem in text for each in (workspace / "jobs").glob("*.json"))
@@ -57,9 +57,9 @@ def test_jobs_in_a_pipe_are_whole(workspace, capsys):
 
 
 def test_a_short_id_works_where_it_is_shown(workspace, terminal, capsys):
-    """What `jobs` shows as an id is one in every verb."""
+    """What `runs` shows as an id is one in every verb."""
     terminal(80)
-    jobs(workspace)
+    runs(workspace)
     short = next(row for row in printed(capsys) if "beans" in row).split()[0]
     show(short, workspace=workspace)
     assert BEANS.split("?", maxsplit=1)[0][:40] in capsys.readouterr().out
@@ -251,3 +251,48 @@ def test_doctor_fixes_what_is_safe_and_says_so(home, workspace, capsys):
 
 def by_name(capsys):
     return {each["what"]: each for each in json.loads(capsys.readouterr().out)}
+
+
+def test_runs_say_how_many_more_there_are(workspace, capsys):
+    """A list that ends early says so, and how to see the rest; a whole one says nothing."""
+    runs(workspace, limit=2)
+    said = capsys.readouterr()
+    assert (len(said.out.splitlines()), said.err) == (
+        3,
+        "2 of 4 runs: --limit N shows the newest N, --all all of them\n",
+    )
+    runs(workspace, limit=1, status="answered")
+    assert capsys.readouterr().err.startswith("there are more: --limit N")
+    for whole in ({"limit": 4}, {"limit": 1, "every": True}):
+        runs(workspace, **whole)
+        said = capsys.readouterr()
+        assert (len(said.out.splitlines()), said.err) == (5, "")
+
+
+def test_status_names_what_has_no_answer_and_why(workspace, terminal, capsys):
+    """A question that failed stands in the list with its reason, as what is held does."""
+    terminal(100)
+    status(workspace=workspace)
+    lines = printed(capsys)
+    assert any("failed" in line and "refused by policy" in line for line in lines)
+    assert any(line.startswith("      runs  1 held, 2 answered, 1 failed") for line in lines)
+    status(workspace=workspace, as_json=True)
+    (failed,) = json.loads(capsys.readouterr().out)["without_answer"]
+    assert (failed["status"], failed["input"], failed["outcome"]) == ("failed", "wrong_input.txt", "provider_error")
+
+
+def test_every_near_miss_is_said_once_by_status(workspace, capsys):
+    """Each rule of the table: its file is named once, with what is wrong and what to do."""
+    from rlmwatch.contract.near_misses import RULES
+
+    names = []
+    for number, rule in enumerate(RULES):
+        name = rule.examples[0] if rule.root else f"f{number}/{rule.examples[0]}"
+        (workspace / name).parent.mkdir(exist_ok=True)
+        (workspace / name).write_text("one")
+        names.append(name)
+    status(workspace=workspace)
+    said = capsys.readouterr().out.splitlines()
+    for name, rule in zip(names, RULES, strict=True):
+        (line,) = [each for each in said if f"  {name}: " in each]
+        assert rule.wrong in line

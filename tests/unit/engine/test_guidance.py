@@ -55,12 +55,41 @@ def test_1_the_same_cell_with_the_same_output_is_told():
     assert after(guide, "print(x)  # again") == [PHRASES["repeated"]]
 
 
+def test_1_a_cell_that_raises_the_same_again_is_told():
+    """A failing cell is the same although its traceback counts the cells."""
+    guide = guidance()
+    told = [
+        guide.after(StepOutcome(Cell("x[1]"), error=error), error)
+        for error in (f'File "<cell {n}>", line 1\nIndexError: out of range' for n in (1, 2))
+    ]
+    assert PHRASES["repeated"] not in told[0]
+    assert PHRASES["repeated"] in told[1]
+
+
+def test_3_beside_an_exception_stands_a_line_of_the_material():
+    """Code that raises has guessed how a line is written, so one is shown: not the head of a table, and not whole."""
+    raised = {"error": "IndexError: list index out of range"}
+    line = after(guidance(material="head,line\n1,2\n3,4\n5,6"), "a()", **raised)[-1]
+    assert line == PHRASES["line"].format(line="'3,4'")
+    assert after(guidance(material="head\n\n"), "a()", **raised)[-1] == PHRASES["line"].format(line="'head'")
+    assert len(after(guidance(material="x" * 10_000), "a()", **raised)[-1]) < 250
+    for material in ({"a.txt": "text"}, "", None):
+        assert after(guidance(material=material), "a()", **raised) == [PHRASES["correct"]]
+
+
 def test_1_a_repeated_cell_need_not_follow_at_once():
     """A cell that comes back after another one is a repetition too."""
     guide = guidance()
     after(guide, "a()")
     after(guide, "b()")
     assert PHRASES["repeated"] in after(guide, "a()")
+
+
+def test_7_output_that_was_cut_is_for_code_to_reduce():
+    """Who printed more than is shown is told to let code count, add up, compare or filter it."""
+    guide = guidance()
+    outcome = StepOutcome(Cell("print(context)"), output="x" * 5000, output_chars=50_000)
+    assert guide.after(outcome, "x") == [PHRASES["long"]]
 
 
 def test_1_the_same_cell_with_other_output_is_progress():

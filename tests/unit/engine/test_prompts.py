@@ -7,10 +7,17 @@ import json
 from dataclasses import replace
 from importlib.resources import files
 
-from rlmwatch.engine.prompts import PROMPT_VERSION, Prompts, current_prompts, read_prompts
+from rlmwatch.engine.prompts import PROMPT_VERSION, STEERING, Prompts, current_prompts, read_prompts
 from rlmwatch.engine.reply import read_reply
 
-GOLDEN = {1: "8bacae7ec587ec24", 2: "ec2e11d3fe9e1654", 3: "5568420ad14fa6c7", 4: "94d470866faf8cfb"}
+GOLDEN = {
+    1: "8bacae7ec587ec24",
+    2: "ec2e11d3fe9e1654",
+    3: "5568420ad14fa6c7",
+    4: "94d470866faf8cfb",
+    5: "d718b8a138fb8507",
+    6: "d8108f595000087f",
+}
 """Version → digest of all its texts. A change of a text is a new version; old ones stay, to show that they were."""
 
 
@@ -47,7 +54,7 @@ def test_the_rules_are_short_and_say_that_text_is_data():
 def test_every_notice_can_be_said():
     """Each notice is a name and a text, and takes the values that it is given."""
     words = "step steps left tokens usd n cut length more seconds reason names name chars items calls"
-    values = dict.fromkeys(words.split(), 1)
+    values = dict.fromkeys([*words.split(), "question", "line"], 1)
     for name, said in current_prompts().notices.items():
         assert name.isidentifier()
         assert said.format(**values)
@@ -67,9 +74,12 @@ def test_the_worked_example_is_a_conversation_whose_code_runs_and_answers():
 def test_an_older_run_is_sent_no_worked_example_and_no_request():
     """A run that froze its texts before there were example and request goes on without them, and without guidance."""
     frozen = json.loads(json.dumps(current_prompts().frozen()))
-    del frozen["example"], frozen["request"], frozen["notices"]["request"]
+    del frozen["example"], frozen["request"]
+    for name in STEERING:
+        del frozen["notices"][name]
     old = Prompts.of(frozen)
-    assert (old.example, old.request, old.notices["request"], old.is_guided) == ((), "", "", False)
+    assert (old.example, old.request, old.is_guided) == ((), "", False)
+    assert {old.notices[name] for name in STEERING} == {""}
 
 
 def test_prompts_can_be_read_from_another_folder():

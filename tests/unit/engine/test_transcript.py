@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlmwatch.engine.call_codec import plain_message
 from rlmwatch.engine.prompts import current_prompts
 from rlmwatch.engine.reply import Cell
 from rlmwatch.engine.transcript import (
@@ -94,7 +95,7 @@ def test_2_ten_small_steps_take_at_most_20_kb_of_requests():
     transcript.open(rules, "What is the sum of 1 to 10?", {"context": "1 2 3"}, Status(1, 10, 5000), **shown)
     sent = 0
     for step in range(1, 11):
-        body = {"model": "m", "messages": [asdict(m) for m in transcript.messages()], "max_tokens": 500}
+        body = {"model": "m", "messages": [plain_message(m) for m in transcript.messages()], "max_tokens": 500}
         sent += len(json.dumps(body))
         transcript.replied(f"```python\nx{step} = {step}\nprint(x{step})\n```")
         transcript.observed(str(step), f"x{step} = {step}", Status(step + 1, 10, 5000 - 20 * step))
@@ -211,7 +212,7 @@ def test_cutting_to_bytes_never_exceeds_them(text, limit):
 
 
 def test_6_every_message_ends_with_a_request():
-    """The first message ends with the request for code that works on `context`, later ones with one for the next."""
+    """Each message ends with a request for code, and before it the question where that stands far above."""
     transcript = Transcript(PHRASES)
     example = ("an example", "```python\nanswer(1)\n```")
     transcript.open("the rules", "How many?", {"context": "abc"}, Status(1, 8), example=example, request="Write code.")
@@ -220,6 +221,11 @@ def test_6_every_message_ends_with_a_request():
     transcript.replied("x")
     transcript.observed("7", "x", Status(2, 8))
     assert told(transcript).endswith(f"7\n{PHRASES['request']}")
+    transcript.replied("y")
+    transcript.observed("7" * 401, "y", Status(3, 8))
+    assert told(transcript).endswith(f"7\nHow many? {PHRASES['request']}")
+    transcript.open("the rules", "How many?", {"context": "a" * 9999}, Status(1, 8), request="Write code.")
+    assert told(transcript).endswith("aaa\n\nHow many? Write code.")
 
 
 def test_6_the_last_step_is_announced_with_what_is_known():

@@ -137,7 +137,7 @@ def test_a_named_document_that_cannot_be_read_is_an_error(root):
         found.context({"notes/a.pdf": InputError("broken")})
 
 
-@pytest.mark.parametrize("ending", ["csv", "tsv", "json", "yaml", "html", "rst", "org", "log", "CSV", "2024.csv"])
+@pytest.mark.parametrize("ending", ["csv", "tsv", "json", "yaml", "rst", "org", "log", "CSV", "2024.csv", "py"])
 def test_1_a_text_of_any_ending_beside_the_input_is_its_material(root, ending):
     """`x_job_data.csv` is used as `x_job_data.txt` is: it was ignored, and an answer about nothing was paid for."""
     put(root, {f"notes/x_job_data.{ending}": "a,b\n1,2\n", "notes/x_job_data.csv~": "old", "notes/x_job_data2.csv": ""})
@@ -209,7 +209,7 @@ def test_6_a_folder_says_what_it_passed_over_and_why(root):
     for each in (
         ".hidden (a name that begins with a dot",
         "y_state.json (written by rlmwatch)",
-        "picture.png (it is not text;",
+        "picture.png (it is not text, but a picture: save it as text",
         "latin.csv (it is not text that can be read (line 1, column 1: byte 0xE9",
         "server.pem (its name is one of a secret)",
         "scan.pdf (holds no text)",
@@ -301,3 +301,76 @@ def test_the_note_of_a_wrong_name_is_no_material_but_a_persons_own_note_is(root)
     put(root, {"m/chat-input.txt": "one", "m/chat-input.txt.note.txt": "ours", "m/meeting.note.txt": "two"})
     found = read_context(root, NAME, ["m"])
     assert found.value == {"m/chat-input.txt": "one", "m/meeting.note.txt": "two"}
+
+
+@pytest.mark.parametrize("ending", ["html", "htm", "docx", "odt", "epub", "eml", "ipynb", "PDF", "2024.Docx"])
+def test_a_document_beside_the_input_is_left_to_its_reader(root, ending):
+    """What is not text by its ending comes as bytes, whatever the letter case of the ending."""
+    put(root, {f"notes/x_job_data.{ending}": b"bytes"})
+    assert context.read_context(root, NAME, None).documents == {f"notes/x_job_data.{ending}": b"bytes"}
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "says"),
+    [
+        ("a.txt", b"%PDF-1.7 words", r"a PDF: give its name the ending \.pdf"),
+        ("a.md", b"{\\rtf1 words}", r"rich text .* save it as text"),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", r"old Office file, or .* password: .* save it as text"),
+        ("a.xlsx", b"PK\x03\x04\0", r"ZIP archive, as \.docx"),
+        ("a.jpg", b"\xff\xd8\xff\xe0\0", r"a picture: save it as text"),
+        ("a.csv.gz", b"\x1f\x8b\0", r"packed \(gzip\): unpack it"),
+        ("a.csv", "Gr\u00f6\u00dfe".encode("cp1252"), r"not UTF-8 \(perhaps Latin-1 or Windows-1252\)"),
+        ("a.txt", "words".encode("utf-16-le"), "it is not text; save it as text"),
+    ],
+)
+def test_a_named_file_is_told_what_it_is_and_what_to_do(root, name, raw, says):
+    """A wrong ending, another program's file, another encoding: the error names the file, what it is and the cure."""
+    put(root, {f"notes/{name}": raw})
+    with pytest.raises(InputError, match=rf"context: notes/{name}: .*{says}"):
+        read_context(root, NAME, [name])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_text_with_a_byte_order_mark_is_read(root, encoding):
+    """As Excel and Notepad save it."""
+    put(root, {"notes/x_job_data.csv": "Gr\u00f6\u00dfe;1\r\n".encode(encoding)})
+    assert read_context(root, NAME, None).value == "Gr\u00f6\u00dfe;1\n"
+
+
+def test_a_table_of_100_000_lines_is_read_whole(root):
+    """A large text is one text, and its size is told."""
+    table = "".join(f"{n},{n * 2}\n" for n in range(100_000))
+    put(root, {"notes/x_job_data.csv": table})
+    found = read_context(root, NAME, None)
+    assert found.value == table
+    assert found.files == (context.MaterialFile("notes/x_job_data.csv", "csv", len(table)),)
+
+
+def test_the_files_of_the_material_are_told_with_format_and_size(root):
+    """Each text and document by its name, in the material's order; those beyond the first ones are counted."""
+    put(root, {"notes/d/a.CSV": "1,2", "notes/d/b.docx": b"PK", "notes/d/c": "abcd", "notes/d/e.pdf": b"%PDF"})
+    found = context.read_context(root, NAME, ["d"]).context(
+        {"notes/d/b.docx": context.DocumentText("12345", ("2 pictures",)), "notes/d/e.pdf": InputError("broken")}
+    )
+    assert [(file.name, file.format, file.chars) for file in found.files] == [
+        ("notes/d/a.CSV", "csv", 3),
+        ("notes/d/b.docx", "docx", 5),
+        ("notes/d/c", "text", 4),
+    ]
+    assert found.notes[1] == "left out of the context: notes/d/b.docx (2 pictures)"
+    put(root, {f"notes/m/{n:03}.md": "12" for n in range(50)})
+    many = read_context(root, NAME, ["m"])
+    assert len(many.value) == 50
+    assert many.files[-1] == context.MaterialFile("30 more files", "", 60)
+    assert len(many.files) == context.SHOWN_NAMES + 1
+
+
+def test_5_a_file_of_a_folder_that_is_too_large_by_itself_is_passed_over(root, monkeypatch):
+    """One huge log does not keep a folder from being used; named, it is an error."""
+    monkeypatch.setattr(context, "MAX_CONTEXT_BYTES", 10)
+    put(root, {"notes/d/a.txt": "1234", "notes/d/huge.log": "x" * 11, "notes/d/z.txt": "5678"})
+    found = read_context(root, NAME, ["d"])
+    assert list(found.value) == ["notes/d/a.txt", "notes/d/z.txt"]
+    assert "notes/d/huge.log (it is larger than" in found.notes[0]
+    with pytest.raises(InputError, match="larger than"):
+        read_context(root, NAME, ["d/huge.log"])

@@ -207,3 +207,35 @@ def test_no_line_is_wider_than_the_terminal_and_none_moves_it(statuses, text, wi
         assert cells(line.plain) <= width
         assert not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in line.plain)
         line.plain.encode(encoding)
+
+
+def test_a_row_says_when_it_ended_or_was_held():
+    """The clock of the person, and the day where that is another; so an error is told from an older answer."""
+    view = shown(
+        status("old_input.txt", "complete", answer="x", completed_at="2026-11-27T08:00:00Z"),
+        status("bad_input.txt", "failed", error="It broke", completed_at="2026-11-28T11:59:00Z"),
+        status("held_input.txt", "held", error="no key. Set it", updated_at="2026-11-28T11:58:00Z"),
+    )
+    found = lines(view)
+    assert "2026-11-27" in next(line for line in found if "old_" in line)
+    assert "11:59" in next(line for line in found if "✗ bad_" in line)
+    assert "11:58" in next(line for line in found if "held_" in line)
+
+
+def test_an_error_is_said_once():
+    """What does not fit into its line stands below it alone."""
+    view = shown(status("a_input.txt", "failed", error=f"{'far too long ' * 6}to fit. Do this"))
+    first, *below = lines(view, Viewport(60))[4:]
+    assert first.split() == ["✗", "a_input.txt", "failed"]
+    assert " ".join(line.strip() for line in below) == f"{'far too long ' * 6}to fit Do this"
+
+
+def test_an_answer_that_is_not_whole_is_counted_apart():
+    """Neither cut short nor not computed counts as answered."""
+    view = shown(
+        status("a_input.txt", "complete", answer="x"),
+        status("b_input.txt", "complete", answer="x", partial=True, outcome="timeout"),
+        status("c_input.txt", "complete", answer="x", partial=True, outcome="no_code"),
+    )
+    assert lines(view)[1] == "1 answered, 1 cut short, 1 not computed"
+    assert "(not computed) x" in next(line for line in lines(view) if "c_input" in line)

@@ -111,3 +111,25 @@ def test_at_the_end_nothing_runs_any_more(view):
     view.end("Stopped")
     assert (view.works, view.heading.state) == (False, "Stopped")
     assert view.rows["a"].text == "it goes on at the next start"
+
+
+def test_what_failed_makes_way_once_its_file_is_asked_again(view):
+    """An error of an earlier save is no error any more; an answer stays."""
+    view.take(status("a_input.txt", "complete", job_id="1", answer="yes"))
+    view.take(status("a_input.txt", "failed", job_id="2", error="It broke"))
+    assert list(view.rows) == ["1", "2"]
+    view.take(status("a_input.txt", "pending", job_id="3"))
+    assert list(view.rows) == ["1", "3"]
+    assert view.show(
+        [status("b", "failed", job_id="4"), status("b", "failed", job_id="5"), status("c", "cancelled", job_id="6")]
+    )
+    assert list(view.rows) == ["5", "6"]
+
+
+def test_a_blank_file_is_said_until_it_is_asked_itself(view):
+    """The save of another file does not take away why this one is not asked."""
+    view.hear(event("save.skipped", "info", path="a_input.txt", reason="blank", cure="write"), at="12:00")
+    view.hear(event("save.admitted", "info", path="b_input.txt"), at="12:01")
+    assert [each.path for each in view.notices] == ["a_input.txt"]
+    view.hear(event("save.admitted", "info", path="a_input.txt"), at="12:02")
+    assert view.notices == []

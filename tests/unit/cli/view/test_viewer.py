@@ -7,7 +7,7 @@ import os
 import pty
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -246,6 +246,20 @@ def test_a_terminal_without_a_cursor_gets_a_line_for_each_change(window):
     drawn = shows(window)
     assert "\x1b" not in drawn
     assert [line[0] for line in drawn.splitlines() if "a_input" in line] == ["○", "▸", "✓"]
+
+
+def test_the_heading_stands_once_line_by_line(window):
+    """Who answers and what was spent may change: the whole heading comes once, another model is one line."""
+    screen = screen_on(window[0], {"TERM": "dumb"})
+    view = one()
+    for answers in ("", "gpt-4.1-mini", "gpt-4.1-mini", "small"):
+        view.heading = replace(view.heading, answers=answers)
+        screen.draw(view, now=NOW)
+        window[0].drain(DEADLINE_S)
+    drawn = shows(window)
+    assert drawn.count("any <name>_input.txt") == 1
+    assert drawn.count("gpt-4.1-mini") == 0
+    assert drawn.count("small") == 1
 
 
 def test_nothing_is_drawn_onto_what_still_waits():

@@ -80,3 +80,10 @@ def test_who_saved_and_is_not_asked_is_told_why():
     notice = in_words(event, at="1")
     assert notice is not None
     assert (notice.what, notice.serious) == ("a_input.txt is not asked: blank. Write it", False)
+
+
+def test_an_event_without_a_cure_ends_with_its_sentence():
+    """`settings.wrong` of a folder that is only watched has nothing more to say, and no `?`."""
+    notice = in_words({"event": "settings.wrong", "level": "error", "why": "tokns: no such setting"}, at="1")
+    assert notice is not None
+    assert notice.what.rstrip(".") == "tokns: no such setting"

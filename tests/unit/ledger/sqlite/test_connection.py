@@ -10,7 +10,7 @@ from threading import Barrier
 import pytest
 
 from rlmwatch.errors import LedgerError
-from rlmwatch.ledger.sqlite.connection import connect, explain
+from rlmwatch.ledger.sqlite.connection import MARK, connect, explain
 
 
 def mode(path: Path) -> int:
@@ -65,7 +65,8 @@ def test_a_damaged_ledger_says_what_to_do(tmp_path, damaged):
     path.write_bytes(data)
     text = failure(path)
     assert f"the ledger {path} is damaged" in text
-    assert f"move {path} aside together with {path}-wal and {path}-shm" in text
+    assert f"Start rlmwatch again: it sets {path} aside" in text
+    assert path.with_name(path.name + MARK).exists()
     assert "not answered again" in text
     assert path.read_bytes() == data
     shutil.move(path, tmp_path / "aside")

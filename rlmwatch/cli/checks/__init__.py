@@ -1,0 +1,1 @@
+"""What `rlmwatch doctor` looks at, by what it is about."""
