@@ -140,7 +140,7 @@ async def _serve_several(
         redactor=redactor,
     )
     if terminal is None:
-        configure(form, redactor)
+        configure(form, redactor, journal=Journal() if is_journal(os.environ, 2) else None)
         folders.tell = say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log
         await folders.serve(asyncio.Event())
         return 0

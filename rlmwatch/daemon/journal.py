@@ -23,7 +23,12 @@ from typing import Any
 SOCKET = Path("/run/systemd/journal/socket")
 PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 """Of syslog(3), by the levels of the log."""
-FIELDS = {"event": "RLMWATCH_EVENT", "run": "RLMWATCH_RUN", "path": "RLMWATCH_PATH"}
+FIELDS = {
+    "event": "RLMWATCH_EVENT",
+    "run": "RLMWATCH_RUN",
+    "path": "RLMWATCH_PATH",
+    "workspace": "RLMWATCH_WORKSPACE",  # where one process serves several
+}
 """Facts of an event that are fields of their own, to be asked for by journalctl."""
 _TOO_LONG = (errno.EMSGSIZE, errno.ENOBUFS)
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL

@@ -33,6 +33,7 @@ from rlmwatch.daemon.systemd import Manager
 from rlmwatch.errors import ConfigError, RlmwatchError, UsageError
 from rlmwatch.settings.sources import load, user_config_dir
 
+NO_METRICS = "metrics are of one folder, and this process serves several; run `rlmwatch run` for each to have them"
 RETRY_S = 10.0
 """Between two tries of a folder that could not be served."""
 TICK_S = 1.0
@@ -235,6 +236,8 @@ class SeveralFolders:
         async with app, page_beside(app, self.tell):
             await begin(app, self.options)
             await note(app)
+            if (metrics := app.config.loaded.settings.metrics) is not None:
+                log.warning("metrics.unavailable", at=metrics, why=NO_METRICS, done="the folder is served without")
             folder.app, folder.is_served = app, True
             self.on_served(folder.root, app)
             try:
