@@ -113,27 +113,27 @@ def build(tree: Path, suite: str, debootstrap: list[str], env: dict[str, str]) -
     (lingering / "alice").touch()
     prefix = tree / "opt/rlmwatch"
     shutil.rmtree(prefix, ignore_errors=True)
+    subprocess.run(["chroot", str(tree), "python3", "-m", "venv", "--without-pip", "/opt/rlmwatch"], check=True)
     packages = prefix / PLACE
     mine = Path(sysconfig.get_path("purelib"))
     skip = shutil.ignore_patterns(
         "__pycache__", "*.pth", "rlmwatch*", "_rlmwatch*", "mypy*", "ruff*", "uv*", "xllamacpp*"
     )
-    shutil.copytree(mine, packages, ignore=skip, symlinks=True)
+    shutil.copytree(mine, packages, ignore=skip, symlinks=True, dirs_exist_ok=True)
     with tempfile.TemporaryDirectory() as out:
         wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", out, str(ROOT)]
         subprocess.run(wheel, check=True)
         (built,) = Path(out).glob("rlmwatch-*.whl")
         target = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--prefix", str(prefix)]
         subprocess.run([*target, "--ignore-installed", "--no-warn-script-location", str(built)], check=True)
-    command = tree / "usr/local/bin/rlmwatch"
-    command.write_text(
-        "#!/usr/bin/python3\nimport sys\n"
-        f'sys.path.insert(0, "/opt/rlmwatch/{PLACE}")\n'
-        "from rlmwatch.cli.main import main\nmain()\n"
-    )
-    command.chmod(0o755)
+    command = prefix / "bin/rlmwatch"
+    _, _, rest = command.read_text().partition("\n")
+    command.write_text(f"#!/opt/rlmwatch/bin/python3\n{rest}")
+    link = tree / "usr/local/bin/rlmwatch"
+    link.unlink(missing_ok=True)
+    link.symlink_to("/opt/rlmwatch/bin/rlmwatch")
     shutil.copytree(ROOT / "tests/servers", tree / "opt/tests/servers", dirs_exist_ok=True)
-    (tree / "opt/tests/provider.py").write_text(f'import sys\nsys.path.insert(0, "/opt/rlmwatch/{PLACE}")\n' + PROVIDER)
+    (tree / "opt/tests/provider.py").write_text(PROVIDER)
 
 
 class Container:
@@ -157,7 +157,7 @@ class Container:
             start_new_session=True,
         )
         until("the machine has booted", lambda: self.inside("systemctl is-system-running").strip() == "running")
-        self.inside("systemd-run --unit=provider /usr/bin/python3 /opt/tests/provider.py; true")
+        self.inside("systemd-run --unit=provider /opt/rlmwatch/bin/python3 /opt/tests/provider.py; true")
         until("the provider listens", lambda: bool(self.inside("cat /run/provider")))
         address = self.inside("cat /run/provider")
         settings = f'base_url = "{address}"\nmodel = "test-model"\nkey = "OPENROUTER_API_KEY"\n'
@@ -218,7 +218,7 @@ def user_service(machine: Container) -> None:
     assert "locked down: process, identity, namespaces, limits, landlock, seccomp, host" in under, under
     tell("  ok  doctor under the user unit: every layer of the sandbox")
     machine.alice(f"systemctl --user reload {unit}")
-    until("a reload is in the log", lambda: "reload" in machine.alice("rlmwatch service log"))
+    until("a reload is in the log", lambda: "reloaded" in machine.alice("rlmwatch service log"))
     drop_in = f"~/.config/systemd/user/{unit}.d"
     machine.alice(f"printf '[Service]\\nWatchdogSec=3\\nTimeoutAbortSec=2\\nRestartSec=1\\n' > {drop_in}/quick.conf")
     machine.alice(f"systemctl --user daemon-reload; systemctl --user restart {unit}")
