@@ -50,6 +50,10 @@ class Recording:
         """See `Model.price`."""
         return self.model.price(model)
 
+    def sees(self, model: str) -> bool | None:
+        """See `Model.sees`."""
+        return self.model.sees(model)
+
     async def aclose(self) -> None:
         """See `Model.aclose`."""
         await self.model.aclose()

@@ -34,6 +34,30 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_public(address: str) -> bool:
+    """
+    Return whether the IP *address* is one of the public internet: no network of one's own, no metadata service.
+
+    What an IPv6 address carries of IPv4 (mapped, 6to4, Teredo, NAT64) counts as that, too.
+    """
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:  # with a scope, which only an address of this link has, or none at all
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
+        if ip in _NAT64:
+            inner.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
+        if ip.scope_id is not None:
+            return False
+        if any(inner):
+            return all(is_public(str(each)) for each in inner if each is not None)
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
+
+
 def proxy_to(url: str) -> str | None:
     """
     Return the proxy that the environment names for *url* (`https_proxy`, `all_proxy`, `no_proxy`, in either case).

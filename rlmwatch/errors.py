@@ -20,6 +20,7 @@ The errors of rlmwatch.
     │   │   └── SessionBudgetExceeded   a session with nothing left before it starts
     │   └── UnknownPrice           a model without a known price, which the workspace chose
     ├── ProviderError              the provider's own words
+    │   ├── InvalidAnswer          the answer is not the JSON that was asked for, at the second try either
     │   ├── ProviderRefused        it will not, however often it is asked (400 and the like)
     │   │   ├── WrongKey           the key or the account may not: 401, 403
     │   │   ├── UnknownModel       404, or a 400 that says so
@@ -39,6 +40,13 @@ An error's text says what went wrong, where, and what to do. It never holds a ke
 from __future__ import annotations
 
 from rlmwatch.usage import Usage
+
+SHOWN_ANSWER_CHARS = 20_000
+"""Of an answer that an error quotes; the ledger has it whole (`rlmwatch show RUN --calls`)."""
+
+
+WROTE = "\n\nThe model wrote:\n"
+"""Before an answer that an error quotes: no part of what the log says."""
 
 
 class RlmwatchError(Exception):
@@ -159,6 +167,22 @@ class ProviderError(RlmwatchError):
     def __init__(self, text: str, *, status: int | None = None) -> None:
         super().__init__(text)
         self.status = status
+
+
+class InvalidAnswer(ProviderError):
+    """
+    The answer is not the JSON that was asked for, and asking again gave no other.
+
+    Attributes:
+        words: What is wrong with it.
+    """
+
+    person_can_act = True
+
+    def __init__(self, words: str, text: str) -> None:
+        shown = text if len(text) <= SHOWN_ANSWER_CHARS else f"{text[:SHOWN_ANSWER_CHARS]}\n… (cut here)"
+        super().__init__(f"{words}{WROTE}{shown}")
+        self.words = words
 
 
 class ProviderRefused(ProviderError):

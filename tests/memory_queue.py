@@ -18,7 +18,7 @@ from rlmwatch.watch.save_filter import Ports
 @dataclass
 class MemoryQueue:
     """
-    `known`, `note`, `admit`, `again`, `precedent` and `pending` of the port; the watcher needs no more.
+    `known`, `note`, `admit`, `again`, `get`, `precedent` and `pending` of the port; the watcher needs no more.
 
     Attributes:
         broken: While set, `admit` fails as a full disk would make it.
@@ -73,6 +73,9 @@ class MemoryQueue:
 
     async def pending(self) -> list[Run]:
         return [run for run in self.runs if run.status is RunStatus.PENDING]
+
+    async def get(self, run_id: str) -> Run | None:
+        return next((run for run in self.runs if run.run_id == run_id), None)
 
     async def again(self, path: str) -> bool:
         if path not in self.inputs:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rlmwatch.citations.markdown import Citation, Read, mask, read
+from rlmwatch.citations.markdown import Citation, Read, read
 from rlmwatch.citations.passages import CitedClaim, Passages, claims
 from rlmwatch.citations.quotes import PageTexts, quotations
 from rlmwatch.citations.sources import (
@@ -33,6 +33,7 @@ from rlmwatch.citations.sources import (
     with_list,
     without,
 )
+from rlmwatch.contract.code_masks import mask
 from rlmwatch.contract.documents import SCHEMA_VERSION, well_formed
 from rlmwatch.search.base import Page
 from rlmwatch.search.urls import same
@@ -97,7 +98,7 @@ def check(answer: str, pages: Sequence[Page]) -> Checked:
         answer: As the model wrote it; Markdown or plain text.
         pages: All that was fetched, in order; `[n]` means the n-th distinct page.
     """
-    fetched = frozenset(same(page.url) for page in pages) - {""}
+    fetched = frozenset(same(page.url) for page in pages if page.path is None) - {""}
     by_number = numbered(pages)
 
     def known(url: str) -> bool:
@@ -117,7 +118,7 @@ def check(answer: str, pages: Sequence[Page]) -> Checked:
         if bad:
             unknown.update(dict.fromkeys(bad))
             changes.append((link.end, link.end, f" {NOT_FETCHED}"))
-    alive = {number for number, page in enumerate(by_number, 1) if same(page.url)}
+    alive = {number for number, page in enumerate(by_number, 1) if page.key}
     cited, dead = set(named.pages), set[int]()
     for citation in seen.citations if rest else ():
         if not _cites(citation, named.means):
@@ -145,10 +146,10 @@ def _claims(
 ) -> Iterator[CitedClaim]:
     """Yield each claim once for every page that it cites, with the passage that bears it."""
     passages, done = Passages(pages), set[tuple[str, int]]()
-    numbers = {same(page.url): number for number, page in enumerate(numbered(pages), 1)}
+    numbers = {page.key: number for number, page in enumerate(numbered(pages), 1)}
     fetches: dict[int, list[int]] = {}
     for index, page in enumerate(pages):
-        fetches.setdefault(numbers.get(same(page.url), 0), []).append(index)
+        fetches.setdefault(numbers.get(page.key, 0), []).append(index)
     for text, citation in claims(seen.masked, [each for each in seen.citations if _cites(each, means)]):
         for number in dict.fromkeys(means.get(number, number) for number in citation.numbers):
             if number in alive and (text, number) not in done:
@@ -163,12 +164,13 @@ def sources_document(fetched: Sequence[Fetched], checked: Checked | None = None)
     Every page that was fetched, once for each query that found it, with the number under which it may be cited; and
     what the check of the answer found.
     """
-    numbers = {same(page.url): number for number, page in enumerate(numbered([one.page for one in fetched]), 1)}
+    numbers = {page.key: number for number, page in enumerate(numbered([one.page for one in fetched]), 1)}
     rows = {
-        (same(one.page.url), one.query): {
-            "n": numbers[same(one.page.url)],
+        (one.page.key, one.query): {
+            "n": numbers[one.page.key],
             "title": one.page.title,
-            "url": one.page.url,
+            **({"url": one.page.url} if one.page.path is None else {"path": one.page.path}),
+            **({"excerpt": True} if one.page.excerpt else {}),
             "date": one.page.date,
             "author": one.page.author,
             "query": one.query,

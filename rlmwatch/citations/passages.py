@@ -18,8 +18,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rlmwatch.citations.markdown import HIDDEN, Citation
+from rlmwatch.citations.markdown import Citation
 from rlmwatch.citations.quotes import words
+from rlmwatch.contract.code_masks import HIDDEN
 from rlmwatch.search.base import Page
 
 LEAST_SHARE = 0.5

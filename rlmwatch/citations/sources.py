@@ -73,7 +73,7 @@ def numbered(pages: Sequence[Page]) -> tuple[Page, ...]:
     """Return the distinct *pages* in the order in which they came first: the one at index i is number i + 1."""
     distinct: dict[str, Page] = {}
     for page in pages:
-        distinct.setdefault(same(page.url) or page.url, page)
+        distinct.setdefault(page.key or page.url, page)
     return tuple(distinct.values())
 
 
@@ -86,7 +86,7 @@ def without(text: str, own: OwnList) -> str:
 
 
 def named_by(own: OwnList, text: str, links: Sequence[Link], pages: Sequence[Page]) -> Named:
-    """Return what the list *own* of *text* names: a page by its address, or by its title where it has none."""
+    """Return what the list *own* of *text* names: a page by its address or path, or by its title where it has none."""
     named = Named()
     numbers = {same(page.url): number for number, page in enumerate(pages, 1) if same(page.url)}
     titles = [f" {' '.join(words(page.title))} " for page in pages]
@@ -94,7 +94,10 @@ def named_by(own: OwnList, text: str, links: Sequence[Link], pages: Sequence[Pag
         target = _target(links, start, end)
         if target is None:
             said = f" {' '.join(words(text[start:end]))} "
-            page = next((n for n, title in enumerate(titles, 1) if title.strip() and title in said), None)
+            paths = [n for n, each in enumerate(pages, 1) if each.path and each.path in text[start:end]]
+            page = max(paths, key=lambda n: len(pages[n - 1].source)) if paths else None
+            if page is None:
+                page = next((n for n, title in enumerate(titles, 1) if title.strip() and title in said), None)
         else:
             page = numbers.get(same(target))
             if page is None:
@@ -209,8 +212,17 @@ def _line(number: int, page: Page) -> str:
     title = re.sub(r"[\[\]<>`\\]", " ", page.title)
     title = re.sub(r"(?i)\b(?:https?|ftp)://|\bwww\.", " ", title)
     title = " ".join(title.split())
+    if page.path is not None:
+        named = "" if title in ("", page.path) else f"{title} \u2013 "
+        return f"[{number}] {named}{_path(page.path)}"
     is_address = not title or same(page.url) in (same(page.title), same(f"https://{title}"))
     return f"[{number}] {_address(page.url)}" if is_address else f"[{number}] {title} \u2013 {_address(page.url)}"
+
+
+def _path(path: str) -> str:
+    """Return the path of a note so that no sign in it is markup."""
+    path = " ".join(path.split())
+    return f"`{path.replace('`', ' ')}`" if re.search(r"[\[\]<>`\\*]", path) else path
 
 
 def _address(url: str) -> str:

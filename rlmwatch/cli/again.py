@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from rlmwatch.cli.arguments import Folder, RunName, named_run
 from rlmwatch.cli.files import paths_of
@@ -22,7 +22,7 @@ from rlmwatch.workspace.polling import status as read_one
 
 def again(run: RunName, /, *, workspace: Folder = None) -> int:
     """
-    Ask a question again without changing its file: its next save, or this one, starts a new run.
+    Ask a question a second time without changing its file. It is paid for again; the answer before is kept beside.
 
     Args:
         run: The file of the question, such as chat_input.txt; or its run: an id, its beginning or last letters.
@@ -41,7 +41,8 @@ def again(run: RunName, /, *, workspace: Folder = None) -> int:
 
 def ask_again(paths: WorkspacePaths, path: str) -> int:
     """Have the question of the file *path* of the workspace asked once more, and say when; return the exit status."""
-    if input_name(path) is None:
+    question = input_name(path)
+    if question is None:
         what = "its run came from jobs/: `rlmwatch retry` hands such a job in again where it failed"
         name = "is not the file of a question: its name must end in _input.txt, _input.md or the like"
         raise UsageError(f"{path} {name if Path(path).parent.name != JOBS else f'cannot be saved again; {what}'}")
@@ -52,10 +53,11 @@ def ask_again(paths: WorkspacePaths, path: str) -> int:
         return 0
     # Opened for writing and closed, with nothing written: the event of a save, and the file stays as it is.
     os.close(os.open(paths.root / path, os.O_WRONLY | os.O_NOFOLLOW))
+    kept = f"a second try is paid for like the first, whose answer stays in {PurePosixPath(question.state).name}"
     if holder(paths.state, paths.root):
-        say(f"{path}: asked again")
+        say(f"{path}: asked again; {kept}")
     else:
-        say(f"{path}: will be asked again when rlmwatch runs here next")
+        say(f"{path}: will be asked again when rlmwatch runs here next; {kept}")
     return 0
 
 

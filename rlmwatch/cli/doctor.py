@@ -19,6 +19,7 @@ from rlmwatch.cli.checks.folder import folder_lines, not_asked_lines, outdated_l
 from rlmwatch.cli.checks.keys import key_lines
 from rlmwatch.cli.checks.machine import sandbox_lines, weights_line
 from rlmwatch.cli.checks.provider import provider_lines
+from rlmwatch.cli.checks.search import search_line
 from rlmwatch.cli.checks.settings import ceiling_lines, settings_lines
 from rlmwatch.cli.fixes import apply_fixes
 from rlmwatch.cli.output import print_json
@@ -118,6 +119,7 @@ async def _about_answers(
     with suppress(ConfigError):  # an address in a variable is none: the provider's line says it
         for line in key_lines(keys, await gather(loaded, keys, os.environ, EMBEDDED)):
             yield line
+    yield await search_line(loaded.settings, keys)
     for line in sandbox_lines(await build_sandbox(loaded).probe()):
         yield line
     yield weights_line()

@@ -7,16 +7,15 @@ from pathlib import Path
 
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import UsageError
-from rlmwatch.settings.workspace_file import WORKSPACE_FILE
-from rlmwatch.workspace.locate import WORKSPACE_VARIABLE
+from rlmwatch.workspace.locate import WORKSPACE_VARIABLE, workspace_among
 
 
 def paths_of(file: Path) -> tuple[WorkspacePaths, str]:
     """
     Return the workspace that *file* is in, and its POSIX path there.
 
-    It is the nearest folder above with an `rlmwatch.toml`, else `RLMWATCH_WORKSPACE` where that holds the file, else
-    the file's own folder.
+    It is the nearest folder above with an `rlmwatch.toml` that is not only a sub-folder's, else `RLMWATCH_WORKSPACE`
+    where that holds the file, else the file's own folder.
 
     Raises:
         UsageError: There is no such file.
@@ -27,6 +26,6 @@ def paths_of(file: Path) -> tuple[WorkspacePaths, str]:
         raise UsageError(f"{file}: no such file")
     named = os.environ.get(WORKSPACE_VARIABLE)
     around = [Path(named).resolve()] if named and Path(named).resolve() in absolute.parents else []
-    found = [folder for folder in absolute.parents if (folder / WORKSPACE_FILE).is_file()]
-    root = (found or around or [absolute.parent])[0]
+    found = workspace_among(absolute.parents)
+    root = found or (around or [absolute.parent])[0]
     return locate(root), absolute.relative_to(root).as_posix()

@@ -29,8 +29,18 @@ SETTINGS = """\
 #on_new_save = "queue"        # or "replace", or "cancel"
 
 [chat]
+transcript = true             # every question and answer, to read on, in …_transcript.md
 #tokens = 300
 #system = "You answer in rhymes."
+
+[research]
+transcript = true
+
+[job]
+transcript = true
+
+[exa]
+transcript = true
 """
 _SAMPLE = "share/rlmwatch/sample_workspace/"
 """Where the wheel puts the sample workspace; `pip` and `uv` note where that is on this machine."""

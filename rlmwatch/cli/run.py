@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -26,7 +27,10 @@ from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.service import StartOptions, serve
 from rlmwatch.daemon.show_page import page_beside
 from rlmwatch.daemon.systemd import Manager
+from rlmwatch.errors import UsageError
 from rlmwatch.money import dollars
+from rlmwatch.settings.sources import load, user_config_dir
+from rlmwatch.workspace.locate import is_named
 
 Flag = Parameter(negative=())
 Tell = Callable[[str], None]
@@ -53,7 +57,7 @@ class _Flags:
 
 def run(  # noqa: PLR0913 (the flags of a command line)
     workspace: Folder = None,
-    *,
+    *more: Annotated[Path, Parameter(name="WORKSPACE")],
     once: Annotated[bool, Flag] = False,
     dry_run: Annotated[bool, Flag] = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative=())] = False,
@@ -64,10 +68,12 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """
-    Watch a workspace and answer what is saved in it, until Ctrl+C.
+    Watch a workspace, or several, and answer what is saved there, until Ctrl+C.
 
     Args:
-        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace.
+        workspace: The folder; default is $RLMWATCH_WORKSPACE, else the current folder if it is a workspace, else those
+            that `workspaces` in your config.toml names.
+        more: Further folders, which the same daemon serves.
         once: Answer what is there and exit: 0 all answered, 1 some failed or wait.
         dry_run: Show what would be sent, and what it costs at most, and send nothing.
         yes: It is the right folder, however many unanswered inputs it has.
@@ -82,13 +88,61 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
     terminal = terminal_for_view() if log_format == "auto" and not managed else None
+    options = StartOptions(yes, take_over)
     place = f"127.0.0.1:{page}" if page and page.isdecimal() else page
     settings: dict[str, object] = {"workers": workers, "page": place}
+    named = (*([workspace] if workspace is not None else []), *more)
+    if (several := _several(named)) is not None:
+        if once or dry_run:
+            raise UsageError("--once and --dry-run take one folder: name it")
+        return asyncio.run(_serve_several(several, options, form, settings, terminal))
     log = managed or log_format != "auto"
-    flags = _Flags(locate(workspace), StartOptions(yes, take_over), form, settings, terminal, log)
+    flags = _Flags(locate(named[0] if named else None), options, form, settings, terminal, log)
     if dry_run:
         return asyncio.run(_dry_run(flags, as_json=as_json))
     return asyncio.run(_once(flags, as_json=as_json) if once else _serve(flags))
+
+
+def _several(named: tuple[Path, ...]) -> tuple[Path, ...] | None:
+    """Return the folders where there are several: *named*, or none for the `workspaces` of the user's settings."""
+    if len(named) > 1:
+        return named
+    if named or is_named(None):
+        return None
+    own = load(user_dir=user_config_dir(), workspace=None, environ=os.environ).settings.workspaces
+    return () if own else None
+
+
+async def _serve_several(
+    named: tuple[Path, ...],
+    options: StartOptions,
+    form: Format,
+    settings: dict[str, object],
+    terminal: BackgroundStream | None,
+) -> int:
+    from rlmwatch.daemon.several import SeveralFolders
+
+    redactor = Redactor()
+    folders = SeveralFolders(
+        named=named,
+        options=options,
+        flags=settings,
+        environ=os.environ,
+        manager=Manager.of(os.environ, os.getpid()),
+        redactor=redactor,
+    )
+    if terminal is None:
+        configure(form, redactor)
+        folders.tell = say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log
+        await folders.serve(asyncio.Event())
+        return 0
+    from rlmwatch.cli.view.several import SeveralView
+
+    view = SeveralView(terminal, redactor)
+    folders.tell, folders.statuses_of, folders.on_served = view.viewer.on_page, view.statuses_of, view.served
+    async with view.on_terminal():
+        await folders.serve(asyncio.Event())
+    return 0
 
 
 @asynccontextmanager
@@ -101,9 +155,11 @@ async def _app(flags: _Flags, role: Role) -> AsyncIterator[tuple[App, Tell | Non
         async with App(flags.paths, flags=flags.settings, redactor=redactor, role=role) as app:
             yield app, say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log
         return
-    from rlmwatch.cli.view.daemon import DaemonView
+    from rlmwatch.cli.view.daemon import DaemonView, shortened
+    from rlmwatch.cli.view.questions import Heading, ViewState
 
-    view = DaemonView(flags.terminal, flags.paths.root, redactor)
+    shown = ViewState(Heading(shortened(flags.paths.root), state="Starting"))
+    view = DaemonView(flags.terminal, shown, redactor)
     parts = Parts(on_status=view.viewer.on_status)
     async with (
         App(flags.paths, flags=flags.settings, parts=parts, redactor=redactor, role=role) as app,
@@ -154,13 +210,18 @@ def _print_sketch(sketch: Sketch) -> None:
         if sketch.steps
         else f"up to {sketch.tokens} tokens"
     )
-    put(f"{sketch.path}: {sketch.kind}, {sketch.model or 'no model'}, {calls}, {cost}")
+    preset = f", preset {sketch.preset}" if sketch.preset else ""
+    form = f", in JSON{f' by {sketch.json_schema}' if isinstance(sketch.json_schema, str) else ''}"
+    form = form if sketch.json_schema is not None else ""
+    put(f"{sketch.path}: {sketch.kind}, {sketch.model or 'no model'}, {calls}, {cost}{preset}{form}")
     for file in sketch.material:
         put(f"  material: {material_line(file)}")
     for note in sketch.notes:
         put(f"  note: {note}")
     if sketch.problem:
         put(f"  not asked: {sketch.problem}")
+    for attached in sketch.attached:
+        put(f"  attached: {attached}")
     for message in sketch.messages:
         text = message.content if len(message.content) <= SHOWN_CHARS else message.content[:SHOWN_CHARS] + " …"
         put("\n".join(f"  {message.role:>9} | {line}" for line in text.splitlines()))

@@ -20,6 +20,7 @@ from rlmwatch.cli.cancel import CancelledRun
 from rlmwatch.cli.costs import CostReport
 from rlmwatch.cli.everywhere import AllDaemons
 from rlmwatch.cli.model import FetchedModel
+from rlmwatch.cli.presets import ListedPreset, ShownPreset
 from rlmwatch.cli.report import Line
 from rlmwatch.cli.runs import ListedJob
 from rlmwatch.cli.status import WorkspaceStatus
@@ -71,6 +72,8 @@ SCHEMAS: dict[str, Any] = {
     "ledger-move": MovedLedger,
     "model-where": FetchedModel,
     "models": list[ListedModel],
+    "preset": ShownPreset,
+    "presets": list[ListedPreset],
     "run-dry-run": list[Sketch],
     "run-once": OnceSummary,
     "runs": list[ListedJob],
@@ -80,7 +83,10 @@ SCHEMAS: dict[str, Any] = {
     "status-run": StatusFile,
     "submit": Job,
 }
-"""By name: `rlmwatch <verb> --json` prints what it says. `retry` prints what `submit` does, `jobs` what `runs` does."""
+"""
+By name: `rlmwatch <verb> --json` prints what it says. `retry` prints what `submit` does, `jobs` what `runs` does, and
+`presets NAME` a `preset`.
+"""
 
 
 def schema(name: str) -> str:

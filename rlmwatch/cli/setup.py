@@ -23,13 +23,13 @@ from rlmwatch.cli.reload import ask_daemon
 from rlmwatch.cli.setup_questions import OWN, OWN_KEY, Place, ProviderFlags, entered, model_of, place_of, usable
 from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.credentials import Key, find, find_all, wanted
-from rlmwatch.daemon.factories import gather
+from rlmwatch.daemon.factories import gather, who_searches
 from rlmwatch.daemon.key_config import Chosen, config_with, read
 from rlmwatch.daemon.key_store import in_file, in_keyring
 from rlmwatch.daemon.key_test import listing, prove
 from rlmwatch.errors import ConfigError, ProviderError, UsageError, WrongKey
 from rlmwatch.models.select import key_of
-from rlmwatch.settings.providers import EMBEDDED, SHIPPED
+from rlmwatch.settings.providers import EMBEDDED, SEARCH_KEY, SHIPPED
 from rlmwatch.settings.sources import USER_FILE, Loaded, load, state_dir, user_config_dir
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace import atomic
@@ -103,6 +103,7 @@ def setup(  # noqa: PLR0913 (the flags of a command line)
         raise
     with _in_one_go():
         _carry_out(plan, store, user_dir)
+    _say_who_searches(user_dir)
     try:
         _what_next(plan, at_terminal=conversation.at_terminal)
     except KeyboardInterrupt:
@@ -318,6 +319,12 @@ def _reload() -> None:
             say(f"The daemon of {paths.root} goes on as before: {found.problem}")
         else:
             say(f"The daemon of {paths.root} has taken it up{f', and answers with {found.answers}' if found else ''}.")
+
+
+def _say_who_searches(user_dir: Path) -> None:
+    settings = load(user_dir=user_dir, workspace=None, environ=os.environ).settings
+    keys = find_all(os.environ, user_dir, named={SEARCH_KEY}, usual=())
+    say(f"The web is searched by {who_searches(settings, keys, os.environ)}.")
 
 
 def _what_next(plan: Plan, *, at_terminal: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -24,12 +25,14 @@ from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.names import JOBS
 from rlmwatch.contract.state_words import state_word
 from rlmwatch.daemon.ceilings_left import ceilings_left
+from rlmwatch.daemon.credentials import Key, find_all
+from rlmwatch.daemon.factories import who_searches
 from rlmwatch.daemon.in_force import in_force
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.show_page import page_url
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.daemon.unasked import LOOKED_AT, Asked, Unasked, unasked
-from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, UsageError
+from rlmwatch.errors import CeilingUnknown, ConfigError, InputError, NoProvider, UsageError
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.runtime_config import ceilings_of
 from rlmwatch.money import dollars
@@ -39,6 +42,7 @@ from rlmwatch.runs.transitions import shown
 from rlmwatch.runs.unanswered import unanswered
 from rlmwatch.runs.waiting import OpenRun, reasons, submission
 from rlmwatch.settings.model import Settings
+from rlmwatch.settings.providers import SEARCH_KEY
 from rlmwatch.settings.sources import load
 from rlmwatch.workspace.hosts import named_host
 from rlmwatch.workspace.locate import is_named
@@ -49,6 +53,8 @@ from rlmwatch.workspace.status import job_id
 
 SHOWN = 1000
 """Waiting runs, and submissions, that are listed at most."""
+KEYRING_S = 1.0
+"""For the system keyring, where it is asked for the key of the web search: nobody waits for it longer here."""
 NO_DAEMON = "not running here"
 
 
@@ -70,6 +76,7 @@ class WorkspaceStatus:
         warnings: Ceilings that are near or reached, and files of the user's that the daemon has not read, in words.
         not_asked: Files that look meant for rlmwatch and are not asked, why, and what to do.
         without_answer: Questions whose newest run failed or was cancelled, or has an answer that is not whole, and why.
+        web_search: Who searches the web, in words.
         page: The whole address of the page in a browser, where a daemon of this user shows it.
     """
 
@@ -90,6 +97,7 @@ class WorkspaceStatus:
     warnings: list[str] = field(default_factory=list)
     not_asked: list[Unasked] = field(default_factory=list)
     without_answer: list[Waiting] = field(default_factory=list)
+    web_search: str = ""
     page: str | None = None
 
 
@@ -151,6 +159,7 @@ def _print_whole(found: WorkspaceStatus) -> None:
         *(("spent", f"{spent_of(each)} ({found.ceiling_holds_for})") for each in found.ceilings),
         ("spent here", here and f"{here}, {dollars(found.spent_this_month_usd)} this month (UTC)"),
         ("runs", _runs(found)),
+        ("search", found.web_search),
         ("page", found.page),
     ]
     print_facts(lines)
@@ -207,6 +216,7 @@ async def _whole(paths: WorkspacePaths) -> WorkspaceStatus:
     found = WorkspaceStatus(str(paths.root), str(who or NO_DAEMON))
     found.warnings = running.outdated(paths) if running is not None else []
     found.page = page_url(paths.state.parent)
+    found.web_search = await asyncio.to_thread(_web_search, settings, paths.user_dir)
     try:
         host = named_host(paths.root)
         found.host = None if host is None else host.name
@@ -247,6 +257,13 @@ async def _whole(paths: WorkspacePaths) -> WorkspaceStatus:
     found.warnings += ceiling_warnings(found.ceilings)
     found.not_asked = await unasked(paths, asked, written, running)
     return found
+
+
+def _web_search(settings: Settings, user_dir: Path) -> str:
+    keys: Mapping[str, Key] = {}
+    with suppress(NoProvider):  # `doctor` says what is wrong with the file of keys
+        keys = find_all(os.environ, user_dir, named={SEARCH_KEY}, usual=(), keyring_limit_s=KEYRING_S)
+    return who_searches(settings, keys, os.environ)
 
 
 def _waiting_runs(paths: WorkspacePaths, runs: list[Run]) -> list[Waiting]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pygments.token import Comment, Keyword, Name, Number, String
 from rich.console import Console
@@ -17,8 +18,10 @@ from rlmwatch.cli.layout import age, between, counted, material_line, used
 from rlmwatch.cli.output import styled
 from rlmwatch.contract.marks import when
 from rlmwatch.contract.state_words import CALLS, STEPS, state_word, with_reason
+from rlmwatch.execution.attachments import FOLDER
 from rlmwatch.printable import printable
-from rlmwatch.runs.model import JournalEntry, Run, Usage
+from rlmwatch.runs.attached import captured_in, shown
+from rlmwatch.runs.model import PRESET, JournalEntry, Run, Usage
 from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.workspace.context import MaterialFile
 
@@ -64,6 +67,11 @@ class Printer:
         saved = f"saved {when(run.created_at)}, {age(run.created_at, now)} ago"
         self._console.print(styled(f"{run.kind}, {_word(run, status)}{attempt}, {run.path}, {saved}"))
         self._block("question", run.prompt.strip())
+        self._block("attached", "\n".join(map(shown, captured_in(run.enclosed))))
+        if (preset := run.enclosed.get(PRESET)) is not None:
+            self._block(f"what was asked, by the preset {preset['name']} ({preset['where']})", run.asked.strip())
+        if (wants := run.wants_json) is not None:
+            self._block("the answer is to be", f"JSON that fits {wants['path']}" if "path" in wants else "JSON")
 
     def is_new(self, steps: Sequence[StepRecord]) -> bool:
         """Whether one of *steps* was not printed yet."""
@@ -120,6 +128,7 @@ class Printer:
         self._rule(" · ".join([f"call {call.key}", call.model, state, *_used(entry.usage or Usage(), took)]))
         for message in call.request.get("messages", ()):
             self._block(str(message["role"]), message["content"].strip())
+            self._block("images", "\n".join(map(_image, message.get("images", ()))))
         if entry.reply is not None:
             self._block("reply", str(entry.reply.get("text", entry.reply)))
 
@@ -151,6 +160,12 @@ def words_of(reply: str, code: str | None) -> str:
         at = next((number for number, line in enumerate(lines) if line.strip().endswith(begins)), len(lines))
         lines = lines[:at] if at == 0 or not lines[at - 1].strip().startswith(_OPENS) else lines[: at - 1]
     return "\n".join(lines).strip()
+
+
+def _image(image: Mapping[str, Any]) -> str:
+    size = f"{image['width']} x {image['height']}"
+    facts = f"{image['media_type']}, {size}, {FOLDER}/{image['digest'].removeprefix('sha256:')} beside the ledger"
+    return f"{image['name']} ({facts})"
 
 
 def _asked(step: StepRecord, calls: Sequence[JournalEntry]) -> JournalEntry | None:

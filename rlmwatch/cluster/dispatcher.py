@@ -203,9 +203,10 @@ class Dispatcher:
                 context = await self.workspace.context(run, options.context, settings.context.outside_roots)
             session = await self.workspace.session(run) if run.kind is Kind.RESEARCH else None
             memory = await self.workspace.memory(run)
+            attached = await self.workspace.attached(run)
         except RlmwatchError as error:
             return RunPayload(values, problem=str(error))
-        return RunPayload(values, memory, session, context)
+        return RunPayload(values, memory, session, context, attached=attached)
 
 
 async def _first_of(*events: asyncio.Event) -> None:

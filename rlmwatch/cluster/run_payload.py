@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -27,11 +28,12 @@ from rlmwatch.contract.documents import Progress, StatusCaps, UsageSoFar
 from rlmwatch.contract.memory import ChatState
 from rlmwatch.contract.session import SessionState
 from rlmwatch.errors import InputError, RlmwatchError
+from rlmwatch.runs.attached import NOTHING_ATTACHED, Attached, Image
 from rlmwatch.workspace.context import Context, MaterialFile
 from rlmwatch.workspace.memory import Remembered
 from rlmwatch.workspace.status import Live
 
-VERSION = 1
+VERSION = 2
 """Of the payload."""
 LIVE_VERSION = 1
 """Of what a worker reports."""
@@ -45,6 +47,7 @@ class RunPayload:
     Attributes:
         options: What was set for it, as `RunOptions` in JSON values.
         problem: Why memory or material cannot be read; None where they can.
+        attached: What its question mentions.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
@@ -52,6 +55,7 @@ class RunPayload:
     session: SessionState | None = None
     context: Context = field(default_factory=Context)
     problem: str | None = None
+    attached: Attached = NOTHING_ATTACHED
 
     def checked(self) -> RunPayload:
         """
@@ -78,6 +82,9 @@ def pack(payload: RunPayload) -> bytes:
         "context_digest": payload.context.digest,
         "context_files": [asdict(file) for file in payload.context.files],
         "problem": payload.problem,
+        "texts": dict(payload.attached.texts),
+        "images": [{**image.values(), "data": b64encode(image.data).decode()} for image in payload.attached.images],
+        "digests": dict(payload.attached.digests),
     }
     return zlib.compress(json.dumps(values, separators=(",", ":")).encode("ascii"), level=1)
 
@@ -103,6 +110,11 @@ def unpack(packed: bytes) -> RunPayload:
             tuple(MaterialFile(**file) for file in values.get("context_files", ())),
         ),
         problem=values["problem"],
+        attached=Attached(
+            values["texts"],
+            tuple(Image(**{**image, "data": b64decode(image["data"])}) for image in values["images"]),
+            values["digests"],
+        ),
     )
 
 

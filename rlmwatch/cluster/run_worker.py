@@ -30,6 +30,7 @@ from rlmwatch.execution.attempt import Attempt, AttemptDeps
 from rlmwatch.execution.run_context import PreparedRun, PrepareRun
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.ledger.postgres.ledger import PostgresLedger
+from rlmwatch.runs.attached import Attached
 from rlmwatch.runs.model import Run, Usage
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
@@ -86,6 +87,10 @@ class PayloadStorage:
         """Return the material, as it was when the run was dispatched."""
         return self._payloads[run.run_id].checked().context
 
+    async def attached(self, run: Run) -> Attached:
+        """Return what the question mentions, as it was made ready when the run was dispatched."""
+        return self._payloads[run.run_id].checked().attached
+
     async def session(self, run: Run) -> SessionState:
         """Return the research session, as it was when the run was dispatched."""
         return self._payloads[run.run_id].checked().session or SessionState()
@@ -113,6 +118,9 @@ class PayloadStorage:
     def stream(self, _run: Run) -> Stream | None:
         """Nothing: the file would be on another machine."""
         return None
+
+    def notes(self) -> None:
+        """Nothing: the folder is on another machine."""
 
     async def _report(self, run_id: str) -> None:
         while (latest := self._unreported.pop(run_id, None)) is not None:

@@ -31,8 +31,8 @@ Each error names line and column of the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Final, NoReturn, Protocol
 
@@ -69,14 +69,23 @@ EXPECTED: Final[Mapping[str, str]] = {
     "system": "a text",
     "handler": "one of chat, research, job, exa",
     "context": "a path, or a list of paths such as [notes.txt, papers]",
-    "tools": "research",
+    "photos": "the path of an image, or a list such as [garden.jpg, shed.png]",
+    "tools": "research, files, or both as [research, files]",
     "mode": "chat or rlm",
     "marks": "true or false",
     "stream": "true or false",
+    "preset": "the name of a preset, such as editor; `rlmwatch presets` lists them",
+    "vars": "lines `name: text` below it, each set in by blanks (a name has letters, digits, _ and -, and is not "
+    "question, date, file or folder)",
+    "schema": "the path of a JSON Schema, such as answer.json",
+    "json": "true or false",
+    "transcript": "true or false",
 }
 """What each key takes, in a person's words; a test holds it against `RunOptions`."""
 
-_TEXT_KEYS: Final = frozenset({"provider", "model", "sub_model", "system", "context"})
+_TEXT_KEYS: Final = frozenset({"provider", "model", "sub_model", "system", "context", "photos", "preset", "schema"})
+_TABLES: Final = frozenset({"vars"})
+"""Keys whose value is `name: text` lines: each text is taken as it stands there, whatever YAML would read it as."""
 _PLAIN_NUMBER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)?(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?\Z")
 _MAX_NUMBER_CHARS: Final = 15
 """Below what a 64-bit column and a float hold exactly."""
@@ -114,11 +123,13 @@ class SplitInput:
         options: What the head sets.
         body: The text below it.
         ignored: Keys of the head that belong to other programs, in order.
+        texts: What the head says of the keys that were asked for beside the options.
     """
 
     options: RunOptions
     body: str
     ignored: tuple[str, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Mark(Protocol):
@@ -128,9 +139,9 @@ class _Mark(Protocol):
     def index(self) -> int: ...
 
 
-def split(text: str) -> SplitInput:
+def split(text: str, *, texts: Sequence[str] = ()) -> SplitInput:
     r"""
-    Cut *text* (with `\n` line ends) at its head.
+    Cut *text* (with `\n` line ends) at its head, in which *texts* may stand beside the options.
 
     Raises:
         InputError: There is a head, and it breaks a rule above.
@@ -144,8 +155,8 @@ def split(text: str) -> SplitInput:
             "where --- is meant as a rule in the text, leave a blank line above it",
             line=1,
         )
-    options, ignored = _options(head)
-    return SplitInput(options, body, ignored)
+    options, ignored, found = _options(head, texts)
+    return SplitInput(options, body, ignored, found)
 
 
 def _cut(text: str) -> tuple[str | None, str]:
@@ -159,17 +170,22 @@ def _cut(text: str) -> tuple[str | None, str]:
     return rest[: closing.start()], rest[closing.end() :]
 
 
-def _options(head: str) -> tuple[RunOptions, tuple[str, ...]]:
+def _options(head: str, texts: Sequence[str]) -> tuple[RunOptions, tuple[str, ...], Mapping[str, str]]:
     try:
         root = _parse(head)
         if root is None:
-            return RunOptions(), ()
+            return RunOptions(), (), {}
         if not isinstance(root, yaml.MappingNode):
             _refuse(_HOW, head, root.start_mark)
+        beside = {
+            key.value: value.value
+            for key, value in root.value
+            if key.value in texts and isinstance(value, yaml.ScalarNode)
+        }
         nodes = dict(_entries(root, head))
-        ignored = tuple(dict.fromkeys(_shown(key.value) for key, _ in root.value if key.value not in nodes))
-        loader = yaml.SafeLoader("")
-        given = {key: loader.construct_object(node, deep=True) for key, node in nodes.items()}
+        known = {*nodes, *beside}
+        ignored = tuple(dict.fromkeys(_shown(key.value) for key, _ in root.value if key.value not in known))
+        given = {key: _value(key, node, head) for key, node in nodes.items()}
     except yaml.MarkedYAMLError as error:
         _refuse(f"{_told(error)}; {_HOW}", head, error.problem_mark or error.context_mark)
     except yaml.reader.ReaderError as error:
@@ -178,9 +194,24 @@ def _options(head: str) -> tuple[RunOptions, tuple[str, ...]]:
             f"the character U+{error.character:04X} cannot stand in front matter", line=line, column=column
         ) from None
     try:
-        return RunOptions.model_validate(given), ignored
+        return RunOptions.model_validate(given), ignored, beside
     except ValidationError as error:
         _refuse_value(error, nodes, head)
+
+
+def _value(key: str, node: yaml.Node, head: str) -> object:
+    if key not in _TABLES:
+        return yaml.SafeLoader("").construct_object(node, deep=True)
+    if not isinstance(node, yaml.MappingNode):
+        _refuse(f"`{key}`: {_given(node)} was given, expected {EXPECTED[key]}", head, node.start_mark)
+    table: dict[str, str] = {}
+    for name, text in node.value:
+        if not isinstance(name, yaml.ScalarNode) or not isinstance(text, yaml.ScalarNode) or _UNFIT.search(text.value):
+            _refuse(f"`{key}`: expected {EXPECTED[key]}", head, name.start_mark)
+        if name.value in table:
+            _refuse(f"`{key}`: `{_shown(name.value)}` stands here a second time", head, name.start_mark)
+        table[name.value] = text.value
+    return table
 
 
 def _parse(head: str) -> yaml.Node | None:

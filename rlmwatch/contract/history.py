@@ -9,6 +9,9 @@ Pure. The rule:
 3. A turn that would fit alone but not in the room that is left ends the choice: a history has no holes.
 4. What was chosen is returned oldest first, as alternating user and assistant messages.
 
+What a question mentioned is sent with that question alone: later the model is told the names, and sees the texts again
+where a question mentions them again.
+
 A turn with a blank question or answer (somebody edited the file) is passed over: providers refuse empty messages.
 """
 
@@ -35,16 +38,21 @@ def history(turns: Sequence[Turn], limit_chars: int = LIMIT_CHARS) -> list[Said]
     for turn in reversed(turns):
         if not (turn.input.strip() and turn.answer.strip()):
             continue
-        size = len(turn.input) + len(turn.answer)
+        question = turn.input + _attached(turn)
+        size = len(question) + len(turn.answer)
         if size <= left:
-            chosen += [("assistant", turn.answer), ("user", turn.input)]
+            chosen += [("assistant", turn.answer), ("user", question)]
             left -= size
             continue
         if size > limit_chars and left >= LEAST_CHARS:
-            asked, answered = _both(turn.input, turn.answer, left)
+            asked, answered = _both(question, turn.answer, left)
             chosen += [("assistant", answered), ("user", asked)]
         break
     return chosen[::-1]
+
+
+def _attached(turn: Turn) -> str:
+    return f"\n\n(attached then, and not repeated here: {', '.join(turn.attached)})" if turn.attached else ""
 
 
 def _both(asked: str, answered: str, room: int) -> tuple[str, str]:

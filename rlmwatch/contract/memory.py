@@ -27,6 +27,18 @@ class Edited(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
 
+class Alternative(Edited):
+    """An answer that was given to the same question before (`rlmwatch again`); the model is not told of it."""
+
+    run_id: str | None = None
+    at: str | None = None
+    model: str | None = None
+    answer: str
+    partial: bool | None = None
+    reason: str | None = None
+    usage: UsageSoFar | None = None
+
+
 class Turn(Edited):
     """
     One question and its answer.
@@ -36,16 +48,20 @@ class Turn(Edited):
         save_number: Of the save in its conversation; a later save has a higher one. None in a turn written by hand.
         at: When the question was saved (not when it was answered: runs of one conversation queue), RFC 3339. Nothing
             is ordered by it, since clocks differ and jump.
+        continues: Number of the first save of its question, whose text it goes on with; None for a new question.
         file: Base name of the input: `.txt` and `.md` inputs of one conversation share a state file.
         input: The prompt.
         input_digest: `sha256:<hex>` of the input file's bytes.
         partial: The answer was cut short; `reason` says by what.
         notes: What is worth knowing of the answer, as in the status file.
         usage: What the run used.
+        attached: Names of what the question mentioned and was sent with it; the texts are not kept.
+        alternatives: The answers before this one, where the question was asked again; oldest first.
     """
 
     run_id: str | None = None
     save_number: int | None = None
+    continues: int | None = None
     at: str | None = None
     model: str | None = None
     file: str | None = None
@@ -56,6 +72,21 @@ class Turn(Edited):
     reason: str | None = None
     notes: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
     usage: UsageSoFar | None = None
+    attached: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
+    alternatives: Annotated[tuple[Alternative, ...] | None, Field(strict=False)] = None
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether the run gave this answer, or one before it."""
+        return run_id in (self.run_id, *(each.run_id for each in self.alternatives or ()))
+
+    def over(self, earlier: Turn) -> Turn:
+        """Return this turn in place of *earlier*, which asks the same: with its answers, and what a person added."""
+        answers = (*(earlier.alternatives or ()), earlier.as_alternative(), *(self.alternatives or ()))
+        return self.model_copy(update={**(earlier.model_extra or {}), "alternatives": answers})
+
+    def as_alternative(self) -> Alternative:
+        """Return the answer alone."""
+        return Alternative(**{name: getattr(self, name) for name in Alternative.model_fields})
 
     def asks_the_same(self, other: Turn) -> bool:
         """Whether both have the bytes of one question in one input: `rlmwatch again` asks it anew."""
@@ -67,6 +98,18 @@ class Turn(Edited):
             and self.input_digest == other.input_digest
         )
 
+    def outgrows(self, other: Turn) -> bool:
+        """Whether *other* answered a beginning of this question, while it was still typed."""
+        return (
+            self.continues is not None
+            and self.save_number is not None
+            and other.save_number is not None
+            and self.file is not None
+            and other.file is not None
+            and key(self.file) == key(other.file)
+            and self.continues <= other.save_number < self.save_number
+        )
+
 
 def placed(turns: tuple[Turn, ...], turn: Turn, later: Collection[str]) -> tuple[Turn, ...]:
     """
@@ -75,17 +118,23 @@ def placed(turns: tuple[Turn, ...], turn: Turn, later: Collection[str]) -> tuple
     1. Where its run has a turn already, they are unchanged, also when a person edited that turn: what a person wrote
        wins over a repeated publish.
     2. It comes before the turns of *later* runs, and after all others, whatever their times say.
-    3. The same question again, with nothing in between, takes the place of the turn before it; keys that a person added
-       there stay. Where it was asked again meanwhile, the later answer has its place already.
+    3. The same question again, with nothing in between, takes the place of the turn before it, whose answer becomes an
+       alternative; keys that a person added there stay. Where it was asked again meanwhile, the later answer has its
+       place already, and this one becomes the alternative.
+    4. The answers to its own beginnings make way (`Turn.outgrows`). Where it is itself one of a turn that is there, it
+       comes too late.
     """
-    if turn.run_id is not None and any(had.run_id == turn.run_id for had in turns):
+    if turn.run_id is not None and any(had.has_run(turn.run_id) for had in turns):
         return turns
+    if any(had.outgrows(turn) for had in turns):
+        return turns
+    turns = without_outgrown(turns, turn)
     at = next((place for place, had in enumerate(turns) if had.run_id in later), len(turns))
     before, after = turns[:at], turns[at:]
     if after and after[0].asks_the_same(turn):
-        return turns
+        return (*before, after[0].over(turn), *after[1:])
     if before and before[-1].asks_the_same(turn):
-        return (*before[:-1], turn.model_copy(update=before[-1].model_extra or {}), *after)
+        return (*before[:-1], turn.over(before[-1]), *after)
     return (*before, turn, *after)
 
 
@@ -95,15 +144,33 @@ def without_repeat(turns: tuple[Turn, ...], *, file: str, digest: str) -> tuple[
     return turns[:-1] if turns and turns[-1].asks_the_same(asked) else turns
 
 
+def is_undone(undone: tuple[Turn, ...] | None, turn: Turn) -> bool:
+    """Whether *turn* was taken back: a repeated publish does not bring it back."""
+    return turn.run_id is not None and any(had.has_run(turn.run_id) for had in undone or ())
+
+
+def without_outgrown(turns: tuple[Turn, ...], turn: Turn) -> tuple[Turn, ...]:
+    """Return *turns* without the answers to beginnings of the question of *turn*."""
+    return tuple(had for had in turns if not turn.outgrows(had))
+
+
 class ChatState(Edited):
-    """The memory of one chat, oldest turn first. A person may delete turns, edit texts and add keys."""
+    """
+    The memory of one chat, oldest turn first. A person may delete turns, edit texts and add keys.
+
+    Attributes:
+        undone: The turns that were taken back (`rlmwatch undo`): the model is not told of them.
+    """
 
     schema_version: int = SCHEMA_VERSION
     conversation: str = ""
     turns: Annotated[tuple[Turn, ...], Field(strict=False)] = ()
+    undone: Annotated[tuple[Turn, ...] | None, Field(strict=False)] = None
 
     def with_turn(self, turn: Turn, *, later: Collection[str] = ()) -> ChatState:
         """Return this state with *turn* in its place before those of *later* runs (see `placed`)."""
+        if is_undone(self.undone, turn):
+            return self
         turns = placed(self.turns, turn, later)
         return self if turns is self.turns else self.model_copy(update={"turns": turns})
 
@@ -151,16 +218,28 @@ def remarks(raw: bytes, *, file: str) -> Sequence[Remark]:
     """
     Return what the turns that answered the input *file* say, in the state file *raw* of any kind, in their order.
 
-    It looks at `turns` alone and forgives everything else: a damaged file is somebody else's to report.
+    It looks at `turns`, and at those that were taken back (`undone`), and forgives everything else: a damaged file is
+    somebody else's to report.
 
     Args:
         raw: The state file.
         file: Base name of the input, in any letter case and normal form; turns that name no file count for each.
     """
     try:
-        turns = json_object(raw).get("turns")
+        values = json_object(raw)
     except InputError:
         return []
+    said = _remarks(values.get("turns"), file)
+    undone = _remarks(values.get("undone"), file)
+    newest = max((each.number for each in said), default=0)
+    return [
+        *(each for each in undone if each.number <= newest),
+        *said,
+        *(each for each in undone if each.number > newest),
+    ]
+
+
+def _remarks(turns: object, file: str) -> list[Remark]:
     name = key(file)
     ours = [
         turn

@@ -6,7 +6,7 @@ root:
 
 1. A name that a rule of `ignored` is against is ignored, whatever else it looks like.
 2. Below the root's `jobs/` lie submissions (`<id>.json`) and cancel requests
-   (`<id>.cancel`), never inputs.
+   (`<id>.cancel`), never inputs; below its `presets/` lie presets, and nothing else.
 3. A name that ends in `_input.txt`, `_input.md`, `research_prompt.txt` or
    `research_prompt.md`, with something before that, is an input. What comes before
    `_input` / `_prompt`, with its folder, is the conversation; its last word says the
@@ -31,6 +31,9 @@ from rlmwatch.contract.kinds import Kind
 JOBS: Final = "jobs"
 """The folder at the workspace's root with status files, submissions and cancel requests."""
 
+PRESETS: Final = "presets"
+"""The folder at the workspace's root with presets: nothing in it is a question."""
+
 MAX_STEM_BYTES: Final = 200
 """
 Longest conversation name without its folder, in UTF-8 bytes.
@@ -43,6 +46,7 @@ STATUS_TEXT: Final = "rlmwatch_status.txt"
 """At the workspace's root: who answers there, where several machines share it."""
 
 _IN_JOBS: Final = f"{JOBS}/"
+_IN_PRESETS: Final = f"{PRESETS}/"
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
 _INPUT_ENDINGS: Final = ("_input.txt", "_input.md", "research_prompt.txt", "research_prompt.md")
@@ -51,10 +55,12 @@ _OUR_ENDINGS: Final = (
     "_output.md",
     "_output.partial.txt",
     "_output.partial.md",
+    "_output.json",
     "_error.txt",
     "_state.json",
     "_session.json",
     "_sources.json",
+    "_transcript.md",
 )
 _TAIL: Final = max(map(len, _INPUT_ENDINGS + _OUR_ENDINGS))
 _MOVED_ASIDE: Final = re.compile(r"_(?:state|session)\.json\.corrupt-[^/]+\Z")
@@ -84,6 +90,11 @@ class InputName:
         return f"{self.conversation}_output{self.suffix}"
 
     @property
+    def json_output(self) -> str:
+        """Where an answer in JSON lands too."""
+        return f"{self.conversation}_output.json"
+
+    @property
     def partial_output(self) -> str:
         """Where the answer so far shows with `stream: true`."""
         return f"{self.conversation}_output.partial{self.suffix}"
@@ -102,6 +113,11 @@ class InputName:
     def sources(self) -> str:
         """Where the fetched pages are listed."""
         return f"{self.conversation}_sources.json"
+
+    @property
+    def transcript(self) -> str:
+        """Where every question and answer is kept to be read, with `transcript: true`."""
+        return f"{self.conversation}_transcript.md"
 
     @property
     def data(self) -> str:
@@ -165,6 +181,8 @@ def classify(path: str) -> Name:
         return Ignored(path, reason)
     if path.startswith(_IN_JOBS):
         return _of_a_job(path)
+    if path.startswith(_IN_PRESETS):
+        return Ignored(path, "presets are no questions: it lies in presets/")
     tail = path[-_TAIL:].lower()
     if tail.endswith(_INPUT_ENDINGS):
         return _input(path)

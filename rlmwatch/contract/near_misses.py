@@ -23,7 +23,7 @@ from hashlib import sha256
 from typing import Final
 
 from rlmwatch.contract.ignored import SECOND_COPY, ignored
-from rlmwatch.contract.names import JOBS, Ignored, InputName, Other, classify, input_name
+from rlmwatch.contract.names import JOBS, PRESETS, Ignored, InputName, Other, classify, input_name
 
 NOTE_ENDING: Final = ".note.txt"
 NOTE_MAX_BYTES: Final = 4_000
@@ -278,9 +278,9 @@ def _base(path: str) -> str:
 
 
 def _elsewhere(path: str) -> bool:
-    """Whether *path* is where programs and material are, and no questions."""
+    """Whether *path* is where programs, presets and material are, and no questions."""
     folder = path.rpartition("/")[0]
-    return f"{folder}/".startswith(f"{JOBS}/") or "_data/" in f"{folder}/"
+    return f"{folder}/".startswith((f"{JOBS}/", f"{PRESETS}/")) or "_data/" in f"{folder}/"
 
 
 def _judged(path: str, name: str) -> NearMiss | None:

@@ -7,10 +7,11 @@ Every field is optional: None means "not said here". Layers are merged by
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from rlmwatch.contract.kinds import Kind
 
@@ -25,7 +26,27 @@ Duration = Annotated[float, Field(gt=0, le=MOST_COUNTED, allow_inf_nan=False)]
 
 ProviderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
-ToolName = Literal["research"]
+ToolName = Literal["research", "files"]
+
+PresetName = Annotated[str, Field(pattern=r"^[^\W_][\w .-]{0,62}$")]
+"""A preset's name: its file's without `.md`. It begins with a letter or digit and holds no slash."""
+NO_PRESET = "none"
+"""In the place of a preset's name: none, also where the folder has one."""
+
+GIVEN_VARIABLES = ("question", "date", "file", "folder")
+"""What the text of every preset may name in `{{…}}`; `vars` gives others."""
+
+
+def _own_name(name: str) -> str:
+    if name in GIVEN_VARIABLES:
+        raise ValueError(f"{', '.join(GIVEN_VARIABLES)} are given: take another name")
+    return name
+
+
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"), AfterValidator(_own_name)]
+
+# `schema` and `json` are pydantic's old names of methods, which nobody calls here; a head has these words.
+warnings.filterwarnings("ignore", r'Field name "(schema|json)" in "RunOptions" shadows', UserWarning)
 
 
 class RunOptions(BaseModel):
@@ -46,11 +67,17 @@ class RunOptions(BaseModel):
         system: System prompt, in place of the default one.
         handler: Kind that answers, where it is not the one that the file's name says.
         context: Paths inside the workspace that become the variable `context`.
+        photos: Images inside the workspace that go along with the question.
         tools: Tools that the run may use beside those of its kind.
         mode: `chat` for one plain call, `rlm` for the engine; default follows the task.
         stream: Whether `…_output.partial.txt` shows the answer so far.
         marks: Whether the answer's file ends with a line where the answer is not whole, and the error's with its times;
             not set, it does.
+        preset: A file of `presets/`, whose options and text hold beside these; `NO_PRESET` for none.
+        vars: What the preset's text calls `{{name}}`.
+        schema: Path of a JSON Schema that the answer is to fit.
+        json: Whether the answer is to be JSON; false also where a `schema` is named.
+        transcript: Whether every question and answer goes into `…_transcript.md`, too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -68,28 +95,39 @@ class RunOptions(BaseModel):
     system: str | None = None
     handler: Annotated[Kind, Field(strict=False)] | None = None
     context: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+    photos: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     tools: Annotated[tuple[ToolName, ...], Field(strict=False)] | None = None
     mode: Literal["chat", "rlm"] | None = None
     stream: bool | None = None
     marks: bool | None = None
+    preset: PresetName | None = None
+    vars: Annotated[dict[VariableName, str], Field(max_length=100)] | None = None
+    schema: Annotated[str, Field(min_length=1, max_length=1000)] | None = None  # type: ignore[assignment]
+    json: bool | None = None  # type: ignore[assignment]
+    transcript: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _one_path_is_a_list(cls, given: object) -> object:
-        """`context: notes.txt` and `tools: research` mean a list of one."""
+        """`context: notes.txt`, `photos: a.jpg` and `tools: research` mean a list of one."""
         if isinstance(given, dict):
-            given = {k: [v] if k in ("context", "tools") and isinstance(v, str) else v for k, v in given.items()}
+            given = {
+                k: [v] if k in ("context", "photos", "tools") and isinstance(v, str) else v for k, v in given.items()
+            }
         return given
 
     def over(self, below: RunOptions) -> Self:
         """
         Return these options laid over *below*: what is said here wins, the rest is taken from below.
 
-        Whoever names another provider is not asked for the models of the one below.
+        Whoever names another provider is not asked for the models of the one below. `vars` are laid over each other
+        name by name.
         """
         if self.provider is not None and self.provider != below.provider:
             below = below.model_copy(update={"model": None, "sub_model": None})
         said = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        if self.vars is not None and below.vars is not None:
+            said["vars"] = {**below.vars, **self.vars}
         return self.model_copy(update={**dict(below), **said})
 
 

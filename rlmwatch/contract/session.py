@@ -20,7 +20,7 @@ from typing import Annotated
 from pydantic import Field
 
 from rlmwatch.contract.documents import SCHEMA_VERSION
-from rlmwatch.contract.memory import Edited, Turn, placed
+from rlmwatch.contract.memory import Edited, Turn, is_undone, placed
 from rlmwatch.contract.options import Money, PositiveInt
 
 KNOWN_RUNS = 20
@@ -45,6 +45,7 @@ class SessionState(Edited):
 
     Attributes:
         turns: Questions and answers, oldest first.
+        undone: Those that were taken back (`rlmwatch undo`): the model is not told of them.
         spent: What all runs used, those that gave no answer included.
         runs: What the last runs used, by run id.
         max_tokens: Cap that was raised in Python (`Session.raise_caps`); None where nobody did.
@@ -54,6 +55,7 @@ class SessionState(Edited):
     schema_version: int = SCHEMA_VERSION
     conversation: str = ""
     turns: Annotated[tuple[Turn, ...], Field(strict=False)] = ()
+    undone: Annotated[tuple[Turn, ...] | None, Field(strict=False)] = None
     spent: Used = Used()
     runs: dict[str, Used] = Field(default_factory=dict)
     max_tokens: PositiveInt | None = None
@@ -80,6 +82,8 @@ class SessionState(Edited):
 
     def with_turn(self, turn: Turn, *, later: Collection[str] = ()) -> SessionState:
         """Return this session with *turn* in its place before those of *later* runs (see `placed`)."""
+        if is_undone(self.undone, turn):
+            return self
         turns = placed(self.turns, turn, later)
         return self if turns is self.turns else self.model_copy(update={"turns": turns})
 

@@ -23,6 +23,9 @@ from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
 from rlmwatch.daemon.factories import build_sandbox, find_model, handlers, load_client
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.providers import runtime_config
+from rlmwatch.daemon.shared_parts import SharedParts
+from rlmwatch.engine.costs import Costs
+from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.errors import ConfigError, NoProvider
 from rlmwatch.execution.attempt import AttemptDeps
 from rlmwatch.execution.run_context import Listeners, PreparedRun, PrepareRun, RunContextFactory, RunStorage
@@ -32,6 +35,7 @@ from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice
 from rlmwatch.runs.model import Run
 from rlmwatch.sandbox.base import Sandbox
+from rlmwatch.search.fetch import FetchedPage, fetch
 from rlmwatch.settings.sources import Loaded, load
 
 if TYPE_CHECKING:
@@ -55,7 +59,9 @@ class Parts:
         listeners: What hears of a run that goes on.
         on_status: Is given each status of a run, from any thread; None where nobody looks.
         crash_at: Is told the named points at which a crash must lose nothing.
+        fetch: Fetches a web page.
         host: The name by which this machine answers; None for its own (see `config.own_name`).
+        shared: What several folders of one process have in common; None where there is one.
     """
 
     find_model: Callable[[Loaded, Mapping[str, Key], Mapping[str, str]], Awaitable[tuple[Model, Choice]]] = find_model
@@ -64,7 +70,9 @@ class Parts:
     listeners: Listeners = field(default_factory=Listeners)
     on_status: Callable[[StatusFile], None] | None = None
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
+    fetch: Callable[[str], Awaitable[FetchedPage]] = fetch
     host: str | None = None
+    shared: SharedParts | None = None
 
 
 class Builder:
@@ -159,18 +167,26 @@ class Builder:
             found = await asyncio.to_thread(find_all, self.environ, self._user_dir, named=wanted(loaded.settings))
             keys = {**found, **keys}
             self.redactor.know(secrets(loaded.settings, keys))
-            model, choice = await self.parts.find_model(loaded, keys, self.environ)
+            find = self.parts.find_model if self.parts.shared is None else self.parts.shared.find_model
+            model, choice = await find(loaded, keys, self.environ)
         except NoProvider as error:
             if needs_provider:
                 raise
             log.error("model.none", why=str(error))  # noqa: TRY400 (a person's matter, not a fault)
             made, self.choice, reason = None, None, str(error)
         else:
-            self.stack.push_async_callback(model.aclose)
+            if self.parts.shared is None:
+                self.stack.push_async_callback(model.aclose)
             log.info("model.chosen", provider=model.provider, model=choice.model, why=choice.why)
             made, self.choice, reason = (model, choice), choice, ""
         self.config = runtime_config(
-            loaded, keys, self.environ, made, no_model_reason=reason, users_options=self.parts.users_options
+            loaded,
+            keys,
+            self.environ,
+            made,
+            no_model_reason=reason,
+            users_options=self.parts.users_options,
+            shared=self.parts.shared,
         )
         for part in (self.config.search, self.config.providers):
             if part is not None:
@@ -200,11 +216,15 @@ class Builder:
 
     def make_sandbox(self) -> None:
         """Make the sandbox. Nothing is started before the first run that needs it."""
+        if self.parts.shared is not None:
+            self.sandbox = self.parts.shared.sandbox(self.config.loaded)
+            return
         self.sandbox = build_sandbox(self.config.loaded)
         self.stack.push_async_callback(self.sandbox.aclose)
 
     def prepare(self, storage: RunStorage, listeners: Listeners | None = None) -> PrepareRun:
         """Return what sets up the contexts of runs whose memory and material come from *storage*."""
+        shared = self.parts.shared
         factory = RunContextFactory(
             config=lambda: self.config,
             ledger=self.ledger,
@@ -214,6 +234,8 @@ class Builder:
             utc=clock.utc,
             listeners=listeners or Listeners(),
             crash_at=self.parts.crash_at,
+            costs=Costs() if shared is None else shared.costs,
+            sub_sessions=SubSessions() if shared is None else shared.sub_sessions,
         )
 
         async def prepare(run: Run) -> PreparedRun:

@@ -25,14 +25,16 @@ from rlmwatch.daemon.builder import Builder, Parts
 from rlmwatch.daemon.ceiling_watch import CeilingWatch
 from rlmwatch.daemon.direct_runner import DirectRunner
 from rlmwatch.daemon.executors import executor, join_cluster
-from rlmwatch.daemon.factories import build_documents, handlers
+from rlmwatch.daemon.factories import build_documents, build_images, handlers
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
-from rlmwatch.daemon.save_rules import marks_of, watch_config
+from rlmwatch.daemon.save_rules import marks_of, transcribes_of, watch_config
 from rlmwatch.daemon.state_lock import take_state
 from rlmwatch.daemon.stores import open_shared_of, shared_spending, workspace_name
 from rlmwatch.daemon.vitals import Vitals, worker_thread
 from rlmwatch.errors import ConfigError, LedgerError
+from rlmwatch.execution.attachments import FOLDER, Attachments
+from rlmwatch.execution.capture import Capture
 from rlmwatch.execution.folder_history import FolderHistory
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.notifications import Notifications
@@ -42,7 +44,7 @@ from rlmwatch.execution.webhooks import Webhooks
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
-from rlmwatch.runs.model import Run, Save
+from rlmwatch.runs.model import UNRESOLVED, Run, Save
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import Loaded, own_name
 from rlmwatch.submissions.admission import rules
@@ -94,7 +96,9 @@ class App:
     root: Root
     me: Host
     folder_lock: FolderLock
+    attachments: Attachments
     gateway: WorkspaceGateway
+    captured: Capture
     history: FolderHistory
     watcher: Watcher
     inbox: Inbox
@@ -189,8 +193,23 @@ class App:
         redact = self._builder.redactor.text
         board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()), self._builder.parts.on_status)
         documents = build_documents(self.config.loaded)
+        self.attachments = Attachments(
+            self.paths.state / FOLDER,
+            documents,
+            build_images(self.config.loaded),
+            pages_allowed=lambda: self._settings().web.pages,
+            fetch=self._builder.parts.fetch,
+        )
         self.gateway = WorkspaceGateway(
-            self.root, self.paths.state.parent, board, clock.utc, redact, documents, marks=self.marks
+            self.root,
+            self.paths.state.parent,
+            board,
+            clock.utc,
+            redact,
+            documents,
+            self.attachments,
+            marks=self.marks,
+            transcribes=self.transcribes,
         )
         self.history = FolderHistory(self.root.path, self.ledger)
         self._builder.stack.callback(self.history.close)
@@ -215,7 +234,15 @@ class App:
             on_published=self._published,
             on_held=self.notifications.held,
         )
-        self.inbox = Inbox(self.root, self.ledger, self.supervisor, lambda: rules(self._settings(), kinds, self.host))
+        self.captured = Capture(self.root.path, self.paths.user_dir, self._settings, clock.utc)
+        self.inbox = Inbox(
+            self.root,
+            self.ledger,
+            self.supervisor,
+            lambda: rules(self._settings(), kinds, self.host),
+            captured=self.captured,
+            attach=self.attach,
+        )
         self.webhooks = Webhooks(self.ledger, lambda: self._settings().webhooks, clock.utc, redact)
         ports = Ports(
             queue=self.ledger,
@@ -226,6 +253,8 @@ class App:
             material_changed=self.material_changed,
             on_same_bytes=self._same_bytes,
             save_waits=self.gateway.save_waits,
+            attach=self.attach,
+            captured=self.captured,
         )
         self.watcher = Watcher(self.root.path, self._watch_config(), ports)
 
@@ -233,9 +262,22 @@ class App:
         with suppress(LedgerError):  # a number for `rlmwatch costs`, for which no save waits
             await self.ledger.spare_save(path, now=clock.utc())
 
+    async def attach(self, save: Save) -> Save:
+        """
+        Return *save* with what its question mentions, as it is now.
+
+        Raises:
+            WorkspaceError: It cannot be stored now.
+        """
+        return await asyncio.to_thread(self.attachments.capture, self.root.path, save)
+
     def marks(self, asked: Save | Run) -> bool:
         """Whether the files of *asked* have the lines of `contract/marks.py`."""
         return marks_of(self._settings(), asked)
+
+    def transcribes(self, run: Run) -> bool:
+        """Whether the answer of *run* goes into a transcript."""
+        return transcribes_of(self._settings(), run)
 
     async def material_changed(self, save: Save) -> bool:
         """Whether the material of *save*, whose bytes were asked before, is another now (`execution/material.py`)."""
@@ -243,6 +285,8 @@ class App:
         options = settings.options_for(save.kind, RunOptions.model_validate(dict(save.options)))
         for run in await self.ledger.recent(RUNS_LOOKED_AT, save.conversation):
             if run.path == save.path:
+                if UNRESOLVED in run.enclosed:
+                    return save.problem is None
                 roots = settings.context.outside_roots
                 return save.problem is None and await asyncio.to_thread(
                     changed, self.root.path, run, options.context, roots

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlmwatch import clock
-from rlmwatch.addresses import is_loopback
+from rlmwatch.addresses import is_loopback, shown
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.daemon.credentials import Key
+from rlmwatch.documents.images import ImageReader
 from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import NoProvider
 from rlmwatch.execution.runtime_config import NO_SEARCH
@@ -28,11 +29,13 @@ from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.sandbox.guest.lockdown import Policy
 from rlmwatch.sandbox.host.process import ProcessSandbox
 from rlmwatch.search.base import Search
+from rlmwatch.settings.model import Settings
 from rlmwatch.settings.providers import LOCAL, OPENAI_KEY, OPENROUTER_KEY, SEARCH_KEY
 from rlmwatch.settings.sources import Loaded, state_dir
 
 if TYPE_CHECKING:
     from rlmwatch.models.openai.dialect import Endpoint
+    from rlmwatch.search.searxng import ReadPage, SearxngSearch
 
 FIRST_KEYS = frozenset({OPENROUTER_KEY, OPENAI_KEY})
 """Where one of these is there, no server on this machine is looked for."""
@@ -170,12 +173,13 @@ async def load_client(choice: Choice | None) -> None:
 
 
 def find_search(
-    keys: Mapping[str, Key], environ: Mapping[str, str], choice: Choice | None = None
+    loaded: Loaded, keys: Mapping[str, Key], environ: Mapping[str, str], choice: Choice | None = None
 ) -> tuple[Search | None, str]:
     """
     Return what searches the web, or None and why there is nothing; nothing is connected before its first search.
 
-    Where a file of replies answers, what it holds is found as well: a test of a workflow pays nobody.
+    Exa where its key is there, else the user's SearXNG. Where a file of replies answers, what it holds is found as
+    well: a test of a workflow pays nobody.
     """
     if choice is not None and choice.replies is not None:
         from rlmwatch.daemon.script_file import read_script, scripted_search
@@ -186,7 +190,9 @@ def find_search(
         return None, f"{choice.replies} has no [[pages]], so that nothing can be searched"
     key = keys.get(SEARCH_KEY)
     if key is None:
-        return None, NO_SEARCH
+        if loaded.settings.searxng_url is None:
+            return None, NO_SEARCH
+        return build_searxng(loaded.settings.searxng_url, _page_reader(loaded)), ""
     if key.problem is not None:
         return None, key.problem
     from rlmwatch.search.exa import ExaSearch
@@ -194,9 +200,40 @@ def find_search(
     return ExaSearch(key.secret, environ.get("EXA_BASE_URL")), ""
 
 
+def build_searxng(url: str, read_page: ReadPage | None = None) -> SearxngSearch:
+    """Return the SearXNG at *url*, whose pages *read_page* reads; None leaves it at the excerpts."""
+    from rlmwatch.search.searxng import SearxngSearch
+
+    return SearxngSearch(url, read_page=read_page)
+
+
+def _page_reader(loaded: Loaded) -> ReadPage | None:
+    """Return what reads a page that was found; None where the user does not allow web pages (`web.pages`)."""
+    if not loaded.settings.web.pages:
+        return None
+    from rlmwatch.execution.page_text import page_reader
+    from rlmwatch.search.fetch import fetch
+
+    return page_reader(fetch, build_documents(loaded))
+
+
+def who_searches(settings: Settings, keys: Mapping[str, Key], environ: Mapping[str, str]) -> str:
+    """Return, in a few words, who searches the web: for doctor, setup and status."""
+    if SEARCH_KEY in keys:
+        return f"Exa, {shown(environ.get('EXA_BASE_URL') or 'https://api.exa.ai')} ({SEARCH_KEY})"
+    if settings.searxng_url is not None:
+        return f"SearXNG, {shown(settings.searxng_url)} (searxng_url)"
+    return f"nobody: set {SEARCH_KEY}, or searxng_url in your own config.toml"
+
+
 def build_documents(loaded: Loaded) -> DocumentReader:
     """Return what turns documents into text. Nothing is started before the first document."""
     return DocumentReader(Policy(landlock=_landlock(loaded)))
+
+
+def build_images(loaded: Loaded) -> ImageReader:
+    """Return what scales images. Nothing is started before the first image."""
+    return ImageReader(Policy(landlock=_landlock(loaded)))
 
 
 def build_sandbox(loaded: Loaded) -> Sandbox:

@@ -21,8 +21,10 @@ from rlmwatch.engine.task import DEFAULT_STEPS
 from rlmwatch.errors import RlmwatchError, UsageError
 from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.run_context import searches_the_web
-from rlmwatch.handlers import chat, job
-from rlmwatch.models.base import Message, Model, Request
+from rlmwatch.handlers import chat, job, structured
+from rlmwatch.handlers.plain import refuse_unseeing
+from rlmwatch.models.base import Model, Request, Role
+from rlmwatch.runs.attached import Attached, shown
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import Admission, Known
 from rlmwatch.settings.model import tokens_of_job
@@ -30,7 +32,7 @@ from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.context import Context, MaterialFile, read_context, refuse_beside_chat
 from rlmwatch.workspace.memory import load_chat
-from rlmwatch.workspace.publish import mark_of, restore
+from rlmwatch.workspace.publish import mark_of, restore, restore_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ async def answer(app: App, path: str, leave: asyncio.Event) -> Run:
         raise UsageError(app.config.no_model_reason)
     only_here(app)
     save = await read_one(app.paths.root, path, app.watcher.config)
-    save = await app.watcher.under_its_name(save) or save
+    save = await app.captured(await app.watcher.under_its_name(save) or save)
     if save.kind not in app.supervisor.kinds:
         raise UsageError(f"{path}: this version cannot answer the kind {save.kind}")
     admission = await _admit(app, save)
@@ -139,6 +141,7 @@ async def answer(app: App, path: str, leave: asyncio.Event) -> Run:
 
 async def _admit(app: App, save: Save) -> Admission:
     """Admit *save*, unless the folder shows its answer and nobody asked for it again."""
+    save = await app.attach(save)
     name = input_name(save.path)
     known = (await app.ledger.known()).get(save.path)
     if name is not None:
@@ -211,6 +214,8 @@ async def _answered_before(app: App, save: Save, leave: asyncio.Event) -> Run:
             or_else_mark=None if run is None or result is None else mark_of(run, result),
             marks=app.marks(save),
         )
+        if text is not None and (save if run is None else run).wants_json is not None:
+            await asyncio.to_thread(restore_json, app.gateway.root, name, text)
         if run is None and text is not None:
             return _answered_elsewhere(save, text)
     if run is None:
@@ -245,6 +250,14 @@ def _answered_elsewhere(save: Save, answer: str) -> Run:
 
 
 @dataclass(frozen=True, slots=True)
+class SketchMessage:
+    """One message of a request, as people are shown it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sketch:
     """
     What one unanswered input would ask.
@@ -253,20 +266,26 @@ class Sketch:
         steps: Steps of the engine, at most; None for one plain call.
         usd: Upper bound of its cost; None where the price is unknown, or where no cap was set for a run of the engine.
         problem: Why it would not be asked; None where it would.
+        preset: The preset whose options and text hold; None where there is none.
+        json_schema: What the answer is to fit; true for any JSON, None for a text.
         material: The files that go along, of which a run of the engine looks at parts.
         notes: What of the material would be passed over, or left out.
+        attached: What its question mentions, in words.
     """
 
     path: str
     kind: Kind
     model: str | None
-    messages: tuple[Message, ...]
+    messages: tuple[SketchMessage, ...]
     tokens: int | None
     usd: float | None
     problem: str | None
     steps: int | None = None
+    preset: str | None = None
+    json_schema: str | bool | None = None
     material: tuple[MaterialFile, ...] = ()
     notes: tuple[str, ...] = ()
+    attached: tuple[str, ...] = ()
 
 
 async def sketches(app: App) -> list[Sketch]:
@@ -288,6 +307,8 @@ async def _sketch(app: App, save: Save) -> Sketch:
         tokens=options.tokens,
         usd=None,
         problem=save.problem,
+        preset=options.preset,
+        json_schema=None if save.wants_json is None else save.wants_json.get("path", True),
     )
     if save.problem:
         return nothing
@@ -298,13 +319,17 @@ async def _sketch(app: App, save: Save) -> Sketch:
             chosen = await choose_model(app.config, save.kind, given, learn=False)
             model, options, no_engine_reason = chosen.model, chosen.options, chosen.no_engine_reason
             nothing = replace(nothing, model=options.model)
+        captured, attached = await asyncio.to_thread(app.attachments.preview, app.paths.root, save)
+        nothing = replace(nothing, attached=tuple(map(shown, captured)))
+        if model is not None:
+            refuse_unseeing(attached, model, options.model)
         context = await _material(app, save, options)
         nothing = replace(nothing, material=context.files, notes=context.notes)
-        request = await _first_request(app, save, options, context)
+        request = await _first_request(app, save, options, context, attached)
     except RlmwatchError as error:
         return replace(nothing, problem=str(error))
     if request is None:
-        message = Message("user", save.prompt)
+        message = SketchMessage("user", structured.question(save, by_code=True))
         cannot_search = searches_the_web(save.kind, options) and app.config.search is None
         no_search = app.config.no_search_reason if cannot_search else None
         steps = options.max_steps or DEFAULT_STEPS
@@ -316,7 +341,8 @@ async def _sketch(app: App, save: Save) -> Sketch:
     price = price_of(model.price(request.model), request) if model else None
     usd = None if price is None else price.input_usd + request.max_tokens * price.usd_per_output_token
     problem = None if model else app.config.no_model_reason or None
-    return replace(nothing, messages=request.messages, usd=usd, problem=problem)
+    messages = tuple(SketchMessage(message.role, message.content) for message in request.messages)
+    return replace(nothing, messages=messages, usd=usd, problem=problem)
 
 
 async def _material(app: App, save: Save, options: RunOptions) -> Context:
@@ -329,13 +355,15 @@ async def _material(app: App, save: Save, options: RunOptions) -> Context:
     return found.context(await app.gateway.documents.texts(found.documents))
 
 
-async def _first_request(app: App, save: Save, options: RunOptions, context: Context) -> Request | None:
+async def _first_request(
+    app: App, save: Save, options: RunOptions, context: Context, attached: Attached
+) -> Request | None:
     """Return the one request of a plain call; None for a run of the engine, whose requests depend on its replies."""
     name = input_name(save.path)
     if save.kind is Kind.CHAT and name is not None:
         await asyncio.to_thread(refuse_beside_chat, app.paths.root, name)
         memory = await asyncio.to_thread(load_chat, app.paths.root, name, now=clock.utc())
-        return chat.compose(save.prompt, options, memory.state)
+        return chat.request(save, options, memory.state, attached)
     if save.kind is not Kind.JOB:
         return None
-    return job.compose(save.prompt, options) if job.is_plain(options, context) else None
+    return job.request(save, options, attached) if job.is_plain(options, context) else None

@@ -9,6 +9,7 @@ import structlog
 
 from rlmwatch.daemon.credentials import Key
 from rlmwatch.daemon.factories import build_model, find_search, gather
+from rlmwatch.daemon.shared_parts import SharedParts, place_of
 from rlmwatch.errors import ConfigError, NoProvider
 from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.models.base import Model
@@ -27,7 +28,12 @@ class OtherProviders:
     """
 
     def __init__(
-        self, loaded: Loaded, keys: Mapping[str, Key], environ: Mapping[str, str], default: tuple[Model, Choice] | None
+        self,
+        loaded: Loaded,
+        keys: Mapping[str, Key],
+        environ: Mapping[str, str],
+        default: tuple[Model, Choice] | None,
+        shared: SharedParts | None = None,
     ) -> None:
         """
         Prepare; nothing is made.
@@ -37,7 +43,9 @@ class OtherProviders:
             keys: The keys that are there.
             environ: Where variables are looked up.
             default: The provider of runs that name none; None where there is none. It is not closed here.
+            shared: Has the providers of several folders, and closes them.
         """
+        self._shared = shared
         self._loaded = loaded
         self._keys = keys
         self._environ = environ
@@ -65,7 +73,7 @@ class OtherProviders:
     async def aclose(self) -> None:
         """Close what was made here. Idempotent."""
         made, self._made = self._made, {}
-        for model, _ in made.values():
+        for model, _ in made.values() if self._shared is None else ():
             if self._default is None or model is not self._default[0]:
                 await model.aclose()
 
@@ -77,14 +85,15 @@ class OtherProviders:
 
     def _make(self, choice: Choice) -> tuple[Model, Choice]:
         log.info("model.chosen", provider=choice.provider, model=choice.model, why=choice.why)
-        return build_model(choice, self._loaded, self._keys, self._environ), choice
+        build = build_model if self._shared is None else self._shared.build_model
+        return build(choice, self._loaded, self._keys, self._environ), choice
 
 
 def _place(choice: Choice) -> tuple[object, ...]:
-    return choice.base_url, choice.key_name, choice.headers, choice.embedded_path, choice.replies
+    return *place_of(choice), choice.headers
 
 
-def runtime_config(
+def runtime_config(  # noqa: PLR0913 (its parts by name)
     loaded: Loaded,
     keys: Mapping[str, Key],
     environ: Mapping[str, str],
@@ -92,6 +101,7 @@ def runtime_config(
     *,
     no_model_reason: str = "",
     users_options: bool = False,
+    shared: SharedParts | None = None,
 ) -> RuntimeConfig:
     """
     Return what holds for new runs.
@@ -103,9 +113,10 @@ def runtime_config(
         default: The provider of runs that name none; None where there is none, and *no_model_reason* says why.
         no_model_reason: For the person.
         users_options: Whether what a run itself says is the user's own word.
+        shared: What several folders have in common.
     """
     model, choice = default or (None, None)
-    search, no_search_reason = find_search(keys, environ, choice)
+    search, no_search_reason = find_search(loaded, keys, environ, choice)
     return RuntimeConfig(
         loaded=loaded,
         model=model,
@@ -114,6 +125,6 @@ def runtime_config(
         search=search,
         no_search_reason=no_search_reason,
         choice=choice,
-        providers=OtherProviders(loaded, keys, environ, default),
+        providers=OtherProviders(loaded, keys, environ, default, shared),
         users_options=users_options,
     )

@@ -21,13 +21,22 @@ def watch_config(settings: Settings) -> WatchConfig:
         on_new_save=OnNewSave(settings.on_new_save),
         webhook=settings.webhooks.url_for,
         name_notes=settings.name_notes,
+        sees_typing=settings.ready_marker is None and "on_new_save" not in settings.model_fields_set,
     )
 
 
 def marks_of(settings: Settings, asked: Save | Run) -> bool:
     """Whether *settings*, and *asked* itself, have lines for the person in its files (`contract/marks.py`)."""
+    return settings.options_for(asked.kind, _said_by(asked)).marks is not False
+
+
+def transcribes_of(settings: Settings, run: Run) -> bool:
+    """Whether *settings*, and *run* itself, have its answer in a transcript."""
+    return settings.options_for(run.kind, _said_by(run)).transcript is True
+
+
+def _said_by(asked: Save | Run) -> RunOptions:
     try:
-        said = RunOptions.model_validate(dict(asked.options))
+        return RunOptions.model_validate(dict(asked.options))
     except ValidationError:  # a run of another version
-        said = RunOptions()
-    return settings.options_for(asked.kind, said).marks is not False
+        return RunOptions()

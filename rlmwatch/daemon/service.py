@@ -10,7 +10,7 @@ files that wait for their second, and pings the service manager.
 from __future__ import annotations
 
 import asyncio
-import signal
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,9 @@ from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.descriptors import raise_soft_limit
 from rlmwatch.daemon.handover import patiently
 from rlmwatch.daemon.reloading import note, take_up
+from rlmwatch.daemon.signals import Signals
 from rlmwatch.daemon.standing_by import answering, nobody, standing_by, tell
 from rlmwatch.daemon.systemd import Manager
-from rlmwatch.daemon.terminal import Terminal
 from rlmwatch.daemon.turn import HostTurn
 from rlmwatch.daemon.vitals import Vitals
 from rlmwatch.errors import UsageError, WorkspaceBusy, WorkspaceError
@@ -39,8 +39,6 @@ TICK_S = 1.0
 """As often as a status file may be rewritten (file contract, 5), and as the host is looked up; costs some 0.3 ms."""
 HANDOVER_S = 3 * TICK_S
 """An idle host begins this much after its turn has come: the one before has seen it by then, and has stopped."""
-HANGUP_S = 2.0
-"""A shell whose window is closed has ended by then, and its terminal with it."""
 PRUNE_EVERY_S = 6 * 3600.0
 CEILING_EVERY_S = 10.0
 """As often as runs are tried again that a ceiling holds (another workspace may have used less), and it is looked at."""
@@ -66,7 +64,7 @@ class StartOptions:
 
 async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager: Manager) -> None:
     """
-    Watch and answer until *stop*.
+    Watch and answer in one folder until *stop*.
 
     Raises:
         UsageError: A folder without `rlmwatch.toml` has many unanswered inputs.
@@ -75,11 +73,32 @@ async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager
     await begin(app, options)
     await note(app)
     raise_soft_limit()
+
+    async def reload() -> None:
+        manager.reloading(clock.monotonic())
+        problem = await take_up(app)
+        state = f"watching {app.paths.root}" if problem is None else f"the last good settings stay: {problem}"
+        manager.ready(state.splitlines()[0])
+
+    await serve_folder(app, stop, options=options, manager=manager, signals=Signals(reload, stop, manager))
+    manager.stopping()
+    log.info("stopped")
+
+
+async def serve_folder(
+    app: App,
+    stop: asyncio.Event,
+    *,
+    options: StartOptions,
+    manager: Manager,
+    signals: AbstractContextManager[None] | None = None,
+) -> None:
+    """Watch and answer until *stop*, after `begin`; *signals* are heeded meanwhile."""
     turn = HostTurn(app)
     if options.take_over:
         turn.take_over()
     vitals = app.vitals()
-    with _signals(app, stop, manager):
+    with signals or nullcontext():
         stale = False  # whether another host may have answered since the folder was read
         while not stop.is_set():
             stale |= await _until_ours(turn, stop, manager, vitals, first=not stale and not options.take_over)
@@ -95,8 +114,6 @@ async def serve(app: App, stop: asyncio.Event, *, options: StartOptions, manager
     if stale and turn.other is None:
         await asyncio.to_thread(tell, app.paths.root, nobody(app.me, now=clock.utc()), anew=False)
     vitals.close()
-    manager.stopping()
-    log.info("stopped")
 
 
 async def begin(app: App, options: StartOptions) -> None:
@@ -269,6 +286,7 @@ async def _prune(app: App) -> None:
         await asyncio.to_thread(prune, app.gateway.root, now=clock.utc(), keep_days=keep)
     except WorkspaceError as error:
         log.warning("status.not_pruned", why=str(error))
+    await asyncio.to_thread(app.attachments.prune, now=clock.utc(), keep_days=keep)
 
 
 async def _tick(stop: asyncio.Event, seconds: float) -> bool:
@@ -279,65 +297,3 @@ async def _tick(stop: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-class _signals:  # noqa: N801 (a context manager, used like a function)
-    """
-    What the signals do.
-
-    1. SIGINT and SIGTERM stop.
-    2. SIGHUP reloads, unless the terminal is gone at which the daemon was started and nobody else manages it: then it
-       stops. A shell that ends may send it a moment before, so that is looked at once more.
-    3. SIGUSR1, which `rlmwatch reload` sends, reloads also where the terminal is gone (a job that its shell let go).
-    4. SIGIO, which a broken lease sends, is ignored.
-    """
-
-    def __init__(self, app: App, stop: asyncio.Event, manager: Manager) -> None:
-        self._app = app
-        self._stop = stop
-        self._manager = manager
-        self._reloads: set[asyncio.Task[None]] = set()
-        self._terminal = Terminal.at_start()
-
-    def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        signal.signal(signal.SIGIO, signal.SIG_IGN)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        loop.add_signal_handler(signal.SIGUSR1, self._on_reload)
-
-    def __exit__(self, *_: object) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-            loop.remove_signal_handler(number)
-
-    def _on_stop(self, number: int) -> None:
-        log.info("stop.asked", signal=signal.Signals(number).name)
-        self._stop.set()
-        # A second one does not wait for running calls.
-        asyncio.get_running_loop().remove_signal_handler(number)
-
-    def _on_hangup(self) -> None:
-        if not self._stop_without_terminal():
-            asyncio.get_running_loop().call_later(HANGUP_S, self._stop_without_terminal)
-            self._on_reload()
-
-    def _stop_without_terminal(self) -> bool:
-        """Stop where the terminal is gone; return whether it is."""
-        lost = self._manager.address is None and self._terminal.lost
-        if lost and not self._stop.is_set():
-            log.info("stop.asked", signal="SIGHUP", why="the terminal is gone")
-            self._stop.set()
-        return lost
-
-    def _on_reload(self) -> None:
-        task = asyncio.create_task(self._reload())
-        self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
-
-    async def _reload(self) -> None:
-        self._manager.reloading(clock.monotonic())
-        problem = await take_up(self._app)
-        state = f"watching {self._app.paths.root}" if problem is None else f"the last good settings stay: {problem}"
-        self._manager.ready(state.splitlines()[0])

@@ -11,7 +11,7 @@ from xml.parsers import expat
 from zipfile import BadZipFile, ZipFile
 
 from rlmwatch.contract.formats import content_of
-from rlmwatch.documents.extract import Unreadable
+from rlmwatch.documents.extract import UnreadableDocument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,20 +32,20 @@ def opened(raw: bytes, what: str) -> Iterator[ZipFile]:
         what: What it should be, as "a Word document".
 
     Raises:
-        Unreadable: It is damaged, protected, another format, or unpacks to too much.
+        UnreadableDocument: It is damaged, protected, another format, or unpacks to too much.
     """
     if (found := content_of(raw)) is not None and not raw.startswith(b"PK"):
-        raise Unreadable(f"it is not {what}, but {found}")
+        raise UnreadableDocument(f"it is not {what}, but {found}")
     try:
         with ZipFile(BytesIO(raw)) as archive:
             entries = archive.infolist()
             if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
-                raise Unreadable(f"it unpacks to more than {MAX_UNPACKED_BYTES // 1_000_000} MB")
+                raise UnreadableDocument(f"it unpacks to more than {MAX_UNPACKED_BYTES // 1_000_000} MB")
             if any(entry.flag_bits & 1 for entry in entries):
-                raise Unreadable("it is protected with a password: save a copy without one")
+                raise UnreadableDocument("it is protected with a password: save a copy without one")
             yield archive
     except (BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise Unreadable(f"it is damaged, or not {what}, whatever its name says ({error})") from None
+        raise UnreadableDocument(f"it is damaged, or not {what}, whatever its name says ({error})") from None
 
 
 def part(archive: ZipFile, name: str) -> bytes:
@@ -53,14 +53,16 @@ def part(archive: ZipFile, name: str) -> bytes:
     Return the part *name*.
 
     Raises:
-        Unreadable: It is not there, or too large.
+        UnreadableDocument: It is not there, or too large.
     """
     try:
         size = archive.getinfo(name).file_size
     except KeyError:
-        raise Unreadable(f"it has no part {name}: it is damaged, or another format than its name says") from None
+        raise UnreadableDocument(
+            f"it has no part {name}: it is damaged, or another format than its name says"
+        ) from None
     if size > MAX_PART_BYTES:
-        raise Unreadable(f"its part {name} unpacks to more than {MAX_PART_BYTES // 1_000_000} MB")
+        raise UnreadableDocument(f"its part {name} unpacks to more than {MAX_PART_BYTES // 1_000_000} MB")
     return archive.read(name)
 
 
@@ -69,7 +71,7 @@ def parsed(raw: bytes) -> Element:
     Return the root of an XML document whose namespaces were left out of its names.
 
     Raises:
-        Unreadable: It is not well-formed, or declares entities, which may unfold to any size.
+        UnreadableDocument: It is not well-formed, or declares entities, which may unfold to any size.
     """
     tree = TreeBuilder()
     parser = _parser()
@@ -82,7 +84,7 @@ def parsed(raw: bytes) -> Element:
         parser.Parse(raw, True)  # noqa: FBT003 (its own signature)
         return tree.close()
     except (expat.ExpatError, ParseError) as error:
-        raise Unreadable(f"its XML is damaged ({error})") from None
+        raise UnreadableDocument(f"its XML is damaged ({error})") from None
 
 
 def refuse_entities(raw: bytes) -> None:
@@ -90,7 +92,7 @@ def refuse_entities(raw: bytes) -> None:
     Pass what declares no entities of XML; bytes that are no XML declare none.
 
     Raises:
-        Unreadable: It does.
+        UnreadableDocument: It does.
     """
     try:
         _parser().Parse(raw, True)  # noqa: FBT003 (its own signature)
@@ -106,7 +108,7 @@ def _parser() -> expat.XMLParserType:
 
 
 def _refuse(*_declared: object) -> None:
-    raise Unreadable("its XML declares entities, which no such document needs; it is refused")
+    raise UnreadableDocument("its XML declares entities, which no such document needs; it is refused")
 
 
 def _local(name: str) -> str:

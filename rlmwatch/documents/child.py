@@ -17,7 +17,7 @@ import sys
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from rlmwatch.documents.extract import SMALLER, Unreadable
+from rlmwatch.documents.extract import SMALLER, UnreadableDocument
 from rlmwatch.documents.formats import FORMATS, readers, with_enclosed
 from rlmwatch.sandbox.guest.lockdown import Policy, as_refused, lock
 from rlmwatch.sandbox.guest.zygote import empty_folder
@@ -52,7 +52,7 @@ def main() -> NoReturn:
         try:
             text, left_out = found[suffix](raw)
             _reply({"text": _clean(text), "left_out": left_out})
-        except Unreadable as error:
+        except UnreadableDocument as error:
             _reply({"problem": str(error)})
         except MemoryError:
             del raw

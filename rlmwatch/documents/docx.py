@@ -16,7 +16,7 @@ def read(raw: bytes) -> Extract:
     Return the document as Markdown.
 
     Raises:
-        Unreadable: It is damaged, protected or another format, or declares entities.
+        UnreadableDocument: It is damaged, protected or another format, or declares entities.
     """
     with opened(raw, "a Word document (.docx)") as archive:
         part(archive, "[Content_Types].xml")

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 from bs4 import BeautifulSoup
 
 from rlmwatch.documents.archive import opened, parsed, part
-from rlmwatch.documents.extract import Extract, Unreadable, counted
+from rlmwatch.documents.extract import Extract, UnreadableDocument, counted
 from rlmwatch.documents.html import decode, markdown
 
 _PAGES = frozenset({"application/xhtml+xml", "text/html", "application/x-dtbook+xml"})
@@ -25,13 +25,13 @@ def read(raw: bytes) -> Extract:
     Return the chapters as Markdown, each under the line `[chapter N: title]`.
 
     Raises:
-        Unreadable: It is damaged, protected against copying, or another format.
+        UnreadableDocument: It is damaged, protected against copying, or another format.
     """
     with opened(raw, "an e-book (.epub)") as archive:
         _refuse_protected(archive)
         root = parsed(part(archive, "META-INF/container.xml")).find(".//rootfile")
         if root is None:
-            raise Unreadable("it names no book: it is damaged")
+            raise UnreadableDocument("it names no book: it is damaged")
         path = root.get("full-path", "")
         package = parsed(part(archive, path))
         items = {item.get("id", ""): item for item in package.iter("item")}
@@ -54,7 +54,7 @@ def _refuse_protected(archive: ZipFile) -> None:
     for each in parsed(part(archive, "META-INF/encryption.xml")).iter("EncryptedData"):
         method = each.find("EncryptionMethod")
         if method is None or method.get("Algorithm") not in _FONTS:
-            raise Unreadable("it is protected against copying (DRM): use a copy without")
+            raise UnreadableDocument("it is protected against copying (DRM): use a copy without")
 
 
 def _titles(archive: ZipFile, package: str, items: Iterable[Element]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ SMALLER = "save it as text (a table as .csv), or in parts"
 """What to do about a document that takes too much."""
 
 
-class Unreadable(Exception):
+class UnreadableDocument(Exception):
     """A document cannot be turned into text; the text is why, and what to do, as the end of "it cannot be read: …"."""
 
 
@@ -26,7 +26,7 @@ class Extract(NamedTuple):
 
 
 Reader = Callable[[bytes], Extract]
-"""Turns the bytes of a document into its text; raises `Unreadable`, or whatever its library raises."""
+"""Turns the bytes of a document into its text; raises `UnreadableDocument`, or whatever its library raises."""
 
 
 def counted(number: int, one: str) -> str:

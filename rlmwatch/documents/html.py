@@ -10,7 +10,7 @@ from bs4.dammit import EncodingDetector
 from bs4.element import CData, PageElement, PreformattedString, Tag
 from markdownify import ATX, MarkdownConverter
 
-from rlmwatch.documents.extract import Extract, Unreadable
+from rlmwatch.documents.extract import Extract, UnreadableDocument
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -27,7 +27,7 @@ def read(raw: bytes) -> Extract:
     Return the page as Markdown: headings, lists, links, and tables as rows of cells between `|`.
 
     Raises:
-        Unreadable: It is not a text, or in no encoding that it says.
+        UnreadableDocument: It is not a text, or in no encoding that it says.
     """
     return Extract(markdown(decode(raw)))
 
@@ -37,7 +37,7 @@ def decode(raw: bytes) -> str:
     Return the text of a page: by its byte order mark, else as it declares itself, else UTF-8.
 
     Raises:
-        Unreadable: It is none of these.
+        UnreadableDocument: It is none of these.
     """
     for mark, encoding in _MARKS:
         if raw.startswith(mark):
@@ -46,7 +46,7 @@ def decode(raw: bytes) -> str:
     encoding = _BROWSERS_READ.get(declared or "", declared or "utf-8")
     try:
         return _decoded(raw, encoding)
-    except (LookupError, Unreadable):
+    except (LookupError, UnreadableDocument):
         return _decoded(raw, "utf-8")
 
 
@@ -54,9 +54,11 @@ def _decoded(raw: bytes, encoding: str) -> str:
     try:
         text = raw.decode(encoding)
     except UnicodeError:
-        raise Unreadable(f"it is not {encoding.upper()}, and says no other encoding: save it as UTF-8") from None
+        raise UnreadableDocument(
+            f"it is not {encoding.upper()}, and says no other encoding: save it as UTF-8"
+        ) from None
     if "\0" in text:
-        raise Unreadable("it is not text: a NUL byte is in it; save it again as UTF-8")
+        raise UnreadableDocument("it is not text: a NUL byte is in it; save it again as UTF-8")
     return text
 
 

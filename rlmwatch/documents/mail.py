@@ -15,7 +15,7 @@ from email.message import EmailMessage
 
 from rlmwatch.contract.formats import DOCUMENTS, content_of, suffix
 from rlmwatch.contract.text import decode
-from rlmwatch.documents.extract import Extract, Reader, Unreadable
+from rlmwatch.documents.extract import Extract, Reader, UnreadableDocument
 from rlmwatch.documents.html import markdown
 from rlmwatch.errors import InputError
 
@@ -33,11 +33,11 @@ def read(raw: bytes, others: Mapping[str, Reader]) -> Extract:
         others: Readers of what may be attached, by ending.
 
     Raises:
-        Unreadable: It is not a mail, or nested too deeply.
+        UnreadableDocument: It is not a mail, or nested too deeply.
     """
     mail = message_from_bytes(raw, policy=policy.default)
     if not isinstance(mail, EmailMessage) or not any(header in mail for header in HEADERS):
-        raise Unreadable("it is not a mail: it has neither a sender nor a date nor a subject")
+        raise UnreadableDocument("it is not a mail: it has neither a sender nor a date nor a subject")
     reading = _Mail(others)
     pieces = [*reading.message(mail, 0)]
     return Extract("\n\n".join(filter(None, pieces)), tuple(reading.left_out))
@@ -55,7 +55,7 @@ class _Mail:
 
     def _part(self, part: EmailMessage, depth: int) -> Iterator[str]:
         if depth > MAX_DEPTH:
-            raise Unreadable("its parts are nested too deeply")
+            raise UnreadableDocument("its parts are nested too deeply")
         kind = part.get_content_type()
         if kind == "message/rfc822":
             for inner in _parts(part):
@@ -80,7 +80,7 @@ class _Mail:
         raw = raw if isinstance(raw, bytes) else b""
         try:
             text = self._text_of(name, raw)
-        except (Unreadable, InputError) as error:
+        except (UnreadableDocument, InputError) as error:
             self.left_out.append(f"attachment {name} ({error})")
             return f"[attachment {name} left out]"
         return f"[attachment {name}]\n{text.strip()}\n[end of {name}]"
@@ -90,23 +90,23 @@ class _Mail:
         Return the text of an attachment.
 
         Raises:
-            Unreadable: It is no text, and nothing that can be read.
+            UnreadableDocument: It is no text, and nothing that can be read.
             InputError: It is text that cannot be read.
         """
         ending = suffix(name)
         if ending in self.others:
             try:
                 found = self.others[ending](raw)
-            except (Unreadable, MemoryError):
+            except (UnreadableDocument, MemoryError):
                 raise
             except Exception as error:  # noqa: BLE001 (a broken document may raise anything)
-                raise Unreadable(f"{type(error).__name__}: {error}"[:200]) from None
+                raise UnreadableDocument(f"{type(error).__name__}: {error}"[:200]) from None
             self.left_out += [f"{each} in {name}" for each in found.left_out]
             return found.text
         if ending in DOCUMENTS:
-            raise Unreadable("to read it, install rlmwatch[documents]")
+            raise UnreadableDocument("to read it, install rlmwatch[documents]")
         if (why := content_of(raw)) is not None or b"\0" in raw:
-            raise Unreadable((why or "not text").partition(":")[0])
+            raise UnreadableDocument((why or "not text").partition(":")[0])
         return decode(raw)
 
 

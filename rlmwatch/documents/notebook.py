@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from rlmwatch.documents.extract import Extract, Unreadable, counted
+from rlmwatch.documents.extract import Extract, UnreadableDocument, counted
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -16,12 +16,12 @@ def read(raw: bytes) -> Extract:
     Return the cells, each under the line `[cell N, kind]`, with the text of its outputs.
 
     Raises:
-        Unreadable: It is not a notebook.
+        UnreadableDocument: It is not a notebook.
     """
     try:
         book = json.loads(raw.decode("utf-8-sig"))
     except ValueError as error:
-        raise Unreadable(f"it is not a notebook, whose form is JSON ({error})") from None
+        raise UnreadableDocument(f"it is not a notebook, whose form is JSON ({error})") from None
     cells = _cells(book)
     language = _text(_at(_at(_at(book, "metadata"), "kernelspec"), "language")) or "python"
     pieces, pictures = [], 0
@@ -49,7 +49,7 @@ def _cells(book: object) -> list[object]:
     if cells is None:
         cells = [cell for sheet in _list(_at(book, "worksheets")) for cell in _list(_at(sheet, "cells"))]
     if not isinstance(cells, list) or not isinstance(book, dict) or not {"cells", "worksheets"} & book.keys():
-        raise Unreadable("it is JSON, but not a notebook: give it the ending .json")
+        raise UnreadableDocument("it is JSON, but not a notebook: give it the ending .json")
     return cells
 
 

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 from zipfile import ZipFile
 
 from rlmwatch.documents.archive import opened, parsed, part
-from rlmwatch.documents.extract import Extract, Unreadable, counted
+from rlmwatch.documents.extract import Extract, UnreadableDocument, counted
 from rlmwatch.documents.html import markdown
 
 _TAGS = {
@@ -32,14 +32,14 @@ def read(raw: bytes) -> Extract:
     Return the document as Markdown.
 
     Raises:
-        Unreadable: It is damaged, protected, or another format.
+        UnreadableDocument: It is damaged, protected, or another format.
     """
     with opened(raw, "an OpenDocument text (.odt)") as archive:
         _check(archive)
         content = parsed(part(archive, "content.xml"))
     body = content.find("body/text")
     if body is None:
-        raise Unreadable("it is not a text: save a table as .csv, slides as PDF")
+        raise UnreadableDocument("it is not a text: save a table as .csv, slides as PDF")
     pictures = sum(1 for _ in body.iter("image"))
     return Extract(markdown("".join(_html(body))), (counted(pictures, "picture"),) if pictures else ())
 
@@ -48,11 +48,11 @@ def _check(archive: ZipFile) -> None:
     if "mimetype" in archive.namelist():
         kind = part(archive, "mimetype").decode("ascii", "replace").strip()
         if not kind.startswith(_MIMETYPE):
-            raise Unreadable(f"it is not an OpenDocument text, but {kind[:80]}")
+            raise UnreadableDocument(f"it is not an OpenDocument text, but {kind[:80]}")
     if "META-INF/manifest.xml" in archive.namelist():
         manifest = parsed(part(archive, "META-INF/manifest.xml"))
         if manifest.find(".//encryption-data") is not None:
-            raise Unreadable("it is protected with a password: save a copy without one")
+            raise UnreadableDocument("it is protected with a password: save a copy without one")
 
 
 def _html(element: Element) -> Iterator[str]:

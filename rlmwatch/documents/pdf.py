@@ -7,7 +7,7 @@ from io import BytesIO
 from pypdf import PdfReader
 from pypdf.errors import DependencyError, FileNotDecryptedError, WrongPasswordError
 
-from rlmwatch.documents.extract import Extract, Unreadable, counted
+from rlmwatch.documents.extract import Extract, UnreadableDocument, counted
 
 PAGE_BREAK = "\n\f\n"
 """Stands between two pages: a form feed in a line of its own."""
@@ -22,17 +22,17 @@ def read(raw: bytes) -> Extract:
     Return the pages, each under the line `[page N]`, with a form feed between two of them.
 
     Raises:
-        Unreadable: It is protected, is no PDF, or no page holds text.
+        UnreadableDocument: It is protected, is no PDF, or no page holds text.
     """
     if _SIGN not in raw[:_SIGN_WITHIN]:
-        raise Unreadable("it is not a PDF, whatever its name says: give it the ending that it should have")
+        raise UnreadableDocument("it is not a PDF, whatever its name says: give it the ending that it should have")
     try:
         document = PdfReader(BytesIO(raw))
         if document.is_encrypted and not document.decrypt(""):
-            raise Unreadable(_PROTECTED)
+            raise UnreadableDocument(_PROTECTED)
         pages = [_text(document, number) for number in range(len(document.pages))]
     except (DependencyError, FileNotDecryptedError, WrongPasswordError):
-        raise Unreadable(_PROTECTED) from None
+        raise UnreadableDocument(_PROTECTED) from None
     if not any(text.strip() for text in pages):
         return Extract("")
     blank = sum(not text.strip() for text in pages)

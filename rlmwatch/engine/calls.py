@@ -52,6 +52,7 @@ from rlmwatch.engine.replay import Replay, booked
 from rlmwatch.engine.run_time import WAIT_SHOWN_S, RunTime
 from rlmwatch.errors import BudgetExceeded, NotSent, ProviderCutOff, ProviderError, ProviderUnavailable, RunTimeout
 from rlmwatch.models.base import RESTART, Model, Reply, Request
+from rlmwatch.models.image_tokens import tokens_of_images
 from rlmwatch.runs.journal import Journal
 from rlmwatch.runs.model import CallState, JournalEntry, PaidCall, Usage
 
@@ -437,6 +438,7 @@ class Calls:
         self.text_so_far = text
         tokens = min(held.tokens, -(-len(text) // CHARS_PER_TOKEN))
         sent_tokens = sum(len(m.content) for m in sent.messages) // CHARS_PER_TOKEN
+        sent_tokens += sum(tokens_of_images(sent.model, m) for m in sent.messages)
         await self._lost(key, sent, held, reported or Usage(sent_tokens, tokens, None, 1))
 
     async def _lost(self, key: str, sent: Request, held: Reservation, used: Usage) -> None:

@@ -28,6 +28,7 @@ from itertools import count
 import structlog
 
 from rlmwatch.budget import Left
+from rlmwatch.contract.data_marks import digest
 from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine import tools
 from rlmwatch.engine.call_site import CallSite
@@ -58,6 +59,8 @@ from rlmwatch.models.base import Reply, Request
 from rlmwatch.runs.model import Outcome, Usage
 from rlmwatch.runs.trajectory import StepRecord
 from rlmwatch.sandbox.base import CellError, HostFunction, JsonValue
+
+MISFIT = "answer() was refused: {words}. Correct the value, and call answer() again."
 
 log = structlog.get_logger()
 
@@ -313,7 +316,7 @@ class Engine:
             return Ran(outcome, "killed"), known.shown
         self._tell("running its code")
         ran = await self._cells.run(cell)
-        if (refusal := self._guidance.refuses(ran.answer)) is not None:
+        if (refusal := self._guidance.refuses(ran.answer) or await self._misfit(ran.answer)) is not None:
             ran = replace(ran, answer=None, ended="ok", outcome=replace(ran.outcome, refusal=refusal))
         if not is_unseen(printed := ran.outcome.output.strip()):
             self._printed = cut_middle(printed, OUTPUT_CHARS, phrases=self.deps.prompts.notices)
@@ -322,6 +325,12 @@ class Engine:
         if known is not None and known.ended == ran.ended == "interrupted":
             return ran, known.shown  # where the limit strikes is chance
         return ran, shown
+
+    async def _misfit(self, answer: JsonValue) -> str | None:
+        """Return what is said of an *answer* of the run itself that is not in the form that was asked for."""
+        if answer is None or self.path or self.deps.misfit is None or (words := await self.deps.misfit(answer)) is None:
+            return None
+        return MISFIT.format(words=words)
 
     def _record(self, cell: Cell, ran: Ran, shown: str, began: _Began) -> None:
         calls, known = self.deps.calls, self.shared.earlier.get((self.path, self.step))
@@ -346,7 +355,7 @@ class Engine:
         """Answer `rlm_query`: by a sub-engine, or at the lowest level by a plain sub-call."""
         if self.depth >= self.deps.max_depth:
             return await self.shared.sub.ask(self._call_site(), prompt, context)
-        name = f"{self.path}.{self.step}-{tools.digest(json.dumps([prompt, context]))}"
+        name = f"{self.path}.{self.step}-{digest(json.dumps([prompt, context]))}"
         self._children[name] += 1
         path = f"{name}-{self._children[name]}"
         async with self.shared.sub_sessions.place(self.depth + 1):

@@ -1,11 +1,13 @@
 """
-The paid searches of one run, and the function `research` that a cell calls.
+The searches of one run, and the functions `research` (the web) and `files` (the folder's notes) that a cell calls.
 
 A search goes the way of a model call: reserved, journalled, made, recorded,
 settled; tried again where it may work later; handed out from the journal after a
-kill. Its pages are kept with their source, for the check of the answer.
+kill. Its pages are kept with their source, for the check of the answer. A search
+of the notes costs nothing and goes the same way: notes change, and a replay must
+find what was found.
 
-Pages are numbered over the whole run, in the order in which the searches were
+Pages and notes are numbered over the whole run, in the order in which the searches were
 asked for, however they come back: a replay numbers them as the first time.
 
 Who searches may bill more than its list says: until a first search has ended, and
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -35,12 +37,14 @@ from rlmwatch.errors import BudgetExceeded, ProviderError, ProviderUnavailable
 from rlmwatch.runs.model import PaidCall, Usage
 from rlmwatch.sandbox.base import CellError, HostFunction, JsonValue, Parameter
 from rlmwatch.search.base import Page, Search, SearchQuery, SearchReply
-from rlmwatch.search.urls import same
 
 TRIES = 4
 """Of one search: over some 4 s, or as long as Exa asks. After that the code is told, which can go on without it."""
 URLS_SHOWN = 5
 """Addresses in a note."""
+NOTE_CHARS = 8_000
+"""Of a note's text that a search hands out, where the code says nothing: most notes are shorter."""
+NOTICES_SHOWN = 5
 AT_ONCE = 8
 """Searches of a run in flight together: Exa's default limit is 10 a second (exa.ai/docs, November 2026)."""
 
@@ -51,20 +55,25 @@ class Searches:
     Makes the searches of one attempt of one run.
 
     Attributes:
+        search: Searches the web; None where the run may not.
+        files: Searches the folder's notes; None where the run may not.
         fetched: Every page so far whose text was read, in the order of the searches: what may be cited.
-        unread: The addresses of pages that came without text.
+        unread: Pages that came without text.
         failed: Why searches of this attempt failed for good, in the provider's words.
         refused: The caps and ceilings that refused searches.
+        notices: What who searches said beside its results, each once.
         note: Is told what is searched.
     """
 
     calls: Calls
-    search: Search
+    search: Search | None
+    files: Search | None = None
     note: Callable[[str], None] = field(default=lambda _text: None)
     fetched: list[Fetched] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)
+    unread: list[Page] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     refused: list[BudgetExceeded] = field(default_factory=list)
+    notices: dict[str, None] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _last: asyncio.Future[None] | None = None
     _in_flight: int = 0
@@ -76,59 +85,61 @@ class Searches:
         return [each.page for each in self.fetched]
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a person should know: searches that the budget refused, and pages that cannot be cited."""
+        """Return what a person should know: what was refused, what who searches said, what cannot be cited."""
         why = Counter(map(reason, self.refused))
         refused = [f"{n:,} search{'' if n == 1 else 'es'} refused: {word}" for word, n in why.items()]
-        return (*refused, *self._not_cited())
+        said = [f"searches: {notice}" for notice in list(self.notices)[:NOTICES_SHOWN]]
+        more = len(self.notices) - len(said)
+        return (*refused, *said, *([f"searches: {more} more notices"] if more else []), *self._not_cited())
 
     def _not_cited(self) -> tuple[str, ...]:
-        read = {same(page.url) for page in self.pages}
-        unread = list(dict.fromkeys(url for url in self.unread if same(url) not in read))
+        read = {page.key for page in self.pages}
+        unread = list(dict.fromkeys(page.source for page in self.unread if page.key not in read))
         if not unread:
             return ()
         more = f" and {len(unread) - URLS_SHOWN} more" if len(unread) > URLS_SHOWN else ""
         pages = "1 page" if len(unread) == 1 else f"{len(unread)} pages"
         return (f"searches: {pages} came without text and cannot be cited: {', '.join(unread[:URLS_SHOWN])}{more}",)
 
-    def tool(self) -> Tool:
-        """Return `research`, to be offered to the cells of this run."""
+    def tools(self) -> Mapping[str, Tool]:
+        """Return what is offered to the cells of this run, by name."""
+        offered: dict[str, Tool] = {}
+        if self.search is not None:
+            filters = (Parameter("days", "int", None), Parameter("domains", "strings", None))
+            words = "research(query, max_results=5, days=None, domains=None, text_chars=4000): search the web"
+            offered["research"] = self._tool("research", self.search, (*filters, _chars(4000)), words)
+        if self.files is not None:
+            words = f"files(query, max_results=5, text_chars={NOTE_CHARS}): search the folder's notes"
+            offered["files"] = self._tool("files", self.files, (_chars(NOTE_CHARS),), words)
+        return offered
 
+    def _tool(self, name: str, search: Search, more: tuple[Parameter, ...], doc: str) -> Tool:
         def offered(place: Callable[[], CallSite]) -> HostFunction:
-            async def research(**given: Any) -> JsonValue:  # noqa: ANN401 (JSON)
-                return await self._research(place(), given)
+            async def call(**given: Any) -> JsonValue:  # noqa: ANN401 (JSON)
+                domains = given.get("domains")
+                try:
+                    query = SearchQuery(**{**given, "domains": None if domains is None else tuple(domains)})
+                except ValueError as error:
+                    raise CellError("ValueError", f"{name}(): {error}") from None
+                return await self._asked(search, query, place())
 
-            return HostFunction(
-                "research",
-                research,
-                (
-                    Parameter("query"),
-                    Parameter("max_results", "int", 5),
-                    Parameter("days", "int", None),
-                    Parameter("domains", "strings", None),
-                    Parameter("text_chars", "int", 4000),
-                ),
-                doc="research(query, max_results=5, days=None, domains=None, text_chars=4000): search the web",
-                record="Page",
-            )
+            parameters = (Parameter("query"), Parameter("max_results", "int", 5), *more)
+            return HostFunction(name, call, parameters, doc=doc, record="Page")
 
         return offered
 
-    async def _research(self, at: CallSite, given: dict[str, Any]) -> JsonValue:
-        domains = given["domains"]
-        try:
-            query = SearchQuery(**{**given, "domains": None if domains is None else tuple(domains)})
-        except ValueError as error:
-            raise CellError("ValueError", f"research(): {error}") from None
+    async def _asked(self, search: Search, query: SearchQuery, at: CallSite) -> JsonValue:
         before, mine = self._last, asyncio.get_running_loop().create_future()
         self._last = mine
         try:
             async with self._slots:
                 self.note(f"searching: {query.query}")
-                reply, when = await self._find(query, at)
+                reply, when = await self._find(search, query, at)
             if before is not None:
                 await asyncio.shield(before)
             self.fetched += [Fetched(page, query.query, when) for page in reply.pages if not is_unseen(page.text)]
-            self.unread += [page.url for page in reply.pages if is_unseen(page.text)]
+            self.unread += [page for page in reply.pages if is_unseen(page.text)]
+            self.notices.update(dict.fromkeys(reply.notices))
         except BudgetExceeded as spent:
             self.refused.append(spent)
             raise
@@ -137,33 +148,33 @@ class Searches:
             raise
         finally:
             _after(before, mine)
-        numbers = {page.url: number for number, page in enumerate(numbered(self.pages), 1)}
-        return [{"n": numbers.get(page.url), **_row(page)} for page in reply.pages]
+        numbers = {page.key: number for number, page in enumerate(numbered(self.pages), 1)}
+        return [{"n": numbers.get(page.key), **_row(page)} for page in reply.pages]
 
-    async def _find(self, query: SearchQuery, at: CallSite) -> tuple[SearchReply, str]:
+    async def _find(self, search: Search, query: SearchQuery, at: CallSite) -> tuple[SearchReply, str]:
         """Return what was found, and when."""
-        key = self.calls.name(asdict(query), at)
+        key = self.calls.name(asdict(query) | ({"in": "files"} if search is self.files else {}), at)
         if (earlier := self.calls.replay.take(key)) is not None:
             return SearchReply.kept(earlier.reply or {}), earlier.ended_at or earlier.started_at
-        found = await self.calls.insist(lambda: self._once(key, query), self.search.provider, TRIES)
+        found = await self.calls.insist(lambda: self._once(key, search, query), search.provider, TRIES)
         self.calls.answered()
         return found
 
-    async def _once(self, key: str, query: SearchQuery) -> tuple[SearchReply, str]:
+    async def _once(self, key: str, search: Search, query: SearchQuery) -> tuple[SearchReply, str]:
         """Make one try, as soon as no search in flight could leave too little for it."""
-        while self._in_flight and await self._goes_alone(query):
+        while self._in_flight and await self._goes_alone(search, query):
             self._settled.clear()
             if self._in_flight:
                 await self._settled.wait()
         self._in_flight += 1
         try:
-            return await self._try(key, query)
+            return await self._try(key, search, query)
         finally:
             self._in_flight -= 1
             self._settled.set()
 
-    async def _goes_alone(self, query: SearchQuery) -> bool:
-        calls, provider, listed = self.calls, self.search.provider, self.search.max_usd(query)
+    async def _goes_alone(self, search: Search, query: SearchQuery) -> bool:
+        calls, provider, listed = self.calls, search.provider, search.max_usd(query)
         if not calls.has_limit_usd:
             return False
         if not calls.costs.is_search_known(provider):
@@ -171,11 +182,11 @@ class Searches:
         usd = calls.costs.search_usd(provider, listed)
         return usd > listed and await calls.left_usd() < NEAR_CALLS * usd
 
-    async def _try(self, key: str, query: SearchQuery) -> tuple[SearchReply, str]:
+    async def _try(self, key: str, search: Search, query: SearchQuery) -> tuple[SearchReply, str]:
         calls, frame = self.calls, self.calls.frame
-        usd = calls.costs.search_usd(self.search.provider, self.search.max_usd(query))
+        usd = calls.costs.search_usd(search.provider, search.max_usd(query))
         held = calls.budget.reserve_search(usd)
-        call = PaidCall(key, "search", self.search.provider, asdict(query), 0, held.usd)
+        call = PaidCall(key, "search", search.provider, asdict(query), 0, held.usd)
         try:
             done = await calls.intend(call)
         except BaseException:
@@ -187,7 +198,7 @@ class Searches:
         calls.crash_at("search.intended")
         billed = 0.0
         try:
-            reply = await self.search.search(query)
+            reply = await search.search(query)
             billed = reply.usage.cost_usd or 0.0
         except asyncio.CancelledError:
             await self._lost(key, held)
@@ -199,7 +210,7 @@ class Searches:
             await calls.give_back(key, held)
             raise
         finally:
-            calls.costs.learn_search(self.search.provider, usd, billed)
+            calls.costs.learn_search(search.provider, usd, billed)
         calls.crash_at("search.replied")
         calls.book(held, reply.usage)
         now = frame.utc()
@@ -216,11 +227,17 @@ class Searches:
 
 
 def _row(page: Page) -> dict[str, Any]:
-    """Return *page* as a cell gets it: `highlights` only where the provider has picked some."""
+    """Return *page* as a cell gets it: without what it has not, and a note with its path in place of an address."""
     row = asdict(page)
-    if not page.highlights:
-        del row["highlights"]
-    return row
+    without = {"path"} if page.path is None else {"url", "author"}
+    return {key: value for key, value in row.items() if key not in without and (value or key not in _WHERE_THERE)}
+
+
+_WHERE_THERE = frozenset({"highlights", "excerpt"})
+
+
+def _chars(most: int) -> Parameter:
+    return Parameter("text_chars", "int", most)
 
 
 def _after(before: asyncio.Future[None] | None, mine: asyncio.Future[None]) -> None:

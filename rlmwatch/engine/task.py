@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from rlmwatch.contract.options import RunOptions
@@ -53,6 +53,7 @@ class EngineDeps:
         tools: Offered beside the engine's own functions, by name.
         progress: Is told (step, steps, what is being done) of the run itself, not of sub-engines.
         sub_sessions: Lets so many sub-engines have a session at once.
+        misfit: Returns why what the run itself gave to `answer` is not what was asked for; None where it is.
         max_depth: Levels of sub-engines; the lowest one's `rlm_query` is a plain sub-call.
     """
 
@@ -65,6 +66,7 @@ class EngineDeps:
     progress: Callable[[int, int, str], None] = field(default=lambda _step, _steps, _note: None)
     max_depth: int = 1
     sub_sessions: SubSessions = field(default_factory=SubSessions)
+    misfit: Callable[[JsonValue], Awaitable[str | None]] | None = None
 
     @property
     def model(self) -> str:

@@ -11,13 +11,13 @@ that has taken over, ends the run.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rlmwatch.contract.data_marks import between_marks
 from rlmwatch.contract.text import is_unseen
 from rlmwatch.engine.call_site import CallSite
 from rlmwatch.engine.calls import Calls
@@ -271,21 +271,11 @@ def functions(
 
 
 def sub_prompt(prompt: str, context: JsonValue) -> str:
-    """
-    Return the user message of a sub-call.
-
-    The marks around the data carry a digest of it: text that closes them itself cannot be written beforehand.
-    """
+    """Return the user message of a sub-call."""
     if context is None:
         return prompt
     text = context if isinstance(context, str) else json.dumps(context, ensure_ascii=False)
-    mark = digest(text)
-    return f"{prompt}\n\n<data {mark}>\n{text}\n</data {mark}>"
-
-
-def digest(text: str) -> str:
-    """Return eight characters that stand for *text*."""
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{prompt}\n\n{between_marks(text)}"
 
 
 def for_the_cell(error: Exception) -> CellError | None:

@@ -18,6 +18,7 @@ from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.errors import WorkspaceError
 from rlmwatch.execution.streaming import Stream
+from rlmwatch.runs.attached import NOTHING_ATTACHED, Attached
 from rlmwatch.runs.model import Result, Run, Save, Usage
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
@@ -60,6 +61,10 @@ class CallerStorage:
         """Return what the caller passed in."""
         return self.material
 
+    async def attached(self, _run: Run) -> Attached:
+        """Return nothing: there is no folder in which a prompt could mention anything."""
+        return NOTHING_ATTACHED
+
     async def session(self, _run: Run) -> SessionState:
         """Return the session as it is in its file."""
         state, _ = await asyncio.to_thread(self._session().load, now=self.utc())
@@ -94,6 +99,9 @@ class CallerStorage:
     def stream(self, _run: Run) -> Stream | None:
         """Nothing: the caller waits for the answer."""
         return None
+
+    def notes(self) -> None:
+        """Nothing: there is no folder."""
 
     async def conclude(self, run: Run, result: Result) -> None:
         """

@@ -8,7 +8,7 @@ What becomes of a run when its handler raises: one table of classes.
     its budget, an unknown price                failed, `budget_exceeded`
     the provider's own words                    failed, `provider_error`
     the input cannot be answered                failed, `bad_input`
-    its time limit, with some text              complete and partial, `timeout`
+    its time limit, with some text              complete and partial, `timeout`; failed where that is to be JSON
     its time limit, without                     failed, `timeout`; in the provider's words where it kept failing
     somebody cancelled it                       cancelled; the text so far is kept
     another attempt owns it                     left alone
@@ -21,7 +21,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from rlmwatch.contract.json_answer import is_json
 from rlmwatch.errors import (
+    WROTE,
     BudgetError,
     CeilingReached,
     Fenced,
@@ -90,6 +92,9 @@ def ended_by(error: Exception, context: RunContext | None) -> Result | Hold | No
     if isinstance(error, HOLDS):
         return Hold(f"{error}\n{AFTERWARDS}")
     text = context.calls.text_so_far.strip() if context else ""
+    half = ""
+    if text and context is not None and context.wants_json and isinstance(error, RunTimeout) and not is_json(text):
+        half, text = f"{WROTE}{text}", ""  # half of a JSON value is shown, and is no answer
     if isinstance(error, RunEnded) and (text or isinstance(error, RunCancelled)):
         cancelled = isinstance(error, RunCancelled)
         return Result(
@@ -113,7 +118,7 @@ def ended_by(error: Exception, context: RunContext | None) -> Result | Hold | No
         text = f"{trouble}: {error}"
     else:
         text = f"{trouble}\nIt was tried again until the time was up: {error}"
-    return Result(RunStatus.FAILED, outcome, error=text, usage=_used(context), model=_model(context))
+    return Result(RunStatus.FAILED, outcome, error=f"{text}{half}", usage=_used(context), model=_model(context))
 
 
 def failed_by(error: Exception, context: RunContext | None) -> Result:

@@ -25,22 +25,29 @@ from rlmwatch.engine.calls import UNWRITTEN, Calls
 from rlmwatch.engine.costs import Costs
 from rlmwatch.engine.searches import Searches
 from rlmwatch.engine.sub_sessions import SubSessions
-from rlmwatch.errors import NoProvider, WorkspaceBusy
+from rlmwatch.errors import InputError, NoProvider, WorkspaceBusy
 from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.execution.streaming import Stream
 from rlmwatch.handlers.base import RunContext
+from rlmwatch.json_schema.checker import problem_of
+from rlmwatch.runs.attached import Attached
 from rlmwatch.runs.journal import Journal
 from rlmwatch.runs.model import Run, Usage
 from rlmwatch.runs.queue import Queue
 from rlmwatch.runs.trajectory import StepRecord, Trajectory
 from rlmwatch.sandbox.base import Sandbox
+from rlmwatch.search.base import Search
 from rlmwatch.workspace.context import Context, chars
 from rlmwatch.workspace.memory import Remembered
 from rlmwatch.workspace.status import Live
 
 SESSION_POLL_S = 0.5
 """How often a session that a script uses is asked for again."""
+NO_NOTES = (
+    "`tools: files` searches the notes of a folder, and this run has none: a Python call and a cluster's worker work "
+    "without the folder. Take `files` out, or name the material with `context`"
+)
 
 
 class RunLedger(Queue, Journal, Trajectory, Protocol):
@@ -76,6 +83,16 @@ class RunStorage(Protocol):
         """
         ...
 
+    async def attached(self, run: Run) -> Attached:
+        """
+        Return what the question of *run* mentions, ready to be sent; the same at each attempt.
+
+        Raises:
+            InputError: It cannot be used.
+            NoProvider: It mentions a web page, which the user's settings do not allow.
+        """
+        ...
+
     async def session(self, run: Run) -> SessionState:
         """Return the research session of *run*."""
         ...
@@ -107,6 +124,10 @@ class RunStorage(Protocol):
 
     def stream(self, run: Run) -> Stream | None:
         """Return what shows the answer of *run* so far; None where nothing can."""
+        ...
+
+    def notes(self) -> Search | None:
+        """Return what searches the folder's notes; None where there is no folder."""
         ...
 
 
@@ -170,6 +191,8 @@ class RunContextFactory:
         utc: Asks the wall clock.
         listeners: Who else hears of a run.
         crash_at: Is told the named points at which a crash must lose nothing.
+        costs: What was learned of what calls cost.
+        sub_sessions: Lets as many sub-engines have a session at once as this machine bears.
     """
 
     config: Callable[[], RuntimeConfig]
@@ -180,8 +203,8 @@ class RunContextFactory:
     utc: Callable[[], str]
     listeners: Listeners = field(default_factory=Listeners)
     crash_at: Callable[[str], None] = field(default=lambda _point: None)
-    _costs: Costs = field(default_factory=Costs)
-    _sub_sessions: SubSessions = field(default_factory=SubSessions)
+    costs: Costs = field(default_factory=Costs)
+    sub_sessions: SubSessions = field(default_factory=SubSessions)
 
     async def __call__(self, run: Run) -> PreparedRun:
         """
@@ -189,7 +212,7 @@ class RunContextFactory:
 
         Raises:
             NoProvider: There is nothing to answer with.
-            InputError: It names a provider that the user did not open to workspaces.
+            InputError: It names a provider that the user did not open to workspaces, or notes where there is no folder.
             UnknownPrice: The model's price is not known, and the workspace chose it (see `model_choice`).
             WorkspaceBusy: Another run has used the session until the time limit was up.
         """
@@ -206,8 +229,8 @@ class RunContextFactory:
                     options = _with_raised_caps(options, session, config, front_matter)
                     budget = _session_budget(options, session.spent_before(run.run_id))
                 scope = self._scope(run, options, config)
-                calls = Calls(scope, self.ledger, chosen.model, budget, costs=self._costs, crash_at=self.crash_at)
-                searches = _searches(run, options, config, calls)
+                calls = Calls(scope, self.ledger, chosen.model, budget, costs=self.costs, crash_at=self.crash_at)
+                searches = _searches(run, options, config, calls, self.storage)
                 await calls.resume()
                 report = _ProgressReport(run, options, calls, self.storage, self.listeners.on_live)
                 calls.on_wait = report.again
@@ -224,6 +247,7 @@ class RunContextFactory:
                     freeze=partial(self._freeze, run, calls),
                     progress=report,
                     context=partial(report.with_material, read),
+                    attached=partial(self.storage.attached, run),
                     sandbox=self.sandbox,
                     trajectory=_observed(self.ledger, self.listeners.on_step),
                     session=session,
@@ -231,7 +255,9 @@ class RunContextFactory:
                     no_engine_reason=chosen.no_engine_reason,
                     price_note=chosen.note,
                     on_text=self._text_listener(run, options, calls, closing),
-                    sub_sessions=self._sub_sessions,
+                    sub_sessions=self.sub_sessions,
+                    check_answer=problem_of,
+                    wants_json=run.wants_json is not None,
                 )
                 await self.storage.report_start(run, report.live)
                 return PreparedRun(run, context, closing.pop_all(), until_published.pop_all())
@@ -239,7 +265,9 @@ class RunContextFactory:
     def _text_listener(
         self, run: Run, options: RunOptions, calls: Calls, closing: AsyncExitStack
     ) -> Callable[[str], None] | None:
-        """Return what is given each piece of the answer; None where nobody listens."""
+        """Return what is given each piece of the answer; None where nobody listens, or it is checked as a whole."""
+        if run.wants_json is not None:
+            return None
         listener = self.listeners.on_text(run)
         stream = self.storage.stream(run) if options.stream else None
         if stream is None:
@@ -356,13 +384,25 @@ def searches_the_web(kind: Kind, options: RunOptions) -> bool:
     return kind is Kind.EXA or "research" in (options.tools or ())
 
 
-def _searches(run: Run, options: RunOptions, config: RuntimeConfig, calls: Calls) -> Searches | None:
-    """Return what searches the web for *run*, where its kind or `tools` allows it."""
-    if not searches_the_web(run.kind, options):
+def _searches(
+    run: Run, options: RunOptions, config: RuntimeConfig, calls: Calls, storage: RunStorage
+) -> Searches | None:
+    """
+    Return what searches the web and the folder's notes for *run*, where its kind or `tools` allows it.
+
+    Raises:
+        NoProvider: Nobody searches the web here.
+        InputError: There is no folder whose notes could be searched.
+    """
+    web, notes = searches_the_web(run.kind, options), "files" in (options.tools or ())
+    if not (web or notes):
         return None
-    if config.search is None:
+    if web and config.search is None:
         raise NoProvider(config.no_search_reason)
-    return Searches(calls, config.search)
+    files = storage.notes() if notes else None
+    if notes and files is None:
+        raise InputError(NO_NOTES)
+    return Searches(calls, config.search if web else None, files)
 
 
 def _with_raised_caps(

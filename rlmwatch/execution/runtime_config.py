@@ -13,8 +13,10 @@ from rlmwatch.settings.model import CeilingSettings
 from rlmwatch.settings.sources import Loaded
 
 NO_SEARCH = (
-    "searching the web needs EXA_API_KEY: get a key at dashboard.exa.ai, and put it into the environment, "
-    "or into the file .env in rlmwatch's folder of your configuration (never into the workspace)"
+    "searching the web needs a key of Exa, or a SearXNG. For Exa, get a key at dashboard.exa.ai, and put it as "
+    "EXA_API_KEY into the environment, or into the file .env in rlmwatch's folder of your configuration (never into "
+    "the workspace). For SearXNG, which needs no account, write its address into your own config.toml: "
+    'searxng_url = "http://127.0.0.1:8888"'
 )
 
 
@@ -44,7 +46,7 @@ class RuntimeConfig:
         model: The provider; None where there is none.
         default_model: Model of runs that name none.
         no_model_reason: Why there is no provider, for the person; `""` where there is one.
-        search: Searches the web; None where there is no key for it.
+        search: Searches the web; None where there is neither a key nor an address for it.
         no_search_reason: Why there is none, for the person.
         choice: How the provider was chosen.
         providers: The providers that a run may name beside; None where there are none.

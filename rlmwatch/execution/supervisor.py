@@ -18,6 +18,8 @@ What it holds to:
 6. A cancelled run ends, wherever it is: waiting, held, being claimed, or in the
    middle of a call, whose connection closes at once.
 7. While the ledger cannot be used, a run waits and is tried again.
+8. A run whose text went on meanwhile ends at once where calls are still to be made: by the engine, or by one that waits
+   for a provider or reads material. A plain call that was sent is paid for, and is finished.
 """
 
 from __future__ import annotations
@@ -160,6 +162,8 @@ class Supervisor:
             self.publish(run)
         for run_id in admission.to_cancel:
             self.cancel(run_id, "a later save of this conversation replaced it")
+        for run_id in filter(self.workspace.stops_at_once, admission.outgrown):
+            self.cancel(run_id, "the question went on: a later save begins with this text")
         new = admission.run
         if new is None:
             return

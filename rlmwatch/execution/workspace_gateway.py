@@ -16,18 +16,22 @@ from pathlib import Path, PurePosixPath
 import structlog
 
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.memory import ChatState, Turn, without_repeat
+from rlmwatch.contract.memory import ChatState, Turn, without_outgrown, without_repeat
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import SessionState, Used
 from rlmwatch.documents.reader import DocumentReader
-from rlmwatch.errors import InputError, WorkspaceError
+from rlmwatch.errors import WROTE, InputError, WorkspaceError
+from rlmwatch.execution.attachments import Attachments
 from rlmwatch.execution.streaming import Stream
+from rlmwatch.runs.attached import Attached
 from rlmwatch.runs.model import Run, Usage
+from rlmwatch.search.notes import NOTES_INDEX, NoteSearch
 from rlmwatch.workspace import safe_open
 from rlmwatch.workspace.context import Context, by_path, describe, read_context, refuse_beside_chat
 from rlmwatch.workspace.health import Root, storable
 from rlmwatch.workspace.memory import Remembered, load_chat
 from rlmwatch.workspace.os_errors import cannot
+from rlmwatch.workspace.owner import workspace_id
 from rlmwatch.workspace.publish import Later, explain, publish, save_waits, show
 from rlmwatch.workspace.session import SessionFile, SessionLock, session_of
 from rlmwatch.workspace.status import Live, StatusBoard
@@ -62,7 +66,9 @@ class WorkspaceGateway:
         state: The folder of all private state, across all workspaces: scripts lock a session there too.
         redact: Takes secrets out of any text that goes into a file.
         documents: Turns documents among the material into text.
+        attachments: What goes along with the questions.
         marks: Whether the files of a run have the lines of `contract/marks.py`.
+        transcribes: Whether the answer of a run goes into a transcript.
     """
 
     root: Root
@@ -71,7 +77,10 @@ class WorkspaceGateway:
     utc: Callable[[], str]
     redact: Callable[[str], str]
     documents: DocumentReader
+    attachments: Attachments
     marks: Callable[[Run], bool] = field(default=lambda _run: True)
+    transcribes: Callable[[Run], bool] = field(default=lambda _run: False)
+    _notes: NoteSearch | None = None
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _locked_sessions: set[str] = field(default_factory=set)
     _in_steps: set[str] = field(default_factory=set)
@@ -200,6 +209,19 @@ class WorkspaceGateway:
         log.info("run.context", run=run.run_id, context=describe(found))
         return found
 
+    async def attached(self, run: Run) -> Attached:
+        """
+        Return what the question of *run* mentions, ready to be sent.
+
+        Raises:
+            InputError, NoProvider: As `Attachments.of`.
+        """
+        self._between_calls.add(run.run_id)  # a page may take half a minute to come
+        try:
+            return await self.attachments.of(run)
+        finally:
+            self._between_calls.discard(run.run_id)
+
     async def _of_a_job(self, run: Run, paths: Sequence[str] | None, outside_roots: Sequence[Path]) -> Context:
         """Return what a job file encloses, and what it names."""
         data, path = run.enclosed.get("data"), run.enclosed.get("data_path")
@@ -258,6 +280,12 @@ class WorkspaceGateway:
 
         return Stream(write, run.run_id)
 
+    def notes(self) -> NoteSearch:
+        """Return what searches the folder's notes."""
+        if self._notes is None:
+            self._notes = NoteSearch(lambda: self.root.path, self.state / workspace_id(self.root.path) / NOTES_INDEX)
+        return self._notes
+
     def explain(self, run: Run, why: str) -> None:
         """Write *why* into the conversation's `…_error.txt`, if the folder can take it. Blocks."""
         try:
@@ -300,8 +328,9 @@ class WorkspaceGateway:
             self._log_end(run)
 
     def _as_marked(self, run: Run) -> Run:
-        """Return *run* with what the settings say of its marks."""
-        return run if self.marks(run) else replace(run, options={**run.options, "marks": False})
+        """Return *run* with what the settings say of its marks, and of its transcript."""
+        marks = {} if self.marks(run) else {"marks": False}
+        return replace(run, options={**run.options, **marks, "transcript": self.transcribes(run)})
 
     @contextmanager
     def _session_locked(self, run: Run) -> Iterator[None]:
@@ -330,13 +359,15 @@ class WorkspaceGateway:
                 cost_usd=used.cost_usd,
             )
         elif result.error is not None:
-            log.warning("run.failed", **facts, why=self.redact(result.error))
+            log.warning("run.failed", **facts, why=self.redact(result.error.partition(WROTE)[0]))
         else:
             log.info("run.ended", **facts)
 
 
 def _before(turns: tuple[Turn, ...], run: Run) -> tuple[Turn, ...]:
-    return without_repeat(turns, file=PurePosixPath(run.path).name, digest=run.digest)
+    file = PurePosixPath(run.path).name
+    asked = Turn(input="", answer="", file=file, save_number=run.number or None, continues=run.continues)
+    return without_repeat(without_outgrown(turns, asked), file=file, digest=run.digest)
 
 
 def _name(run: Run) -> InputName:

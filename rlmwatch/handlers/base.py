@@ -12,11 +12,19 @@ from rlmwatch.contract.session import SessionState
 from rlmwatch.engine.calls import Calls
 from rlmwatch.engine.searches import Searches
 from rlmwatch.engine.sub_sessions import SubSessions
+from rlmwatch.runs.attached import Attached
 from rlmwatch.runs.model import Result, Run
 from rlmwatch.runs.trajectory import Trajectory
 from rlmwatch.sandbox.base import Sandbox
 from rlmwatch.workspace.context import Context
 from rlmwatch.workspace.memory import Remembered
+
+CheckAnswer = Callable[[Any, Any], Awaitable[str | None]]
+"""Given (schema, value)."""
+
+
+async def _fits(_schema: object, _value: object) -> str | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +38,17 @@ class RunContext:
         memory: Reads the conversation's memory from the workspace.
         freeze: Fixes what must not change between attempts; returns what was fixed first.
         context: Reads the material that the input names or that lies beside it.
+        attached: Returns what the question mentions, ready to be sent; the same at each attempt.
         sandbox: Where a model's code runs.
         trajectory: Keeps the steps of the engine.
-        searches: Searches the web, where the kind or `tools` allows it; None elsewhere.
+        searches: Searches the web or the folder's notes, where the kind or `tools` allows it; None elsewhere.
         session: The research session as it was before this run; None for other kinds.
         progress: Says how far the run is.
         sub_sessions: Lets as many sub-engines have a session at once as this machine bears, across all runs.
         on_text: Is given each new piece of the answer; None where nobody listens.
         no_engine_reason: Why the engine cannot work with this model, for the person; None where it can.
+        check_answer: Returns why a value does not fit a JSON Schema; None where it does.
+        wants_json: Whether the answer is to be JSON.
         price_note: What a poller should know of the model's price; None where that is known.
     """
 
@@ -47,6 +58,7 @@ class RunContext:
     freeze: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
     progress: Callable[[Progress], None]
     context: Callable[[], Awaitable[Context]]
+    attached: Callable[[], Awaitable[Attached]]
     sandbox: Sandbox
     trajectory: Trajectory
     searches: Searches | None = None
@@ -55,6 +67,8 @@ class RunContext:
     sub_sessions: SubSessions = field(default_factory=SubSessions)
     no_engine_reason: str | None = None
     price_note: str | None = None
+    check_answer: CheckAnswer = field(default=_fits)
+    wants_json: bool = False
 
     def notes(self) -> tuple[str, ...]:
         """Return what a poller should know of the run's spending, and of its replies."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.errors import InputError
-from rlmwatch.handlers import plain
+from rlmwatch.handlers import plain, structured
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.handlers.rlm import Material, rlm
 from rlmwatch.models.base import Request
-from rlmwatch.runs.model import Result, Run
+from rlmwatch.runs.attached import NOTHING_ATTACHED, Attached
+from rlmwatch.runs.model import Result, Run, Save
 from rlmwatch.settings.model import tokens_of_job
 from rlmwatch.workspace.context import Context
 
@@ -21,12 +22,14 @@ from rlmwatch.workspace.context import Context
 async def job(run: Run, run_context: RunContext) -> Result:
     """Answer one job."""
     if run.frozen is not None and "messages" in run.frozen:
-        return await plain.ask(run.frozen, run_context)
+        return await plain.ask(run.frozen, run_context, run.wants_json)
     context = await run_context.context()
     if is_plain(run_context.options, context):
-        frozen = await run_context.freeze(plain.frozen(compose(run.prompt, run_context.options)))
-        return await plain.ask(frozen, run_context)
-    return await rlm(run, run.prompt, Material(context), run_context)
+        attached = await run_context.attached()
+        plain.refuse_unseeing(attached, run_context.calls.model, run_context.options.model)
+        frozen = await run_context.freeze(plain.frozen(request(run, run_context.options, attached)))
+        return await plain.ask(frozen, run_context, run.wants_json)
+    return await rlm(run, structured.question(run, by_code=True), Material(context), run_context)
 
 
 def is_plain(options: RunOptions, context: Context) -> bool:
@@ -44,12 +47,24 @@ def is_plain(options: RunOptions, context: Context) -> bool:
     return simple
 
 
-def compose(prompt: str, options: RunOptions) -> Request:
+def request(asked: Run | Save, options: RunOptions, attached: Attached = NOTHING_ATTACHED) -> Request:
     """
-    Return the request of a job that is one plain call.
+    Return the request of a job that is one plain call, for an answer in JSON where *asked* wants that.
 
     Raises:
         NoProvider: No model is named anywhere.
     """
+    return structured.with_format(compose(structured.question(asked), options, attached), asked)
+
+
+def compose(prompt: str, options: RunOptions, attached: Attached = NOTHING_ATTACHED) -> Request:
+    """
+    Return the request of a job that is one plain call.
+
+    Raises:
+        InputError: More text is attached than one call takes.
+        NoProvider: No model is named anywhere.
+    """
     tokens = tokens_of_job(options, plain=True)
-    return plain.request(prompt, options.model_copy(update={"tokens": tokens}), system=plain.prompt("job"))
+    with_tokens = options.model_copy(update={"tokens": tokens})
+    return plain.request(prompt, with_tokens, system=plain.prompt("job"), attached=attached)

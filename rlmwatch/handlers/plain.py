@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from rlmwatch.contract.data_marks import with_attached
 from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.text import is_unseen
+from rlmwatch.engine.call_codec import plain as to_json
 from rlmwatch.engine.window import room_chars, too_long
-from rlmwatch.errors import BudgetExceeded, ContextTooLong, NoProvider
+from rlmwatch.errors import BudgetExceeded, ContextTooLong, InputError, NoProvider
+from rlmwatch.handlers import structured
 from rlmwatch.handlers.base import RunContext
-from rlmwatch.models.base import FinishReason, Message, Reply, Request
+from rlmwatch.models.base import FinishReason, Message, Model, Reply, Request
+from rlmwatch.runs.attached import NOTHING_ATTACHED, Attached
 from rlmwatch.runs.model import Outcome, Result, RunStatus
 
 LONGER = 4
 """Times its tokens, or its thoughts, that a call gets at its second try, where thoughts used all of the first."""
+MAX_ATTACHED_CHARS = 40_000
+"""
+Of all texts that a question of one plain call mentions: some 10,000 tokens, twenty pages, a tenth of the window of most
+models today. What is longer costs more to send with each question than code needs to look through it.
+"""
 _OUTCOMES: Mapping[FinishReason, Outcome] = {
     "stop": Outcome.SUCCESS,
     "length": Outcome.TOKEN_LIMIT,
@@ -32,31 +41,69 @@ _WHY_EMPTY: Mapping[str, str] = {
 }
 
 
-def request(prompt: str, options: RunOptions, *, system: str, before: tuple[Message, ...] = ()) -> Request:
+def request(
+    prompt: str,
+    options: RunOptions,
+    *,
+    system: str,
+    before: tuple[Message, ...] = (),
+    attached: Attached = NOTHING_ATTACHED,
+) -> Request:
     """
     Return the request of one plain call: the system prompt, what was said *before*, and *prompt* as the last message.
 
+    What is *attached* to the prompt stands below it, between data marks; images go beside it.
+
     Raises:
+        InputError: The attached texts are longer than one call takes.
         NoProvider: No model is named anywhere.
     """
+    _refuse_long(attached)
     if options.model is None or options.tokens is None:
         raise NoProvider("no model is named: set `model` in your config.toml or in the front matter")
     said = system if options.system is None else options.system
     first = (Message("system", said),) if said else ()
-    return Request(options.model, (*first, *before, Message("user", prompt)), options.tokens, options.temperature)
+    last = Message("user", with_attached(prompt, attached.texts), attached.images)
+    return Request(options.model, (*first, *before, last), options.tokens, options.temperature)
 
 
-async def ask(frozen: Mapping[str, Any], run_context: RunContext) -> Result:
+def _refuse_long(attached: Attached) -> None:
+    size = sum(map(len, attached.texts.values()))
+    if size > MAX_ATTACHED_CHARS:
+        longest, text = max(attached.texts.items(), key=lambda each: len(each[1]))
+        raise InputError(
+            f"what the question mentions has {size:,} characters, {longest} alone {len(text):,}; one call takes "
+            f"{MAX_ATTACHED_CHARS:,}. Mention less of it, as [[note#heading]] does, or have code look through it: add "
+            "`handler: job` and `mode: rlm` to the front matter"
+        )
+
+
+def refuse_unseeing(attached: Attached, asked: Model, model: str | None) -> None:
+    """
+    Return if *model*, of the provider *asked*, may be shown the images that are *attached*.
+
+    Raises:
+        InputError: It is known to see none.
+    """
+    if attached.images and model is not None and asked.sees(model) is False:
+        names = ", ".join(image.name for image in attached.images)
+        raise InputError(f"{model} cannot see images ({names}): name a model that can, as `model:` in the front matter")
+
+
+async def ask(frozen: Mapping[str, Any], run_context: RunContext, wants: Mapping[str, Any] | None = None) -> Result:
     """
     Make the call that was *frozen* (a `Request` as JSON values) and return how the run ends.
+
+    Where *wants* says so (`Run.wants_json`), the answer is JSON, and asked for once more where it is not.
 
     Where it is longer than the model's window, it is made again without the older turns.
 
     Raises:
         ContextTooLong: The question alone is too long; by how much, and what to do.
+        InvalidAnswer: It is not the JSON that was asked for.
     """
     run_context.progress(Progress(note="asking the model"))
-    messages = tuple(Message(**message) for message in frozen["messages"])
+    messages = await _messages(frozen["messages"], run_context)
     whole = asked = Request(**{**frozen, "messages": messages})
     while True:
         try:
@@ -67,8 +114,25 @@ async def ask(frozen: Mapping[str, Any], run_context: RunContext) -> Result:
             if shorter is None:
                 raise too_long(asked, error) from error
             asked = shorter
+    if wants is not None and not is_unseen(reply.text):
+        reply = await structured.answered(asked, reply, wants, run_context)
     left_out = len(whole.messages) - len(asked.messages)
     return _result(reply, run_context, _left_out(left_out // 2) if left_out else ())
+
+
+async def _messages(stored: Sequence[Mapping[str, Any]], run_context: RunContext) -> tuple[Message, ...]:
+    """Return the messages that were frozen, with the bytes of their images."""
+    if not any(message.get("images") for message in stored):
+        return tuple(Message(message["role"], message["content"]) for message in stored)
+    images = {image.digest: image for image in (await run_context.attached()).images}
+    return tuple(
+        Message(
+            message["role"],
+            message["content"],
+            tuple(images[image["digest"]] for image in message.get("images", ())),
+        )
+        for message in stored
+    )
 
 
 async def _thought_through(asked: Request, run_context: RunContext) -> Reply:
@@ -102,8 +166,8 @@ def without_older(asked: Request, room: int) -> Request | None:
 
 
 def frozen(made: Request) -> dict[str, Any]:
-    """Return *made* as JSON values."""
-    return asdict(made)
+    """Return *made* as JSON values; of images what they are, not their bytes."""
+    return to_json(made)
 
 
 @cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from rlmwatch.contract.session import SessionState
 from rlmwatch.errors import SessionBudgetExceeded
+from rlmwatch.handlers import structured
 from rlmwatch.handlers.base import RunContext
 from rlmwatch.handlers.rlm import Material, rlm
 from rlmwatch.runs.model import Result, Run
@@ -20,7 +21,12 @@ async def research(run: Run, run_context: RunContext) -> Result:
     session = run_context.session or SessionState()
     context = await run_context.context()
     try:
-        return await rlm(run, question(run.prompt, session), Material(context, session.history()), run_context)
+        return await rlm(
+            run,
+            question(structured.question(run, by_code=True), session),
+            Material(context, session.history()),
+            run_context,
+        )
     except SessionBudgetExceeded as spent:
         said = f"{spent}\n{how_to_raise(spent)}"
         raise SessionBudgetExceeded(said, cap=spent.cap, limit=spent.limit, used=spent.used) from spent

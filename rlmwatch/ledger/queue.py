@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from typing_extensions import override
@@ -92,8 +92,10 @@ class QueueVerbs(Transactions[D], Queue):
         run = self._insert(db, save, predecessor="" if last is None else last["last_run"], now=now)
         # Where the identity was there already (the table of inputs was lost), the path is known again.
         self._note(db, save.path, Known(save.digest, save.signature), last_run=None if run is None else run.run_id)
-        if run is None or on_new_save is OnNewSave.QUEUE:
+        if run is None:
             return Admission(run)
+        if on_new_save is OnNewSave.QUEUE:
+            return Admission(run) if run.continues is None else self._outgrow(db, run, run.continues, now=now)
         return self._set_aside_earlier(db, run, also_started=on_new_save is OnNewSave.CANCEL, now=now)
 
     _NEWEST_IN = Statement("SELECT number FROM runs WHERE {mine}conversation = :conversation ORDER BY seq DESC LIMIT 1")
@@ -153,16 +155,28 @@ class QueueVerbs(Transactions[D], Queue):
         A run that was reclaimed is pending, but has started: a crash in its middle does not let `replace` end it. One
         that is held waits for a person, and the person has gone on.
         """
+        before = all_runs(db, self._OPEN_BEFORE, {"conversation": run.conversation, "seq": run.seq})
+        replaced, running = self._replace(db, before, also_started=also_started, now=now)
+        return Admission(run, replaced, running if also_started else ())
+
+    def _outgrow(self, db: Db, run: Run, first: int, *, now: str) -> Admission:
+        """Do so with the runs of the same question alone: of the same path, from the save number *first* on."""
+        before = all_runs(db, self._OPEN_BEFORE, {"conversation": run.conversation, "seq": run.seq})
+        mine = [each for each in before if each.path == run.path and each.number >= first]
+        replaced, running = self._replace(db, mine, also_started=False, now=now)
+        return Admission(run, replaced, outgrown=running)
+
+    def _replace(
+        self, db: Db, runs: Iterable[Run], *, also_started: bool, now: str
+    ) -> tuple[tuple[Run, ...], tuple[str, ...]]:
         replaced = []
-        to_cancel = []
-        for earlier in all_runs(db, self._OPEN_BEFORE, {"conversation": run.conversation, "seq": run.seq}):
+        running = []
+        for earlier in runs:
             if earlier.status is RunStatus.RUNNING:
-                to_cancel.append(earlier.run_id)
+                running.append(earlier.run_id)
             elif also_started or earlier.status is RunStatus.HELD or earlier.started_at is None:
                 replaced.append(self._end_waiting(db, earlier.run_id, Outcome.REPLACED, error=None, now=now))
-        return Admission(
-            run, tuple(ended for ended in replaced if ended is not None), tuple(to_cancel) if also_started else ()
-        )
+        return tuple(ended for ended in replaced if ended is not None), tuple(running)
 
     _ASKED_BEFORE = Statement("SELECT run_id FROM runs WHERE {mine}digest = :digest LIMIT 1")
     _HIGHEST_OPEN = Statement("""

@@ -41,6 +41,10 @@ class AssumedPrices:
         cost = reply.usage.input_tokens * into + reply.usage.output_tokens * out
         return replace(reply, usage=replace(reply.usage, cost_usd=cost))
 
+    def sees(self, model: str) -> bool | None:
+        """Return whether *model* can be shown images; None where nobody knows."""
+        return self._model.sees(model)
+
     async def aclose(self) -> None:
         """Give back connections. Idempotent."""
         await self._model.aclose()

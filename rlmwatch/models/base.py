@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from rlmwatch.runs.attached import Image
 from rlmwatch.runs.model import Usage
 
 Role = Literal["system", "user", "assistant"]
@@ -24,10 +25,16 @@ RESTART = Restart()
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a request."""
+    """
+    One message of a request.
+
+    Attributes:
+        images: What a model that sees is shown beside the text.
+    """
 
     role: Role
     content: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,8 @@ class Request:
         max_tokens: Output tokens, at most; always set, so that a reservation holds.
         temperature: None leaves the provider's default.
         seed: For providers that take one.
+        answer_format: The reply is to be JSON that fits its `schema` (None: any), which the messages say too; None for
+            plain text. For providers that can be held to it.
     """
 
     model: str
@@ -46,6 +55,7 @@ class Request:
     max_tokens: int
     temperature: float | None = None
     seed: int | None = None
+    answer_format: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,10 @@ class Model(Protocol):
 
     def price(self, model: str) -> tuple[float, float] | None:
         """Return US dollars per (input token, output token) of *model*; None where unknown."""
+        ...
+
+    def sees(self, model: str) -> bool | None:
+        """Return whether *model* can be shown images; None where nobody knows before it is asked."""
         ...
 
     async def aclose(self) -> None:

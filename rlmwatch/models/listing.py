@@ -40,10 +40,12 @@ class Offer:
 
     Attributes:
         price: US dollars per (input token, output token), at most; None where the list does not say.
+        sees: Whether it can be shown images; None where the list does not say.
     """
 
     model: str
     price: tuple[float, float] | None = None
+    sees: bool | None = None
 
 
 def models_address(base_url: str) -> str:
@@ -82,7 +84,7 @@ def parse(body: bytes, endpoint: Endpoint) -> list[Offer]:
     for entry in entries[:LIMIT_MODELS]:
         name = (entry.get("id") or entry.get("name")) if isinstance(entry, Mapping) else None
         if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable():
-            found[name] = Offer(name, price_in(entry.get("pricing")))
+            found[name] = Offer(name, price_in(entry.get("pricing")), sees_in(entry.get("architecture")))
     return list(found.values())
 
 
@@ -101,6 +103,12 @@ def price_in(pricing: object) -> tuple[float, float] | None:
     written = _usd(pricing.get("input_cache_write", "0")) or 0.0
     reasoning = _usd(pricing.get("internal_reasoning", "0")) or 0.0
     return max(into, written), max(out, reasoning)
+
+
+def sees_in(architecture: object) -> bool | None:
+    """Return whether images go into a model of OpenRouter's `architecture`; None where it does not say."""
+    kinds = architecture.get("input_modalities") if isinstance(architecture, Mapping) else None
+    return "image" in kinds if isinstance(kinds, list) else None
 
 
 def _usd(value: object) -> float | None:

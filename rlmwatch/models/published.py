@@ -51,7 +51,7 @@ class Published(Mapping[str, tuple[float, float]]):
         """
         self._endpoint = Endpoint(endpoint.provider, endpoint.base_url)
         self._file = file
-        self._asked_at, self._prices = _kept(file, endpoint.base_url)
+        self._asked_at, self._prices, self._seeing = _kept(file, endpoint.base_url)
         self._not_before = -math.inf
         self._reading: asyncio.Task[None] | None = None
 
@@ -63,6 +63,10 @@ class Published(Mapping[str, tuple[float, float]]):
 
     def __len__(self) -> int:
         return len(self._prices)
+
+    def sees(self, model: str) -> bool | None:
+        """Return whether the list says that *model* can be shown images; None where it says nothing of it."""
+        return self._seeing.get(model)
 
     def refresh(self) -> None:
         """Begin to read the list, where that is due. Returns at once."""
@@ -99,11 +103,12 @@ class Published(Mapping[str, tuple[float, float]]):
         prices = {offer.model: offer.price for offer in offers if offer.price is not None}
         if prices:
             self._prices = prices
+            self._seeing = {offer.model: offer.sees for offer in offers if offer.sees is not None}
         else:
             log.warning("prices.not_read", provider=self._endpoint.provider, why="the list holds no price")
         now = clock.utc()
         self._asked_at = datetime.fromisoformat(now)
-        kept = {"asked_at": now, "base_url": self._endpoint.base_url, "prices": self._prices}
+        kept = {"asked_at": now, "base_url": self._endpoint.base_url, "prices": self._prices, "seeing": self._seeing}
         try:
             await asyncio.to_thread(_keep, self._file, json.dumps(kept).encode())
         except (WorkspaceError, OSError) as error:
@@ -149,6 +154,10 @@ class PublishingModel:
         self._published.refresh()
         return await self._model.complete(request, on_text=on_text)
 
+    def sees(self, model: str) -> bool | None:
+        """Return whether *model* can be shown images, as the list says; None where it does not."""
+        return self._published.sees(model)
+
     async def aclose(self) -> None:
         """Give back connections. Idempotent."""
         await self._published.aclose()
@@ -160,17 +169,21 @@ def _keep(file: Path, data: bytes) -> None:
     atomic.write(file, data)
 
 
-def _kept(file: Path, base_url: str) -> tuple[datetime | None, dict[str, tuple[float, float]]]:
-    """Return when the list of *base_url* was read last, and its prices; nothing where *file* is not sound."""
+_Kept = tuple[datetime | None, dict[str, tuple[float, float]], dict[str, bool]]
+
+
+def _kept(file: Path, base_url: str) -> _Kept:
+    """Return when the list of *base_url* was read last, its prices, and who sees; nothing where *file* is not sound."""
     try:
         with file.open("rb") as kept:
             raw = kept.read(LIMIT_BYTES + 1)
         values = json.loads(raw) if len(raw) <= LIMIT_BYTES else None
         if not isinstance(values, dict) or values["base_url"] != base_url:
-            return None, {}
+            return None, {}, {}
         prices = {str(model): (float(into), float(out)) for model, (into, out) in values["prices"].items()}
+        seeing = {str(model): bool(sees) for model, sees in values.get("seeing", {}).items()}
         asked_at = datetime.fromisoformat(values["asked_at"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None, {}
+        return None, {}, {}
     sound = all(0 <= usd <= DEAREST_USD_PER_TOKEN for price in prices.values() for usd in price)
-    return (asked_at, prices) if sound and asked_at.tzinfo is not None else (None, {})
+    return (asked_at, prices, seeing) if sound and asked_at.tzinfo is not None else (None, {}, {})

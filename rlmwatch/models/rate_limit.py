@@ -49,6 +49,7 @@ import structlog
 
 from rlmwatch.errors import ProviderUnavailable
 from rlmwatch.models.base import Model, Reply, Request
+from rlmwatch.models.image_tokens import tokens_of_images
 from rlmwatch.models.openai.errors import WAIT_LIMIT_S, number_in, seconds_until_reset
 from rlmwatch.models.openai.stream import CHARS_PER_TOKEN
 
@@ -391,6 +392,10 @@ class LimitedModel:
         """Return US dollars per (input token, output token) of *model*; None where unknown."""
         return self._model.price(model)
 
+    def sees(self, model: str) -> bool | None:
+        """Return whether *model* can be shown images; None where nobody knows."""
+        return self._model.sees(model)
+
     async def aclose(self) -> None:
         """Give back connections. Idempotent."""
         await self._model.aclose()
@@ -398,7 +403,8 @@ class LimitedModel:
 
 def asked(request: Request) -> float:
     """Return the tokens that providers count when they are asked: what is sent, and what may come."""
-    return sum(len(message.content) for message in request.messages) / CHARS_PER_TOKEN + request.max_tokens
+    images = sum(tokens_of_images(request.model, message) for message in request.messages if message.images)
+    return sum(len(message.content) for message in request.messages) / CHARS_PER_TOKEN + images + request.max_tokens
 
 
 def parse(headers: Mapping[str, str], now: datetime) -> dict[What, RateLimitHeaders]:

@@ -95,6 +95,10 @@ class ScriptedModel:
         _tell(reply.text, on_text)
         return reply
 
+    def sees(self, model: str) -> bool | None:  # noqa: ARG002 (the port's)
+        """Return None: a script says by itself what it makes of an image."""
+        return None
+
     async def aclose(self) -> None:
         """Note that it was closed. Idempotent."""
         self.closed = True

@@ -10,12 +10,18 @@ The life of one run, as frozen values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.contract.memory import whole_number
 from rlmwatch.usage import Usage as Usage  # noqa: PLC0414 (a run's values are imported from here)
+
+PRESET: Final = "preset"
+JSON: Final = "json"
+UNRESOLVED: Final = "unresolved"
+"""Keys of `enclosed`: what `execution/capture.py` captured with a save."""
 
 
 class RunStatus(StrEnum):
@@ -75,7 +81,9 @@ class Save:
         signature: The file as it was when read; None for a submission by a job file.
         problem: Why it cannot be answered, for the person; None for a good save.
         enclosed: What a job file brings beside task and options: `data`, `data_path`, `webhook`; and `notes` on what
-            was passed over, as keys of the front matter that belong to other programs.
+            was passed over, as keys of the front matter that belong to other programs; and `continues`. Of what the
+            save was captured with: `preset` (its name, where it is, its digest, and `asked`, what the model is asked)
+            and `json` (the schema of the answer); `unresolved` where that could not be had.
         after: The highest number of a save of this conversation that the folder shows; 0 where it shows none.
     """
 
@@ -89,6 +97,25 @@ class Save:
     problem: str | None = None
     enclosed: Mapping[str, Any] = field(default_factory=dict)
     after: int = 0
+
+    @property
+    def asked(self) -> str:
+        """What the model is asked: the prompt, as its preset puts it."""
+        return _asked(self.prompt, self.enclosed)
+
+    @property
+    def wants_json(self) -> Mapping[str, Any] | None:
+        """What the answer is to be: JSON that fits `schema` (None: any); None where it is plain text."""
+        return self.enclosed.get(JSON)
+
+    @property
+    def continues(self) -> int | None:
+        """Number of the first save of its conversation whose text it goes on with; None for a new question."""
+        return whole_number(self.enclosed.get("continues")) or None
+
+    def continuing(self, number: int | None) -> Save:
+        """Return this save as one that goes on with those from *number* on; None for a new question."""
+        return self if number is None else replace(self, enclosed={**self.enclosed, "continues": number})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +159,21 @@ class Run:
     number: int = 0
     after: int = 0
 
+    @property
+    def asked(self) -> str:
+        """As of `Save`."""
+        return _asked(self.prompt, self.enclosed)
+
+    @property
+    def wants_json(self) -> Mapping[str, Any] | None:
+        """As of `Save`."""
+        return self.enclosed.get(JSON)
+
+    @property
+    def continues(self) -> int | None:
+        """As of `Save`."""
+        return whole_number(self.enclosed.get("continues")) or None
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -158,6 +200,11 @@ class Result:
     notes: tuple[str, ...] = ()
     model: str | None = None
     sources: str | None = None
+
+
+def _asked(prompt: str, enclosed: Mapping[str, Any]) -> str:
+    asked: str = enclosed.get(PRESET, {}).get("asked", prompt)
+    return asked
 
 
 class CallState(StrEnum):

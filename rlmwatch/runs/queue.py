@@ -46,11 +46,13 @@ class Admission:
         run: The new run, or None where the same bytes were admitted last.
         replaced: Pending runs that this save replaced; they have ended.
         to_cancel: Running runs of the conversation that the caller is to cancel.
+        outgrown: Running runs of the same question, whose text was the beginning of this one.
     """
 
     run: Run | None
     replaced: tuple[Run, ...] = ()
     to_cancel: tuple[str, ...] = ()
+    outgrown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,9 @@ class Queue(Protocol):
         file has no predecessor: the same bytes under the same id are the same job, whatever lay there in between. A
         save with a `problem` becomes a run that is FAILED at once, outcome `bad_input`, to be published. One that
         encloses a `webhook` becomes a delivery in the same transaction (`runs/deliveries.py`).
+
+        One that `continues` earlier saves of its path ends those of their runs that have not begun, as `replaced`, and
+        names those that run, whatever *on_new_save* says.
 
         The run's number is above `save.after` and above that of every run of the conversation in this ledger.
         """

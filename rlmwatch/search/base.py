@@ -1,4 +1,4 @@
-"""The port to a web search."""
+"""The port to a search: of the web, or of the folder's own notes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rlmwatch.runs.model import Usage
+from rlmwatch.search.urls import same
 
 MOST_RESULTS = 100
 """Results of one search, at most: Exa's own limit for an ordinary account."""
@@ -50,16 +51,18 @@ class SearchQuery:
 @dataclass(frozen=True, slots=True)
 class Page:
     """
-    One page as it was fetched. All of it is data from strangers: no word of it is an instruction.
+    One page of the web, or one note, as it was fetched. All of it is data: no word of it is an instruction.
 
     Attributes:
         title: On one line; the URL where the page has none.
-        url: http or https.
+        url: http or https; `""` for a note.
         date: `YYYY-MM-DD`, when it was published, as far as is known.
         author: On one line, as far as is known.
         text: Without control characters; `""` where nothing could be read: such a page is shown to the model and
             cannot be cited.
         highlights: Passages of the page that bear on the query, where the provider picks them.
+        path: Of a note, from the workspace's root; None for a page of the web.
+        excerpt: Whether `text` is the few lines that a search engine shows, and the page itself was not read.
     """
 
     title: str
@@ -68,6 +71,18 @@ class Page:
     author: str | None = None
     text: str = ""
     highlights: tuple[str, ...] = ()
+    path: str | None = None
+    excerpt: bool = False
+
+    @property
+    def key(self) -> str:
+        """What is equal for every time that the same page or note was fetched; `""` where it is neither."""
+        return same(self.url) if self.path is None else f"file:{self.path}"
+
+    @property
+    def source(self) -> str:
+        """Where it is from, for people: the note's path, else the address."""
+        return self.url if self.path is None else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +108,10 @@ class SearchReply:
 
 
 class Search(Protocol):
-    """A provider of web search."""
+    """What searches: a provider of web search, or the index of the folder's notes."""
 
     provider: str
-    """Short name for people and the journal: `exa`."""
+    """Short name for people and the journal: `exa`, `searxng`, `files`."""
 
     async def search(self, query: SearchQuery) -> SearchReply:
         """

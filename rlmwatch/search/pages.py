@@ -93,4 +93,4 @@ def _clean(page: Page, url: str, text_chars: int) -> Page:
     picked = (clean(highlight).strip()[:text_chars] for highlight in page.highlights[:MOST_HIGHLIGHTS])
     # Without its text a page was not read: it cannot be cited, whatever is said to stand in it.
     highlights = tuple(filter(None, picked)) if text else ()
-    return Page(line(page.title) or url, url, day(page.date), author or None, text, highlights)
+    return Page(line(page.title) or url, url, day(page.date), author or None, text, highlights, excerpt=page.excerpt)

@@ -17,10 +17,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 
 from rlmwatch.addresses import is_http
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.options import Duration, Money, PositiveInt, ProviderName, RunOptions
+from rlmwatch.contract.options import Duration, Money, PositiveInt, PresetName, ProviderName, RunOptions
 from rlmwatch.settings.providers import EMBEDDED, LOCAL, NAME, SHIPPED, is_variable_name, names, no_such
 
-WORKSPACE_KEYS = frozenset({"host", "ready_marker", "on_new_save", "keep_jobs_days", "name_notes", *Kind})
+WORKSPACE_KEYS = frozenset({"host", "ready_marker", "on_new_save", "keep_jobs_days", "name_notes", "preset", *Kind})
 """What the workspace's own file may set (file contract, section 6); `provider` beside, see `sources.py`."""
 DEFAULTS: dict[Kind, RunOptions] = {
     Kind.CHAT: RunOptions(tokens=300, max_seconds=300),
@@ -146,6 +146,16 @@ OwnAddress = Annotated[str, AfterValidator(_own_machine)]
 
 KeyName = Annotated[str, AfterValidator(_key_name)]
 """The name under which a key is found, see `credentials.py`."""
+
+
+def _whole_path(path: Path) -> Path:
+    try:
+        whole = path.expanduser()
+    except RuntimeError:  # no such user
+        whole = path
+    if not whole.is_absolute():
+        raise ValueError("write the whole path of each folder, such as ~/questions or /srv/questions")
+    return whole
 
 
 def _headers(given: dict[str, SecretStr]) -> dict[str, SecretStr]:
@@ -274,6 +284,17 @@ class ContextSettings(_Table):
     outside_roots: tuple[Path, ...] = ()
 
 
+class WebSettings(_Table):
+    """
+    Web pages that questions mention.
+
+    Attributes:
+        pages: Whether `@https://…` in a question fetches that page, from the public internet.
+    """
+
+    pages: bool = False
+
+
 class SandboxSettings(_Table):
     """Whether RLM runs may go on where the kernel has no Landlock."""
 
@@ -290,6 +311,7 @@ class Settings(BaseModel):
     on_new_save: Literal["queue", "replace", "cancel"] = "queue"
     name_notes: bool = True
     keep_jobs_days: Annotated[int, Field(gt=0, le=36_500)] = 30
+    preset: PresetName | None = None
     max_input_mb: Money = 10
     page: OwnAddress | None = None
 
@@ -298,6 +320,8 @@ class Settings(BaseModel):
     key: KeyName | None = None
     model: str | None = None
     sub_model: str | None = None
+    searxng_url: Address | None = None
+    workspaces: tuple[Annotated[Path, AfterValidator(_whole_path)], ...] = ()
     notify: Literal["desktop"] | None = None
     notify_command: Annotated[str, AfterValidator(_command)] | tuple[str, ...] | None = None
     notify_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20
@@ -312,6 +336,7 @@ class Settings(BaseModel):
     webhooks: WebhookSettings = WebhookSettings()
     context: ContextSettings = ContextSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    web: WebSettings = WebSettings()
 
     chat: RunOptions = RunOptions()
     research: RunOptions = RunOptions()
@@ -335,6 +360,9 @@ class Settings(BaseModel):
                 raise ValueError(
                     f"providers.{name}: write its `base_url`; without one only the shipped names are known"
                 )
+        for kind in Kind:
+            if getattr(self, kind).photos is not None:
+                raise ValueError(f"{kind}.photos: images belong to one question: write them into its front matter")
         for where in ("", *(f"{kind}." for kind in Kind)):
             named = self.provider if not where else getattr(self, where[:-1]).provider
             if named is not None and named not in self.provider_names:

@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from rlmwatch.contract.text import decode
@@ -51,6 +51,16 @@ def read_text(root: Path) -> str:
         if error.errno == errno.ENXIO:
             raise _no_file(path) from None
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    return text_of(path, raw)
+
+
+def text_of(path: PurePath, raw: bytes) -> str:
+    """
+    Return the text of *raw*, the bytes of the file *path* (or the first `MAX_BYTES` + 1), line ends as they are.
+
+    Raises:
+        ConfigError: It is too large, or no text.
+    """
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{path}: is larger than {MAX_BYTES // 1024} KB. Make it shorter.")
     try:
@@ -85,8 +95,7 @@ def parse(root: Path, text: str) -> dict[str, Any]:
         ConfigError: It is not TOML, is nested too deep, or its `host` is not text.
     """
     path = root / WORKSPACE_FILE
-    if _LONG_KEY.search(text):
-        raise ConfigError(f"{path}: a key has more than {MAX_PARTS} parts. Write a shorter one.")
+    refuse_long_keys(path, text)
     values = parse_toml(path, text)
     host = values.get("host", "")
     if not isinstance(host, str):
@@ -96,7 +105,18 @@ def parse(root: Path, text: str) -> dict[str, Any]:
     return values
 
 
-def parse_toml(path: Path, text: str) -> dict[str, Any]:
+def refuse_long_keys(path: PurePath, text: str) -> None:
+    """
+    Return if no key in *text*, that of the TOML file *path*, has too many parts.
+
+    Raises:
+        ConfigError: One has.
+    """
+    if _LONG_KEY.search(text):
+        raise ConfigError(f"{path}: a key has more than {MAX_PARTS} parts. Write a shorter one.")
+
+
+def parse_toml(path: PurePath, text: str) -> dict[str, Any]:
     """
     Return the values in *text*, that of the TOML file *path*.
 

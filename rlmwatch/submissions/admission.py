@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -44,6 +44,11 @@ _MACHINE = re.compile(r"[A-Z][A-Z0-9-]*|.+-safeBackup-\d{4}")
 log = structlog.get_logger()
 
 
+async def as_it_is(save: Save) -> Save:
+    """Return *save*: nothing is looked for that it may mention."""
+    return save
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """
@@ -73,13 +78,21 @@ def rules(settings: Settings, kinds: Collection[Kind], host: str) -> Rules:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionAdmission:
-    """Admits what came into `jobs/`."""
+    """
+    Admits what came into `jobs/`.
+
+    Attributes:
+        captured: Returns a save with what its preset and its schema say now.
+        attach: Returns a save with what its task mentions.
+    """
 
     root: Root
     queue: Queue
     supervisor: RunControl
     cancellations: Cancellations
     rules: Callable[[], Rules]
+    captured: Callable[[Save], Awaitable[Save]]
+    attach: Callable[[Save], Awaitable[Save]]
 
     async def take(self, name: Submission, raw: bytes, found: Save | NotASubmission, *, unknown: bool) -> None:
         """
@@ -117,6 +130,7 @@ class SubmissionAdmission:
     async def _judged(self, name: Submission, save: Save) -> Save:
         """Return *save* as it is admitted: with a note on what is not allowed; what cannot be answered is set aside."""
         rules = self.rules()
+        save = await self.attach(await self.captured(save))
         if save.problem is None and not rules.accepts(save.kind):
             save = replace(save, problem=f"this version cannot answer the kind {save.kind}")
         if save.problem is not None:
@@ -130,7 +144,7 @@ class SubmissionAdmission:
         if webhook is not None and (refused := rules.refusal(webhook)) is not None:
             log.warning("webhook.refused", path=name.path, why=refused)
             rest = {key: value for key, value in save.enclosed.items() if key != "webhook"}
-            return replace(save, enclosed={**rest, "notes": [refused]})
+            return replace(save, enclosed={**rest, "notes": [*rest.get("notes", ()), refused]})
         if webhook is None and (usual := rules.webhook(save.kind)) is not None:
             return replace(save, enclosed={**save.enclosed, "webhook": usual})
         return save

@@ -28,10 +28,10 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.names import JOBS, Submission, classify
 from rlmwatch.errors import LedgerError, WorkspaceError
-from rlmwatch.runs.model import Run
+from rlmwatch.runs.model import Run, Save
 from rlmwatch.runs.queue import Queue
 from rlmwatch.runs.submitted import Incomplete, to_submission
-from rlmwatch.submissions.admission import Rules, SubmissionAdmission
+from rlmwatch.submissions.admission import Rules, SubmissionAdmission, as_it_is
 from rlmwatch.submissions.cancellation import Cancellations, RunControl
 from rlmwatch.watch.mounts import remote
 from rlmwatch.watch.observer import PathEvent
@@ -78,12 +78,16 @@ class Inbox:
 
     Attributes:
         rules: Returns what holds now; asked for each file.
+        captured: Returns a save with what its preset and its schema say now.
+        attach: Returns a save with what its task mentions.
     """
 
     root: Root
     queue: Queue
     supervisor: RunControl
     rules: Callable[[], Rules]
+    captured: Callable[[Save], Awaitable[Save]] = as_it_is
+    attach: Callable[[Save], Awaitable[Save]] = as_it_is
     cancellations: Cancellations = field(init=False)
     _admission: SubmissionAdmission = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,7 +105,9 @@ class Inbox:
     def __post_init__(self) -> None:
         self._reader = SettledReader(self.root.path)
         self.cancellations = Cancellations(self.root, self.queue, self.supervisor)
-        self._admission = SubmissionAdmission(self.root, self.queue, self.supervisor, self.cancellations, self.rules)
+        self._admission = SubmissionAdmission(
+            self.root, self.queue, self.supervisor, self.cancellations, self.rules, self.captured, self.attach
+        )
 
     @property
     def at_rest(self) -> bool:

@@ -15,6 +15,9 @@ A content becomes a run unless it is
 Where the name belongs to another conversation, which is written a little otherwise,
 the run has failed at once, and says so.
 
+A content that is still being typed rests longer first, and its run makes way for none but its own beginnings
+(`still_typing.py`); not where the person has set `on_new_save` or `ready_marker`.
+
 Every refusal is logged with its reason. A content that may be about to show as
 answered waits a moment: a sync tool, git, or who renames a folder file by file,
 may bring the state file after the input.
@@ -32,12 +35,13 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.names import InputName, input_name
-from rlmwatch.contract.text import is_blank
+from rlmwatch.contract.text import decode, is_blank
 from rlmwatch.runs.model import Save, Signature
 from rlmwatch.runs.queue import Admission, Known, OnNewSave, Queue
 from rlmwatch.runs.saved import NotASave, to_save
 from rlmwatch.watch.namesakes import Namesakes, Renamed, Taken
 from rlmwatch.watch.observer import PathEvent
+from rlmwatch.watch.still_typing import Typed, Typing, Written
 from rlmwatch.workspace.snapshot import Content
 
 log = structlog.get_logger()
@@ -57,6 +61,9 @@ A file whose content is this much older than its last change of any kind was ren
 its times. What a person saves has both times at once. Both are the file system's: no clock is compared with another.
 FAT keeps times to 2 s.
 """
+
+TYPED_BYTES = 200_000
+"""Nobody types a text that is longer; it need not be compared, which would take time of the loop."""
 
 SAME_BYTES_CURE = "to ask it once more, change anything, or: rlmwatch again {}"
 
@@ -79,6 +86,7 @@ class WatchConfig:
         poll_s: Seconds between two walks where they do not (network mounts, no watch left), at least.
         webhook: Where a run of a kind reports its end; None for nowhere.
         name_notes: Whether a note is written beside a file whose name looks meant for us.
+        sees_typing: Whether a text that keeps growing counts as one question that is still typed.
     """
 
     ready_marker: str | None = None
@@ -89,6 +97,7 @@ class WatchConfig:
     poll_s: float = 5.0
     webhook: Callable[[Kind], str | None] = field(default=lambda _kind: None)
     name_notes: bool = True
+    sees_typing: bool = True
 
 
 async def _without_material(_save: Save) -> bool:
@@ -101,6 +110,10 @@ async def _uncounted(_path: str) -> None:
 
 async def _untold(_path: str, _why: str | None) -> None:
     return None
+
+
+async def _as_it_is(save: Save) -> Save:
+    return save
 
 
 class Shown(Protocol):
@@ -141,7 +154,9 @@ class Ports:
             RESCAN of `""`, that the whole folder was walked and events may have been lost.
         material_changed: Whether the material of a save of known bytes is another than when it was asked.
         on_same_bytes: Called with the path of a save that is not asked, since its bytes were.
+        captured: Returns a save with what its preset and its schema say now.
         save_waits: Is told, for the person, why the save of a path cannot be admitted now; None once it was.
+        attach: Returns a save with what its question mentions, as that is now.
     """
 
     queue: Queue
@@ -152,6 +167,8 @@ class Ports:
     material_changed: Callable[[Save], Awaitable[bool]] = field(default=_without_material)
     on_same_bytes: Callable[[str], Awaitable[None]] = field(default=_uncounted)
     save_waits: Callable[[str, str | None], Awaitable[None]] = field(default=_untold)
+    attach: Callable[[Save], Awaitable[Save]] = field(default=_as_it_is)
+    captured: Callable[[Save], Awaitable[Save]] = field(default=_as_it_is)
 
 
 @dataclass(slots=True)
@@ -168,6 +185,7 @@ class SaveFilter:
     _names: Namesakes
     _digests: dict[str, str] = field(default_factory=dict)
     _awaited: dict[str, tuple[str, float]] = field(default_factory=dict)  # what waits: its digest, and until when
+    _typing: Typing = field(default_factory=Typing)
 
     def knows(self, known: Mapping[str, Known]) -> None:
         """Take over what the ledger knows."""
@@ -215,6 +233,7 @@ class SaveFilter:
             self._awaited.pop(path, None)
             log.info("save.already_answered", path=path, digest=save.digest)
             return None
+        save = await self._ports.captured(save)
         url = config.webhook(save.kind)
         return replace(
             save, after=shown.number, enclosed=save.enclosed if url is None else {**save.enclosed, "webhook": url}
@@ -241,6 +260,35 @@ class SaveFilter:
         del self._awaited[save.path]
         return False
 
+    async def typed(self, save: Save, content: Content, *, now: float) -> Typed:
+        """
+        Return what *save*, of *content*, is to those before it on its path: typing, or not (`still_typing.py`).
+
+        Raises:
+            LedgerError: It cannot be known now whether those were answered.
+        """
+        if save.path not in self._typing or not self._sees_typing(save, content):
+            return Typed()
+        written = _written(save, content)
+        earlier = self._typing.grows_from(save.path, written, now=now)
+        if earlier is None:
+            return Typed()
+        run = await self._ports.queue.get(earlier)
+        answered = run is not None and run.published and run.result is not None and run.result.answer is not None
+        typed = self._typing.judge(save.path, written, answered=answered, now=now)
+        # A sync tool has waited for a rest itself, and brings the next save later than we would wait for.
+        return replace(typed, rest_s=0.0) if _brought(save.signature) else typed
+
+    def note_typed(self, save: Save, content: Content, typed: Typed, admission: Admission, *, now: float) -> None:
+        """Note what *save* was admitted as: the next one on its path may go on with it."""
+        run = admission.run
+        if run is not None and self._sees_typing(save, content):
+            written = _written(save, content)
+            self._typing.admitted(save.path, written, typed, run_id=run.run_id, number=run.number, now=now)
+
+    def _sees_typing(self, save: Save, content: Content) -> bool:
+        return self.config.sees_typing and save.problem is None and len(content.raw) <= TYPED_BYTES
+
     def _is_another(self, save: Save) -> bool:
         """Whether *save* differs from the last one on its path, and nobody asked for that `again`."""
         return self._digests.get(save.path) not in ("", save.digest)
@@ -258,8 +306,9 @@ class SaveFilter:
         Hand *save* to the ledger, which has the last word on rule 4.
 
         Raises:
-            LedgerError: It was not admitted, and should be offered again.
+            LedgerError, WorkspaceError: It was not admitted, and should be offered again.
         """
+        save = await self._ports.attach(save)
         admission = await self._ports.queue.admit(save, on_new_save=self.config.on_new_save, now=clock.utc())
         self._digests[save.path] = save.digest
         self._names.know([save.path])
@@ -276,6 +325,7 @@ class SaveFilter:
             run=admission.run.run_id,
             kind=str(save.kind),
             problem=save.problem,
+            continues=save.continues,
             replaced=[run.run_id for run in admission.replaced],
         )
         self._ports.on_admitted(admission)
@@ -318,6 +368,10 @@ class SaveFilter:
         await self._ports.queue.note(path, known)
         self._digests[path] = known.digest
         self._names.know([path])
+
+
+def _written(save: Save, content: Content) -> Written:
+    return Written(save.digest, save.options, save.prompt, decode(content.raw))
 
 
 def _brought(signature: Signature | None) -> bool:

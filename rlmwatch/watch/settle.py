@@ -37,6 +37,9 @@ seconds); this says which paths are due to be looked at, and how.
    reports it here as changed. It is due again after `QUIET_S`, and twice as
    late each time it goes on, up to `UNPROVEN_REST_S`.
 
+6. A path that was read may have to rest longer: a text that is still typed (`still_typing.py`). It is due again when
+   it has, at the latest `TYPING_DEADLINE_S` after it first changed.
+
 Looking takes time, so a path that was returned as due is kept apart until its
 answer: events that come meanwhile start anew and win over the answer.
 """
@@ -72,6 +75,9 @@ HELD_OPEN_LIMIT_S = 600.0
 
 UNPROVEN_REST_S = 2.5
 """Rest where nobody can say if the file is open (FUSE, NFS): slow network writes pause for up to 2 s."""
+
+TYPING_DEADLINE_S = 60.0
+"""Who types for so long without such a rest is answered nevertheless, once a minute."""
 
 
 class Phase(Enum):
@@ -225,6 +231,22 @@ class Settling:
         if unrest is not None:
             wait = min(QUIET_S * 2**unrest.tries, UNPROVEN_REST_S)
             self._back(path, not_before=now + wait, tries=unrest.tries + 1)
+
+    def rests_for(self, path: str, rest_s: float, *, now: float) -> bool:
+        """
+        Whether *path*, whose look is not answered yet, has rested for *rest_s* (rule 6).
+
+        Where not, that answers the look: the path is due again when it has. A path that is not being looked at rests.
+        """
+        unrest = self._looked_at.get(path)
+        deadline = None if unrest is None else unrest.first + TYPING_DEADLINE_S
+        if unrest is None or deadline is None or now >= deadline:
+            return True
+        due = min(unrest.last + rest_s, deadline)
+        if now >= due and path not in self._unrest:
+            return True
+        self._back(path, not_before=due)
+        return False
 
     def read(self, path: str) -> None:
         """Answer that *path* was read, or that there is nothing to read: it rests, but for events since the look."""

@@ -161,6 +161,10 @@ class SettledReader:
         self._settling.read(path)
         self._forget_looks(path)
 
+    def rests_for(self, path: str, rest_s: float) -> bool:
+        """Whether *path*, which was read, has rested for *rest_s*. Where not, it is read again when it has."""
+        return self._settling.rests_for(path, rest_s, now=self._monotonic())
+
     def look_later(self, path: str) -> None:
         """Note that what was read could not be taken now: *path* is read again soon, later each time."""
         now = self._monotonic()

@@ -29,6 +29,7 @@ from rlmwatch.watch.observer import Fault, Observer, PathEvent
 from rlmwatch.watch.save_filter import Ports, SaveFilter, WatchConfig
 from rlmwatch.watch.scan import skipped
 from rlmwatch.watch.settled_reader import SettledReader
+from rlmwatch.watch.still_typing import Typed
 from rlmwatch.watch.walk import WHILE_UP, Walk, report, report_too_deep, report_unwatched, walk
 from rlmwatch.watch.wrong_names import WrongNames
 from rlmwatch.workspace.snapshot import Absent, Content, NotAFile, Unreadable
@@ -304,7 +305,12 @@ class Watcher:
 
     async def _offer(self, path: str, content: Content) -> None:
         try:
-            save = await self._filter.open(path, content)
+            save, typed = await self._filter.open(path, content), Typed()
+            if save is not None:
+                typed = await self._filter.typed(save, content, now=clock.monotonic())
+                if typed.rest_s and not self._reader.rests_for(path, typed.rest_s):
+                    return
+                save = save.continuing(typed.continues)
             if save and await self._filter.may_show_soon(save, now=clock.monotonic()):
                 self._reader.look_again(path, at=clock.monotonic() + BROUGHT_AGAIN_S)
                 return
@@ -320,7 +326,8 @@ class Watcher:
             self._told.remove(path)
             await self._ports.save_waits(path, None)
         self._rests(path, content.signature)
-        if admission and admission.run:
+        if save and admission and admission.run:
+            self._filter.note_typed(save, content, typed, admission, now=clock.monotonic())
             self._reader.admitted(path)
 
     def _rests(self, path: str, signature: Signature | None) -> None:

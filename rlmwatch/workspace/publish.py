@@ -1,9 +1,9 @@
 """
 Put how a run ended into the workspace, beside its question.
 
-In this order: answer, memory, error file, answer so far, status. The status comes last, so whoever sees `complete`
-finds the answer. A crash at any point is repaired by publishing again: each write is atomic, and writes nothing where
-its content is there already.
+In this order: answer, memory, transcript, error file, answer so far, status. The status comes last, so whoever sees
+`complete` finds the answer. A crash at any point is repaired by publishing again: each write is atomic, and writes
+nothing where its content is there already.
 
 An old run never covers a newer one. A run may be published late (the disk was full, another machine had taken over
 in between); the caller says what came after it (`Later`), which is never read off a clock:
@@ -13,7 +13,7 @@ in between); the caller says what came after it (`Later`), which is never read o
 3. The turn goes before those of later saves, and the status is written, in any case.
 
 Answer and error file say more to the person than memory and status file do (`contract/marks.py`), unless the run's
-`marks` is false.
+`marks` is false. The transcript (`contract/transcript.py`) gets the answer where the run's `transcript` is true.
 
 A question whose folder is gone has no place beside it: its answer is in the status file alone, and says so.
 """
@@ -29,13 +29,16 @@ from pathlib import PurePosixPath
 import structlog
 
 from rlmwatch.contract.documents import Progress, UsageSoFar, well_formed
+from rlmwatch.contract.json_answer import is_json
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.marks import mark, marked, with_times
 from rlmwatch.contract.memory import Turn, last_asked
 from rlmwatch.contract.names import JOBS, InputName, input_name
 from rlmwatch.contract.session import Used
+from rlmwatch.contract.transcript import of_turn
+from rlmwatch.runs.attached import captured_in
 from rlmwatch.runs.model import Result, Run
-from rlmwatch.workspace import atomic, memory, safe_open, status
+from rlmwatch.workspace import atomic, memory, safe_open, status, transcript
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.os_errors import cannot
 from rlmwatch.workspace.session import session_of
@@ -90,7 +93,7 @@ def publish(
     progress: Progress | None = None,
 ) -> PublishReport:
     """
-    Write answer, memory, error file and status of the ended *run*. Idempotent, and repeated after any crash.
+    Write answer, memory, transcript, error file and status of the ended *run*. Idempotent; repeated after any crash.
 
     Args:
         root: The workspace.
@@ -179,6 +182,7 @@ def _beside(root: Root, run: Run, result: Result, name: InputName, *, later: Lat
         if later.answered:
             log.warning("publish.superseded", path=name.output, run=run.run_id)
         else:
+            changed += _as_json(root, name, run, result.answer)
             changed += _answer(root, name, marked(result.answer, mark_of(run, result)), result.sources)
         if run.kind is not Kind.RESEARCH and name.kind in memory.HAVE_TURNS:
             warning = memory.append_turn(root.path, name, _turn(run, result, result.answer), later=later.runs, now=now)
@@ -187,6 +191,12 @@ def _beside(root: Root, run: Run, result: Result, name: InputName, *, later: Lat
         used = Used(output_tokens=result.usage.output_tokens, cost_usd=result.usage.cost_usd or 0.0)
         turn = None if result.answer is None else _turn(run, result, result.answer)
         session_of(root, name).book(run.run_id, used, turn, later=later.runs, now=now)
+    if result.answer is not None and run.options.get("transcript") is True:
+        turn, see = _turn(run, result, result.answer), f"{JOBS}/{status.job_id(run)}.json"
+        entry = of_turn(turn, see=see, pages=transcript.pages_of(result.sources))
+        added, warning = transcript.add(root, name, entry, now=now)
+        changed += [name.transcript] * added
+        warnings += [warning] if warning else []
     if not later.ended:
         changed += _tell_error(root, name, run, result.error)
         if atomic.remove(root.path / name.partial_output, within=root.path):
@@ -231,10 +241,23 @@ def restore(
     return answer
 
 
+def restore_json(root: Root, name: InputName, answer: str) -> None:
+    """
+    Write a missing JSON file of *name* anew, where *answer* is JSON.
+
+    Raises:
+        WorkspaceError: It cannot be stored.
+    """
+    if not os.path.lexists(root.path / name.json_output) and is_json(answer):
+        _write(root, name, name.json_output, answer)
+        log.info("answer.restored", path=name.json_output)
+
+
 def _turn(run: Run, result: Result, answer: str) -> Turn:
     return Turn(
         run_id=run.run_id,
         save_number=run.number or None,
+        continues=run.continues,
         at=run.created_at,
         model=result.model,
         file=PurePosixPath(run.path).name,
@@ -245,6 +268,7 @@ def _turn(run: Run, result: Result, answer: str) -> Turn:
         reason=result.outcome.value if result.partial else None,
         notes=result.notes or None,
         usage=UsageSoFar(**asdict(result.usage)),
+        attached=tuple(each.name for each in captured_in(run.enclosed)) or None,
     )
 
 
@@ -255,6 +279,27 @@ def _answer(root: Root, name: InputName, answer: str, sources: str | None) -> li
     else:
         beside = _write(root, name, name.sources, sources)
     return [name.sources] * beside + [name.output] * _write(root, name, name.output, answer)
+
+
+def _as_json(root: Root, name: InputName, run: Run, answer: str) -> list[str]:
+    """
+    Write an *answer* in JSON into its own file, without a mark; else remove the one of an earlier answer.
+
+    A file of that name that holds no earlier answer of the conversation is the person's, and stays.
+    """
+    path = root.path / name.json_output
+    if run.wants_json is not None and is_json(answer):
+        return [name.json_output] if _write(root, name, name.json_output, answer) else []
+    if not os.path.lexists(path):
+        return []
+    try:
+        raw = safe_open.read(path, within=root.path, max_bytes=safe_open.MAX_BYTES)
+    except OSError:
+        return []
+    turns = memory.beside(root.path, name)
+    earlier = {well_formed(turn.answer).strip().encode() for turn in turns if turn.answer}
+    ours = raw is not None and raw.strip() in earlier
+    return [name.json_output] if ours and atomic.remove(path, within=root.path) else []
 
 
 def mark_of(run: Run, result: Result) -> str | None:

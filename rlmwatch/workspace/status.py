@@ -32,7 +32,7 @@ from rlmwatch.contract.documents import (
     read_status,
     second,
 )
-from rlmwatch.contract.names import JOBS, Submission, classify, input_name
+from rlmwatch.contract.names import JOBS, InputName, Submission, classify, input_name
 from rlmwatch.contract.text import digest
 from rlmwatch.errors import InputError
 from rlmwatch.runs.model import Run
@@ -101,7 +101,7 @@ def build(run: Run, *, live: Live, by: DaemonProcess, now: str) -> StatusFile:
         outcome=result.outcome.value if result else None,
         partial=result.partial if result else False,
         input=run.path,
-        output=name.output if name else None,
+        output=_output(run, name),
         input_digest=run.digest,
         save_number=run.number,
         created_at=run.created_at,
@@ -119,6 +119,12 @@ def build(run: Run, *, live: Live, by: DaemonProcess, now: str) -> StatusFile:
         model=(result.model if result else None) or live.model or (run.frozen or {}).get("model"),
         notes=(*run.enclosed.get("notes", ()), *(result.notes if result else ())),
     )
+
+
+def _output(run: Run, name: InputName | None) -> str | None:
+    if name is None:
+        return None
+    return name.output if run.wants_json is None else name.json_output
 
 
 @dataclass(slots=True)

@@ -74,6 +74,11 @@ def not_material(entry: os.DirEntry[str]) -> str | None:
     return "written by rlmwatch" if of_a_note or isinstance(classify(entry.name), Ours) else None
 
 
+def may_be_material(entry: os.DirEntry[str]) -> bool:
+    """Whether what lies in a folder under this name may be sent to a model, as far as its name tells."""
+    return not_material(entry) is None and not secret_name(entry.name)
+
+
 def is_secret(path: Path, within: Path) -> bool:
     """Whether the name of *path*, or of a folder between it and *within*, is one that secrets have."""
     return secret_name(path.name) or bool(_SECRET_FOLDER & {part.lower() for part in path.relative_to(within).parts})

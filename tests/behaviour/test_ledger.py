@@ -295,6 +295,20 @@ class LedgerSuite:
         assert [(one.run_id, one.held_for) for one in admission.replaced] == [(run.run_id, None)]
 
     @story
+    async def test_a_question_that_goes_on_ends_its_beginnings_that_have_not_started(self, ledger):
+        """Of the runs of one question alone: what was asked before it, and of another input, is answered."""
+        before = await admit(ledger, saved("0"), now=at(0))
+        beside = await admit(ledger, saved("1", "chat_input.md"), now=at(1))
+        runs = await running(ledger, "wha")
+        waiting = await admit(ledger, saved("what").continuing(runs.number), now=at(3))
+        admission = await ledger.admit(saved("what is").continuing(runs.number), on_new_save=OnNewSave.QUEUE, now=at(4))
+        assert [run.run_id for run in admission.replaced] == [waiting.run_id]
+        assert admission.replaced[0].result == Result(RunStatus.CANCELLED, Outcome.REPLACED)
+        assert (admission.outgrown, admission.to_cancel) == ((runs.run_id,), ())
+        assert (await ledger.get(admission.run.run_id)).continues == runs.number
+        assert [run.run_id for run in await ledger.pending()] == [before.run_id, beside.run_id, admission.run.run_id]
+
+    @story
     async def test_cancel_names_the_running_one(self, ledger):
         """With `cancel`, the running run of the conversation is named too, and left to its worker to end."""
         at_work = await running(ledger, "1")

@@ -33,7 +33,9 @@ def goes_on(command: str) -> bool:
 
 
 def replies(body: dict[str, Any]) -> str:
-    """Answer; where the engine asks, with a cell that does."""
+    """Answer; where JSON is asked for, with some; where the engine asks, with a cell that does."""
+    if "response_format" in body:
+        return '{"month": "February", "total": 37.2}'
     engine = "answer(" in str(body["messages"][0]["content"])
     return '```python\nanswer("An answer.")\n```' if engine else "An answer."
 

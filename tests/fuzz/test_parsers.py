@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from rlmwatch import clock
 from rlmwatch.contract.documents import read_status, read_submission
 from rlmwatch.contract.front_matter import split
+from rlmwatch.contract.json_answer import NotJson, answer_in, read_schema
 from rlmwatch.contract.memory import ChatState, read_edited, remarks
 from rlmwatch.contract.names import InputName, Submission, classify
+from rlmwatch.contract.presets import read_preset
 from rlmwatch.contract.session import SessionState
 from rlmwatch.contract.text import decode
 from rlmwatch.engine.reply import read_reply
@@ -31,6 +33,7 @@ from rlmwatch.models.openai.stream import Answer, Events, NotTheProtocol, value
 from rlmwatch.printable import printable
 from rlmwatch.runs.submitted import to_submission
 from rlmwatch.sandbox.guest.frames import BadFrame, Buffer
+from rlmwatch.settings.folder_file import read_folder_settings
 from rlmwatch.settings.sources import load
 
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "0"))
@@ -78,7 +81,22 @@ submissions = (
 )
 heads = st.builds(
     lambda head, text: f"---\n{head}\n---\n{text}",
-    lines_of("model", "tokens", ": ", "&a ", "*a", "!!python/object:os.system ", "<<: ", "[", "{", '"') | deep,
+    lines_of(
+        "model",
+        "tokens",
+        "vars:",
+        "  a",
+        "description",
+        ": ",
+        "&a ",
+        "*a",
+        "!!python/object:os.system ",
+        "<<: ",
+        "[",
+        "{",
+        '"',
+    )
+    | deep,
     st.text(max_size=20),
 )
 tomls = (
@@ -177,6 +195,18 @@ TARGETS: dict[str, tuple[st.SearchStrategy[object], Callable[..., object], tuple
         (BadFrame,),
     ),
     "terminal": (st.text(), printable, ()),
+    "preset": (as_bytes(heads), lambda raw: read_preset("a", "presets/a.md", raw), (InputError,)),
+    "folder settings": (
+        tomls,
+        lambda text: read_folder_settings(PurePosixPath("a/rlmwatch.toml"), text),
+        (ConfigError,),
+    ),
+    "schema": (
+        as_bytes(json_texts | with_keys("$ref", "$defs", "type")),
+        lambda raw: read_schema(raw, "a"),
+        (InputError,),
+    ),
+    "answer in JSON": (replies | json_texts, answer_in, (NotJson,)),
 }
 
 

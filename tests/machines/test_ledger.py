@@ -4,9 +4,11 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -194,11 +196,19 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # Saves
 
-    @rule(path=PATHS, content=CONTENTS, mode=st.sampled_from(OnNewSave), bad=st.booleans(), after=st.integers(0, 9))
-    def admit(self, path, content, mode, bad, after):
+    @rule(
+        path=PATHS,
+        content=CONTENTS,
+        mode=st.sampled_from(OnNewSave),
+        bad=st.booleans(),
+        after=st.integers(0, 9),
+        continues=st.sampled_from([None, None, 1, 3]),
+    )
+    def admit(self, path, content, mode, bad, after, continues=None):
         now = self.now()
         problem = "bad" if bad else None
         save = Save(path, Kind.CHAT, path[0], content, {}, f"sha256:{content}", problem=problem, after=after)
+        save = save.continuing(continues)
         admission = self.do(self.ledger.admit(save, on_new_save=mode, now=now))
         before = self.inputs.get(path)
         if before is not None and before.known.digest == save.digest:
@@ -213,19 +223,27 @@ class LedgerMachine(RuleBasedStateMachine):
         status = RunStatus.FAILED if bad else RunStatus.PENDING
         facts = (run.run_id, run.seq, path, Kind.CHAT, path[0], content, {}, save.digest, status, now)
         number = 1 + max([after, *(run.number for run in self.runs.values() if run.conversation == path[0])])
-        assert run == Run(*facts, completed_at=now if bad else None, result=result, number=number, after=after)
+        assert run == Run(
+            *facts, completed_at=now if bad else None, result=result, number=number, after=after, enclosed=save.enclosed
+        )
         self.runs[run.run_id] = run
         self.inputs[path] = Input(Known(save.digest, None), run.run_id)
         replaced = [
             self.end(old, RunStatus.CANCELLED, Outcome.REPLACED, now)
             for old in earlier
             if old.status in WAITING
-            and mode is not OnNewSave.QUEUE
+            and (mode is not OnNewSave.QUEUE or self.is_outgrown(old, run))
             and (mode is OnNewSave.CANCEL or old.status is RunStatus.HELD or old.started_at is None)
         ]
         at_work = [old.run_id for old in earlier if old.status is RunStatus.RUNNING]
         assert admission.replaced == tuple(replaced)
         assert admission.to_cancel == (tuple(at_work) if mode is OnNewSave.CANCEL else ())
+        outgrown = [old.run_id for old in earlier if old.run_id in at_work and self.is_outgrown(old, run)]
+        assert admission.outgrown == (tuple(outgrown) if mode is OnNewSave.QUEUE else ())
+
+    def is_outgrown(self, old: Run, by: Run) -> bool:
+        """Whether the question of *old* went on in the save of *by*."""
+        return by.continues is not None and old.path == by.path and old.number >= by.continues
 
     @rule(path=PATHS, content=CONTENTS)
     def note(self, path, content):
@@ -290,7 +308,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def release_held(self):
         released = self.do(self.ledger.release_held(now=self.now()))
         held = [run for run in self.runs.values() if run.status is RunStatus.HELD]
-        assert released == [self.move(run, status=RunStatus.PENDING, held_for=None) for run in held]
+        assert released == [
+            self.move(run, status=RunStatus.PENDING, held_for=None, frozen=self.frozen_after(run)) for run in held
+        ]
+
+    def frozen_after(self, run: Run) -> Mapping[str, Any] | None:
+        """What stays frozen of a run that is released: nothing where no reply is in its journal."""
+        paid = any(call.run_id == run.run_id and call.entry.state is CallState.DONE for call in self.calls)
+        return run.frozen if paid else None
 
     @rule()
     def reclaim(self):

@@ -55,7 +55,7 @@ class SaveOrder(RuleBasedStateMachine):
 
     1. The output is the answer of the latest save that was answered.
     2. The error file says why the latest save that has ended gave no answer, or is not there.
-    3. The turns are in the order of the saves.
+    3. The turns are in the order of the saves, but for those of beginnings of a question that was answered later.
     """
 
     @initialize()
@@ -68,6 +68,8 @@ class SaveOrder(RuleBasedStateMachine):
         self.hosts = {name: Host(name, ledger) for name, ledger in zip(HOSTS, ledgers, strict=True)}
         self.saves: list[str] = []  # run ids, in the order in which a person saved
         self.ended: dict[str, Result] = {}
+        self.numbers: dict[str, int] = {}
+        self.continues: dict[str, int] = {}  # of a save that goes on with others, the number of the first
         self.take_over("desk")
 
     def teardown(self) -> None:
@@ -92,13 +94,23 @@ class SaveOrder(RuleBasedStateMachine):
         if year >= 1970:
             self.hosts[name].clock += timedelta(days=days)
 
-    @rule()
-    def save(self) -> None:
-        """A person saves another question."""
+    @rule(goes_on=st.booleans())
+    def save(self, *, goes_on: bool = False) -> None:
+        """A person saves another question, or more of the last one, as an editor does that saves by itself."""
         host, word = self.host, f"q{len(self.saves)}"
         shown = self.loop.run(self.history.shows(NAME, f"sha256:{word}", known=True))
         save = Save(NAME.path, Kind.CHAT, NAME.conversation, word, {}, f"sha256:{word}", after=shown.number)
-        run = self.loop.run(host.ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=host.now())).run
+        last = self.saves[-1] if goes_on and self.saves else None
+        if last is not None:
+            save = save.continuing(self.continues.get(last, self.numbers[last]))
+        admission = self.loop.run(host.ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=host.now()))
+        for replaced in admission.replaced:
+            host.waiting = [each for each in host.waiting if each.run_id != replaced.run_id]
+            host.unpublished.append(replaced)
+        run = admission.run
+        self.numbers[run.run_id] = run.number
+        if save.continues is not None:
+            self.continues[run.run_id] = save.continues
         StatusBoard(Root.open(self.folder), DaemonProcess(host.name, 1)).update(run, now=host.now())
         host.waiting.append(run)
         self.saves.append(run.run_id)
@@ -117,19 +129,19 @@ class SaveOrder(RuleBasedStateMachine):
         host.unpublished.append(self.loop.run(host.ledger.finish(run.run_id, run.attempt, result, now=host.now())))
         self.ended[run.run_id] = result
 
-    @rule(answered=st.booleans())
-    def answer(self, *, answered: bool) -> None:
+    @rule(answered=st.booleans(), goes_on=st.booleans())
+    def answer(self, *, answered: bool, goes_on: bool) -> None:
         """A person saves, and all that waits here ends and is written, as is usual."""
-        self.save()
+        self.save(goes_on=goes_on)
         while self.host.waiting:
             self.end(answered=answered)
         while self.host.unpublished:
             self.write(0)
 
-    @rule(ends=st.booleans(), answered=st.booleans())
-    def is_cut_off(self, *, ends: bool, answered: bool) -> None:
+    @rule(ends=st.booleans(), answered=st.booleans(), goes_on=st.booleans())
+    def is_cut_off(self, *, ends: bool, answered: bool, goes_on: bool) -> None:
         """A machine goes down with a save that waits, or has ended and is not written; the other one takes over."""
-        self.save()
+        self.save(goes_on=goes_on)
         if ends:
             self.end(answered=answered)
         self.take_over(next(name for name in HOSTS if name != self.host.name))
@@ -155,7 +167,17 @@ class SaveOrder(RuleBasedStateMachine):
         told = self.read("a_error.txt")
         assert (told and told.partition("\n\n(This is about")[0]) == (ended[-1][1].error if ended else None)
         turns = json.loads(self.read("a_state.json") or '{"turns": []}')["turns"]
-        assert [turn["answer"] for turn in turns] == answers
+        assert [turn["answer"] for turn in turns] == [
+            result.answer for run_id, result in ended if result.answer is not None and not self.is_outgrown(run_id)
+        ]
+
+    def is_outgrown(self, run_id: str) -> bool:
+        """Whether the question went on in a save that was answered."""
+        return any(
+            self.continues[later] <= self.numbers[run_id] < self.numbers[later]
+            for later in self.continues
+            if later in self.ended and self.ended[later].answer is not None
+        )
 
     def read(self, file: str) -> str | None:
         path = self.folder / file

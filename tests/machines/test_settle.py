@@ -11,12 +11,14 @@ from rlmwatch.watch.settle import (
     HELD_OPEN_LIMIT_S,
     QUIET_AGAIN_S,
     QUIET_S,
+    TYPING_DEADLINE_S,
     UNPROVEN_REST_S,
     Settling,
     WhereOpen,
 )
 
 PATHS = st.sampled_from(["a_input.txt", "b_input.txt"])
+LONG_REST_S = 12.0
 PAUSES = st.sampled_from([0.0, 0.001, 0.03, 0.049, 0.05, 0.26, 0.5, 1.9, 2.1, 4.99, 5.0, 10.0, 30.0])
 
 
@@ -91,6 +93,21 @@ class Settle(RuleBasedStateMachine):
                 self.settling.admitted(path, now=self.now)
         self._answered(path, again=answer in ("busy", "unknown", "changed"))
 
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), rest_s=st.sampled_from([3.0, LONG_REST_S]))
+    def rests_for(self, data: st.DataObject, rest_s: float) -> None:
+        """A text that is still typed is read again, once it has rested; never later than the deadline."""
+        path = data.draw(st.sampled_from(sorted(self.out)))
+        last, first = self.out[path], self.first[path]
+        rested = self.settling.rests_for(path, rest_s, now=self.now)
+        if self.now >= first + TYPING_DEADLINE_S:
+            assert rested
+        elif path not in self.owed:
+            assert rested == (self.now >= min(last + rest_s, first + TYPING_DEADLINE_S))
+        if rested:
+            self.settling.read(path)
+        self._answered(path, again=not rested)
+
     @invariant()
     def nothing_is_lost(self) -> None:
         """Every path that is owed a look waits for one, within a bounded time after its last event and answer."""
@@ -98,7 +115,7 @@ class Settle(RuleBasedStateMachine):
         next_due = self.settling.next_due()
         assert (next_due is None) == (not self.owed)
         if next_due is not None:
-            assert next_due <= max(self.now, *self.owed.values()) + UNPROVEN_REST_S + QUIET_AGAIN_S
+            assert next_due <= max(self.now, *self.owed.values()) + LONG_REST_S + UNPROVEN_REST_S + QUIET_AGAIN_S
 
     def teardown(self) -> None:
         """However it went, half a minute of rest brings every owed path out."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
+from urllib.parse import parse_qsl
 
 from servers.wire import Wire
 
@@ -176,6 +177,9 @@ class OpenAIServer:
         models: What `GET /v1/models` lists: names, or whole entries.
     """
 
+    asked_by_get = False
+    """Whether its calls are GET requests; their parameters are the body."""
+
     def __init__(self, script: Script = ("ok",), *, models: Iterable[str | dict[str, Any]] = MODELS) -> None:
         self._answer = script if callable(script) else _in_order(list(script))
         self._models = tuple(models)
@@ -263,14 +267,16 @@ class OpenAIServer:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         raw = await reader.readexactly(int(headers.get("content-length", 0)))
         wire = Wire(writer)
-        if method == "GET":
+        if method == "GET" and not self.asked_by_get:
             listed = [
                 {"id": each, "object": "model", "owned_by": "test"} if isinstance(each, str) else each
                 for each in self._models
             ]
             await wire.document(200, {"object": "list", "data": listed})
             return
-        call = Call(path, headers, json.loads(raw), clock.monotonic())
+        where, _, asked = path.partition("?")
+        body = dict(parse_qsl(asked)) if method == "GET" else json.loads(raw)
+        call = Call(where, headers, body, clock.monotonic())
         with self._changed:
             self._calls.append(call)
             self._changed.notify_all()
@@ -360,12 +366,18 @@ def _pieces(text: str, chars: int) -> list[str]:
     return [f" {word}" if number else word for number, word in enumerate(text.split(" "))]
 
 
+def text_of(message: dict[str, Any]) -> str:
+    """Return the text of a request's message, also where that comes in parts."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
 def _usage(reply: Reply, body: dict[str, Any]) -> dict[str, Any]:
     if reply.usage is False:
         return {}
     if isinstance(reply.usage, dict):
         return {"usage": reply.usage}
-    sent = sum(len(message["content"]) for message in body["messages"])
+    sent = sum(len(text_of(message)) for message in body["messages"])
     into = math.ceil(sent / CHARS_PER_TOKEN)
     out = math.ceil((len(reply.text) + len(reply.reasoning)) / CHARS_PER_TOKEN)
     counted: dict[str, Any] = {"prompt_tokens": into, "completion_tokens": out, "total_tokens": into + out}

@@ -120,7 +120,7 @@ class RawServer(_Server):
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._head(reader)
-        self.bodies.append(await reader.readexactly(int(self.headers()["content-length"])))
+        self.bodies.append(await reader.readexactly(int(self.headers().get("content-length", 0))))
         await self.talk(writer)
 
     @property

@@ -62,9 +62,9 @@ class Brain:
 
 
 def question(body: Mapping[str, Any]) -> str:
-    """Return the last message of a request: the input."""
-    last: str = body["messages"][-1]["content"]
-    return last
+    """Return the text of the last message of a request: the input."""
+    last: str | list[dict[str, Any]] = body["messages"][-1]["content"]
+    return last if isinstance(last, str) else "".join(part.get("text", "") for part in last)
 
 
 def asked(server: OpenAIServer, word: str) -> list[Call]:

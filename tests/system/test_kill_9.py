@@ -63,6 +63,7 @@ def crash(home: Home, point: str) -> Daemon:
 
 def test_one_save_killed_at_each_point_on_its_way_is_answered_once(home: Home, provider: OpenAIServer):
     """Killed at each point in turn, one save makes one run, one turn, and no call after its reply was recorded."""
+    home.save("rlmwatch.toml", "[chat]\ntranscript = true\n")
     home.save("a_input.txt", "never twice")
     seen = []
     calls = {}
@@ -78,6 +79,7 @@ def test_one_save_killed_at_each_point_on_its_way_is_answered_once(home: Home, p
     assert len(asked(provider, "never twice")) == 2
     assert home.read("a_output.txt") == "re: never twice\n"
     assert home.turns("a_state.json") == ["never twice"]
+    assert home.read("a_transcript.md").count("never twice") == 2  # question and answer
     order = ["pending", "running", "complete"]
     assert seen == sorted(seen, key=order.index)
     (status,) = (status for status in home.statuses() if status["input"] == "a_input.txt")

@@ -314,3 +314,18 @@ def test_status_watch_is_for_people_and_the_whole_workspace(home: Home, more: tu
     """With a run's id or --json it is called wrongly."""
     done = home.cli("status", *more, "--watch", "--workspace", str(home.workspace))
     assert (done.returncode, "--watch shows the whole workspace" in done.stderr) == (2, True)
+
+
+def test_several_folders_are_shown_in_one_view(home: Home, brain: Brain):
+    """One view for all folders of a daemon: each question has its folder; one that is missing is said."""
+    second, missing = home.root / "second", home.root / "missing"
+    second.mkdir()
+    brain.on("capital", Reply("Paris."))
+    with view(home, "run", str(home.workspace), str(second), str(missing)) as shown:
+        shown.see("any <name>_input.txt")
+        until(shown, lambda lines: lines[0].startswith("rlmwatch  2 folders"))
+        until(shown, lambda lines: "no such folder" in " ".join(lines))
+        for folder in (home.workspace, second):
+            (folder / "chat_input.txt").write_text("What is the capital?")
+            until(shown, lambda lines, folder=folder: "✓" in line_of(lines, f"{folder.name}/chat_input.txt"))
+        assert "chat_input.txt" in stop(shown)

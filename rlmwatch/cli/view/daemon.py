@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,10 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.cli.output import say
 from rlmwatch.cli.streams import BackgroundStream
-from rlmwatch.cli.view.questions import KEPT, Heading, ViewState
+from rlmwatch.cli.view.questions import KEPT, ViewState
 from rlmwatch.cli.view.screen import screen_on
 from rlmwatch.cli.view.viewer import Viewer
-from rlmwatch.contract.documents import JobStatus
+from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.logging import Redactor, configure, observe
 from rlmwatch.errors import CeilingUnknown, LedgerError
@@ -40,12 +40,11 @@ class DaemonView:
         viewer: Is handed what happens, by composition: `Parts.on_status` and the log.
     """
 
-    def __init__(self, stream: BackgroundStream, root: Path, redactor: Redactor) -> None:
+    def __init__(self, stream: BackgroundStream, shown: ViewState, redactor: Redactor) -> None:
         """Take the log's events from now on."""
         self._app: App | None = None
         self._begun = False
         self._faults: deque[str] = deque(maxlen=FAULTS)
-        shown = ViewState(Heading(shortened(root), state="Starting"))
         self.viewer = Viewer(
             shown=shown,
             screen=screen_on(stream, os.environ),
@@ -65,6 +64,12 @@ class DaemonView:
     async def of(self, app: App) -> AsyncIterator[None]:
         """Show *app* in the block. Faults of rlmwatch are written below the last frame, for whoever reports them."""
         self._app = app
+        async with self.shown_in_block():
+            yield
+
+    @asynccontextmanager
+    async def shown_in_block(self) -> AsyncIterator[None]:
+        """Show the view in the block, and faults of rlmwatch below its last frame."""
         try:
             async with self.viewer.on_terminal():
                 yield
@@ -81,7 +86,7 @@ class DaemonView:
             spent = (await app.ledger.spent_usd(now=clock.utc(), of_user=ceilings.per == "user"))[0]
             if not self._begun and not shown.heading.state:
                 self._begun = True
-                await show_earlier(app, shown)
+                await show_earlier(app, shown.take)
         except (LedgerError, CeilingUnknown):
             spent = None
         before = shown.heading
@@ -98,19 +103,19 @@ class DaemonView:
         log.error("view.failed", exc_info=error, done="the log is written in its place")
 
 
-async def show_earlier(app: App, shown: ViewState) -> None:
+async def show_earlier(app: App, take: Callable[[StatusFile], object]) -> None:
     """Show the questions that were answered on this day (of UTC, as ceilings count), and those that wait."""
     by = DaemonProcess(app.host, os.getpid())
     today = clock.utc()[:DAY]
     for run in reversed(await app.ledger.recent(KEPT)):
         if run.status.ended and (run.completed_at or "")[:DAY] == today:
-            shown.take(build(run, live=Live(), by=by, now=clock.utc()))
+            take(build(run, live=Live(), by=by, now=clock.utc()))
     for run in await app.ledger.open_runs():
         if run.status in (RunStatus.PENDING, RunStatus.HELD):
             status = build(run, live=Live(), by=by, now=clock.utc())
             if run.status is RunStatus.PENDING:
                 status = status.model_copy(update={"status": JobStatus.PENDING, "error": None})
-            shown.take(status)
+            take(status)
 
 
 def shortened(folder: Path) -> str:

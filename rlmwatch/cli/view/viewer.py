@@ -70,6 +70,15 @@ class Viewer:
         """Show the address of the page, which no log may have."""
         self._soon(lambda: self.shown.show_page(where))
 
+    def on_folders(self, folder: str) -> None:
+        """Show *folder* as what is served."""
+
+        def take() -> bool:
+            self.shown.heading = replace(self.shown.heading, folder=folder)
+            return True
+
+        self._soon(take)
+
     def _soon(self, take: Callable[[], bool]) -> None:
         if self._loop is None:
             self._early.append(take)

@@ -31,6 +31,10 @@ WORDS: Final[Mapping[str, str]] = {
     "host.unknown": "Who answers in this folder cannot be read: {why}",
     "folder.busy": "{why}. {done}",
     "workspace.waiting": "{why}. It goes on by itself when that is fixed",
+    "notes.index_rebuilt": "The index of the notes was damaged, and is built anew",
+    "workspace.not_served": "{workspace} is not served: {why}. It is tried again",
+    "workspace.fault": "A fault in rlmwatch, please report it: {fault}",
+    "workspaces.none": "No folder is named in workspaces. {cure}",
     "workspace.replaced": "Another folder has taken the place of this one: going on with it",
     "watch.no_events": "The system tells nothing of saves ({reason}): they are seen later, every 5 s. "
     "Raise fs.inotify.max_user_watches or max_user_instances",
@@ -59,6 +63,7 @@ WORDS: Final[Mapping[str, str]] = {
     "ledger.left_behind": "There is an older ledger beside the shared one. rlmwatch ledger move",
     "embedded.crashed": "The small local model has ended by itself; the next question starts it again",
     "memory.moved_aside": "{path} was damaged, and is now {to}: its conversation starts afresh",
+    "transcript.moved_aside": "{path} could not be added to, and is now {to}: a new one is begun",
     "session.moved_aside": "{path} was damaged, and is now {to}: its session starts afresh",
     "status.not_written": "A status file was not written: {why}",
     "error_file.not_written": "An error file was not written: {why}",

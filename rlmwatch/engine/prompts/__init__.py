@@ -16,7 +16,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-PROMPT_VERSION = 5
+PROMPT_VERSION = 6
 """Raised with every change of a text here; a golden test holds both together."""
 STEERING = ("request", "asked", "long", "line")
 """Notices that change what a run asks by being there: a run that froze its texts before them goes on without."""

@@ -111,6 +111,10 @@ class EmbeddedModel:
             finally:
                 self._idle = asyncio.get_running_loop().call_later(self._idle_s, self._fall_asleep)
 
+    def sees(self, model: str) -> bool | None:  # noqa: ARG002 (the port's)
+        """Return False: it is given text alone."""
+        return False
+
     async def aclose(self) -> None:
         """End the child. Idempotent."""
         self._keep_awake()

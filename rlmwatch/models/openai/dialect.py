@@ -7,6 +7,7 @@ Pure: no request is made here.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from rlmwatch.contract.json_answer import allows_object
 from rlmwatch.models.base import Message, Request
 from rlmwatch.models.openai.errors import ProviderIdentity
 
@@ -41,6 +43,18 @@ _NO_STREAM = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+
+
+_NO_FORMAT = re.compile(
+    r"""
+      response[_ ]?format | json[_ ](schema|object|mode|output) | structured[_ ]outputs? | \bgrammar\b
+    | json_validate_failed | guided[_ ](json|decoding)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""How servers refuse JSON, or one kind of schema: "This response_format type is unavailable now" (DeepSeek), "does not
+support response format `json_schema`" (Groq, which also ends what the model got wrong so), "failed to parse grammar"
+(llama.cpp), "Invalid schema for response_format" (OpenAI)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +103,7 @@ class Dialect:
 
     Attributes:
         limit_name: `max_tokens`, or `max_completion_tokens` where that is the name.
-        without: Optional parameters that the model refused.
+        without: Optional parameters that the model refused, and types of `response_format`.
         tried: Names of the limit that were refused.
         streams: Whether an answer comes as a stream; OpenAI streams some models to verified organisations only.
         system: Whether it takes a message of the role `system`; where not, that stands before the first of the user.
@@ -114,15 +128,27 @@ class Dialect:
             "temperature": request.temperature,
             "seed": request.seed,
             "stream_options": {"include_usage": True} if self.streams else None,
+            "response_format": self._format(request),
         }
         messages = request.messages if self.system else _without_system(request.messages)
         return {
             "model": request.model,
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "messages": [{"role": message.role, "content": _content(message)} for message in messages],
             self.limit_name: request.max_tokens,
             "stream": self.streams,
             **{name: value for name, value in optional.items() if value is not None and name not in self.without},
         }
+
+    def _format(self, request: Request) -> dict[str, Any] | None:
+        """Return what holds the reply to JSON, of the protocol's two types; None where only the words do."""
+        if request.answer_format is None:
+            return None
+        schema = request.answer_format["schema"]
+        if schema is not None and "json_schema" not in self.without:
+            return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        if allows_object(schema) and "json_object" not in self.without:
+            return {"type": "json_object"}
+        return None
 
     def after_refusal(self, body: Mapping[str, Any], words: str, *, status: int = 400) -> Dialect | None:
         """
@@ -133,6 +159,8 @@ class Dialect:
         """
         if any(message["role"] == "system" for message in body["messages"]) and _NO_SYSTEM.search(words):
             return replace(self, system=False)
+        if "response_format" in body and status in _BAD_REQUEST and _NO_FORMAT.search(words):
+            return replace(self, without=self.without | {body["response_format"]["type"]})
         named = set(re.findall(r"\w+", words)) if status in _BAD_REQUEST else set[str]()
         for name in ("temperature", "seed", "stream_options"):
             if name in body and name in named:
@@ -162,4 +190,12 @@ def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     at = next((at for at, message in enumerate(others) if message.role == "user"), None)
     if not said or at is None:
         return tuple(others) if others else tuple(replace(message, role="user") for message in messages)
-    return (*others[:at], Message("user", f"{said}\n\n{others[at].content}"), *others[at + 1 :])
+    return (*others[:at], replace(others[at], content=f"{said}\n\n{others[at].content}"), *others[at + 1 :])
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    """Return the content of *message*: its text, or with images the protocol's parts, as data URLs."""
+    if not message.images:
+        return message.content
+    urls = (f"data:{image.media_type};base64,{b64encode(image.data).decode()}" for image in message.images)
+    return [{"type": "text", "text": message.content}, *({"type": "image_url", "image_url": {"url": u}} for u in urls)]

@@ -146,6 +146,10 @@ class OpenAIModel:
             log.info("model.usage_missing", provider=self.provider, model=request.model, reason=str(failure))
         return self._reply(request, answer)
 
+    def sees(self, model: str) -> bool | None:  # noqa: ARG002 (the port's)
+        """Return None: the protocol's list of models does not say."""
+        return None
+
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""
         clients, self._clients = self._clients, {}

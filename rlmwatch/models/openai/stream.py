@@ -15,6 +15,7 @@ from typing import Final
 from rlmwatch.contract.text import is_unseen
 from rlmwatch.models.base import RESTART, Message
 from rlmwatch.models.finish_reason import meaning, normalised
+from rlmwatch.models.image_tokens import tokens_of_images
 from rlmwatch.models.openai.thoughts import Thoughts
 from rlmwatch.models.prices import Tokens
 
@@ -336,9 +337,12 @@ def value(data: bytes) -> object:
 
 
 def estimate(messages: Iterable[Message], received: int) -> Tokens:
-    """Return the tokens of a call whose provider counted none: `CHARS_PER_TOKEN` characters each, rounded up."""
-    sent = sum(len(message.content) for message in messages)
-    return Tokens(math.ceil(sent / CHARS_PER_TOKEN), math.ceil(received / CHARS_PER_TOKEN))
+    """Return the tokens of a call whose provider counted none: `CHARS_PER_TOKEN` characters each; images at most."""
+    sent = images = 0
+    for message in messages:
+        sent += len(message.content)
+        images += tokens_of_images("", message)
+    return Tokens(math.ceil(sent / CHARS_PER_TOKEN) + images, math.ceil(received / CHARS_PER_TOKEN))
 
 
 def _integer(digits: str) -> int | float:

@@ -8,8 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rlmwatch.citations.check import NO_SOURCE, NOT_FETCHED, NOT_SAID, check
-from rlmwatch.citations.markdown import mask, read
+from rlmwatch.citations.markdown import read
 from rlmwatch.citations.sources import own_list
+from rlmwatch.contract.code_masks import mask
 from rlmwatch.search.base import Page
 from rlmwatch.search.urls import same
 

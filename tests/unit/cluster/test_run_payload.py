@@ -16,6 +16,7 @@ from rlmwatch.contract.memory import ChatState, Turn
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.contract.session import SessionState
 from rlmwatch.errors import InputError, RlmwatchError
+from rlmwatch.runs.attached import Attached, Image
 from rlmwatch.settings.model import CeilingSettings, Settings
 from rlmwatch.workspace.context import Context, MaterialFile
 from rlmwatch.workspace.memory import Remembered
@@ -80,3 +81,12 @@ def test_what_a_worker_reports_arrives_as_it_was(progress, usage, caps, model):
 def test_what_another_version_reports_is_not_shown(stored):
     """A daemon shows nothing of a report that it may misread; the run goes on."""
     assert live_from_json(stored) is None
+
+
+def test_what_a_question_mentions_arrives_with_its_images():
+    """A worker on another machine sends the same texts and the same bytes of images."""
+    image = Image("a.png", "sha256:1", "image/png", 3, 2, b"\x89\x00\xff")
+    payload = RunPayload(attached=Attached({"a.md": "text"}, (image,), {"a.md": "sha256:2", "a.png": "sha256:1"}))
+    arrived = unpack(pack(payload)).attached
+    assert arrived == payload.attached
+    assert arrived.images[0].data == image.data

@@ -9,7 +9,7 @@ from fakes.made_documents import W, docx, epub, mail, odt, paragraph, text_pdf, 
 
 from rlmwatch.contract import formats as contract
 from rlmwatch.documents import formats
-from rlmwatch.documents.extract import Extract, Unreadable
+from rlmwatch.documents.extract import Extract, UnreadableDocument
 
 
 def read(suffix: str, raw: bytes) -> Extract:
@@ -112,7 +112,7 @@ def test_a_page_is_read_in_the_encoding_that_it_says(raw, encoding):
 
 def test_a_page_in_an_encoding_that_it_does_not_say_is_refused():
     """No encoding is guessed: a wrong guess would be a wrong answer."""
-    with pytest.raises(Unreadable, match="save it as UTF-8"):
+    with pytest.raises(UnreadableDocument, match="save it as UTF-8"):
         read(".html", "<p>Größe</p>".encode("cp1252"))
 
 
@@ -184,7 +184,7 @@ def test_a_book_that_is_protected_against_copying_says_so():
     place = "META-INF/encryption.xml"
     fonts = epub({"a.xhtml": "<p>x</p>"}, {place: listed.format("http://www.idpf.org/2008/embedding")})
     assert read(".epub", fonts).text == "[chapter 1]\nx"
-    with pytest.raises(Unreadable, match="DRM"):
+    with pytest.raises(UnreadableDocument, match="DRM"):
         read(".epub", epub({"a.xhtml": "x"}, {place: listed.format("http://www.w3.org/2001/04/xmlenc#aes128-cbc")}))
 
 
@@ -235,7 +235,7 @@ def test_what_is_attached_to_a_mail_is_read_or_named():
 def test_mails_within_mails_end_somewhere():
     """A mail that holds itself a thousand times over is refused, whatever it costs to write."""
     part = b'Content-Type: multipart/mixed; boundary="%d"\n\n--%d\n'
-    with pytest.raises(Unreadable, match="nested too deeply"):
+    with pytest.raises(UnreadableDocument, match="nested too deeply"):
         read(".eml", b"Subject: x\n" + b"".join(part % (n, n) for n in range(300)) + b"\n\nend")
 
 
@@ -299,7 +299,7 @@ def test_an_older_notebook_is_read():
 )
 def test_what_is_not_what_its_name_says_is_told(suffix, raw, says):
     """A wrong ending, a password, a damaged file: the words say which, and what to do."""
-    with pytest.raises(Unreadable, match=says):
+    with pytest.raises(UnreadableDocument, match=says):
         read(suffix, raw)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rlmwatch.engine.call_codec import plain
 from rlmwatch.engine.replay import Replay, between, booked
 from rlmwatch.models.base import Message, Request
+from rlmwatch.runs.attached import Image
 from rlmwatch.runs.model import CallState, JournalEntry, PaidCall, Usage
 
 DONE, LOST, RELEASED, INTENT = CallState.DONE, CallState.LOST, CallState.RELEASED, CallState.INTENT
@@ -116,7 +117,26 @@ def test_a_search_in_flight_counts_as_a_search():
     assert booked(JournalEntry(call, INTENT, 1, "now")) == Usage(cost_usd=0.007, searches=1)
 
 
+def always(request):
+    """What every request has; images and a format of the answer stand in a name only where there are some."""
+    whole = asdict(request)
+    assert whole.pop("answer_format") is None
+    assert [message.pop("images") for message in whole["messages"]] == [()] * len(whole["messages"])
+    return whole
+
+
 def test_the_name_of_a_call_is_made_of_the_whole_request():
     """Whatever a request has counts for its name in the journal, so that a replay tells requests apart."""
     request = Request("m", (Message("system", "a"), Message("user", "b")), 7, 0.5, 3)
-    assert json.dumps(plain(request)) == json.dumps(asdict(request))
+    assert json.dumps(plain(request)) == json.dumps(always(request))  # as earlier versions have it in their journals
+    wanted = replace(request, answer_format={"schema": {"type": "object"}})
+    assert json.dumps(plain(wanted)) == json.dumps({**always(request), "answer_format": wanted.answer_format})
+
+
+def test_an_image_counts_for_the_name_of_a_call_by_its_digest_alone():
+    """The journal keeps what an image is, and not its bytes."""
+    image = Image("a.png", "sha256:1", "image/png", 3, 2, b"bytes")
+    named = plain(Request("m", (Message("user", "b", (image,)),), 7))
+    assert named["messages"][0]["images"] == [
+        {"name": "a.png", "digest": "sha256:1", "media_type": "image/png", "width": 3, "height": 2}
+    ]

@@ -32,7 +32,7 @@ def searched(*found):
         scope = AttemptScope("r", 1, Ceilings(None), clock.monotonic() + 60, clock.monotonic, clock.utc)
         calls = Calls(scope, MemoryJournal(), ScriptedModel([]), Budget("run"))
         searches = Searches(calls, ScriptedSearch(found))
-        research = searches.tool()(lambda: ROOT)
+        research = searches.tools()["research"](lambda: ROOT)
         return searches, [await research.call(**research.checked({"query": f"q{n}"})) for n in range(len(found))]
 
     return asyncio.run(run())
@@ -78,7 +78,7 @@ def test_searches_that_the_budget_refused_are_told():
         scope = AttemptScope("r", 1, Ceilings(None), clock.monotonic() + 60, clock.monotonic, clock.utc)
         calls = Calls(scope, MemoryJournal(), ScriptedModel([]), Budget("run", Caps(max_searches=1)))
         searches = Searches(calls, ScriptedSearch([[READ]]))
-        research = searches.tool()(lambda: ROOT)
+        research = searches.tools()["research"](lambda: ROOT)
         for n in range(3):
             with suppress(BudgetExceeded):
                 await research.call(**research.checked({"query": f"q{n}"}))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlmwatch.engine.call_codec import plain_message
 from rlmwatch.engine.prompts import current_prompts
 from rlmwatch.engine.reply import Cell
 from rlmwatch.engine.transcript import (
@@ -94,7 +95,7 @@ def test_2_ten_small_steps_take_at_most_20_kb_of_requests():
     transcript.open(rules, "What is the sum of 1 to 10?", {"context": "1 2 3"}, Status(1, 10, 5000), **shown)
     sent = 0
     for step in range(1, 11):
-        body = {"model": "m", "messages": [asdict(m) for m in transcript.messages()], "max_tokens": 500}
+        body = {"model": "m", "messages": [plain_message(m) for m in transcript.messages()], "max_tokens": 500}
         sent += len(json.dumps(body))
         transcript.replied(f"```python\nx{step} = {step}\nprint(x{step})\n```")
         transcript.observed(str(step), f"x{step} = {step}", Status(step + 1, 10, 5000 - 20 * step))

@@ -24,7 +24,7 @@ from rlmwatch.runs.model import Outcome, RunStatus, Usage
 
 def context(text="", trouble=None):
     calls = SimpleNamespace(used=Usage(1, 2, 0.5, 1), text_so_far=text, trouble=trouble)
-    return SimpleNamespace(calls=calls, options=SimpleNamespace(model="m"))
+    return SimpleNamespace(wants_json=False, calls=calls, options=SimpleNamespace(model="m"))
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ import pytest
 
 from rlmwatch import clock
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.documents.images import ImageReader
 from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import LedgerError, WrongKey
+from rlmwatch.execution.attachments import Attachments
 from rlmwatch.execution.attempt import AttemptDeps
 from rlmwatch.execution.executor import LocalExecutor
 from rlmwatch.execution.folder_history import FolderHistory
@@ -50,6 +52,7 @@ class Program:
             clock.utc,
             lambda text: text,
             DocumentReader(Policy()),
+            Attachments(root.parent / "attached", DocumentReader(Policy()), ImageReader(Policy())),
         )
         self.configure(Settings())
         prepare = RunContextFactory(

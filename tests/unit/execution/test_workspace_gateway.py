@@ -7,7 +7,9 @@ from pathlib import Path
 
 from rlmwatch.contract.documents import Progress
 from rlmwatch.contract.kinds import Kind
+from rlmwatch.documents.images import ImageReader
 from rlmwatch.documents.reader import DocumentReader
+from rlmwatch.execution.attachments import Attachments
 from rlmwatch.execution.workspace_gateway import WorkspaceGateway
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus
 from rlmwatch.sandbox.guest.lockdown import Policy
@@ -47,6 +49,7 @@ def test_a_status_that_is_deleted_as_its_run_ends_does_not_come_back(tmp_path: P
         lambda: next(seconds, now),
         lambda text: text,
         DocumentReader(Policy()),
+        Attachments(tmp_path / "attached", DocumentReader(Policy()), ImageReader(Policy())),
     )
     running = a_run(RunStatus.RUNNING)
     asyncio.run(gateway.report(running))

@@ -12,6 +12,7 @@ from rlmwatch.errors import InputError, NoProvider
 from rlmwatch.handlers import plain
 from rlmwatch.handlers.chat import chat, compose
 from rlmwatch.models.base import Message, Reply
+from rlmwatch.runs.attached import NOTHING_ATTACHED
 from rlmwatch.runs.model import Outcome, Run, RunStatus, Usage
 from rlmwatch.workspace.memory import Remembered
 
@@ -43,10 +44,14 @@ def answered(reply, *, run=None, remembered=None):
     async def memory():
         return remembered or Remembered(ChatState())
 
+    async def attached():
+        return NOTHING_ATTACHED
+
     harness = SimpleNamespace(
         options=OPTIONS,
-        calls=SimpleNamespace(llm=llm, used=reply.usage),
+        calls=SimpleNamespace(llm=llm, used=reply.usage, model=None),
         memory=memory,
+        attached=attached,
         freeze=freeze,
         progress=lambda _progress: None,
         on_text=None,

@@ -157,7 +157,11 @@ def crash_at(patch, point):
         patch.setattr(os, name, crashing(getattr(os, name)))
 
 
-@pytest.mark.parametrize("run", [FIRST, failed(FIRST)], ids=["success", "failure"])
+@pytest.mark.parametrize(
+    "run",
+    [FIRST, failed(FIRST), replace(FIRST, options={"transcript": True})],
+    ids=["success", "failure", "transcript"],
+)
 def test_crash_at_any_point_is_mended_by_publishing_again(root, monkeypatch, run):
     """Wherever a publish is cut off, the status is not ended yet, and the next one completes it."""
     (root.path / PARTIAL).write_text("Re")
@@ -174,9 +178,11 @@ def test_crash_at_any_point_is_mended_by_publishing_again(root, monkeypatch, run
                 break
         put(root, run)
         once = {path: content for path, (_, content) in everything(root).items()}
-        if run is FIRST:
-            assert set(once) == {OUTPUT, STATE, f"jobs/{FIRST.run_id}.json"}
+        if run.status is RunStatus.COMPLETE:
+            kept = {"notes/plan_transcript.md"} if run.options else set()
+            assert set(once) == {OUTPUT, STATE, f"jobs/{FIRST.run_id}.json"} | kept
             assert len(turns(root)) == 1
+            assert all(text(root, path).count("> What now?") == 1 for path in kept)
         else:
             assert set(once) == {ERROR, f"jobs/{FIRST.run_id}.json"}
         for path in once:

@@ -42,7 +42,7 @@ def test_after_a_restart_the_view_shows_what_was_answered_today(paths):
             await answered(ledger, "two", now)
             save = Save("next_input.txt", Kind.CHAT, "next", "?", {}, "sha256:next")
             await ledger.admit(save, on_new_save=OnNewSave.QUEUE, now=now)
-            await show_earlier(SimpleNamespace(ledger=ledger, host="here"), shown)
+            await show_earlier(SimpleNamespace(ledger=ledger, host="here"), shown.take)
         finally:
             await ledger.aclose()
         return [(row.name, row.word, row.text) for row in shown.rows.values()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rlmwatch.models.base import Message, Request
@@ -131,3 +133,35 @@ def test_a_failure_teaches_nothing(status, words):
     """What may work later, or is not about the request's form, changes nothing for the next one."""
     dialect = Dialect("max_tokens")
     assert dialect.after_refusal(dialect.body(REQUEST), words, status=status) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "param response_format This response_format type is unavailable now",
+        "This model does not support response format `json_schema`",
+        "Invalid schema for response_format 'answer': 'additionalProperties' is required",
+        "failed to parse grammar",
+        "json_validate_failed Failed to generate JSON",
+    ],
+)
+def test_json_that_a_provider_does_not_know_is_asked_for_less_strictly_then_by_words_alone(words: str):
+    """A refusal of `response_format` leads from the schema to any object, and then to none; the rest stays."""
+    asked = replace(REQUEST, answer_format={"schema": {"type": "object"}})
+    dialect, kinds = Dialect("max_tokens"), []
+    while "response_format" in (body := dialect.body(asked)):
+        kinds.append(body["response_format"]["type"])
+        after = dialect.after_refusal(body, words)
+        assert after is not None
+        dialect = after
+    assert kinds == ["json_schema", "json_object"]
+    assert dialect.body(asked) == Dialect("max_tokens").body(REQUEST)
+    assert dialect.after_refusal(body, words) is None
+
+
+def test_no_object_is_asked_for_where_the_schema_has_another_root():
+    """Where the answer is to be a list, `json_object` would make it wrong; without a schema it is what there is."""
+    dialect = replace(Dialect("max_tokens"), without=frozenset({"json_schema"}))
+    assert "response_format" not in dialect.body(replace(REQUEST, answer_format={"schema": {"type": "array"}}))
+    body = Dialect("max_tokens").body(replace(REQUEST, answer_format={"schema": None}))
+    assert body["response_format"] == {"type": "json_object"}

@@ -1,0 +1,41 @@
+"""`rlmwatch undo FILE`: the last turn of a conversation is taken back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path, PurePosixPath
+
+from rlmwatch import clock
+from rlmwatch.cli.arguments import Folder
+from rlmwatch.cli.conversation import alone, named, refuse_under_way
+from rlmwatch.cli.output import say
+from rlmwatch.cli.warned import quiet
+from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.turns import take_back
+
+SHOWN_CHARS = 60
+
+
+def undo(file: Path, /, *, workspace: Folder = None) -> int:
+    """
+    Take the last question and its answer back: the next question is asked as if they had not been.
+
+    The answer's file shows the answer before. Refused while a question of the conversation waits or is answered.
+
+    Args:
+        file: An input, such as chat_input.txt.
+        workspace: The folder that FILE is in; default is the nearest one of the file.
+    """
+    quiet()
+    paths, name = named(file, workspace)
+    asyncio.run(refuse_under_way(paths, name))
+    root = Root.open(paths.root)
+    with alone(paths, root, name):
+        done = take_back(root, name, now=clock.utc())
+    line = " ".join(done.turn.input.split())
+    line = line if len(line) <= SHOWN_CHARS else f"{line[:SHOWN_CHARS]}…"
+    output = PurePosixPath(name.output).name
+    shows = f"{output} shows the answer before" if done.previous else f"{output} is gone: there was no answer before"
+    kept = PurePosixPath(name.transcript if done.in_transcript else name.state).name
+    say(f"{name.path}: taken back: “{line}”. {shows}; what was taken back stays in {kept}")
+    return 0

@@ -1,0 +1,281 @@
+"""
+Several folders, one daemon: one process, each folder with its own ledger, lock, settings and health.
+
+What the folders have in common stands in `shared_parts.py`. A folder that cannot be served (missing, held by another
+daemon, wrong settings) is said, and tried again; it does not stop the others. A reload takes up what was added to or
+taken out of `workspaces` in the user's `config.toml`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from rlmwatch import clock
+from rlmwatch.contract.documents import StatusFile
+from rlmwatch.daemon.builder import Parts
+from rlmwatch.daemon.composition import App, Role
+from rlmwatch.daemon.descriptors import raise_soft_limit
+from rlmwatch.daemon.logging import Redactor
+from rlmwatch.daemon.paths import locate
+from rlmwatch.daemon.reloading import note, take_up
+from rlmwatch.daemon.service import StartOptions, begin, serve_folder
+from rlmwatch.daemon.shared_parts import SharedParts
+from rlmwatch.daemon.show_page import page_beside
+from rlmwatch.daemon.signals import Signals
+from rlmwatch.daemon.systemd import Manager
+from rlmwatch.errors import ConfigError, RlmwatchError, UsageError
+from rlmwatch.settings.sources import load, user_config_dir
+
+RETRY_S = 10.0
+"""Between two tries of a folder that could not be served."""
+TICK_S = 1.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class FolderManager(Manager):
+    """
+    The service manager as one of the folders sees it.
+
+    Attributes:
+        on_ready: Is given how the folder stands, once that is known, and when it changes.
+        on_ping: Is told that all parts of the folder's program are alive.
+    """
+
+    on_ready: Callable[[str], None] = field(default=lambda _status: None)
+    on_ping: Callable[[], None] = field(default=lambda: None)
+
+    def ready(self, status: str) -> None:
+        """Note how the folder stands."""
+        self.on_ready(status)
+
+    def ping(self) -> None:
+        """Note that the folder's program is alive."""
+        self.on_ping()
+
+
+@dataclass(slots=True)
+class FolderDaemon:
+    """
+    One of the folders.
+
+    Attributes:
+        root: As it was named, whole.
+        stop: Set where it is to be served no longer.
+        app: Its program; None while there is none.
+        standing: How it stands, in words; `""` until that is known.
+        is_served: Whether its program has begun.
+        is_alive: Whether its program has shown a sign of life since the service manager was pinged last.
+    """
+
+    root: Path
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    app: App | None = None
+    standing: str = ""
+    is_alive: bool = False
+    is_served: bool = False
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class SeveralFolders:
+    """
+    Serves folders side by side.
+
+    Attributes:
+        named: The folders of the command line; none for those of the user's `workspaces`.
+        options: How the person started it.
+        flags: Settings of the command line, over all others.
+        environ: Where variables are looked up.
+        manager: The service manager.
+        redactor: Takes secrets out of the log.
+        tell: Is told the page's address; None where nobody reads along.
+        statuses_of: Returns what is given each status of a run in a folder, from any thread; None where nobody looks.
+        on_served: Is told which program serves a folder, and None where none does any more.
+    """
+
+    named: Sequence[Path]
+    options: StartOptions
+    flags: Mapping[str, Any]
+    environ: Mapping[str, str]
+    manager: Manager
+    redactor: Redactor
+    tell: Callable[[str], None] | None = None
+    statuses_of: Callable[[Path], Callable[[StatusFile], None]] | None = None
+    on_served: Callable[[Path, App | None], None] = field(default=lambda _root, _app: None)
+    _shared: SharedParts = field(default_factory=SharedParts)
+    _folders: dict[Path, FolderDaemon] = field(default_factory=dict)
+    _again: asyncio.Event = field(default_factory=asyncio.Event)
+    _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """
+        Serve all of them until *stop*.
+
+        Raises:
+            ConfigError: The user's own settings are wrong.
+        """
+        raise_soft_limit()
+        wanted = await asyncio.to_thread(self._wanted)
+        try:
+            with Signals(self.reload, stop, self.manager):
+                self._take_up(wanted)
+                self._report()
+                while not stop.is_set():
+                    self._ping()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(TICK_S):
+                            await stop.wait()
+        finally:
+            await asyncio.gather(*(self._leave(folder) for folder in self._folders.values()))
+            await self._shared.aclose()
+        self.manager.stopping()
+        log.info("stopped")
+
+    async def reload(self) -> None:
+        """Read the settings of all folders again, and which folders there are; those that failed are tried at once."""
+        async with self._reloading:  # a program may send a signal for each of its folders
+            await self._reload()
+
+    async def _reload(self) -> None:
+        self.manager.reloading(clock.monotonic())
+        try:
+            wanted = await asyncio.to_thread(self._wanted)
+        except ConfigError as error:
+            log.error("reload.failed", why=str(error), done="the last good settings stay")  # noqa: TRY400 (a person's matter)
+            wanted = list(self._folders)
+        gone = [self._folders.pop(root) for root in list(self._folders) if root not in wanted]
+        await asyncio.gather(*(self._leave(folder) for folder in gone))
+        for folder in list(self._folders.values()):
+            if folder.app is not None and folder.is_served:
+                with structlog.contextvars.bound_contextvars(workspace=str(folder.root)):
+                    await take_up(folder.app)
+        self._take_up(wanted)
+        again, self._again = self._again, asyncio.Event()
+        again.set()
+        self._report()
+
+    def _wanted(self) -> list[Path]:
+        """
+        Return the folders to be served, each once. Blocks.
+
+        Raises:
+            ConfigError: The user's own settings are wrong.
+        """
+        loaded = load(user_dir=user_config_dir(self.environ), workspace=None, environ=self.environ, flags=self.flags)
+        named = self.named or loaded.settings.workspaces
+        return list(dict.fromkeys(path.expanduser().resolve() for path in named))
+
+    def _take_up(self, wanted: Sequence[Path]) -> None:
+        for root in wanted:
+            if root not in self._folders:
+                folder = self._folders[root] = FolderDaemon(root)
+                folder.task = asyncio.create_task(self._keep(folder))
+        if not wanted:
+            log.warning("workspaces.none", cure="write folders into `workspaces` in your config.toml, and reload")
+
+    async def _leave(self, folder: FolderDaemon) -> None:
+        """Serve *folder* no longer; runs that go on are ended as at a stop of the daemon."""
+        folder.stop.set()
+        if folder.task is not None:
+            if not folder.is_served:  # it waits for something, which may take long
+                folder.task.cancel()
+            await asyncio.gather(folder.task, return_exceptions=True)
+        log.info("workspace.left", workspace=str(folder.root))
+
+    async def _keep(self, folder: FolderDaemon) -> None:
+        """Serve *folder* until it is left; where that fails, again after `RETRY_S` or at a reload."""
+        structlog.contextvars.bind_contextvars(workspace=str(folder.root))
+        told = None
+        while not folder.stop.is_set():
+            try:
+                await self._serve(folder)
+                continue
+            except (RlmwatchError, OSError) as error:
+                why = str(error)
+            except Exception as error:
+                log.exception("workspace.fault")
+                why = f"a fault in rlmwatch: {type(error).__name__}: {error}"
+            finally:
+                folder.app, folder.is_served = None, False
+            if why != told:
+                told = why
+                log.warning("workspace.not_served", workspace=str(folder.root), why=why, again_in_s=RETRY_S)
+            self._stands(folder, f"not served: {why.splitlines()[0] if why else 'no reason'}")
+            await self._until_again(folder)
+
+    async def _serve(self, folder: FolderDaemon) -> None:
+        self._refuse_inner(folder)
+        paths = await asyncio.to_thread(locate, folder.root, self.environ)
+        app = App(
+            paths,
+            environ=self.environ,
+            flags=self.flags,
+            parts=Parts(
+                shared=self._shared,
+                on_status=None if self.statuses_of is None else self.statuses_of(folder.root),
+            ),
+            redactor=self.redactor,
+            role=Role.DAEMON,
+        )
+        manager = FolderManager(
+            self.manager.address,
+            self.manager.watchdog_s,
+            on_ready=lambda status: self._stands(folder, status),
+            on_ping=lambda: setattr(folder, "is_alive", True),
+        )
+        async with app, page_beside(app, self.tell):
+            await begin(app, self.options)
+            await note(app)
+            folder.app, folder.is_served = app, True
+            self.on_served(folder.root, app)
+            try:
+                await serve_folder(app, folder.stop, options=self.options, manager=manager)
+            finally:
+                self.on_served(folder.root, None)
+
+    def _refuse_inner(self, folder: FolderDaemon) -> None:
+        """
+        Raise where *folder* lies in another one, whose questions are answered there.
+
+        Raises:
+            UsageError: It does.
+        """
+        outer = next((other for other in self._folders if other in folder.root.parents), None)
+        if outer is not None:
+            raise UsageError(f"{folder.root} lies in {outer}, which is served: its questions are answered there")
+
+    async def _until_again(self, folder: FolderDaemon) -> None:
+        waits = [asyncio.create_task(event.wait()) for event in (folder.stop, self._again)]
+        await asyncio.wait(waits, timeout=RETRY_S, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    def _stands(self, folder: FolderDaemon, standing: str) -> None:
+        if standing != folder.standing:
+            folder.standing = standing
+            self._report()
+
+    def _report(self) -> None:
+        """Tell the service manager how the folders stand, once that is known of each."""
+        folders = list(self._folders.values())
+        if all(folder.standing for folder in folders):
+            served = [folder for folder in folders if folder.standing.startswith("watching ")]
+            others = [f"{folder.root}: {folder.standing}" for folder in folders if folder not in served]
+            self.manager.ready("; ".join([f"watching {len(served)} of {len(folders)} folders", *others]))
+
+    def _ping(self) -> None:
+        """Ping the service manager where every program that runs has shown a sign of life since the last time."""
+        running = [folder for folder in self._folders.values() if folder.is_served]
+        if self.manager.address is not None and all(folder.is_alive for folder in running):
+            self.manager.ping()
+            for folder in running:
+                folder.is_alive = False

@@ -1,0 +1,95 @@
+"""
+The host's side of images: each is decoded and scaled down by a confined process of its own, which ends with it.
+
+1. No thread of the daemon decodes: a fault in a library, or an image made to take all memory, costs that image alone.
+2. What is sent holds pixels and nothing else: no place, no time, no camera, no preview.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rlmwatch.contract.text import digest
+from rlmwatch.errors import InputError
+from rlmwatch.runs.attached import Image
+from rlmwatch.sandbox.guest.lockdown import Policy
+
+MAX_SECONDS = 30.0
+"""For one image, the process's start included; a photo of 50 megapixels takes 2 s."""
+HEIC = frozenset({".heic", ".heif"})
+
+LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); from rlmwatch.documents.image_child import main; main()"
+_PACKAGE = str(Path(__file__).parents[2])
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReader:
+    """
+    Scales images down.
+
+    Attributes:
+        policy: How the process locks itself down.
+        max_seconds: For one image.
+    """
+
+    policy: Policy
+    max_seconds: float = MAX_SECONDS
+
+    async def scaled(self, name: str, raw: bytes) -> Image:
+        """
+        Return the image *raw*, called *name*, as models are sent it.
+
+        Raises:
+            InputError: It cannot be read, or what reads it is not installed.
+        """
+        self._installed(name)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-I", "-X", "utf8", "-c", LAUNCH, _PACKAGE, json.dumps(asdict(self.policy)), str(os.getpid())),
+            env={},
+            cwd="/",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(self.max_seconds):
+                reply, _ = await process.communicate(raw)
+        except TimeoutError:
+            raise InputError(f"{name} cannot be read: it takes longer than {self.max_seconds:g} s") from None
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await asyncio.shield(process.wait())
+        return _image(name, reply)
+
+    def _installed(self, name: str) -> None:
+        if find_spec("PIL") is None:
+            raise InputError(f"{name}: to send images, install rlmwatch[images] (pillow)")
+        if PurePosixPath(name).suffix.lower() in HEIC and find_spec("pillow_heif") is None:
+            raise InputError(f"{name}: to read this format, install pillow-heif; or save the photo as JPEG")
+
+
+def _image(name: str, reply: bytes) -> Image:
+    """
+    Return the image in the process's *reply*: a line of JSON, then the bytes.
+
+    Raises:
+        InputError: It says that there is none, or nothing.
+    """
+    head, newline, data = reply.partition(b"\n")
+    said: dict[str, Any] = (
+        json.loads(head) if newline else {"problem": "it ended the process that reads images (too much memory)"}
+    )
+    if "problem" in said:
+        raise InputError(f"{name} cannot be read: {said['problem']}")
+    return Image(name, digest(data), said["media_type"], said["width"], said["height"], data)

@@ -1,0 +1,106 @@
+"""Images are decoded by a process that is locked down, and leave it as pixels: hostile ones cost themselves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import struct
+import zlib
+from dataclasses import replace
+
+import pytest
+
+from rlmwatch.documents.images import ImageReader
+from rlmwatch.errors import InputError
+from rlmwatch.runs.attached import Image
+from rlmwatch.sandbox.guest.lockdown import Policy
+
+PIL = pytest.importorskip("PIL.Image")
+READER = ImageReader(Policy(landlock="try"))
+
+
+def scaled(name: str, raw: bytes, reader: ImageReader = READER) -> Image:
+    return asyncio.run(reader.scaled(name, raw))
+
+
+def saved(kind: str, size: tuple[int, int] = (40, 20), mode: str = "RGB", **more: object) -> bytes:
+    out = io.BytesIO()
+    PIL.new(mode, size, 1 if mode == "P" else None).save(out, kind, **more)
+    return out.getvalue()
+
+
+def png(width: int, height: int, data: bytes) -> bytes:
+    """Return a PNG of *width* times *height* pixels, whatever its *data* holds."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def exif() -> bytes:
+    """Return what a phone writes into a photo: where it was taken, and that it lies on its side."""
+    made = PIL.Exif()
+    made[0x0112] = 6
+    made[0x010E] = "taken at home"
+    made.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
+    return made.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "media_type", "size"),
+    [
+        ("a.jpg", saved("JPEG", (3000, 1000), exif=exif(), comment=b"taken at home"), "image/jpeg", (523, 1568)),
+        ("a.png", saved("PNG", exif=exif()), "image/png", (20, 40)),
+        ("a.webp", saved("WEBP", exif=exif()), "image/jpeg", (20, 40)),
+        ("a.gif", saved("GIF", mode="P", comment=b"taken at home"), "image/png", (40, 20)),
+        ("b.png", saved("PNG", mode="RGBA"), "image/png", (40, 20)),
+        ("is_a_png.jpg", saved("PNG"), "image/png", (40, 20)),
+    ],
+)
+def test_what_is_sent_is_small_upright_and_says_nothing_of_where_it_was_taken(name, raw, media_type, size):
+    """Place, comment and camera go, the photo is turned as it was held, and its longer side is 1,568 at most."""
+    image = scaled(name, raw)
+    assert (image.media_type, image.width, image.height) == (media_type, *size)
+    with PIL.open(io.BytesIO(image.data)) as found:
+        assert found.size == size
+        assert not found.getexif()
+        assert not {"comment", "exif", "icc_profile"} & found.info.keys()
+    assert b"taken at home" not in image.data
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (png(60_000, 60_000, b""), "more than 120 million"),
+        (png(100, 100, b""), "cannot be read"),
+        (b"", "no image"),
+        (b"GIF89a", "cannot be read"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "no image"),
+        (saved("TIFF"), "no image"),
+    ],
+    ids=["bomb", "cut", "empty", "half", "svg", "eps", "tiff"],
+)
+def test_a_hostile_image_is_an_error_in_words(raw, words):
+    """More pixels than any photo has, half a file, and formats that run programs are refused by what they are."""
+    with pytest.raises(InputError, match=words):
+        scaled("photo.jpg", raw)
+
+
+def test_an_image_that_takes_all_memory_ends_its_process_alone():
+    """The process has a limit of memory; what passes it is an error that names the file."""
+    rows = bytes(40_001) * 10_000
+    with pytest.raises(InputError, match=r"photo\.png cannot be read"):
+        scaled(
+            "photo.png",
+            png(10_000, 10_000, rows),
+            replace(READER, policy=replace(READER.policy, memory_bytes=200 << 20)),
+        )
+
+
+def test_an_image_that_takes_too_long_is_given_up():
+    """After its time limit the process is ended, and the file is named."""
+    with pytest.raises(InputError, match=r"photo\.jpg cannot be read: it takes longer"):
+        scaled("photo.jpg", saved("JPEG"), replace(READER, max_seconds=0.01))
