@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("rlmwatch.cli.doctor:doctor", "Check keys, provider, workspace, limits; say what to do."),
     "log": ("rlmwatch.cli.log:log", "Show what the daemon logged of a run, or lately."),
     "reload": ("rlmwatch.cli.reload:reload", "Have the daemon read its settings and keys again."),
+    "service": ("rlmwatch.cli.service:app", "Have folders answered from log-in or boot on, by systemd."),
     "presets": ("rlmwatch.cli.presets:presets", "List the presets that questions may name, or print one."),
     "models": ("rlmwatch.cli.models:models", "List the models that a provider offers, with prices where known."),
     "model": ("rlmwatch.cli.model:app", "The small local model: fetch it, say where it is, remove it."),

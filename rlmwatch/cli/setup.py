@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from rlmwatch.cli import user_manager
 from rlmwatch.cli.arguments import Flag, Folder
 from rlmwatch.cli.everywhere import all_paths
 from rlmwatch.cli.init import init
@@ -39,8 +39,6 @@ from rlmwatch.workspace.owner import holder
 
 TRIES = 3
 FOLDER = "~/questions"
-UNIT = "share/systemd/user/rlmwatch.service"
-"""Where the wheel puts the unit of a service."""
 UNCHANGED = "nothing has been changed"
 
 Store = Literal["auto", "keyring", "file"]
@@ -333,19 +331,10 @@ def _say_who_searches(user_dir: Path) -> None:
 
 
 def _what_next(plan: Plan, *, at_terminal: bool) -> None:
-    from rlmwatch.cli.main import VERBS
-
     where = plan.folder or "WORKSPACE"
     if plan.folder is None:
         say(f"Next: rlmwatch init {where}, then rlmwatch run {where}")
-    if "service" in VERBS:
-        if (
-            plan.folder is not None
-            and at_terminal
-            and ask("Start rlmwatch with your session from now on", "no") == "yes"
-        ):
-            os.execv(sys.executable, [sys.executable, "-m", "rlmwatch", "service", "install", str(plan.folder)])  # noqa: S606 (our own program)
-        return
-    unit = next((file.locate() for file in metadata.files("rlmwatch") or () if file.as_posix().endswith(UNIT)), None)
-    if unit is not None:
-        say(f"To have it started with your session, see {Path(str(unit)).resolve()}")
+    may_ask = plan.folder is not None and at_terminal and user_manager.missing() is None
+    if may_ask and ask("Start rlmwatch with your session from now on", "no").lower().startswith("y"):
+        os.execv(sys.executable, [sys.executable, "-m", "rlmwatch", "service", "install", str(plan.folder)])  # noqa: S606 (our own program)
+    say(f"To have it started with your session: rlmwatch service install {where}")

@@ -38,7 +38,8 @@ def main() -> NoReturn:
     found = readers(suffixes)
     for library in ("encodings", *{name for each in with_enclosed(suffixes) for name in FORMATS[each].packages}):
         _load_whole(library)
-    os.nice(NICE)
+    with suppress(OSError):  # a filter of the service may refuse it
+        os.nice(NICE)
     sys.setrecursionlimit(MAX_DEPTH)
     try:
         lock(Policy(**json.loads(sys.argv[1])), parent=int(sys.argv[2]), empty_root=empty_folder())

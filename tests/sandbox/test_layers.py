@@ -97,6 +97,14 @@ def test_without_landlock_there_is_no_sandbox_unless_allowed(tmp_path):
     assert printed == "hello\n"
 
 
+def test_a_service_filter_that_refuses_landlock_is_told_from_a_kernel_without(tmp_path):
+    """EPERM is a filter's word: the reason says so, and the cure is to allow the calls, not to boot another way."""
+    report, _ = try_machine(python_on_a_machine_where(tmp_path, (LANDLOCK, None, EPERM)))
+    line = refused(report)["landlock"]
+    assert "a filter of the service or container" in line.text
+    assert "landlock_create_ruleset" in line.cure
+
+
 def test_a_service_filter_that_kills_is_recognised(tmp_path):
     """SIGSYS in the throw-away process names the layer and what the unit needs."""
     report, error = try_machine(python_on_a_machine_where(tmp_path, (LANDLOCK, None, KILL)))

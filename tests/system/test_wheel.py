@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,6 @@ import pytest
 from servers.openai_server import OpenAIServer
 
 from rlmwatch import version
-from rlmwatch.cli.main import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")
@@ -90,8 +88,18 @@ def test_the_wheel_holds_what_a_person_copies_and_nothing_that_was_left_lying_th
     shipped = subprocess.run(
         ["git", "ls-files", "sample_workspace", "systemd"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    places = {"sample_workspace": "rlmwatch/sample_workspace", "systemd": "systemd/user"}
-    wanted = {f"{places[name.split('/')[0]]}/{name.partition('/')[2]}": (ROOT / name).read_bytes() for name in shipped}
+    places = {
+        "sample_workspace/": "rlmwatch/sample_workspace/",
+        "systemd/rlmwatch@": "systemd/system/rlmwatch@",
+        "systemd/rlmwatch.": "systemd/user/rlmwatch.",
+    }
+    wanted = {
+        name.replace(place, share_place, 1): (ROOT / name).read_bytes()
+        for name in shipped
+        for place, share_place in places.items()
+        if name.startswith(place)
+    }
+    assert len(wanted) == len(shipped)
     assert held == wanted
 
 
@@ -138,14 +146,13 @@ def test_model_fetch_without_any_installer_says_what_to_do(person):
 
 
 def test_the_installed_command_says_its_version_and_sets_up(person):
-    """`--version` and `setup` of the installed wheel work, and setup names the unit that was installed."""
+    """`--version` and `setup` of the installed wheel work, and `service` has the units that were installed."""
     done = call(person, "--version")
     assert (done.returncode, done.stdout.strip()) == (0, version.__version__)
     done = call(person, "setup", "--provider", "openai", str(Path(person["HOME"], "notes")))
     assert done.returncode == 0, done.stderr
-    unit = re.search(r"/\S+/rlmwatch\.service", done.stderr)
-    if "service" not in VERBS:
-        assert unit is not None
-        assert Path(unit[0]).read_text() == (ROOT / "systemd" / "rlmwatch.service").read_text()
+    assert "rlmwatch service install" in done.stderr
+    steps = call(person, "service", "install", "--system", str(Path(person["HOME"], "notes")))
+    assert (ROOT / "systemd" / "rlmwatch@.service").read_text() in steps.stdout
     asked = call(person, "answer", str(Path(person["HOME"], "notes", "chat_input.txt")))
     assert (asked.returncode, asked.stdout) == (0, "An answer.\n")

@@ -17,6 +17,7 @@ what Python code can or cannot name. The layers, each of which alone would stop 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -292,9 +293,17 @@ def _landlock(policy: Policy) -> Layer:
         return Layer("landlock", "off", "left out")
     version = libc.syscall(_SYS_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
     if version < 1:
-        reason = f"the kernel has no Landlock ({os.strerror(ctypes.get_errno())})"
+        problem = ctypes.get_errno()
+        filtered = problem == errno.EPERM  # the kernel's own are ENOSYS and EOPNOTSUPP
+        what = "a filter of the service or container refuses it" if filtered else "the kernel has no Landlock"
+        reason = f"{what} ({os.strerror(problem)})"
         if policy.landlock == "need":
-            raise Refused("landlock", reason, "Boot with lsm=…,landlock (Linux 5.13), or set allow_degraded = true.")
+            cure = "Boot with lsm=…,landlock (Linux 5.13), or set allow_degraded = true."
+            if filtered:
+                cure = (
+                    "Allow landlock_create_ruleset, _add_rule and _restrict_self in it, or set allow_degraded = true."
+                )
+            raise Refused("landlock", reason, cure)
         return Layer("landlock", "missing", f"{reason}; the other layers hold")
     files = (1 << 13) - 1
     for since, bit in ((2, 13), (3, 14), (5, 15)):  # REFER, TRUNCATE, IOCTL_DEV

@@ -42,8 +42,8 @@ main()
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "TZ": "UTC0"}
 
 _SERVICE_CURE = (
-    "A filter of the service or container kills it. In a systemd unit: SystemCallFilter=@system-service @sandbox "
-    "chroot unshare capset, and SystemCallErrorNumber=EPERM."
+    "A filter of the service or container kills it. In a systemd unit: SystemCallFilter=@system-service "
+    "chroot landlock_create_ruleset landlock_add_rule landlock_restrict_self, and SystemCallErrorNumber=EPERM."
 )
 _LAYERS = {
     "process": "own session, dies with its host",
