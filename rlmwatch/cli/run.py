@@ -21,7 +21,7 @@ from rlmwatch.cli.output import print_json, put, say
 from rlmwatch.cli.streams import BackgroundStream, terminal_for_view
 from rlmwatch.cli.waiting import interruptible
 from rlmwatch.daemon.composition import App, Parts, Role
-from rlmwatch.daemon.journal import Journal, is_journal
+from rlmwatch.daemon.journal import SystemdJournal, is_journal
 from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.metrics import metrics_beside
 from rlmwatch.daemon.oneshot import Sketch, once, sketches
@@ -140,7 +140,7 @@ async def _serve_several(
         redactor=redactor,
     )
     if terminal is None:
-        configure(form, redactor, journal=Journal() if is_journal(os.environ, 2) else None)
+        configure(form, redactor, journal=SystemdJournal() if is_journal(os.environ, 2) else None)
         folders.tell = say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log
         await folders.serve(asyncio.Event())
         return 0
@@ -159,7 +159,7 @@ async def _app(flags: _Flags, role: Role) -> AsyncIterator[tuple[App, Tell | Non
     redactor = Redactor()
     if flags.terminal is None or role is Role.DRY_RUN:
         alone = role is Role.DRY_RUN or (role is Role.ONE_SHOT and not flags.log)
-        journal = Journal(str(flags.paths.root)) if is_journal(os.environ, 2) else None
+        journal = SystemdJournal(str(flags.paths.root)) if is_journal(os.environ, 2) else None
         configure(flags.form, redactor, level=logging.WARNING if alone else logging.INFO, journal=journal)
         async with App(flags.paths, flags=flags.settings, redactor=redactor, role=role) as app:
             yield app, say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log

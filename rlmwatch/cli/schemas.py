@@ -63,6 +63,16 @@ class MovedLedger(TypedDict):
     old: str
 
 
+class LoggedEvent(TypedDict, total=False):
+    """One line of `log --json`: its facts stand beside these, by the table in docs/operations.md."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    timestamp: str
+    level: str
+    event: str
+
+
 SCHEMAS: dict[str, Any] = {
     "answer": AnsweredQuestion,
     "cancel": list[CancelledRun],
@@ -70,6 +80,7 @@ SCHEMAS: dict[str, Any] = {
     "doctor": list[Line],
     "jobs": list[ListedJob],
     "ledger-move": MovedLedger,
+    "log": list[LoggedEvent],
     "model-where": FetchedModel,
     "models": list[ListedModel],
     "preset": ShownPreset,

@@ -9,7 +9,7 @@ import sys
 from typing import Annotated, Literal
 
 from rlmwatch.cli.numbers import Whole
-from rlmwatch.daemon.journal import Journal, is_journal
+from rlmwatch.daemon.journal import SystemdJournal, is_journal
 from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.stores import cluster_installed
 from rlmwatch.daemon.systemd import Manager
@@ -35,7 +35,7 @@ def worker(
     managed = "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
     form: Format = ("json" if managed else "text") if log_format == "auto" else log_format
     redactor = Redactor()
-    configure(form, redactor, level=logging.INFO, journal=Journal() if is_journal(os.environ, 2) else None)
+    configure(form, redactor, level=logging.INFO, journal=SystemdJournal() if is_journal(os.environ, 2) else None)
     manager = Manager.of(os.environ, os.getpid())
     asyncio.run(work(os.environ, flags={"ledger": ledger, "workers": workers}, redactor=redactor, manager=manager))
     return 0

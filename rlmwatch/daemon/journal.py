@@ -64,7 +64,7 @@ def _field(name: str, value: str) -> bytes:
 
 
 @dataclass(slots=True)
-class Journal:
+class SystemdJournal:
     """
     The journal's socket at *address*, which is opened with the first entry.
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, TextIO, cast
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
-from rlmwatch.daemon.journal import Journal
+from rlmwatch.daemon.journal import SystemdJournal
 from rlmwatch.printable import printable
 from rlmwatch.redaction import redact
 
@@ -101,7 +101,7 @@ def configure(
     *,
     stream: TextIO | None = None,
     level: int = logging.INFO,
-    journal: Journal | None = None,
+    journal: SystemdJournal | None = None,
 ) -> None:
     """
     Send structlog, and the warnings of libraries, to *stream* (default: standard error).
@@ -143,7 +143,7 @@ def configure(
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
-def _to_journal(journal: Journal) -> Callable[..., str]:
+def _to_journal(journal: SystemdJournal) -> Callable[..., str]:
     """Return what renders an event as JSON, and hands it to *journal*; the line is left where that takes it not."""
     render = structlog.processors.JSONRenderer()
 

@@ -113,7 +113,11 @@ async def metrics_beside(app: App) -> AsyncIterator[None]:
         return
     if importlib.util.find_spec("prometheus_client") is None:
         raise ConfigError("metrics: install rlmwatch[metrics] to serve metrics")
-    serving = asyncio.create_task(_serve(app, address))
+    from prometheus_client import CollectorRegistry
+
+    registry = CollectorRegistry()
+    app.on_published.append(RunCounters(registry).count)  # from the first run on, whenever the port is there
+    serving = asyncio.create_task(_serve(app, address, registry))
     try:
         yield
     finally:
@@ -121,11 +125,9 @@ async def metrics_beside(app: App) -> AsyncIterator[None]:
         await asyncio.gather(serving, return_exceptions=True)
 
 
-async def _serve(app: App, address: str) -> None:
-    from prometheus_client import CollectorRegistry, start_http_server
+async def _serve(app: App, address: str, registry: CollectorRegistry) -> None:
+    from prometheus_client import start_http_server
 
-    registry = CollectorRegistry()
-    app.on_published.append(RunCounters(registry).count)
     registry.register(Gauges(app, asyncio.get_running_loop()))
     host, _, port = address.rpartition(":")
     where = "::1" if host == "[::1]" else "127.0.0.1"

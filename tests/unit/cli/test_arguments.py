@@ -14,8 +14,8 @@ from rlmwatch.cli.show import show
 from rlmwatch.cli.status import status
 from rlmwatch.errors import UsageError
 
-WITHOUT_FOLDER = {"answer", "setup", "models", "model", "worker"}
-"""`answer` and `setup` take a file or make a folder; the others need none."""
+WITHOUT_FOLDER = {"answer", "setup", "service", "models", "model", "worker"}
+"""`answer` and `setup` take a file or make a folder, `service` several folders; the others need none."""
 FOLDER_FIRST = {"init", "run", "runs", "costs", "doctor", "reload", "ledger"}
 
 

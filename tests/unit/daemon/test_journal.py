@@ -9,7 +9,7 @@ import struct
 import pytest
 import structlog
 
-from rlmwatch.daemon.journal import Journal, entry, is_journal
+from rlmwatch.daemon.journal import SystemdJournal, entry, is_journal
 from rlmwatch.daemon.logging import Redactor, configure
 
 KEY = "sk-or-v1-0123456789abcdef"
@@ -26,7 +26,7 @@ def journald(tmp_path):
 
 @pytest.fixture
 def journal(tmp_path):
-    made = Journal("/home/me/notes", tmp_path / "socket")
+    made = SystemdJournal("/home/me/notes", tmp_path / "socket")
     yield made
     made.close()
 
@@ -102,12 +102,12 @@ def test_an_entry_that_is_too_long_for_a_datagram_goes_by_a_file(journald, journ
 def test_what_the_journal_does_not_take_is_written_to_standard_error(tmp_path):
     """Without a journal, or with one that takes nothing, each line is where it was before, and nobody waits."""
     out = io.StringIO()
-    configure("json", Redactor(), stream=out, journal=Journal(None, tmp_path / "missing"))
+    configure("json", Redactor(), stream=out, journal=SystemdJournal(None, tmp_path / "missing"))
     structlog.get_logger().info("ready")
     assert json.loads(out.getvalue())["event"] == "ready"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(tmp_path / "full"))
-        journal = Journal(None, tmp_path / "full")
+        journal = SystemdJournal(None, tmp_path / "full")
         sent = 0
         while journal.takes("x", {"event": "e", "level": "info"}):
             sent += 1
