@@ -1,7 +1,7 @@
 """
 The service as systemd really runs it: in a Debian of its own, booted by systemd-nspawn, never on this machine's root.
 
-    python tests/service/nspawn.py [FOLDER]     # FOLDER: a tree that is kept and used again
+    python tests/service/nspawn.py     # three minutes
 
 Needs root, a mirror, and systemd-nspawn and debootstrap, or `apt-get download` (nothing is installed here). Where it
 cannot run, it says why in one line and exits with 0; where a check fails, it says which, and exits with 1.
@@ -102,17 +102,14 @@ def tools(folder: Path) -> tuple[list[str], dict[str, str]]:
 
 def build(tree: Path, suite: str, debootstrap: list[str], env: dict[str, str]) -> None:
     """Make the Debian, with this rlmwatch as a wheel in it."""
-    if not (tree / "usr/bin/systemctl").exists():
-        done = run(*debootstrap, "--variant=minbase", f"--include={PACKAGES}", suite, str(tree), env=env)
-        if done.returncode != 0:
-            leave(f"debootstrap could not make a {suite}: {(done.stdout + done.stderr).strip().splitlines()[-1][:150]}")
-    if not (tree / "home/alice").exists():
-        subprocess.run(["chroot", str(tree), "useradd", "-m", "-s", "/bin/bash", "alice"], check=True)
+    done = run(*debootstrap, "--variant=minbase", f"--include={PACKAGES}", suite, str(tree), env=env)
+    if done.returncode != 0:
+        leave(f"debootstrap could not make a {suite}: {(done.stdout + done.stderr).strip().splitlines()[-1][:150]}")
+    subprocess.run(["chroot", str(tree), "useradd", "-m", "-s", "/bin/bash", "alice"], check=True)
     lingering = tree / "var/lib/systemd/linger"
     lingering.mkdir(parents=True, exist_ok=True)
     (lingering / "alice").touch()
     prefix = tree / "opt/rlmwatch"
-    shutil.rmtree(prefix, ignore_errors=True)
     subprocess.run(["chroot", str(tree), "python3", "-m", "venv", "--without-pip", "/opt/rlmwatch"], check=True)
     packages = prefix / PLACE
     mine = Path(sysconfig.get_path("purelib"))
@@ -130,7 +127,6 @@ def build(tree: Path, suite: str, debootstrap: list[str], env: dict[str, str]) -
     _, _, rest = command.read_text().partition("\n")
     command.write_text(f"#!/opt/rlmwatch/bin/python3\n{rest}")
     link = tree / "usr/local/bin/rlmwatch"
-    link.unlink(missing_ok=True)
     link.symlink_to("/opt/rlmwatch/bin/rlmwatch")
     shutil.copytree(ROOT / "tests/servers", tree / "opt/tests/servers", dirs_exist_ok=True)
     (tree / "opt/tests/provider.py").write_text(PROVIDER)
@@ -171,6 +167,10 @@ class Container:
         if self._process.poll() is None:
             self._process.terminate()
             self._process.wait(DEADLINE_S)
+        for own in cgroups():
+            for folder in sorted((each for each in own.rglob("*") if each.is_dir()), reverse=True):
+                folder.rmdir()
+            own.rmdir()
 
     def inside(self, script: str) -> str:
         """Run *script* as root in there, and return what it printed."""
@@ -193,14 +193,18 @@ class Container:
         self.alice(f"echo Question {name}? > {shlex.quote(f'{folder}/{name}_input.txt')}")
 
 
-def own_cgroups() -> None:
-    """Put this process into cgroups of its own, where the controllers that systemd needs are."""
+def cgroups() -> list[Path]:
+    """Return the cgroups of this machine's own, where the hierarchies are that systemd needs."""
     top = Path("/sys/fs/cgroup")
-    for place in (top / "systemd", top / "unified", top):
-        if (place / "cgroup.procs").exists():
-            own = place / MACHINE
-            own.mkdir(exist_ok=True)
-            (own / "cgroup.procs").write_text(str(os.getpid()))
+    places = [top / "systemd", top / "unified", top]
+    return [place / MACHINE for place in places if (place / "cgroup.procs").exists()]
+
+
+def own_cgroups() -> None:
+    """Put this process into cgroups of its own."""
+    for own in cgroups():
+        own.mkdir(exist_ok=True)
+        (own / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def user_service(machine: Container) -> None:
@@ -279,7 +283,7 @@ def main() -> int:
         leave("this machine lets nobody make cgroups or namespaces")
     with tempfile.TemporaryDirectory(prefix="rlmwatch-nspawn-") as scratch:
         debootstrap, env = tools(Path(scratch) / "tools")
-        tree = Path(sys.argv[1] if len(sys.argv) > 1 else f"{scratch}/tree").resolve()
+        tree = Path(scratch).resolve() / "tree"
         build(tree, suite, debootstrap, env)
         machine = Container(tree, env)
         try:
