@@ -111,6 +111,18 @@ class FolderHistory:
             answered = answered or (newest is not None and newest.digest == digest and not known)
         return ShownAnswer(answered, number)
 
+    async def answered_elsewhere(self, run: Run) -> bool:
+        """
+        Whether another machine has answered the bytes of *run*, which an earlier program left, since it was admitted.
+
+        Raises:
+            WorkspaceError, LedgerError: It cannot be known now.
+        """
+        if input_name(run.path) is None:
+            return False
+        newest = (await self._strangers()).newest.get(well_formed(run.path))
+        return newest is not None and newest.answered and newest.digest == run.digest and newest.number > run.after
+
     async def later(self, run: Run, *, left_over: bool) -> Later:
         """
         Return what came after *run* and has ended.

@@ -40,6 +40,7 @@ from rlmwatch.runs.model import Run, RunStatus
 from rlmwatch.runs.queue import Admission, Queue
 from rlmwatch.runs.schedule import startable
 
+ELSEWHERE = "another machine has answered this question while it answered in this folder"
 GRACE_S = 5.0
 """A short answer takes about this long; systemd kills 90 s after its own stop signal."""
 STEPS_GRACE_S = 0.4
@@ -130,13 +131,29 @@ class Supervisor:
         await self.release_held()
         for run in await self.ledger.pending():
             self._left_over.add(run.run_id)
-            if run.run_id not in self._active and self._is_ours(run):
+            if run.run_id in self._active or not self._is_ours(run):
+                continue
+            if await self._answered_elsewhere(run) and (ended := await self._ended(run)) is not None:
+                self.publish(ended)
+            else:
                 self._waiting[run.run_id] = run
         for run in filter(self._is_ours, await self.ledger.unpublished()):
             log.info("run.publishing_again", run=run.run_id, path=run.path)
             self._left_over.add(run.run_id)
             self.publish(run)
         self._wake.set()
+
+    async def _answered_elsewhere(self, run: Run) -> bool:
+        """Whether another machine has answered what *run* asks while the folder was its; where unknown, it is asked."""
+        try:
+            return await self.history.answered_elsewhere(run)
+        except WorkspaceError as error:
+            log.warning("history.unreadable", why=str(error), done="read again when it is needed")
+            return False
+
+    async def _ended(self, run: Run) -> Run | None:
+        log.info("run.answered_elsewhere", run=run.run_id, path=run.path)
+        return await self.ledger.cancel(run.run_id, ELSEWHERE, now=self.utc())
 
     def _is_ours(self, run: Run) -> bool:
         return self.only in (None, run.conversation)

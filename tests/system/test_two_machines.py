@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from servers.openai_server import OpenAIServer
+from servers.openai_server import Fault, OpenAIServer
 from system.daemon import Daemon
 from system.harness import Brain, Home, question
 from system.together import Scenario, begin, name
@@ -101,7 +101,34 @@ def the_lock_says_who_holds_it(home: Home, _provider: OpenAIServer, _brain: Brai
         assert f"process {daemon.pid} on {held['host']}, since {held['since']}" in done.stderr
 
 
+def a_run_under_way_while_the_host_moves_is_answered_once(home: Home, provider: OpenAIServer, brain: Brain) -> None:
+    """What the new host has answered is not asked again by the old one when the host moves back."""
+    brain.on("question slow", Fault.stall(), "the answer", "a second answer")
+    laptop = laptop_of(home)
+    with (
+        home.daemon(program=as_host(home, "desk")) as desk,
+        laptop.daemon(program=as_host(laptop, "laptop")) as other,
+    ):
+        other.wait("host.standby")
+        home.save("slow_input.txt", "question slow")
+        provider.wait_for_calls(1)
+        move(home, "laptop")
+        other.answered("slow_output.txt")
+        desk.wait("host.standby", answers="laptop")
+        move(home, "desk")
+        desk.wait("run.answered_elsewhere", path="slow_input.txt")
+        desk.wait("ready", 2)
+        saves(home, desk, "after")
+    assert [question(call.body) for call in provider.calls].count("question slow") == 2
+    assert home.read("slow_output.txt") == "the answer\n"
+    assert sorted(status["status"] for status in home.statuses() if status["input"] == "slow_input.txt") == [
+        "cancelled",
+        "complete",
+    ]
+
+
 SCENARIOS = (
+    a_run_under_way_while_the_host_moves_is_answered_once,
     the_host_that_is_named_answers_and_the_other_waits,
     take_over_makes_the_other_go_idle,
     the_lock_says_who_holds_it,
