@@ -29,7 +29,7 @@ from servers.exa_server import ExaServer
 from tasks import web
 
 from rlmwatch import clock
-from rlmwatch.cli.output import quiet
+from rlmwatch.cli.warned import quiet
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import RunOptions
 from rlmwatch.daemon.composition import DirectRunner, Parts

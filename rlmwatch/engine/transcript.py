@@ -3,8 +3,8 @@ What the model is shown: the messages of a run, and what is cut from them.
 
 Pure. The rules are
 
-1. The first request holds the rules, the question and the metadata of each
-   variable (type, length, first and last 500 characters), never a variable whole.
+1. The first request holds the rules, the metadata of each variable (type, length,
+   first and last 500 characters), never a variable whole, and the question, once.
 2. Every later request is the one before it plus the last reply and what came of
    it: nothing that was sent is ever changed, so a provider's cache holds. Only
    where the model's window is too small for that, the oldest steps are left out.
@@ -31,6 +31,8 @@ PREVIEW_CHARS = 500
 """Of a variable's start, and of its end; enough to see a format (design, section 6)."""
 OUTPUT_CHARS = 4_000
 """About 1,000 tokens an observation: some 20 of them fit a small context window beside the rules."""
+HISTORY = "history"
+"""What was said before stands behind the question, which sums it up; other material stands before it."""
 AGAIN_AFTER_CHARS = 400
 """Since the question was said; behind more of code and output, a small model answers another one."""
 ASKED_BYTES = 300
@@ -147,10 +149,12 @@ class Transcript:
             example: Its turns, the user's first.
             request: What is asked for, at the end.
         """
-        material = [describe(name, value, self.phrases) for name, value in variables.items() if value is not None]
-        parts = [self.phrases["question"] + "\n" + question, *material]
+        told = {name: describe(name, value, self.phrases) for name, value in variables.items() if value is not None}
+        asked = self.phrases["question"] + "\n" + question
         self._again = self.phrases["asked"].format(question=cut_bytes(question.strip(), ASKED_BYTES))
-        parts += [self._asking(request, sum(map(len, material)))] if request else []
+        before = [text for name, text in told.items() if name != HISTORY] if self._again else []
+        parts = [*before, asked, *(text for text in told.values() if text not in before)]
+        parts += [request] if request else []
         turns = [_Turn("assistant" if n % 2 else "user", text) for n, text in enumerate(example)]
         self._turns = [_Turn("system", rules), *turns, self._message("\n\n".join(parts), status)]
         self._fixed = len(self._turns)

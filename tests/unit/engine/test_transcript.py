@@ -39,12 +39,12 @@ def told(transcript):
 
 
 def test_1_the_first_request_holds_rules_question_and_metadata():
-    """The first request is the rules, the question and what is known of each variable."""
+    """The first request is the rules, what is known of each variable, and the question before what was said before."""
     system, user = opened(context="abc", history="before").messages()
     assert (system.role, system.content) == ("system", "the rules")
     assert (
         user.content
-        == "[step 1/8]\nQuestion:\nHow many?\n\ncontext: str, 3 characters\nabc\n\nhistory: str, 6 characters\nbefore"
+        == "[step 1/8]\ncontext: str, 3 characters\nabc\n\nQuestion:\nHow many?\n\nhistory: str, 6 characters\nbefore"
     )
 
 
@@ -217,15 +217,13 @@ def test_6_every_message_ends_with_a_request():
     example = ("an example", "```python\nanswer(1)\n```")
     transcript.open("the rules", "How many?", {"context": "abc"}, Status(1, 8), example=example, request="Write code.")
     assert [message.role for message in transcript.messages()] == ["system", "user", "assistant", "user"]
-    assert told(transcript).endswith("abc\n\nWrite code.")
+    assert told(transcript).endswith("abc\n\nQuestion:\nHow many?\n\nWrite code.")
     transcript.replied("x")
     transcript.observed("7", "x", Status(2, 8))
     assert told(transcript).endswith(f"7\n{PHRASES['request']}")
     transcript.replied("y")
     transcript.observed("7" * 401, "y", Status(3, 8))
     assert told(transcript).endswith(f"7\nHow many? {PHRASES['request']}")
-    transcript.open("the rules", "How many?", {"context": "a" * 9999}, Status(1, 8), request="Write code.")
-    assert told(transcript).endswith("aaa\n\nHow many? Write code.")
 
 
 def test_6_the_last_step_is_announced_with_what_is_known():
