@@ -6,8 +6,8 @@ Pure: no disk, no clock. Times are monotonic seconds. The rule, per path:
 1. A save *grows* from the one that was admitted last, where that text is a beginning of the newer one, and the last
    save of either was seen at most `WINDOW_S` ago. White space at the end of the earlier text does not count. Texts are
    compared below their heads where both heads say the same, else whole (a head may be what is typed).
-   Where its editor was seen to save while one types, so does a text that only differs in the last word of the earlier
-   one: a slip that is corrected.
+   Where its editor was seen twice to save while one types, so does a text that only differs in the last word of the
+   earlier one: a slip that is corrected.
 2. A growth is *typing*
 
    a. where it goes on in the same line,
@@ -197,7 +197,7 @@ def _growth(asked: _LastSave, written: Written, now: float) -> _Growth | None:
             added = later[earlier.chars :]
             lead = added[: len(added) - len(added.lstrip())]
             return _Growth("\n" not in lead or asked.open_ended or _ITEM.match(added.lstrip()) is not None)
-    corrects = same_head and asked.growths > 0 and asked.stem.begins(written.body)
+    corrects = same_head and asked.growths > 1 and asked.stem.begins(written.body)
     return _Growth(same_sentence=False) if corrects else None
 
 

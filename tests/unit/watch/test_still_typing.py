@@ -75,17 +75,26 @@ def test_2b_who_goes_on_with_a_list_is_typing(editor: Editor, before: str, more:
 
 def test_2c_a_slip_that_is_corrected_is_typing(editor: Editor):
     """Where the editor saves while one types, the last word may be typed anew before the answer is there."""
-    editor.saves("What is the", now=0.0)
+    editor.saves("What", now=0.0)
+    editor.saves("What is the", now=1.0)
     editor.saves("What is the capitla", now=4.0)
-    assert editor.saves("What is the capit", now=6.0) == Typed(2 * FIRST_REST_S, 1)
+    assert editor.saves("What is the capit", now=6.0) == Typed(LONGEST_REST_S, 1)
     assert editor.saves("What is the capital of France?", now=14.0) == Typed(LONGEST_REST_S, 1)
 
 
 def test_3_a_slip_that_was_answered_is_another_question(editor: Editor):
     """Who changes the last word of an answered question asks another; it rests where the editor saves by itself."""
-    editor.saves("What is the", now=0.0)
+    editor.saves("What is", now=0.0)
+    editor.saves("What is the", now=1.0)
     editor.saves("What is the capital of France?", now=4.0)
     assert editor.saves("What is the capital of Spain?", now=20.0, answered=True) == Typed(FIRST_REST_S)
+
+
+def test_one_growth_does_not_show_that_an_editor_saves_by_itself(editor: Editor):
+    """Who goes on once, and then changes the last word, has asked another question: at once."""
+    editor.saves("a", now=0.0)
+    editor.saves("a, changed", now=1.0)
+    assert editor.saves("a, late", now=2.0) == Typed()
 
 
 def test_by_hand_another_last_word_is_another_question(editor: Editor):
