@@ -71,7 +71,7 @@ def main() -> None:
     """Make each picture."""
     if shutil.which("tmux") is None:
         raise SystemExit("tmux is needed: apt-get install tmux")
-    with tempfile.TemporaryDirectory() as folder, OpenAIServer(replies) as server:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, OpenAIServer(replies) as server:
         screen = Screen(Path(folder), server.url)
         try:
             run(screen)
@@ -84,7 +84,8 @@ def replies(body: dict[str, Any]) -> Reply:
     asked = " ".join(str(message["content"]) for message in body["messages"])
     if "Which day" not in asked:
         return Reply("Trust the morning fog: it lifts when you begin to walk.", gap_s=0.02)
-    steps = sum(message["role"] == "assistant" for message in body["messages"])
+    first = next(n for n, message in enumerate(body["messages"]) if "Which day" in str(message["content"]))
+    steps = sum(message["role"] == "assistant" for message in body["messages"][first:])  # not those of the example
     return Reply((LEVELS, WORST, ANSWER)[min(steps, 2)], gap_s=0.03)
 
 
