@@ -7,27 +7,24 @@ The host's side of images: each is decoded and scaled down by a confined process
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from rlmwatch.contract.text import digest
 from rlmwatch.errors import InputError
 from rlmwatch.runs.attached import Image
 from rlmwatch.sandbox.guest.lockdown import Policy
+from rlmwatch.sandbox.host import child
 
 MAX_SECONDS = 30.0
 """For one image, the process's start included; a photo of 50 megapixels takes 2 s."""
 HEIC = frozenset({".heic", ".heif"})
 
-LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); from rlmwatch.documents.image_child import main; main()"
-_PACKAGE = str(Path(__file__).parents[2])
+_PROGRAM = child.program_of("rlmwatch.documents.image_child")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +48,11 @@ class ImageReader:
             InputError: It cannot be read, or what reads it is not installed.
         """
         self._installed(name)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-I", "-X", "utf8", "-c", LAUNCH, _PACKAGE, json.dumps(asdict(self.policy)), str(os.getpid())),
-            env={},
-            cwd="/",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        policy = json.dumps(asdict(self.policy))
         try:
-            async with asyncio.timeout(self.max_seconds):
-                reply, _ = await process.communicate(raw)
+            reply = await child.ask(_PROGRAM, policy, str(os.getpid()), question=raw, max_seconds=self.max_seconds)
         except TimeoutError:
             raise InputError(f"{name} cannot be read: it takes longer than {self.max_seconds:g} s") from None
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await asyncio.shield(process.wait())
         return _image(name, reply)
 
     def _installed(self, name: str) -> None:

@@ -12,12 +12,10 @@ import asyncio
 import json
 import os
 import struct
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from rlmwatch.contract.formats import suffix
@@ -25,6 +23,7 @@ from rlmwatch.documents.extract import SMALLER
 from rlmwatch.documents.formats import FORMATS
 from rlmwatch.errors import InputError
 from rlmwatch.sandbox.guest.lockdown import Policy
+from rlmwatch.sandbox.host import child
 from rlmwatch.workspace.context import DocumentText
 
 AT_ONCE = 2
@@ -38,8 +37,7 @@ MAX_SECONDS = 60.0
 START_S = 30.0
 """A cold disk; it takes 0.4 s."""
 
-LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); from rlmwatch.documents.child import main; main()"
-_PACKAGE = str(Path(__file__).parents[2])
+LAUNCH = child.program_of("rlmwatch.documents.child")
 
 
 class _Ended(Exception):
@@ -93,21 +91,12 @@ class DocumentReader:
                 try:
                     await self._read(process, documents, waiting, found)
                 finally:
-                    await _end(process)
+                    await child.end(process)
         return found
 
     async def _start(self, suffixes: set[str]) -> asyncio.subprocess.Process:
         policy, wanted = json.dumps(asdict(self.policy)), json.dumps(sorted(suffixes))
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-I", "-X", "utf8", "-c", self.launch, _PACKAGE, policy, str(os.getpid()), wanted),
-            env={},
-            cwd="/",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        return await child.begin(self.launch, policy, str(os.getpid()), wanted)
 
     async def _read(
         self,
@@ -179,11 +168,3 @@ async def _reply(process: asyncio.subprocess.Process) -> dict[str, Any]:
         layer, reason, cure = said["refused"]
         raise _Ended(f"documents are read in a locked-down process, which is refused here ({layer}: {reason}). {cure}")
     return said
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        process.kill()
-    # Shielded: a cancelled run must leave no process behind that nobody waits for.
-    # Read to its end as well: `wait` alone goes on waiting while words that nobody reads are in the pipe.
-    await asyncio.shield(process.communicate())

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ from rlmwatch.contract.options import NO_PRESET, RunOptions
 from rlmwatch.contract.presets import Preset, fill
 from rlmwatch.contract.text import digest
 from rlmwatch.errors import ConfigError, InputError
-from rlmwatch.json_schema.checker import check_schema
+from rlmwatch.json_schema.checker import SchemaChecker
 from rlmwatch.runs.model import JSON, PRESET, UNRESOLVED, Save
 from rlmwatch.settings.model import Settings
 from rlmwatch.workspace import safe_open
@@ -52,12 +52,14 @@ class Capture:
         user_dir: The user's configuration folder.
         settings: Returns what holds now.
         utc: Asks the wall clock.
+        schemas: Knows which schemas are good.
     """
 
     root: Path
     user_dir: Path
     settings: Callable[[], Settings]
     utc: Callable[[], str]
+    schemas: SchemaChecker = field(default_factory=SchemaChecker)
 
     async def __call__(self, save: Save) -> Save:
         """Return *save* with it; with a `problem` where it cannot be had."""
@@ -66,7 +68,7 @@ class Capture:
         try:
             captured = await asyncio.to_thread(self._captured, save)
             if captured.wants_json is not None and (schema := captured.wants_json["schema"]) is not None:
-                await check_schema(schema, captured.wants_json["path"])
+                await self.schemas.check(schema, captured.wants_json["path"])
         except (InputError, ConfigError) as error:
             cure = CURE_OF_A_JOB if isinstance(classify(save.path), Submission) else CURE
             return replace(save, prompt="", options={}, enclosed={UNRESOLVED: True}, problem=f"{error}\n{cure}")

@@ -14,9 +14,10 @@ import pytest
 from fakes.made_documents import docx, epub, mail, odt, paragraph, text_pdf, word_table
 
 from rlmwatch.documents.formats import FORMATS, readers
-from rlmwatch.documents.reader import DocumentReader, _end
+from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import InputError
 from rlmwatch.sandbox.guest.lockdown import Policy
+from rlmwatch.sandbox.host.child import end
 
 pypdf = pytest.importorskip("pypdf")
 POLICY = Policy(landlock="try")
@@ -207,7 +208,7 @@ def test_a_process_whose_words_nobody_reads_is_ended_all_the_same():
         while not process.stdout._paused:  # noqa: ASYNC110 (asyncio tells nobody that it reads no more)
             await asyncio.sleep(0)
         async with asyncio.timeout(20):
-            await _end(process)
+            await end(process)
         return process.returncode
 
     assert asyncio.run(scene()) == -signal.SIGKILL

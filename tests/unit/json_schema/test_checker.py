@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from rlmwatch.errors import InputError
-from rlmwatch.json_schema.checker import check_schema, problem_of
+from rlmwatch.json_schema.checker import SchemaChecker, problem_of
 
 PERSON = {"type": "object", "properties": {"ages": {"items": {"type": "integer"}}}, "required": ["name"]}
 
@@ -45,5 +45,5 @@ def test_a_schema_that_takes_time_without_end_is_given_up():
 def test_what_is_no_schema_is_told(schema):
     """A schema that is none is an error that names its file."""
     with pytest.raises(InputError, match=r"`schema`: a\.json: it is not a JSON Schema: "):
-        asyncio.run(check_schema(schema, "a.json"))
-    asyncio.run(check_schema({"type": "string"}, "a.json"))
+        asyncio.run(SchemaChecker().check(schema, "a.json"))
+    asyncio.run(SchemaChecker().check({"type": "string"}, "a.json"))
