@@ -12,6 +12,7 @@ from rlmwatch.contract.names import InputName, input_name
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import UsageError
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.session import SessionLock, session_of
 
@@ -31,7 +32,7 @@ def named(file: Path, workspace: Path | None) -> tuple[WorkspacePaths, InputName
 
 
 def _inside(paths: WorkspacePaths, file: Path) -> tuple[WorkspacePaths, str]:
-    absolute = paths.root / file.expanduser()
+    absolute = paths.root / expanded(file)
     absolute = absolute.parent.resolve() / absolute.name
     if not absolute.is_relative_to(paths.root) or not absolute.exists():
         raise UsageError(f"{file}: no such file in {paths.root}")

@@ -21,6 +21,7 @@ from rlmwatch.daemon.stores import cluster_installed, workspace_name
 from rlmwatch.errors import UsageError
 from rlmwatch.ledger.sqlite import upkeep
 from rlmwatch.settings.sources import load, own_name
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.workspace.owner import Lock
 
 SHOWN = 3
@@ -129,7 +130,7 @@ def backup(file: Path, /, *, force: Annotated[bool, Flag] = False, workspace: Fo
     """
     quiet()
     paths = _with_file(workspace)
-    written = upkeep.backup(paths.ledger, file.expanduser(), force=force)
+    written = upkeep.backup(paths.ledger, expanded(file), force=force)
     put(f"{file}: {_megabytes(written)}. Back it comes with: rlmwatch ledger restore {file}")
     return 0
 
@@ -149,7 +150,7 @@ def restore(file: Path, /, *, workspace: Folder = None) -> int:
     paths = locate(workspace)
     with _held(paths):
         now = clock.utc()
-        aside = upkeep.restore(paths.ledger, file.expanduser(), now=now)
+        aside = upkeep.restore(paths.ledger, expanded(file), now=now)
         ended = follow_folder(paths, now=now)
     put(f"{paths.ledger} is what {file} was")
     if ended:

@@ -18,6 +18,7 @@ from rlmwatch.daemon.credentials import KEYS, find_all, wanted
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import UsageError, WorkspaceBusy
 from rlmwatch.settings.sources import load, state_dir
+from rlmwatch.settings.user_folders import expanded
 from rlmwatch.workspace.owner import holder, workspace_id
 
 app = App(name="service", help="Have folders answered from log-in or boot on, by systemd.")
@@ -211,7 +212,7 @@ def _one(folder: Path | None) -> Installed:
     """
     known = user_manager.installed()
     if folder is not None:
-        root = str(folder.expanduser().resolve())
+        root = str(expanded(folder).resolve())
         known = [each for each in known if each.folder == root]
     if len(known) == 1:
         return known[0]

@@ -32,6 +32,7 @@ from rlmwatch.daemon.signals import Signals
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.errors import ConfigError, RlmwatchError, UsageError
 from rlmwatch.settings.sources import load, user_config_dir
+from rlmwatch.settings.user_folders import expanded
 
 NO_METRICS = "metrics are of one folder, and this process serves several; run `rlmwatch run` for each to have them"
 RETRY_S = 10.0
@@ -173,7 +174,7 @@ class SeveralFolders:
         """
         loaded = load(user_dir=user_config_dir(self.environ), workspace=None, environ=self.environ, flags=self.flags)
         named = self.named or loaded.settings.workspaces
-        return list(dict.fromkeys(path.expanduser().resolve() for path in named))
+        return list(dict.fromkeys(expanded(path).resolve() for path in named))
 
     def _take_up(self, wanted: Sequence[Path]) -> None:
         for root in wanted:
