@@ -20,10 +20,11 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.documents import StatusFile
 from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
-from rlmwatch.daemon.factories import build_sandbox, find_model, handlers, load_client
+from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers, load_client
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.providers import runtime_config
 from rlmwatch.daemon.shared_parts import SharedParts
+from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.engine.costs import Costs
 from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.errors import ConfigError, NoProvider
@@ -82,6 +83,7 @@ class Builder:
     Attributes:
         config: What holds for new runs; `read_config` replaces it.
         choice: Why it is this provider; None where there is none.
+        documents: Turns documents into text, in as many processes at once as this machine bears; made once.
         stack: What is closed at the end.
     """
 
@@ -89,6 +91,7 @@ class Builder:
     choice: Choice | None
     ledger: Ledger[Any]
     sandbox: Sandbox
+    documents: DocumentReader | None = None
 
     def __init__(
         self,
@@ -162,12 +165,12 @@ class Builder:
             NoProvider: There is none.
             ConfigError: The settings ask for one that cannot be.
         """
-        keys = self.parts.keys
+        keys, shared = self.parts.keys, self.parts.shared
         try:
             found = await asyncio.to_thread(find_all, self.environ, self._user_dir, named=wanted(loaded.settings))
             keys = {**found, **keys}
             self.redactor.know(secrets(loaded.settings, keys))
-            find = self.parts.find_model if self.parts.shared is None else self.parts.shared.find_model
+            find = self.parts.find_model if shared is None else shared.find_model
             model, choice = await find(loaded, keys, self.environ)
         except NoProvider as error:
             if needs_provider:
@@ -175,18 +178,21 @@ class Builder:
             log.error("model.none", why=str(error))  # noqa: TRY400 (a person's matter, not a fault)
             made, self.choice, reason = None, None, str(error)
         else:
-            if self.parts.shared is None:
+            if shared is None:
                 self.stack.push_async_callback(model.aclose)
             log.info("model.chosen", provider=model.provider, model=choice.model, why=choice.why)
             made, self.choice, reason = (model, choice), choice, ""
+        if self.documents is None:
+            self.documents = (build_documents if shared is None else shared.documents)(loaded)
         self.config = runtime_config(
             loaded,
             keys,
             self.environ,
             made,
+            documents=self.documents,
             no_model_reason=reason,
             users_options=self.parts.users_options,
-            shared=self.parts.shared,
+            shared=shared,
         )
         for part in (self.config.search, self.config.providers):
             if part is not None:

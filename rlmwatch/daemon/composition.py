@@ -25,7 +25,7 @@ from rlmwatch.daemon.builder import Builder, Parts
 from rlmwatch.daemon.ceiling_watch import CeilingWatch
 from rlmwatch.daemon.direct_runner import DirectRunner
 from rlmwatch.daemon.executors import executor, join_cluster
-from rlmwatch.daemon.factories import build_documents, build_images, handlers
+from rlmwatch.daemon.factories import build_images, handlers
 from rlmwatch.daemon.ledger_upkeep import open_sound
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.paths import WorkspacePaths
@@ -195,7 +195,8 @@ class App:
         """Make the parts that stand on settings, ledger and folder; again where another host answered meanwhile."""
         redact = self._builder.redactor.text
         board = StatusBoard(self.root, DaemonProcess(self.host, os.getpid()), self._builder.parts.on_status)
-        documents = build_documents(self.config.loaded)
+        documents = self._builder.documents
+        assert documents is not None  # noqa: S101 (the configuration was read)
         self.attachments = Attachments(
             self.paths.state / FOLDER,
             documents,

@@ -173,7 +173,11 @@ async def load_client(choice: Choice | None) -> None:
 
 
 def find_search(
-    loaded: Loaded, keys: Mapping[str, Key], environ: Mapping[str, str], choice: Choice | None = None
+    loaded: Loaded,
+    keys: Mapping[str, Key],
+    environ: Mapping[str, str],
+    documents: DocumentReader,
+    choice: Choice | None = None,
 ) -> tuple[Search | None, str]:
     """
     Return what searches the web, or None and why there is nothing; nothing is connected before its first search.
@@ -192,7 +196,7 @@ def find_search(
     if key is None:
         if loaded.settings.searxng_url is None:
             return None, NO_SEARCH
-        return build_searxng(loaded.settings.searxng_url, _page_reader(loaded)), ""
+        return build_searxng(loaded.settings.searxng_url, _page_reader(loaded, documents)), ""
     if key.problem is not None:
         return None, key.problem
     from rlmwatch.search.exa import ExaSearch
@@ -207,14 +211,14 @@ def build_searxng(url: str, read_page: ReadPage | None = None) -> SearxngSearch:
     return SearxngSearch(url, read_page=read_page)
 
 
-def _page_reader(loaded: Loaded) -> ReadPage | None:
+def _page_reader(loaded: Loaded, documents: DocumentReader) -> ReadPage | None:
     """Return what reads a page that was found; None where the user does not allow web pages (`web.pages`)."""
     if not loaded.settings.web.pages:
         return None
     from rlmwatch.execution.page_text import page_reader
     from rlmwatch.search.fetch import fetch
 
-    return page_reader(fetch, build_documents(loaded))
+    return page_reader(fetch, documents)
 
 
 def who_searches(settings: Settings, keys: Mapping[str, Key], environ: Mapping[str, str]) -> str:

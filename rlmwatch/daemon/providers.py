@@ -10,6 +10,7 @@ import structlog
 from rlmwatch.daemon.credentials import Key
 from rlmwatch.daemon.factories import build_model, find_search, gather
 from rlmwatch.daemon.shared_parts import SharedParts, place_of
+from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import ConfigError, NoProvider
 from rlmwatch.execution.runtime_config import RuntimeConfig
 from rlmwatch.models.base import Model
@@ -99,6 +100,7 @@ def runtime_config(  # noqa: PLR0913 (its parts by name)
     environ: Mapping[str, str],
     default: tuple[Model, Choice] | None = None,
     *,
+    documents: DocumentReader,
     no_model_reason: str = "",
     users_options: bool = False,
     shared: SharedParts | None = None,
@@ -111,12 +113,13 @@ def runtime_config(  # noqa: PLR0913 (its parts by name)
         keys: The keys that are there.
         environ: Where variables are looked up.
         default: The provider of runs that name none; None where there is none, and *no_model_reason* says why.
+        documents: Turns pages that were found into text.
         no_model_reason: For the person.
         users_options: Whether what a run itself says is the user's own word.
         shared: What several folders have in common.
     """
     model, choice = default or (None, None)
-    search, no_search_reason = find_search(loaded, keys, environ, choice)
+    search, no_search_reason = find_search(loaded, keys, environ, documents, choice)
     return RuntimeConfig(
         loaded=loaded,
         model=model,

@@ -1,10 +1,10 @@
 """
 What several folders of one process have in common.
 
-Providers with their connections and rate limits (so also one embedded model), the sandbox with its fork server, and how
-many sub-engines this machine bears. Of each there is one for each way in which the user's own settings want it: a
-reload that changes nothing keeps all of them. What no folder uses any more stays until the process ends, since runs may
-go on with it.
+Providers with their connections and rate limits (so also one embedded model), the sandbox with its fork server, the
+readers of documents, and how many sub-engines this machine bears. Of each there is one for each way in which the user's
+own settings want it: a reload that changes nothing keeps all of them. What no folder uses any more stays until the
+process ends, since runs may go on with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rlmwatch.daemon.credentials import Key
-from rlmwatch.daemon.factories import build_model, build_sandbox, gather
+from rlmwatch.daemon.factories import build_documents, build_model, build_sandbox, gather
+from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.engine.costs import Costs
 from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.models.base import Model
@@ -37,6 +38,7 @@ class SharedParts:
     sub_sessions: SubSessions = field(default_factory=SubSessions)
     _models: dict[tuple[object, ...], Model] = field(default_factory=dict)
     _sandboxes: dict[bool, Sandbox] = field(default_factory=dict)
+    _documents: dict[bool, DocumentReader] = field(default_factory=dict)
 
     async def find_model(
         self, loaded: Loaded, keys: Mapping[str, Key], environ: Mapping[str, str]
@@ -68,6 +70,13 @@ class SharedParts:
         if degraded not in self._sandboxes:
             self._sandboxes[degraded] = build_sandbox(loaded)
         return self._sandboxes[degraded]
+
+    def documents(self, loaded: Loaded) -> DocumentReader:
+        """Return what turns documents into text."""
+        degraded = loaded.settings.sandbox.allow_degraded
+        if degraded not in self._documents:
+            self._documents[degraded] = build_documents(loaded)
+        return self._documents[degraded]
 
     async def aclose(self) -> None:
         """Close all of it. Idempotent."""

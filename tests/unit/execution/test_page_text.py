@@ -48,6 +48,7 @@ def test_pages_that_searxng_finds_are_read_only_where_the_user_allows_it(allowed
     (tmp_path / "config.toml").write_text(
         f'searxng_url = "http://127.0.0.1:1"\n[web]\npages = {str(allowed).lower()}\n', encoding="utf-8"
     )
-    search, why = find_search(load(user_dir=tmp_path, workspace=None, environ={}), {}, {})
+    loaded = load(user_dir=tmp_path, workspace=None, environ={})
+    search, why = find_search(loaded, {}, {}, build_documents(loaded))
     assert why == ""
     assert (search._read_page is not None) is allowed
