@@ -13,7 +13,8 @@ The rules, for a text in which everything else stays prose:
 4. Explicit are `@"a path"` (in any double quotation marks, on one line), `[[…]]` and `@http(s)://…`: they name
    something, or are an error.
 5. In `[[…]]` what follows `|` is for people, what follows `#` a heading, or headings one below the other. `[[#…]]`
-   is a place in the question itself, brackets with a space inside (shells) and lists of numbers (`[[1, 2]]`) are prose.
+   is a place in the question itself, brackets with a space inside (shells), lists of numbers (`[[1, 2]]`) and
+   classes of characters (`[[:space:]]`) are prose.
 
 Which file a `[[name]]` is, as Obsidian decides it, stands in `resolve`; what lies below a heading in `section`.
 """
@@ -21,7 +22,7 @@ Which file a `[[name]]` is, as Obsidian decides it, stands in `resolve`; what li
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import PurePosixPath
@@ -54,7 +55,7 @@ _MENTION = re.compile(
 _NUMBERS = re.compile(r"[\s\d.,+\-eE]*,[\s\d.,+\-eE]*")
 _INDENTED = re.compile(r"(?: {4}|\t)")
 _LIST = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s")
-_HEADING = re.compile(r"(?m)^ {0,3}(#{1,6})[ \t]+([^\n]*?)[ \t]*#*[ \t]*$")
+_HEADING = re.compile(r"(?m)^ {0,3}(#{1,6})[ \t]+([^\n]*)$")
 _BLOCK_ID = re.compile(r"[A-Za-z0-9-]+")
 
 MentionKind = Literal["path", "note", "page"]
@@ -118,6 +119,8 @@ def _note(match: re.Match[str]) -> Mention | None:
     inside = match["inside"]
     target, *headings = inside.partition("|")[0].removesuffix("\\").split("#")  # a table needs `\|`
     if not target.strip() or target != target.lstrip() or inside != inside.rstrip() or _NUMBERS.fullmatch(inside):
+        return None
+    if inside.startswith(":") and inside.endswith(":"):
         return None
     return Mention("note", match[0], (target.strip(),), tuple(each.strip() for each in headings if each.strip()))
 
@@ -186,18 +189,23 @@ def _normal(path: PurePosixPath) -> str | None:
     return "/".join(parts) or None
 
 
-def resolve(target: str, folder: str, paths: Sequence[str]) -> str | Ambiguous | None:
+def by_keys(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Return *paths* by what they are compared by, for `resolve`."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        found.setdefault(key(path), []).append(path)
+    return found
+
+
+def resolve(target: str, folder: str, by_key: Mapping[str, Sequence[str]]) -> str | Ambiguous | None:
     """
-    Return the file among *paths* (of the whole workspace) that `[[target]]` is, in a question in *folder*.
+    Return the file that `[[target]]` is, in a question in *folder*; *by_key* has those of the workspace (`by_keys`).
 
     1. The nearest: at that place from the question's folder, else from the folders above it, up to the root.
     2. Else the only one in the workspace whose path ends so; several are `Ambiguous`.
     3. Without an ending of its own, `.md` is meant, and before that a file that has just this name.
     4. Letter case does not matter, nor how accents are stored.
     """
-    by_key: dict[str, list[str]] = {}
-    for path in paths:
-        by_key.setdefault(key(path), []).append(path)
     for wanted in (target, f"{target}.md"):
         for near in candidates(wanted, folder):
             if found := by_key.get(key(near)):
@@ -240,17 +248,22 @@ def section(text: str, headings: Sequence[str]) -> str | None:
 
 def headings_of(text: str) -> list[str]:
     """Return the headings of *text*, in order."""
-    return [text[match.start(2) : match.end(2)] for match in _headings(text)]
+    return [_title(text, match) for match in _headings(text)]
 
 
 def _headings(text: str) -> list[re.Match[str]]:
     return list(_HEADING.finditer(mask(text)[0]))
 
 
+def _title(text: str, match: re.Match[str]) -> str:
+    """Return what the heading *match* says, without the signs that may close it."""
+    return text[match.start(2) : match.end(2)].rstrip(" \t").rstrip("#").rstrip(" \t")
+
+
 def _below(text: str, heading: str) -> str | None:
     found = _headings(text)
     wanted = _words(heading)
-    at = next((n for n, match in enumerate(found) if _words(text[match.start(2) : match.end(2)]) == wanted), None)
+    at = next((n for n, match in enumerate(found) if _words(_title(text, match)) == wanted), None)
     if at is None:
         return None
     level = len(found[at][1])

@@ -16,17 +16,16 @@ What stands in `…_transcript.md`: a heading per turn, in Markdown that Obsidia
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rlmwatch.contract.code_masks import mask
 from rlmwatch.contract.marks import mark, when
 from rlmwatch.contract.memory import Turn
 from rlmwatch.money import dollars
 
 _OURS: Final = "<!-- rlmwatch "
-_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +101,8 @@ def _harmless(text: str) -> str:
 
 def _closed(text: str) -> str:
     """Return *text* with the end of a block of code that it leaves open."""
-    fence: str | None = None
-    for line in text.split("\n"):
-        found = _FENCE.match(line)
-        if found is None:
-            continue
-        if fence is None:
-            fence = found[1]
-        elif found[1][0] == fence[0] and len(found[1]) >= len(fence) and not line.strip(" " + fence[0]):
-            fence = None
-    return text if fence is None else f"{text}\n{fence}"
+    fence = mask(text)[1]
+    return f"{text}\n{fence}" if fence else text
 
 
 def _line(text: str) -> str:

@@ -196,8 +196,8 @@ def _sort(runs: Iterable[ShownRun], into: _Strangers) -> None:
         newest = into.newest.get(run.input)
         if newest is None or (run.number, run.saved_at) > (newest.number, newest.saved_at):
             into.newest[run.input] = run
-        if run.output is not None:
-            into.by_output.setdefault(run.output, []).append(run)
+        if (name := input_name(run.input)) is not None:
+            into.by_output.setdefault(name.output, []).append(run)
 
 
 def _output(run: Run) -> str | None:

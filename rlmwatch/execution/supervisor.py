@@ -133,10 +133,10 @@ class Supervisor:
             self._left_over.add(run.run_id)
             if run.run_id in self._active or not self._is_ours(run):
                 continue
-            if await self._answered_elsewhere(run) and (ended := await self._ended(run)) is not None:
-                self.publish(ended)
-            else:
-                self._waiting[run.run_id] = run
+            self._waiting[run.run_id] = run
+            if await self._answered_elsewhere(run):
+                log.info("run.answered_elsewhere", run=run.run_id, path=run.path)
+                await self.end(run.run_id, ELSEWHERE)
         for run in filter(self._is_ours, await self.ledger.unpublished()):
             log.info("run.publishing_again", run=run.run_id, path=run.path)
             self._left_over.add(run.run_id)
@@ -150,10 +150,6 @@ class Supervisor:
         except WorkspaceError as error:
             log.warning("history.unreadable", why=str(error), done="read again when it is needed")
             return False
-
-    async def _ended(self, run: Run) -> Run | None:
-        log.info("run.answered_elsewhere", run=run.run_id, path=run.path)
-        return await self.ledger.cancel(run.run_id, ELSEWHERE, now=self.utc())
 
     def _is_ours(self, run: Run) -> bool:
         return self.only in (None, run.conversation)

@@ -67,8 +67,32 @@ class Signature:
     inode: int
 
 
+class _Asked:
+    """What a save and the run that is made of it tell alike, by what was captured."""
+
+    __slots__ = ()
+    prompt: str
+    enclosed: Mapping[str, Any]
+
+    @property
+    def asked(self) -> str:
+        """What the model is asked: the prompt, as its preset puts it."""
+        asked: str = self.enclosed.get(PRESET, {}).get("asked", self.prompt)
+        return asked
+
+    @property
+    def wants_json(self) -> Mapping[str, Any] | None:
+        """What the answer is to be: JSON that fits `schema` (None: any); None where it is plain text."""
+        return self.enclosed.get(JSON)
+
+    @property
+    def continues(self) -> int | None:
+        """Number of the first save of its conversation whose text it goes on with; None for a new question."""
+        return whole_number(self.enclosed.get("continues")) or None
+
+
 @dataclass(frozen=True, slots=True)
-class Save:
+class Save(_Asked):
     """
     One settled, complete content of one input.
 
@@ -98,28 +122,13 @@ class Save:
     enclosed: Mapping[str, Any] = field(default_factory=dict)
     after: int = 0
 
-    @property
-    def asked(self) -> str:
-        """What the model is asked: the prompt, as its preset puts it."""
-        return _asked(self.prompt, self.enclosed)
-
-    @property
-    def wants_json(self) -> Mapping[str, Any] | None:
-        """What the answer is to be: JSON that fits `schema` (None: any); None where it is plain text."""
-        return self.enclosed.get(JSON)
-
-    @property
-    def continues(self) -> int | None:
-        """Number of the first save of its conversation whose text it goes on with; None for a new question."""
-        return whole_number(self.enclosed.get("continues")) or None
-
     def continuing(self, number: int | None) -> Save:
         """Return this save as one that goes on with those from *number* on; None for a new question."""
         return self if number is None else replace(self, enclosed={**self.enclosed, "continues": number})
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(_Asked):
     """
     One admitted save.
 
@@ -159,21 +168,6 @@ class Run:
     number: int = 0
     after: int = 0
 
-    @property
-    def asked(self) -> str:
-        """As of `Save`."""
-        return _asked(self.prompt, self.enclosed)
-
-    @property
-    def wants_json(self) -> Mapping[str, Any] | None:
-        """As of `Save`."""
-        return self.enclosed.get(JSON)
-
-    @property
-    def continues(self) -> int | None:
-        """As of `Save`."""
-        return whole_number(self.enclosed.get("continues")) or None
-
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -200,11 +194,6 @@ class Result:
     notes: tuple[str, ...] = ()
     model: str | None = None
     sources: str | None = None
-
-
-def _asked(prompt: str, enclosed: Mapping[str, Any]) -> str:
-    asked: str = enclosed.get(PRESET, {}).get("asked", prompt)
-    return asked
 
 
 class CallState(StrEnum):

@@ -133,7 +133,6 @@ class ShownRun:
 
     run_id: str
     input: str
-    output: str | None
     digest: str
     number: int
     saved_at: str
@@ -184,14 +183,13 @@ def shown_runs(root: Path, ids: Iterable[str]) -> list[ShownRun]:
 
 
 def _shown(job_id: str, status: dict[str, object]) -> ShownRun | None:
-    asked, digest, output = status.get("input"), status.get("input_digest"), status.get("output")
+    asked, digest = status.get("input"), status.get("input_digest")
     if status.get("status") not in _STATUSES or not (isinstance(asked, str) and isinstance(digest, str) and digest):
         return None
     ended = status["status"] in _ENDED
     return ShownRun(
         run_id=job_id,
         input=asked,
-        output=output if isinstance(output, str) else None,
         digest=digest,
         number=whole_number(status.get("save_number")),
         saved_at=str(status.get("created_at") or ""),

@@ -24,6 +24,7 @@ from rlmwatch.contract.ignored import ignored, ignored_folder
 from rlmwatch.contract.mentions import (
     Ambiguous,
     Mention,
+    by_keys,
     candidates,
     headings_of,
     mentions,
@@ -32,10 +33,11 @@ from rlmwatch.contract.mentions import (
     section,
 )
 from rlmwatch.contract.names import JOBS, Ours, classify
-from rlmwatch.contract.secrets import secret_content, secret_name
+from rlmwatch.contract.secrets import secret_name
 from rlmwatch.contract.text import decode, digest, is_blank
 from rlmwatch.errors import InputError
 from rlmwatch.runs.attached import Captured, CapturedKind
+from rlmwatch.workspace import usable
 from rlmwatch.workspace.snapshot import Absent, Changed, Content, snapshot
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".heic", ".heif"})
@@ -46,6 +48,8 @@ MAX_FILES = 100
 """More belong into a folder of material."""
 MAX_LOOKED_UP = 500
 """Plain paths that are looked for: 20 ms. A pasted text may hold any number of words that begin with @: prose."""
+MAX_GUESSED = 10
+"""Plain paths that name nothing for which a file of a like name is looked for; each costs 65 µs a name beside it."""
 MAX_NAMES = 200_000
 """Files of a workspace among which a note is looked for by its name; a second of a local disk."""
 LOOKS = 10
@@ -105,6 +109,9 @@ class _Finder:
     notes: list[str] = field(default_factory=list)
     _left: int = MAX_BYTES
     _names: list[str] | None = None
+    _by_key: dict[str, list[str]] | None = None
+    _beside: list[str] | None = None
+    _guessed: int = 0
 
     def add(self, mention: Mention, *, image: bool = False) -> None:
         """Read what *mention* names; with *image* it must be one."""
@@ -158,7 +165,9 @@ class _Finder:
                 path, _ = self._judged(near)
                 if path is not None:
                     return path, near
-        match resolve(target, self.folder, self.names()):
+        if self._by_key is None:
+            self._by_key = by_keys(self.names())
+        match resolve(target, self.folder, self._by_key):
             case Ambiguous(paths):
                 raise InputError(
                     f"{mention.written} may be {' or '.join(paths[:5])}: write more of the path, such as "
@@ -187,14 +196,14 @@ class _Finder:
 
     def _misspelled(self, target: str) -> str | None:
         """Return a file beside the question that a person may have meant by *target*, which has an ending like one."""
-        if not PurePosixPath(target).suffix[1:].isalnum():
+        ending = PurePosixPath(target).suffix.lower()
+        if not ending[1:].isalnum() or self._guessed >= MAX_GUESSED:
             return None
-        beside = self.root / self.folder
-        try:
-            names = [entry.name for entry in os.scandir(beside) if _refused(entry.name) is None and entry.is_file()]
-        except OSError:
-            return None
-        return next(iter(nearest(target, names)), None)
+        if self._beside is None:
+            self._beside = _listed_in(self.root / self.folder)
+        alike = [name for name in self._beside if name.lower().endswith(ending)]
+        self._guessed += bool(alike)
+        return next(iter(nearest(target, alike)), None)
 
     def _judged(self, near: str) -> tuple[str | None, str | None]:
         """Return the file *near*, links resolved; or None and why it may not be taken, where there is one."""
@@ -230,6 +239,15 @@ class _Finder:
                 case other:
                     raise InputError(f"{mention.written}: {path}: {other.reason}")
         raise InputError(f"{mention.written}: {path} kept changing while it was read; save the question once more")
+
+
+def _listed_in(folder: Path) -> list[str]:
+    """Return the names of the files in *folder* that may be mentioned."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if _refused(entry.name) is None and entry.is_file()]
+    except OSError:
+        return []
 
 
 def _kind(path: str) -> CapturedKind:
@@ -279,13 +297,9 @@ def _refuse_text(raw: bytes, mention: Mention, shown: str) -> None:
         InputError: It is not.
     """
     try:
-        text = text_of(raw, ())
-    except InputError as error:
-        raise InputError(
-            f"{mention.written}: {shown} is not text that can be read ({error}); save it as text"
-        ) from None
-    if secret_content(text):
-        raise InputError(f"{mention.written}: {shown} holds a private key or a password, and is never sent")
+        text = usable.text_of(raw)
+    except usable.Unusable as error:
+        raise InputError(f"{mention.written}: {shown}: {error}") from None
     if is_blank(text):
         raise InputError(f"{mention.written}: {shown} is empty")
     if mention.headings and section(text, mention.headings) is None:

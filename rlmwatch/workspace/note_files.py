@@ -26,8 +26,6 @@ from rlmwatch.workspace.usable import Unusable, may_be_material, text_of
 MAX_NOTE_BYTES = 1_000_000
 """Of one note: 200,000 words. What is longer is material for a job."""
 
-_NOT_IN_ROOT = frozenset({JOBS, WORKSPACE_FILE})
-
 
 @dataclass(frozen=True, slots=True)
 class NoteFile:
@@ -75,7 +73,7 @@ def _in_folder(fd: int, above: str, known: Mapping[str, tuple[int, int, int]]) -
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         path = f"{above}{entry.name}"
-        if not above and entry.name in _NOT_IN_ROOT:
+        if entry.name == WORKSPACE_FILE or path == JOBS:
             continue
         try:
             if entry.is_dir(follow_symlinks=False):

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -282,24 +283,45 @@ def _answer(root: Root, name: InputName, answer: str, sources: str | None) -> li
 
 
 def _as_json(root: Root, name: InputName, run: Run, answer: str) -> list[str]:
-    """
-    Write an *answer* in JSON into its own file, without a mark; else remove the one of an earlier answer.
-
-    A file of that name that holds no earlier answer of the conversation is the person's, and stays.
-    """
-    path = root.path / name.json_output
+    """Write an *answer* in JSON into its own file, without a mark; else remove the one of an earlier answer."""
     if run.wants_json is not None and is_json(answer):
         return [name.json_output] if _write(root, name, name.json_output, answer) else []
+    earlier = (turn.answer for turn in memory.beside(root.path, name))
+    return [name.json_output] if _remove_json(root, name, earlier) else []
+
+
+def _remove_json(root: Root, name: InputName, answers: Iterable[str | None]) -> bool:
+    """Remove the JSON file of *name* where it holds one of *answers*; any other is the person's."""
+    path = root.path / name.json_output
     if not os.path.lexists(path):
-        return []
+        return False
     try:
         raw = safe_open.read(path, within=root.path, max_bytes=safe_open.MAX_BYTES)
     except OSError:
-        return []
-    turns = memory.beside(root.path, name)
-    earlier = {well_formed(turn.answer).strip().encode() for turn in turns if turn.answer}
-    ours = raw is not None and raw.strip() in earlier
-    return [name.json_output] if ours and atomic.remove(path, within=root.path) else []
+        return False
+    earlier = {well_formed(answer).strip().encode() for answer in answers if answer}
+    return raw is not None and raw.strip() in earlier and atomic.remove(path, within=root.path)
+
+
+def show_turn(root: Root, name: InputName, turn: Turn | None, *, instead_of: Turn, marks: bool) -> None:
+    """
+    Have the outputs of *name* show the answer of *turn* instead of another one; without a turn there are none.
+
+    Raises:
+        WorkspaceError: Something cannot be stored.
+    """
+    in_json = _remove_json(root, name, [instead_of.answer])
+    if turn is None:
+        atomic.remove(root.path / name.output, within=root.path)
+        return
+    if in_json and is_json(turn.answer):
+        _write(root, name, name.json_output, turn.answer)
+    _write(root, name, name.output, marked(turn.answer, _mark_of_turn(turn) if marks else None))
+
+
+def _mark_of_turn(turn: Turn) -> str | None:
+    see = f"{JOBS}/{turn.run_id}.json"
+    return mark(turn.reason or "", partial=bool(turn.partial), notes=turn.notes or (), see=see)
 
 
 def mark_of(run: Run, result: Result) -> str | None:

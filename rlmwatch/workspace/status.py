@@ -32,6 +32,7 @@ from rlmwatch.contract.documents import (
     read_status,
     second,
 )
+from rlmwatch.contract.json_answer import is_json
 from rlmwatch.contract.names import JOBS, InputName, Submission, classify, input_name
 from rlmwatch.contract.text import digest
 from rlmwatch.errors import InputError
@@ -124,7 +125,9 @@ def build(run: Run, *, live: Live, by: DaemonProcess, now: str) -> StatusFile:
 def _output(run: Run, name: InputName | None) -> str | None:
     if name is None:
         return None
-    return name.output if run.wants_json is None else name.json_output
+    answer = run.result.answer if run.result else None
+    in_json = run.wants_json is not None and (answer is None or is_json(answer))  # half of a JSON value is a text
+    return name.json_output if in_json else name.output
 
 
 @dataclass(slots=True)

@@ -11,11 +11,10 @@ import os
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from rlmwatch.contract.documents import dump, well_formed
+from rlmwatch.contract.documents import dump
 from rlmwatch.contract.kinds import Kind
-from rlmwatch.contract.marks import mark, marked
 from rlmwatch.contract.memory import ChatState, Turn
-from rlmwatch.contract.names import JOBS, InputName, key
+from rlmwatch.contract.names import InputName, key
 from rlmwatch.contract.session import SessionState
 from rlmwatch.contract.transcript import of_undo
 from rlmwatch.errors import UsageError
@@ -23,6 +22,7 @@ from rlmwatch.workspace import atomic, safe_open, transcript
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.memory import load_chat
 from rlmwatch.workspace.os_errors import cannot
+from rlmwatch.workspace.publish import show_turn
 from rlmwatch.workspace.session import session_of
 
 
@@ -41,9 +41,15 @@ class TakenBack:
     in_transcript: bool
 
 
-def take_back(root: Root, name: InputName, *, now: str) -> TakenBack:
+def take_back(root: Root, name: InputName, *, now: str, marks: bool = True) -> TakenBack:
     """
     Take the last turn of the conversation of *name* back: output first, then transcript, then memory.
+
+    Args:
+        root: The workspace.
+        name: The input.
+        now: RFC 3339.
+        marks: Whether an answer has its line (`contract/marks.py`).
 
     Raises:
         UsageError: There is no turn, or another input of the conversation has the last one.
@@ -57,14 +63,7 @@ def take_back(root: Root, name: InputName, *, now: str) -> TakenBack:
     if not _is_of(turn, name):
         raise UsageError(f"{name.path}: the last turn of this conversation is that of {turn.file}: name that file")
     previous = next((had for had in reversed(before) if _is_of(had, name)), None)
-    output = root.path / name.output
-    if previous is None:
-        atomic.remove(output, within=root.path)
-    else:
-        see = f"{JOBS}/{previous.run_id}.json"
-        line = mark(previous.reason or "", partial=bool(previous.partial), notes=previous.notes or (), see=see)
-        text = marked(previous.answer, line).rstrip("\n") + "\n"
-        atomic.write(output, well_formed(text).encode(), within=root.path, question=root.path / name.path)
+    show_turn(root, name, previous, instead_of=turn, marks=marks)
     atomic.remove(root.path / name.sources, within=root.path)
     kept = transcript.exists(root, name)
     if kept:

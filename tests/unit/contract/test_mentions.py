@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlmwatch.contract.data_marks import between_marks, with_attached
-from rlmwatch.contract.mentions import Ambiguous, candidates, mentions, nearest, resolve, section
+from rlmwatch.contract.mentions import Ambiguous, by_keys, candidates, headings_of, mentions, nearest, resolve, section
 
 
 def written(text):
@@ -25,6 +25,7 @@ def written(text):
         "\\@notes.md and \\[[note]]",
         "if [[ -f notes.md ]]; then",
         "m = [[1, 2]]",
+        "what does sed 's/[[:space:]]*$//' do?",
         "see [[#Below]]",
         "a @ b, @, @. and @@",
         "@https:// and @http://",
@@ -95,6 +96,12 @@ def test_reading_takes_time_in_proportion_to_the_length(times):
     assert mentions("[[" * times + "@" * times + "`" * times) == []
 
 
+def test_a_heading_takes_time_in_proportion_to_its_length():
+    """A line of blanks behind a heading is read once: cubic, these would take hours, and the whole daemon with them."""
+    title = "a" + " " * 200_000 + "b"
+    assert headings_of(f"# {title}\n## Short ##  \n# a#b\n") == [title, "Short", "a#b"]
+
+
 @given(PARTS.map("".join), PARTS.map("".join))
 def test_what_is_attached_cannot_close_its_own_mark(question, text):
     """The marks carry a digest of the text, which the text cannot hold beforehand; names cannot break out of them."""
@@ -130,7 +137,7 @@ NOTES = ["a.md", "work/a.md", "work/deep/b.md", "home/b.md", "only/Here.md", "pi
 )
 def test_a_note_is_the_nearest_one_of_its_name_or_the_only_one(target, folder, found):
     """From the question's folder up to the root, then anywhere, if it is the only one; letter case does not matter."""
-    assert resolve(target, folder, NOTES) == found
+    assert resolve(target, folder, by_keys(NOTES)) == found
 
 
 @given(st.lists(st.sampled_from(["..", ".", "a", "b", "", "/"])), st.sampled_from(["", "a", "a/b"]))

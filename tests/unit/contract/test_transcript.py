@@ -61,6 +61,8 @@ def test_rule_2_an_open_block_of_code_is_closed():
     """An answer that was cut inside a block of code does not swallow the next heading."""
     cut = TURN.model_copy(update={"answer": "See:\n````python\n```\nprint()"})
     assert of_turn(cut, see=SEE).text.endswith("print()\n````\n")
+    span = TURN.model_copy(update={"answer": "```ls -l``` lists files."})
+    assert of_turn(span, see=SEE).text.endswith("lists files.\n")
     whole = TURN.model_copy(update={"answer": "See:\n```python\nprint()\n```"})
     assert of_turn(whole, see=SEE).text.endswith("print()\n```\n")
 

@@ -292,6 +292,17 @@ def test_3_what_failed_on_another_machine_since_is_newer_too(tell):
     tell(story)
 
 
+def test_3_what_failed_in_json_on_another_machine_since_is_newer_too(tell):
+    """A status file may name the JSON file as its output: it is of the same question."""
+
+    async def story(here):
+        mine = await here.admit("mine")
+        here.status("theirs", status=JobStatus.FAILED, save_number=1, error="no key", output=CHAT.json_output)
+        assert await here.history.later(mine, left_over=True) == Later(frozenset({"theirs"}), ended=True)
+
+    tell(story)
+
+
 def test_3_a_run_of_this_ledger_is_judged_by_the_ledger_alone(tell):
     """An own turn whose number a person raised by hand makes nothing older."""
 

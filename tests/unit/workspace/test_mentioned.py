@@ -167,6 +167,22 @@ def test_any_number_of_words_that_begin_with_an_at_sign_stays_prose(root: Path):
     assert names(root, f"{log} [[notes]]") == ["notes.md"]
 
 
+def test_names_are_compared_for_a_few_mentions_only(root: Path):
+    """A pasted list of packages beside many files is looked through without a guess for each of them."""
+    for n in range(50):
+        (root / f"plugin-{n}.js").write_text("x")
+    found = find(root, "chat_input.txt", " ".join(f"@plugin-x{n}.js" for n in range(400)))
+    assert len(found.notes) == mentioned.MAX_GUESSED
+    assert find(root, "chat_input.txt", "@plugin-1.css").notes == ()
+
+
+def test_what_material_refuses_is_not_mentioned_either(root: Path):
+    """A file whose first bytes say that it is no text is no text here: it would be sent, and paid, as signs."""
+    (root / "letter.txt").write_bytes(b"{\\rtf1\\ansi Dear}")
+    with pytest.raises(InputError, match=r"letter\.txt"):
+        find(root, "chat_input.txt", "@letter.txt")
+
+
 def test_a_pipe_is_not_waited_for(root: Path):
     """A pipe or a device under a mentioned name is an error, and never opened for good."""
     os.mkfifo(root / "pipe.md")

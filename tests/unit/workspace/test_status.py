@@ -310,3 +310,12 @@ def test_who_looks_is_given_each_status_also_those_that_wait_for_their_second(ro
     assert [each.status for each in seen] == ["pending", "running", "running", "complete"]
     assert [each.progress.step for each in seen[1:3]] == [1, 2]
     assert seen[-1].answer == "hello"
+
+
+@pytest.mark.parametrize(
+    ("answer", "output"), [(None, "chat_output.json"), ("[1]", "chat_output.json"), ("[1,", "chat_output.txt")]
+)
+def test_the_output_is_the_file_that_the_answer_is_in(answer, output):
+    """Half of a JSON value, which a cancelled run leaves, is in no JSON file, and none is named."""
+    run = replace(DONE, enclosed={"json": {"schema": None}}, result=replace(DONE.result, answer=answer))
+    assert build(run, by=ME, now=at(9)).output == output

@@ -10,6 +10,7 @@ from unit.workspace.ended_runs import FIRST, LATER, NOW, OUTPUT, STATE, put, tex
 
 from rlmwatch.contract.names import input_name
 from rlmwatch.errors import UsageError
+from rlmwatch.runs.model import Outcome
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.turns import fork, take_back
 
@@ -83,6 +84,37 @@ def test_the_first_turn_is_taken_back_too(root):
     assert not (root.path / OUTPUT).exists()
     with pytest.raises(UsageError, match="nothing to take back"):
         take_back(root, NAME, now=NOW)
+
+
+def in_json(run, answer):
+    return replace(run, enclosed={"json": {"schema": None}}, result=replace(run.result, answer=answer))
+
+
+def test_an_answer_in_json_is_taken_back_in_its_own_file_too(root):
+    """Programs read the JSON file: it holds the answer before, and goes where there was none."""
+    put(root, in_json(FIRST, '{"a": 1}'))
+    put(root, in_json(LATER, '{"a": 2}'))
+    take_back(root, NAME, now=NOW)
+    assert text(root, NAME.json_output) == '{"a": 1}\n'
+    take_back(root, NAME, now=NOW)
+    assert not (root.path / NAME.json_output).exists()
+
+
+def test_a_json_file_of_a_persons_own_is_not_taken_back(root):
+    """What no answer of the conversation says is somebody's, and stays."""
+    put(root, FIRST)
+    (root.path / NAME.json_output).write_text("[]")
+    take_back(root, NAME, now=NOW)
+    assert (root.path / NAME.json_output).read_text() == "[]"
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_the_answer_before_has_its_mark_only_where_marks_are_wanted(root, marks):
+    """`marks: false` leaves the line out of every answer that is shown."""
+    put(root, replace(FIRST, result=replace(FIRST.result, partial=True, outcome=Outcome.TOKEN_LIMIT)))
+    put(root, LATER)
+    take_back(root, NAME, now=NOW, marks=marks)
+    assert ("cut short" in text(root, OUTPUT)) is marks
 
 
 def test_what_another_input_asked_last_is_not_taken_back(root):
