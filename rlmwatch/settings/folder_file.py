@@ -24,11 +24,17 @@ from rlmwatch.contract.front_matter import EXPECTED
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.contract.options import PresetName, RunOptions
 from rlmwatch.errors import ConfigError
+from rlmwatch.settings.lines import line_of
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.workspace_file import parse_toml, refuse_long_keys
 
 FOLDER_KEYS: Final = frozenset({"preset", *Kind})
 """What the file of a sub-folder may set."""
+REFUSED: Final = {
+    "handler": "a question's own head, or a preset, says which kind answers",
+    "photos": "a question's own head names the images that go along with it",
+}
+"""Keys of a head that no file may set for many questions, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ def read_folder_settings(path: PurePosixPath, text: str) -> FolderSettings:
     values = parse_toml(path, text)
     for key in values:
         if key not in FOLDER_KEYS:
-            raise ConfigError(f"{path}, line {line_of(text, (key,))}: {_refused(key)}")
+            raise ConfigError(f"{path}, line {_line(text, key)}: {_refused(key)}")
     kinds = {}
     for kind in Kind:
         if kind in values:
@@ -75,10 +81,10 @@ def read_folder_settings(path: PurePosixPath, text: str) -> FolderSettings:
 def _table(path: PurePosixPath, text: str, kind: Kind | None, given: Any) -> RunOptions:  # noqa: ANN401 (TOML)
     at = () if kind is None else (kind.value,)
     if not isinstance(given, dict):
-        raise ConfigError(f"{path}, line {line_of(text, at)}: {kind} is a table: [{kind}]")
-    if "handler" in given:
-        line = line_of(text, (*at, "handler"))
-        raise ConfigError(f"{path}, line {line}: handler: a question's own head, or a preset, says which kind answers")
+        raise ConfigError(f"{path}, line {_line(text, *at)}: {kind} is a table: [{kind}]")
+    for key, why in REFUSED.items():
+        if key in given:
+            raise ConfigError(f"{path}, line {_line(text, *at, key)}: {key}: {why}")
     try:
         return RunOptions.model_validate(given)
     except ValidationError as wrong:
@@ -88,7 +94,7 @@ def _table(path: PurePosixPath, text: str, kind: Kind | None, given: Any) -> Run
             what = f"no such option{_near(names[-1], RunOptions.model_fields)}"
         else:
             what = f"expected {EXPECTED[names[0]]}" if names else in_words(error)
-        raise ConfigError(f"{path}, line {line_of(text, (*at, *names))}: {'.'.join((*at, *names))}: {what}") from None
+        raise ConfigError(f"{path}, line {_line(text, *at, *names)}: {'.'.join((*at, *names))}: {what}") from None
 
 
 def _refused(key: str) -> str:
@@ -107,28 +113,5 @@ def _near(word: str, names: Any) -> str:  # noqa: ANN401 (anything that is itera
     return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(sorted(names))}"
 
 
-def line_of(text: str, keys: tuple[str, ...]) -> int:
-    """
-    Return the 1-based line of *text*, which is TOML, on which the key that *keys* lead to is written.
-
-    A key is looked for as people write it, `key = …` below `[table]` or `table.key = …`; elsewhere it is the line of
-    the nearest table, or 1.
-    """
-    best, found = 1, 0
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), start=1):
-        key, equals, _ = line.partition("=")
-        if line.lstrip().startswith("["):
-            here = table = _parts(line.partition("#")[0].strip(" \t[]"))
-        elif equals and "#" not in key:
-            here = (*table, *_parts(key))
-        else:
-            continue
-        depth = len(here) if here == keys[: len(here)] else 0
-        if depth > found:
-            best, found = number, depth
-    return best
-
-
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+def _line(text: str, *keys: str) -> int:
+    return line_of(text, ".".join(keys)) or 1

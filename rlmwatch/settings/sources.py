@@ -150,8 +150,8 @@ def _only_workspace_keys(file: Path, table: dict[str, Any], text: str) -> dict[s
             continue
         if key in Settings.model_fields:
             raise ConfigError(
-                f"{file}: {key}: a workspace may not set this, since its files may come from elsewhere; "
-                f"put it into {USER_FILE} in your configuration folder{in_line(text, key)}"
+                f"{file}{in_line(text, key)}: {key}: a workspace may not set this, since its files may come from "
+                f"elsewhere; put it into {USER_FILE} in your configuration folder"
             )
         raise ConfigError(f"{file}: {key}: no such setting{_did_you_mean(key, WORKSPACE_KEYS)}{in_line(text, key)}")
     return table

@@ -239,8 +239,7 @@ class Settling:
         Where not, that answers the look: the path is due again when it has. A path that is not being looked at rests.
         """
         unrest = self._looked_at.get(path)
-        deadline = None if unrest is None else unrest.first + TYPING_DEADLINE_S
-        if unrest is None or deadline is None or now >= deadline:
+        if unrest is None or now >= (deadline := unrest.first + TYPING_DEADLINE_S):
             return True
         due = min(unrest.last + rest_s, deadline)
         if now >= due and path not in self._unrest:

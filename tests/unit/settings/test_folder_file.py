@@ -8,7 +8,8 @@ import pytest
 
 from rlmwatch.contract.kinds import Kind
 from rlmwatch.errors import ConfigError
-from rlmwatch.settings.folder_file import FOLDER_KEYS, line_of, read_folder_settings
+from rlmwatch.settings.folder_file import FOLDER_KEYS, REFUSED, read_folder_settings
+from rlmwatch.settings.lines import line_of
 from rlmwatch.settings.model import WORKSPACE_KEYS, Settings
 
 PATH = PurePosixPath("a/rlmwatch.toml")
@@ -29,6 +30,19 @@ def test_2_what_holds_for_the_whole_workspace_is_refused_by_name_and_line(key: s
         read_folder_settings(PATH, f"# first\n\n{key} = 1\n")
 
 
+@pytest.mark.parametrize("key", REFUSED)
+def test_2_what_only_a_question_says_for_itself_is_refused(key: str):
+    """No file of a folder sends an image with every question, or has another kind answer them."""
+    with pytest.raises(ConfigError, match=rf"a/rlmwatch\.toml, line 2: {key}: a question's own head"):
+        read_folder_settings(PATH, f'[chat]\n{key} = "x"\n')
+
+
+def test_2_the_line_is_that_of_the_key_below_a_list_of_several_lines():
+    """The finder of lines is the one of all settings, which knows where a table begins."""
+    with pytest.raises(ConfigError, match=r"line 5: chat\.tokens"):
+        read_folder_settings(PATH, '[chat]\ncontext = [\n  "x",\n]\ntokens = "a"\n')
+
+
 @pytest.mark.parametrize(
     ("text", "keys", "line"),
     [
@@ -46,4 +60,4 @@ def test_2_what_holds_for_the_whole_workspace_is_refused_by_name_and_line(key: s
 )
 def test_the_line_of_a_key(text: str, keys: tuple[str, ...], line: int):
     """The line that an error names is the one on which the key is written."""
-    assert line_of(text, keys) == line
+    assert (line_of(text, ".".join(keys)) or 1) == line
