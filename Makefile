@@ -68,7 +68,7 @@ lock: $(BIN)/python ## writes requirements/*.txt again from pyproject.toml
 	$(PIP) install uv
 	for file in run dev; do \
 		groups="--extra local --extra documents --group build"; \
-		test $$file = run || groups="$$groups --extra cluster --extra desktop --extra images --extra metrics --group dev -c requirements/run.txt"; \
+		test $$file = run || groups="$$groups --extra cluster --extra desktop --extra images --extra metrics --extra otel --group dev -c requirements/run.txt"; \
 		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--no-header --no-annotate $$groups pyproject.toml -o requirements/$$file.txt || exit 1; \
 	done

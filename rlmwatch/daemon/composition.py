@@ -32,6 +32,7 @@ from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.save_rules import marks_of, transcribes_of, watch_config
 from rlmwatch.daemon.state_lock import take_state
 from rlmwatch.daemon.stores import open_shared_of, shared_spending, workspace_name
+from rlmwatch.daemon.traces import trace
 from rlmwatch.daemon.vitals import Vitals, worker_thread
 from rlmwatch.errors import ConfigError, LedgerError
 from rlmwatch.execution.attachments import FOLDER, Attachments
@@ -364,6 +365,7 @@ class App:
             if self._role is not Role.DRY_RUN:
                 self.node = await join_cluster(builder, url, cluster)
         if self._role is not Role.DRY_RUN:
+            trace(builder, self.on_published)
             builder.load_client()
         self.compose()
 

@@ -316,6 +316,8 @@ class Settings(BaseModel):
     max_input_mb: Money = 10
     page: OwnAddress | None = None
     metrics: OwnAddress | None = None
+    traces: Address | None = None
+    traces_content: bool = False
 
     provider: ProviderName | None = None
     base_url: Address | None = None
