@@ -347,7 +347,12 @@ class App:
         loaded = await asyncio.to_thread(self._load_first)
         if self._role is not Role.DRY_RUN:
             self.folder_lock = await take_state(
-                self.paths, self.host, builder.stack, serves=self._role is Role.DAEMON, wanted=self.wanted
+                self.paths,
+                self.host,
+                builder.stack,
+                serves=self._role is Role.DAEMON,
+                wanted=self.wanted,
+                left_out=builder.parts.left_out,
             )
             self.me = this_host(self.host, self.paths.state.parent)
         self.root = Root.open(self.paths.root)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Collection
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from rlmwatch import clock
 from rlmwatch.daemon.handover import patiently
@@ -14,7 +16,13 @@ from rlmwatch.workspace.owner import FolderLock, Lock, holder
 
 
 async def take_state(
-    paths: WorkspacePaths, host: str, stack: AsyncExitStack, *, serves: bool, wanted: asyncio.Event
+    paths: WorkspacePaths,
+    host: str,
+    stack: AsyncExitStack,
+    *,
+    serves: bool,
+    wanted: asyncio.Event,
+    left_out: Collection[Path] = (),
 ) -> FolderLock:
     """
     Take the private state for this program; *stack* gives it back.
@@ -25,14 +33,16 @@ async def take_state(
         stack: Is given what releases both locks.
         serves: Whether it is a daemon, which waits for a command that holds the state.
         wanted: Is set where a daemon starts and asks for the folder.
+        left_out: As in `refuse_nested`.
 
     Returns:
         The lock of the folder itself, not taken yet: it is when it is known who answers in it.
 
     Raises:
+        UsageError: It lies in another workspace, or one in it.
         WorkspaceError: It cannot be taken. `WorkspaceBusy` says who holds it.
     """
-    refuse_nested(paths.root, paths.state.parent)
+    await asyncio.to_thread(refuse_nested, paths.root, paths.state.parent, left_out=left_out)
     loop = asyncio.get_running_loop()
 
     def asked_back() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -12,6 +14,9 @@ import pytest
 from servers.openai_server import OpenAIServer
 from system.daemon import Daemon
 from system.harness import MODEL, Brain, Home, question
+
+from rlmwatch.daemon.ledger_upkeep import CHECKED
+from rlmwatch.workspace.owner import workspace_id
 
 PRICES = f'[prices."{MODEL}"]\ninput = 1\noutput = 1000\n'
 SPENT = "SELECT COALESCE(SUM(nano), 0) FROM spending"
@@ -225,3 +230,20 @@ def test_old_content_is_let_go_and_its_file_is_not_asked_again(home: Home, provi
     assert one(home.ledger, "SELECT COUNT(*) FROM calls") == 1
     assert one(home.ledger, SPENT) == spent
     assert asked(provider) == ["one", "two"]
+
+
+def test_the_weekly_check_holds_up_nothing_and_a_stop_waits_for_it(home: Home):
+    """While the ledger is checked, however long that takes, changed settings are taken up and saves answered."""
+    state = home.states / "rlmwatch" / workspace_id(home.workspace)
+    state.mkdir(parents=True)
+    os.mkfifo(state / CHECKED)  # who looks when the last check was waits here
+    with home.daemon() as daemon:
+        with (state / CHECKED).open("w") as pipe:  # once it looks
+            (home.workspace / "rlmwatch.toml").write_text("name_notes = false\n")
+            daemon.wait("reloaded")
+            ask(home, daemon, "chat_input.txt", "hello")
+            daemon.process.send_signal(signal.SIGTERM)
+            daemon.wait("stop.asked")
+            assert daemon.process.poll() is None
+            pipe.write("{}")
+        assert daemon.ended() == 0
