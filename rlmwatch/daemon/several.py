@@ -305,7 +305,7 @@ class SeveralFolders:
                 log.warning("workspace.not_served", workspace=str(folder.root), why=self._not_up())
 
     def _not_up(self) -> str:
-        return f"it was not up within {self.up_within_s:g} s; does its disk answer?"
+        return f"nothing was heard of it for {self.up_within_s:g} s: its disk does not answer, or is very slow"
 
     def _report(self) -> None:
         """Tell the service manager how the folders stand, once that is known of each."""
