@@ -61,7 +61,7 @@ class Parts:
         fetch: Fetches a web page.
         host: The name by which this machine answers; None for its own (see `config.own_name`).
         shared: What several folders of one process have in common; None where there is one.
-        left_out: Workspaces in this one, or around it, that the same process is not to serve beside it.
+        left_out: Workspaces that this process does not serve beside this one, where one lies in the other.
     """
 
     find_model: Callable[[Loaded, Mapping[str, Key], Mapping[str, str]], Awaitable[tuple[Model, Choice]]] | None = None

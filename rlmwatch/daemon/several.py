@@ -131,6 +131,7 @@ class SeveralFolders:
     _shared: SharedParts = field(default_factory=SharedParts)
     _folders: dict[Path, FolderDaemon] = field(default_factory=dict)
     _places: dict[Path, Path] = field(default_factory=dict)
+    _left: set[Path] = field(default_factory=set)
     _again: asyncio.Event = field(default_factory=asyncio.Event)
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -170,6 +171,7 @@ class SeveralFolders:
             wanted = list(self._folders)
         gone = [root for root in self._folders if root not in wanted]
         gone += [root for root in self._folders if _outer(root, wanted) and not _outer(root, self._folders)]
+        self._left |= set(gone)
         await asyncio.gather(*(self._leave(self._folders.pop(root)) for root in dict.fromkeys(gone)))
         await asyncio.gather(*(self._read_again(each.root, each.app) for each in self._folders.values() if each.app))
         self._take_up(wanted, StartOptions())
@@ -249,8 +251,8 @@ class SeveralFolders:
         options, folder.options = folder.options, replace(folder.options, take_over=False)
         if (outer := _outer(folder.root, self._folders)) is not None:
             raise UsageError(
-                f"{folder.root} lies in {outer}, which is to be served too: its questions are answered there, where "
-                f"{folder.root / WORKSPACE_FILE} names no host. Name one of the two folders alone."
+                f"{folder.root} lies in {outer}, which is served instead: its questions are answered there, unless "
+                f"{folder.root / WORKSPACE_FILE} names a host. Take one of the two out of the list."
             )
         paths = await _unpooled(lambda: locate(folder.root, self.environ))
         app = App(
@@ -260,7 +262,7 @@ class SeveralFolders:
             parts=Parts(
                 shared=self._shared,
                 on_status=None if self.statuses_of is None else self.statuses_of(folder.root),
-                left_out=frozenset(other for other in self._folders if folder.root in other.parents),
+                left_out=self._left | self._folders.keys(),
             ),
             redactor=self.redactor,
             role=Role.DAEMON,

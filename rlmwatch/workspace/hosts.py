@@ -197,18 +197,19 @@ def take_over(root: Path, me: Host, *, now: str) -> Host | None:
     return rule.host if rule is not None else None
 
 
-def refuse_nested(root: Path, states: Path, *, left_out: Collection[Path] = ()) -> None:
+def refuse_nested(root: Path, states: Path, *, left_out: Collection[Path] = (), me: Host | None = None) -> None:
     """
     Return if *root* neither lies in another workspace nor has one in it: each save would be answered twice.
 
     Found above it are folders whose `rlmwatch.toml` names a host; below it those that *states*, the folder of the
-    user's private state, knows, where they still name one. Where both name the same host, since one daemon was to
-    serve both, the other one counts only while a process answers in it: else neither could be served any more.
+    user's private state, knows, where they still name one. One that names the same host as *root* counts only while a
+    process answers in it: one daemon was to serve both, and else neither could be served any more.
 
     Args:
         root: The workspace.
         states: The folder of the user's private state.
-        left_out: Workspaces that are not to be served beside it: they count only while a process answers in them.
+        left_out: What this machine does not serve beside it: where it names *me*, it counts as one of the same host.
+        me: This machine.
 
     Raises:
         UsageError: It does; the text says which.
@@ -219,7 +220,8 @@ def refuse_nested(root: Path, states: Path, *, left_out: Collection[Path] = ()) 
         host = _host_of(other)
         if host is None:
             return False
-        return (host != own and other not in left_out) or holder_of_folder(other) is not None
+        is_same = host == own or (other in left_out and host == me)
+        return not is_same or holder_of_folder(other) is not None
 
     for above in root.parents:
         if answers(above):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,10 +157,15 @@ def test_of_nested_folders_the_outer_one_is_served(person: Person, nested: tuple
     assert str(inner / "rlmwatch.toml") in refused["why"]
 
 
+@pytest.mark.parametrize("used", [True, False])
 @pytest.mark.parametrize("kept", ["outer", "inner"])
-def test_nested_folders_recover_when_the_setting_is_fixed(person: Person, nested: tuple[Path, Path], kept: str):
+def test_nested_folders_recover_when_the_setting_is_fixed(
+    person: Person, request: pytest.FixtureRequest, kept: str, used: bool
+):
     """Whichever of the two is taken out of `workspaces`, the other one is served after a reload, and a restart."""
-    outer, inner = nested
+    if used:
+        request.getfixturevalue("nested")
+    outer, inner = person.folder("outer"), person.folder("outer/inner")
     person.lists(outer, inner)
 
     async def fix() -> None:
@@ -217,43 +222,61 @@ def test_an_outer_folder_waits_for_another_process_that_has_the_inner_one(person
     asyncio.run(serve())
 
 
+def test_an_outer_folder_is_refused_where_another_machine_answers_in_the_inner_one(
+    person: Person, nested: tuple[Path, Path]
+):
+    """What lies in the inner folder would be answered twice: there by the other machine, here as part of the outer."""
+    outer, inner = nested
+    (inner / "rlmwatch.toml").write_text(ELSEWHERE)
+
+    async def serve() -> None:
+        async with person.daemon(outer, inner) as daemon:
+            assert f"the workspace {inner} lies in" in await daemon.hears("watching 0 of 2")
+
+    asyncio.run(serve())
+
+
+@dataclass(frozen=True)
+class HungFolder:
+    """A folder whose private state does not answer in the block, as on a dead mount: a pipe stands there."""
+
+    root: Path
+    pipe: Path
+
+    def __enter__(self) -> None:
+        self.pipe.parent.mkdir(parents=True)
+        os.mkfifo(self.pipe)
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of who reads the pipe, or will."""
+        writer = os.open(self.pipe, os.O_RDWR | os.O_NONBLOCK)
+        self.pipe.unlink()
+        os.close(writer)
+
+
 @pytest.fixture
-def hung(person: Person) -> Iterator[Path]:
-    """A folder whose private state does not answer, as on a dead mount: until somebody writes into the pipe there."""
+def hung(person: Person) -> HungFolder:
     folder = person.folder("hung")
-    person.state(folder).mkdir(parents=True)
-    pipe = person.state(folder) / "settings.json"
-    os.mkfifo(pipe)
-    yield folder
-    let_go(pipe)
+    return HungFolder(folder, person.state(folder) / "settings.json")
 
 
-def let_go(pipe: Path) -> None:
-    """End the wait of who reads *pipe*, where somebody does."""
-    try:
-        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
-    except OSError:  # nobody reads any more, or it was replaced
-        return
-
-
-def test_a_folder_that_hangs_keeps_ready_from_no_other(person: Person, hung: Path):
+def test_a_folder_that_hangs_keeps_ready_from_no_other(person: Person, hung: HungFolder):
     """READY comes without a folder whose disk does not answer, and names it; it is served once its disk does."""
     fine = person.folder("fine")
 
     async def serve() -> None:
-        async with person.daemon(fine, hung, up_within_s=0.5) as daemon:
-            said = await daemon.hears("watching 1 of 2")
-            assert f"{hung}: not served: " in said
-            let_go(person.state(hung) / "settings.json")
+        async with person.daemon(fine, hung.root, up_within_s=0.5) as daemon:
+            with hung:
+                await daemon.hears("watching 1 of 2", f"{hung.root}: not served: ")
             await daemon.hears("watching 2 of 2")
 
     with capture_logs() as log:
         asyncio.run(serve())
-    (late,) = [entry for entry in log if entry["event"] == "workspace.not_served"]
-    assert late["workspace"] == str(hung)
+    late = [entry["workspace"] for entry in log if entry["event"] == "workspace.not_served"]
+    assert late.count(str(hung.root)) == 1
 
 
-def test_a_folder_that_hangs_at_a_reload_keeps_ready_from_no_other(person: Person, hung: Path):
+def test_a_folder_that_hangs_at_a_reload_keeps_ready_from_no_other(person: Person, hung: HungFolder):
     """A reload takes up an added folder, and says that it is done, without one whose disk does not answer."""
     fine, added = person.folder("fine"), person.folder("added")
     person.lists(fine)
@@ -261,10 +284,10 @@ def test_a_folder_that_hangs_at_a_reload_keeps_ready_from_no_other(person: Perso
     async def serve() -> None:
         async with person.daemon(up_within_s=0.5) as daemon:
             await daemon.hears("watching 1 of 1")
-            person.lists(fine, added, hung)
-            await daemon.folders.reload()
-            await daemon.hears("watching 2 of 3", f"{hung}: not served: ")
-            let_go(person.state(hung) / "settings.json")
+            with hung:
+                person.lists(fine, added, hung.root)
+                await daemon.folders.reload()
+                await daemon.hears("watching 2 of 3", f"{hung.root}: not served: ")
             await daemon.hears("watching 3 of 3")
 
     asyncio.run(serve())

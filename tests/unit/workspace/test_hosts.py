@@ -289,14 +289,17 @@ def test_of_two_nested_workspaces_that_one_host_names_the_one_that_is_answered_c
         try:
             for left_out in ((), (other,)):
                 with pytest.raises(UsageError, match=rf"workspace {other}\b"):
-                    refuse_nested(root, states, left_out=left_out)
+                    refuse_nested(root, states, left_out=left_out, me=DEN)
         finally:
             held.release()
     take_over(inner, ATTIC, now=NOW)
-    for root in (inner, outer):
-        with pytest.raises(UsageError, match="answered twice"):
-            refuse_nested(root, states)
-    refuse_nested(outer, states, left_out=[inner])
+    with pytest.raises(UsageError, match="answered twice"):
+        refuse_nested(outer, states, left_out=[inner], me=DEN)
+    take_over(inner, DEN, now=NOW)
+    (outer / "rlmwatch.toml").unlink()
+    with pytest.raises(UsageError, match="answered twice"):
+        refuse_nested(outer, states)
+    refuse_nested(outer, states, left_out=[inner], me=DEN)
 
 
 def test_what_names_no_host_is_no_workspace_around(tmp_path):
