@@ -240,6 +240,7 @@ def test_the_weekly_check_holds_up_nothing_and_a_stop_waits_for_it(home: Home):
     """While the ledger is checked, however long that takes, changed settings are taken up and saves answered."""
     state = home.states / "rlmwatch" / workspace_id(home.workspace)
     state.mkdir(parents=True)
+    checked = json.dumps({"checked_at": clock.utc()}).encode()
     os.mkfifo(state / CHECKED)  # who looks when the last check was waits here
     with home.daemon() as daemon:
         with once_read(state / CHECKED) as pipe:
@@ -249,7 +250,7 @@ def test_the_weekly_check_holds_up_nothing_and_a_stop_waits_for_it(home: Home):
             daemon.process.send_signal(signal.SIGTERM)
             daemon.wait("stop.asked")
             assert daemon.process.poll() is None
-            pipe.write(json.dumps({"checked_at": clock.utc()}).encode())
+            pipe.write(checked)
         assert daemon.ended() == 0
 
 
