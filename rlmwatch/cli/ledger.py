@@ -87,7 +87,7 @@ def check(workspace: Folder = None) -> int:
     quiet()
     paths = _with_file(workspace)
     found = upkeep.problems(paths.ledger, whole=True)
-    note_check(paths, found, now=clock.utc())
+    note_check(paths, now=clock.utc())
     if not found:
         put(f"{paths.ledger} is sound: {_megabytes(paths.ledger.stat().st_size)}")
         return 0

@@ -35,7 +35,7 @@ from rlmwatch.runs.model import Outcome, Result, RunStatus
 from rlmwatch.workspace.memory import ShownRun, beside, job_ids, shown_runs
 
 CHECKED = "ledger.checked.json"
-"""In the private state folder: when the ledger was last checked, and what was found."""
+"""In the private state folder: when the ledger was last checked."""
 CHECK_EVERY = timedelta(days=7)
 FORGET_AT_ONCE = 200
 """Runs per transaction: some 10 ms, so that a paid call's reply does not wait."""
@@ -108,7 +108,6 @@ def _take_spending(paths: WorkspacePaths, db: sqlite3.Connection) -> None:
                 "ON CONFLICT (day) DO UPDATE SET nano = MAX(nano, excluded.nano)",
                 (day, nano),
             )
-    shared.close()
 
 
 def follow_folder(paths: WorkspacePaths, *, now: str) -> int:
@@ -201,13 +200,13 @@ def check_if_due(paths: WorkspacePaths, *, now: str) -> None:
             why=found[0],
             cure="restart rlmwatch: it sets the file aside and begins a new one, and asks nothing again",
         )
-    note_check(paths, found, now=now)
+    note_check(paths, now=now)
 
 
-def note_check(paths: WorkspacePaths, found: list[str], *, now: str) -> None:
-    """Remember that the ledger was checked at *now*, and what was *found*."""
+def note_check(paths: WorkspacePaths, *, now: str) -> None:
+    """Remember that the ledger was checked at *now*."""
     with suppress(OSError):
-        (paths.state / CHECKED).write_text(json.dumps({"checked_at": now, "problems": found[:10]}) + "\n")
+        (paths.state / CHECKED).write_text(json.dumps({"checked_at": now}) + "\n")
 
 
 def _is_due(file: Path, now: str) -> bool:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import signal
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from servers.openai_server import OpenAIServer
-from system.daemon import Daemon
-from system.harness import MODEL, Brain, Home, question
+from system.daemon import DEADLINE_S, Daemon
+from system.harness import MODEL, POLL_S, Brain, Home, question
+
+from rlmwatch import clock
+from rlmwatch.daemon.ledger_upkeep import CHECKED
+from rlmwatch.workspace.owner import workspace_id
 
 PRICES = f'[prices."{MODEL}"]\ninput = 1\noutput = 1000\n'
 SPENT = "SELECT COALESCE(SUM(nano), 0) FROM spending"
@@ -225,3 +234,32 @@ def test_old_content_is_let_go_and_its_file_is_not_asked_again(home: Home, provi
     assert one(home.ledger, "SELECT COUNT(*) FROM calls") == 1
     assert one(home.ledger, SPENT) == spent
     assert asked(provider) == ["one", "two"]
+
+
+def test_the_weekly_check_holds_up_nothing_and_a_stop_waits_for_it(home: Home):
+    """While the ledger is checked, however long that takes, changed settings are taken up and saves answered."""
+    state = home.states / "rlmwatch" / workspace_id(home.workspace)
+    state.mkdir(parents=True)
+    checked = json.dumps({"checked_at": clock.utc()}).encode()
+    os.mkfifo(state / CHECKED)  # who looks when the last check was waits here
+    with home.daemon() as daemon:
+        with once_read(state / CHECKED) as pipe:
+            (home.workspace / "rlmwatch.toml").write_text("name_notes = false\n")
+            daemon.wait("reloaded")
+            ask(home, daemon, "chat_input.txt", "hello")
+            daemon.process.send_signal(signal.SIGTERM)
+            daemon.wait("stop.asked")
+            assert daemon.process.poll() is None
+            pipe.write(checked)
+        assert daemon.ended() == 0
+
+
+def once_read(pipe: Path) -> BinaryIO:
+    """Wait until somebody reads *pipe*, and open it for writing."""
+    give_up = clock.monotonic() + DEADLINE_S
+    while True:
+        try:
+            return open(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK), "wb")  # noqa: PTH123 (a descriptor)
+        except OSError:
+            assert clock.monotonic() < give_up, "nobody reads it"
+            time.sleep(POLL_S)
