@@ -35,7 +35,8 @@ _WHITE = (255, 255, 255)
 def main() -> NoReturn:
     """Lock down by the policy in the first argument, for the parent in the second, and scale the image on stdin."""
     _load()
-    os.nice(NICE)
+    with suppress(OSError):  # a filter of the service may refuse it
+        os.nice(NICE)
     try:
         lock(Policy(**json.loads(sys.argv[1])), parent=int(sys.argv[2]), empty_root=empty_folder())
     except Exception as error:  # noqa: BLE001 (the host is told, whatever it is)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
 
@@ -104,3 +106,29 @@ def test_an_image_that_takes_too_long_is_given_up():
     """After its time limit the process is ended, and the file is named."""
     with pytest.raises(InputError, match=r"photo\.jpg cannot be read: it takes longer"):
         scaled("photo.jpg", saved("JPEG"), replace(READER, max_seconds=0.01))
+
+
+UNDER_A_FILTER = """
+import asyncio, ctypes, os, struct, sys
+from rlmwatch.documents.images import ImageReader
+from rlmwatch.sandbox.guest import seccomp
+from rlmwatch.sandbox.guest.kernel import prctl
+from rlmwatch.sandbox.guest.lockdown import Policy
+
+setpriority = {"x86_64": 141, "aarch64": 140}[os.uname().machine]
+code = seccomp.assemble([(0x20, 0, 0, 0), (0x15, 0, 1, setpriority), (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)])
+array = ctypes.create_string_buffer(code, len(code))
+header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(array)))
+prctl("test", 38, 1)
+prctl("test", 22, 2, ctypes.addressof(header))
+try:
+    os.nice(1)
+except PermissionError:
+    print(asyncio.run(ImageReader(Policy(landlock="try")).scaled("a.png", sys.stdin.buffer.read())).media_type)
+"""
+
+
+def test_an_image_is_read_where_a_service_may_not_change_priorities():
+    """The shipped units refuse `@resources` to all that they start: an image is scaled all the same."""
+    done = subprocess.run([sys.executable, "-c", UNDER_A_FILTER], input=saved("PNG"), capture_output=True, check=False)
+    assert done.stdout.decode() == "image/png\n", done.stderr.decode()
