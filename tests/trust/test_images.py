@@ -31,13 +31,16 @@ def saved(kind: str, size: tuple[int, int] = (40, 20), mode: str = "RGB", **more
     return out.getvalue()
 
 
-def png(width: int, height: int, data: bytes) -> bytes:
+def png(
+    width: int, height: int, data: bytes, *, depth: int = 8, colour: int = 6, transparent: bytes | None = None
+) -> bytes:
     """Return a PNG of *width* times *height* pixels, whatever its *data* holds."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    head += b"" if transparent is None else chunk(b"tRNS", transparent)
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
 
 
@@ -70,6 +73,26 @@ def test_what_is_sent_is_small_upright_and_says_nothing_of_where_it_was_taken(na
         assert not found.getexif()
         assert not {"comment", "exif", "icc_profile"} & found.info.keys()
     assert b"taken at home" not in image.data
+
+
+@pytest.mark.parametrize(
+    ("colour", "samples"), [(0, 1), (2, 3), (4, 2), (6, 4)], ids=["grey", "rgb", "grey+a", "rgb+a"]
+)
+def test_a_picture_of_16_bits_keeps_its_shades(colour, samples):
+    """What a scanner or a microscope writes with 65,536 shades is sent with the 256 that stand for them."""
+    shades = [10, 100, 200, 255]
+    row = b"\0" + b"".join(struct.pack(">H", shade * 257) * samples for shade in shades)
+    image = scaled("a.png", png(4, 1, row, depth=16, colour=colour))
+    with PIL.open(io.BytesIO(image.data)) as found:
+        assert [found.convert("L").getpixel((x, 0)) for x in range(4)] == shades
+
+
+def test_what_is_transparent_in_a_picture_of_16_bits_stays_so():
+    """One shade of grey may be named as transparent."""
+    row = b"\0" + struct.pack(">HH", 100 * 257, 0xFFFF)
+    image = scaled("a.png", png(2, 1, row, depth=16, colour=0, transparent=b"\xff\xff"))
+    with PIL.open(io.BytesIO(image.data)) as found:
+        assert [found.getpixel((x, 0)) for x in range(2)] == [(100, 100, 100, 255), (255, 255, 255, 0)]
 
 
 @pytest.mark.parametrize(
