@@ -9,13 +9,17 @@ import subprocess
 import sys
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from rlmwatch.daemon.factories import build_images
 from rlmwatch.documents.images import ImageReader
+from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import InputError
 from rlmwatch.runs.attached import Image
 from rlmwatch.sandbox.guest.lockdown import Policy
+from rlmwatch.settings.sources import load
 
 PIL = pytest.importorskip("PIL.Image")
 READER = ImageReader(Policy(landlock="try"))
@@ -125,6 +129,37 @@ def test_an_image_that_takes_all_memory_ends_its_process_alone():
         )
 
 
+class Counted(asyncio.Semaphore):
+    """Counts who holds it."""
+
+    holders = most = 0
+
+    async def acquire(self) -> bool:
+        await super().acquire()
+        self.holders += 1
+        self.most = max(self.most, self.holders)
+        return True
+
+    def release(self) -> None:
+        self.holders -= 1
+        super().release()
+
+
+def test_images_and_documents_of_all_runs_are_read_a_few_at_once():
+    """Many images at a time would take the memory of many processes: they wait, with the documents, for one another."""
+    slots = Counted(2)
+    documents = DocumentReader(READER.policy, slots=slots)
+    images = build_images(load(user_dir=Path("/nonexistent"), workspace=None, environ={}), documents)
+    images = replace(READER, slots=images.slots)
+
+    async def all_at_once() -> list[object]:
+        pages = [documents.texts({"a.html": b"<p>x"}) for _ in range(2)]
+        return await asyncio.gather(*(images.scaled("a.png", saved("PNG")) for _ in range(4)), *pages)
+
+    assert len(asyncio.run(all_at_once())) == 6
+    assert (slots.most, slots.holders) == (2, 0)
+
+
 def test_an_image_that_takes_too_long_is_given_up():
     """After its time limit the process is ended, and the file is named."""
     with pytest.raises(InputError, match=r"photo\.jpg cannot be read: it takes longer"):
@@ -133,10 +168,13 @@ def test_an_image_that_takes_too_long_is_given_up():
 
 UNDER_A_FILTER = """
 import asyncio, ctypes, os, struct, sys
+from rlmwatch.daemon.factories import build_images
 from rlmwatch.documents.images import ImageReader
+from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.sandbox.guest import seccomp
 from rlmwatch.sandbox.guest.kernel import prctl
 from rlmwatch.sandbox.guest.lockdown import Policy
+from rlmwatch.settings.sources import load
 
 setpriority = {"x86_64": 141, "aarch64": 140}[os.uname().machine]
 code = seccomp.assemble([(0x20, 0, 0, 0), (0x15, 0, 1, setpriority), (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)])

@@ -10,6 +10,7 @@ from fakes.made_documents import W, docx, epub, mail, odt, paragraph, text_pdf, 
 
 from rlmwatch.contract import formats as contract
 from rlmwatch.documents import formats
+from rlmwatch.documents.archive import MAX_PART_BYTES
 from rlmwatch.documents.extract import Extract, UnreadableDocument
 
 
@@ -145,6 +146,20 @@ def test_a_word_document_is_headings_text_and_notes_without_what_was_deleted():
     assert text.startswith("# Bees\n\nMoved[1] south\n\n")
     assert "From the letter." in text
     assert "never" not in text
+
+
+@pytest.mark.parametrize("start", [b"<w:document xmlns:w='x'>", b"\xff\xfe" + "<a>".encode("utf-16-le")])
+def test_a_word_document_with_a_part_that_is_too_large_is_refused(start):
+    """The library parses the parts that a document names, whatever their names: a large one is not left to it."""
+    part = start.ljust(MAX_PART_BYTES + 2)
+    with pytest.raises(UnreadableDocument, match=r"its part word/media/x\.png unpacks to more than 64 MB"):
+        read(".docx", docx(paragraph("x"), {"word/media/x.png": part}))
+
+
+def test_a_word_document_may_hold_a_large_picture():
+    """What is not XML is not parsed, and counts only towards the whole."""
+    picture = b"\x89PNG\r\n".ljust(MAX_PART_BYTES + 2)
+    assert read(".docx", docx(paragraph("Hello"), {"word/media/x.png": picture})).text == "Hello"
 
 
 def test_an_opendocument_text_leaves_out_remarks_and_deleted_text():
