@@ -168,13 +168,10 @@ def test_an_image_that_takes_too_long_is_given_up():
 
 UNDER_A_FILTER = """
 import asyncio, ctypes, os, struct, sys
-from rlmwatch.daemon.factories import build_images
 from rlmwatch.documents.images import ImageReader
-from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.sandbox.guest import seccomp
 from rlmwatch.sandbox.guest.kernel import prctl
 from rlmwatch.sandbox.guest.lockdown import Policy
-from rlmwatch.settings.sources import load
 
 setpriority = {"x86_64": 141, "aarch64": 140}[os.uname().machine]
 code = seccomp.assemble([(0x20, 0, 0, 0), (0x15, 0, 1, setpriority), (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)])
