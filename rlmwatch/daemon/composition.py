@@ -200,7 +200,7 @@ class App:
         self.attachments = Attachments(
             self.paths.state / FOLDER,
             documents,
-            build_images(self.config.loaded),
+            build_images(self.config.loaded, documents),
             pages_allowed=lambda: self._settings().web.pages,
             fetch=self._builder.parts.fetch,
         )
