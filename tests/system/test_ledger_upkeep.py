@@ -225,3 +225,34 @@ def test_old_content_is_let_go_and_its_file_is_not_asked_again(home: Home, provi
     assert one(home.ledger, "SELECT COUNT(*) FROM calls") == 1
     assert one(home.ledger, SPENT) == spent
     assert asked(provider) == ["one", "two"]
+
+
+def test_an_answer_that_is_no_longer_kept_is_said_to_be(home: Home, provider: OpenAIServer):
+    """
+    `answer` never gives an empty answer for one that was let go: it names the file where it may be, and fails.
+
+    A chat's own file still has it. Beside a daemon it is the same, and nobody waits.
+    """
+    with home.daemon() as daemon:
+        ask(home, daemon, "a_input.txt", "one")
+        ask(home, daemon, "b_job_input.txt", "two")
+    with closing(sqlite3.connect(home.ledger)) as db:
+        db.execute("UPDATE runs SET completed_at = '2025-01-01T00:00:00.000Z'")
+        db.commit()
+    home.set("keep_ledger_days = 30\n" + PRICES)
+    with home.daemon() as daemon:
+        assert daemon.wait("ledger.pruned")["runs"] == 2
+        for each in home.workspace.glob("jobs/*.json"):
+            each.unlink()
+        beside = home.cli("answer", str(home.workspace / "b_job_input.txt"))
+    (home.workspace / "b_job_output.txt").unlink()
+    (home.workspace / "a_output.txt").unlink()
+    alone = home.cli("answer", str(home.workspace / "b_job_input.txt"))
+    for done in (beside, alone):
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert "no longer kept (keep_ledger_days). Its answer may still be in b_job_output.txt" in done.stderr
+    assert not home.exists("b_job_output.txt")
+    of_chat = home.cli("answer", str(home.workspace / "a_input.txt"))
+    assert (of_chat.returncode, of_chat.stdout) == (0, "re: one\n")
+    assert home.read("a_output.txt").startswith("re: one")
+    assert asked(provider) == ["one", "two"]
