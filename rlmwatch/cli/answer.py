@@ -40,7 +40,7 @@ from rlmwatch.errors import ConfigError, UsageError, WorkspaceBusy
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.run_context import Listeners
 from rlmwatch.ledger.ledger import Ledger
-from rlmwatch.ledger.retention import why_not_kept
+from rlmwatch.ledger.retention import answer_lost
 from rlmwatch.runs.model import Run, RunStatus, Save
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load, own_name
@@ -256,7 +256,7 @@ async def _by_another(paths: WorkspacePaths, path: str, other: str | None) -> _A
             if who is None:
                 return None
             run = None if ledger is None else await _run_of(ledger, path, wanted)
-            known = _by_ledger(save, run, who, ended=found is None and not anew)
+            known = await asyncio.to_thread(_by_ledger, paths, save, run, who, ended=found is None and not anew)
             if known is not None:
                 found = known
                 break
@@ -267,20 +267,23 @@ async def _by_another(paths: WorkspacePaths, path: str, other: str | None) -> _A
     return _Answered(found, asked=found.status.ended and _is_new(found, began))
 
 
-def _by_ledger(save: Save, run: Run | None, who: Holder, *, ended: bool) -> StatusFile | None:
+def _by_ledger(paths: WorkspacePaths, save: Save, run: Run | None, who: Holder, *, ended: bool) -> StatusFile | None:
     """
     Return how *run*, that of *save*, is held by the daemon *who*; where *ended*, also how it ended.
 
     Raises:
         UsageError: It has ended, and its answer is no longer kept.
     """
-    if run is None or not (
-        run.published if ended and run.status.ended else who.serves and run.status is RunStatus.HELD
-    ):
+    if run is None or not ((run.published and ended) or (run.status is RunStatus.HELD and who.serves)):
         return None
-    if run.result is not None and run.result.answer is not None and (lost := why_not_kept(run.result)):
+    found = build(run, live=Live(), by=DaemonProcess(who.host or "", who.pid), now=clock.utc())
+    if (lost := answer_lost(run)) is None:
+        return found
+    name = input_name(save.path)
+    text = None if name is None else restore(Root.open(paths.root), name, save.digest)
+    if text is None:
         raise no_longer_known(save, lost)
-    return build(run, live=Live(), by=DaemonProcess(who.host or "", who.pid), now=clock.utc())
+    return found.model_copy(update={"answer": text})
 
 
 def _tell(line: LiveLine, found: StatusFile | None) -> None:

@@ -98,9 +98,9 @@ def setup(  # noqa: PLR0913 (the flags of a command line)
     except KeyboardInterrupt:
         say(f"\nStopped: {UNCHANGED}.")
         raise
-    with _in_one_go():
-        _carry_out(plan, store, user_dir)
     try:
+        with _in_one_go():
+            _carry_out(plan, store, user_dir)
         _reload()
         _say_who_searches(user_dir)
         _what_next(plan, at_terminal=conversation.at_terminal)

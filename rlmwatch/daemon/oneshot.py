@@ -23,7 +23,7 @@ from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.run_context import searches_the_web
 from rlmwatch.handlers import chat, job, structured
 from rlmwatch.handlers.plain import refuse_unseeing
-from rlmwatch.ledger.retention import why_not_kept
+from rlmwatch.ledger.retention import answer_lost
 from rlmwatch.models.base import Model, Request, Role
 from rlmwatch.runs.attached import Attached, shown
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
@@ -205,7 +205,7 @@ async def _answered_before(app: App, save: Save, leave: asyncio.Event) -> Run:
         await _until_done(app, leave)
         run = await _run_of(app, save)
     name, result = input_name(save.path), None if run is None else run.result
-    lost = None if result is None or result.answer is None else why_not_kept(result)
+    lost = answer_lost(run)
     if name is not None and (run is None or (result is not None and result.answer is not None)):
         text = await asyncio.to_thread(
             restore,

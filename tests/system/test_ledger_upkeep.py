@@ -231,7 +231,7 @@ def test_an_answer_that_is_no_longer_kept_is_said_to_be(home: Home, provider: Op
     """
     `answer` never gives an empty answer for one that was let go: it names the file where it may be, and fails.
 
-    A chat's own file still has it. Beside a daemon it is the same, and nobody waits.
+    The conversation's own file still has it, where it is there. Beside a daemon it is the same, and nobody waits.
     """
     with home.daemon() as daemon:
         ask(home, daemon, "a_input.txt", "one")
@@ -244,15 +244,16 @@ def test_an_answer_that_is_no_longer_kept_is_said_to_be(home: Home, provider: Op
         assert daemon.wait("ledger.pruned")["runs"] == 2
         for each in home.workspace.glob("jobs/*.json"):
             each.unlink()
-        beside = home.cli("answer", str(home.workspace / "b_job_input.txt"))
-    (home.workspace / "b_job_output.txt").unlink()
-    (home.workspace / "a_output.txt").unlink()
-    alone = home.cli("answer", str(home.workspace / "b_job_input.txt"))
-    for done in (beside, alone):
-        assert (done.returncode, done.stdout) == (2, ""), done.stderr
-        assert "no longer kept (keep_ledger_days). Its answer may still be in b_job_output.txt" in done.stderr
+        (home.workspace / "b_job_state.json").unlink()
+        gone = home.cli("answer", str(home.workspace / "b_job_input.txt"))
+        kept = home.cli("answer", str(home.workspace / "a_input.txt"))
+    for output in ("a_output.txt", "b_job_output.txt"):
+        (home.workspace / output).unlink()
+    for lost in (gone, home.cli("answer", str(home.workspace / "b_job_input.txt"))):
+        assert (lost.returncode, lost.stdout) == (2, ""), lost.stderr
+        assert "no longer kept (keep_ledger_days). Its answer may still be in b_job_output.txt" in lost.stderr
     assert not home.exists("b_job_output.txt")
-    of_chat = home.cli("answer", str(home.workspace / "a_input.txt"))
-    assert (of_chat.returncode, of_chat.stdout) == (0, "re: one\n")
+    for found in (kept, home.cli("answer", str(home.workspace / "a_input.txt"))):
+        assert (found.returncode, found.stdout) == (0, "re: one\n"), found.stderr
     assert home.read("a_output.txt").startswith("re: one")
     assert asked(provider) == ["one", "two"]
