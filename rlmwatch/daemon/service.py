@@ -228,10 +228,12 @@ async def _work(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: V
     """Watch and answer until *stop*, or until another host takes over."""
     app = turn.app
     leave = asyncio.Event()
-    await asyncio.to_thread(sweep, app.paths.root, before=clock.utc())
+    began = clock.utc()
     await app.supervisor.recover()
     await app.inbox.begin()
     async with asyncio.TaskGroup() as group:
+        # Beside the work, since it walks the whole folder; what is written from here on is newer than it looks for.
+        group.create_task(asyncio.to_thread(sweep, app.paths.root, before=began))
         group.create_task(app.watcher.run(leave))
         group.create_task(app.inbox.run(leave))
         group.create_task(app.supervisor.run(leave))

@@ -263,3 +263,35 @@ def once_read(pipe: Path) -> BinaryIO:
         except OSError:
             assert clock.monotonic() < give_up, "nobody reads it"
             time.sleep(POLL_S)
+
+
+def test_an_answer_that_is_no_longer_kept_is_said_to_be(home: Home, provider: OpenAIServer):
+    """
+    `answer` never gives an empty answer for one that was let go: it names the file where it may be, and fails.
+
+    The conversation's own file still has it, where it is there. Beside a daemon it is the same, and nobody waits.
+    """
+    with home.daemon() as daemon:
+        ask(home, daemon, "a_input.txt", "one")
+        ask(home, daemon, "b_job_input.txt", "two")
+    with closing(sqlite3.connect(home.ledger)) as db:
+        db.execute("UPDATE runs SET completed_at = '2025-01-01T00:00:00.000Z'")
+        db.commit()
+    home.set("keep_ledger_days = 30\n" + PRICES)
+    with home.daemon() as daemon:
+        assert daemon.wait("ledger.pruned")["runs"] == 2
+        for each in home.workspace.glob("jobs/*.json"):
+            each.unlink()
+        (home.workspace / "b_job_state.json").unlink()
+        gone = home.cli("answer", str(home.workspace / "b_job_input.txt"))
+        kept = home.cli("answer", str(home.workspace / "a_input.txt"))
+    for output in ("a_output.txt", "b_job_output.txt"):
+        (home.workspace / output).unlink()
+    for lost in (gone, home.cli("answer", str(home.workspace / "b_job_input.txt"))):
+        assert (lost.returncode, lost.stdout) == (2, ""), lost.stderr
+        assert "no longer kept (keep_ledger_days). Its answer may still be in b_job_output.txt" in lost.stderr
+    assert not home.exists("b_job_output.txt")
+    for found in (kept, home.cli("answer", str(home.workspace / "a_input.txt"))):
+        assert (found.returncode, found.stdout) == (0, "re: one\n"), found.stderr
+    assert home.read("a_output.txt").startswith("re: one")
+    assert asked(provider) == ["one", "two"]
