@@ -179,8 +179,8 @@ async def _here(paths: WorkspacePaths, path: str, how: _AnswerForm) -> _Answered
 
 
 def _is_new(found: StatusFile, began: str) -> bool:
-    """Whether the answer, if there is one, was made after *began*."""
-    return found.status is not JobStatus.COMPLETE or found.completed_at is None or found.completed_at >= began
+    """Whether the run that has the status *found* ended after *began*, or has not ended."""
+    return found.completed_at is None or found.completed_at >= began
 
 
 def _print(path: str, ended: _Answered, how: _AnswerForm) -> int:
@@ -215,7 +215,8 @@ def _facts(path: str, ended: _Answered, *, answered: bool) -> list[str]:
     if found.completed_at is not None:
         at, now = (datetime.fromisoformat(each).astimezone() for each in (found.completed_at, clock.utc()))
         when = f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
-        parts.append(f"answered {when}, unchanged; `rlmwatch again {path}` asks anew")
+        how = STATES["complete"] if answered else word_of(found)
+        parts.append(f"{how} {when}, unchanged; `rlmwatch again {path}` asks anew")
     return parts
 
 

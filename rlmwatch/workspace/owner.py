@@ -266,10 +266,11 @@ def _of_folder(root: Path, request: bytes = b"") -> Holder | None:
         with suppress(OSError):
             raw = line.recv(_MAX_BYTES)
             line.sendall(request)
-    return Holder.told(raw, pid, None if uid == os.geteuid() else _user(uid))
+    return Holder.told(raw, pid, None if uid == os.geteuid() else user_name(uid))
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return the name of the user *uid*; the number where `/etc/passwd` has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
