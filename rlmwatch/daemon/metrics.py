@@ -1,7 +1,7 @@
 """
 Numbers for Prometheus at a loopback address: what this daemon answered since its start, and how it stands.
 
-1. Counters are of runs that this process published. No names of files, no conversations, no content.
+1. Counters and histograms are of runs that this process published. No names of files, no conversations, no content.
 2. Gauges are asked of the ledger at each scrape, by the daemon's own loop; a scrape that it cannot answer has none.
 3. Whatever goes wrong is logged, and the daemon goes on.
 """
@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib.util
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,7 +21,7 @@ import structlog
 from rlmwatch.daemon.composition import App
 from rlmwatch.errors import ConfigError, LedgerError
 from rlmwatch.runs.ceilings import CeilingUse
-from rlmwatch.runs.model import Run, RunStatus
+from rlmwatch.runs.model import CallState, JournalEntry, Run, RunStatus
 from rlmwatch.version import __version__
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ AGAIN_S = 30.0
 """Between two tries to get the port."""
 ASK_S = 5.0
 """For the gauges; Prometheus itself waits for ten seconds."""
+BUCKETS_S = (0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 900)
+"""Up to the longest time limit that a kind has by default (`settings.model.DEFAULTS`)."""
 SHOWN = {"waiting": RunStatus.PENDING, "running": RunStatus.RUNNING, "held": RunStatus.HELD}
 """Open runs, in the words of every screen."""
 
@@ -41,13 +44,19 @@ class RunCounters:
     """What was answered since the start, in the *registry*."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        from prometheus_client import Counter
+        from prometheus_client import Counter, Histogram
 
         self._runs = Counter("rlmwatch_runs", "Runs that ended.", ["kind", "outcome"], registry=registry)
         self._calls = Counter("rlmwatch_calls", "Calls of models.", ["kind"], registry=registry)
         self._searches = Counter("rlmwatch_searches", "Searches on the web.", ["kind"], registry=registry)
         self._tokens = Counter("rlmwatch_tokens", "Tokens as reported.", ["kind", "direction"], registry=registry)
         self._usd = Counter("rlmwatch_cost_usd", "US dollars, where the cost is known.", ["kind"], registry=registry)
+        self._run_s = Histogram(
+            "rlmwatch_run_seconds", "From a run's start to its end.", ["kind"], registry=registry, buckets=BUCKETS_S
+        )
+        self._call_s = Histogram(
+            "rlmwatch_call_seconds", "Of calls that got a reply.", ["what"], registry=registry, buckets=BUCKETS_S
+        )
 
     def count(self, run: Run) -> None:
         """Count *run*, which has ended and was published. Not idempotent."""
@@ -60,6 +69,19 @@ class RunCounters:
         self._tokens.labels(kind, "input").inc(usage.input_tokens)
         self._tokens.labels(kind, "output").inc(usage.output_tokens)
         self._usd.labels(kind).inc(usage.cost_usd or 0.0)
+        if run.started_at is not None and run.completed_at is not None:
+            self._run_s.labels(kind).observe(seconds(run.started_at, run.completed_at))
+
+    def time(self, calls: Sequence[JournalEntry]) -> None:
+        """Count how long the *calls* of a run took. Not idempotent."""
+        for entry in calls:
+            if entry.state is CallState.DONE and entry.ended_at is not None:
+                self._call_s.labels(entry.call.what).observe(seconds(entry.started_at, entry.ended_at))
+
+
+def seconds(since: str, until: str) -> float:
+    """Return the seconds from *since* to *until*, RFC 3339; none where a clock was set back between them."""
+    return max(0.0, (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds())
 
 
 class Gauges:
@@ -113,22 +135,39 @@ async def metrics_beside(app: App) -> AsyncIterator[None]:
         return
     if importlib.util.find_spec("prometheus_client") is None:
         raise ConfigError("metrics: install rlmwatch[metrics] to serve metrics")
-    from prometheus_client import CollectorRegistry
-
-    registry = CollectorRegistry()
-    app.on_published.append(RunCounters(registry).count)  # from the first run on, whenever the port is there
-    serving = asyncio.create_task(_serve(app, address, registry))
+    registry = registry_of(app)
+    counters = RunCounters(registry)
+    published: asyncio.Queue[Run] = asyncio.Queue()
+    app.on_published += [counters.count, published.put_nowait]  # from the first run on, whenever the port is there
+    tasks = [asyncio.create_task(_time(app, published, counters)), asyncio.create_task(_serve(address, registry))]
     try:
         yield
     finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _serve(app: App, address: str, registry: CollectorRegistry) -> None:
+def registry_of(app: App) -> CollectorRegistry:
+    """Return a registry that tells of *app* and of this process, to be used on the running loop."""
+    from prometheus_client import CollectorRegistry, ProcessCollector
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(Gauges(app, asyncio.get_running_loop()))
+    return registry
+
+
+async def _time(app: App, published: asyncio.Queue[Run], counters: RunCounters) -> None:
+    while True:
+        run = await published.get()
+        with suppress(LedgerError):  # a latency less: nothing waits for it
+            counters.time(await app.ledger.outline(run.run_id))
+
+
+async def _serve(address: str, registry: CollectorRegistry) -> None:
     from prometheus_client import start_http_server
 
-    registry.register(Gauges(app, asyncio.get_running_loop()))
     host, _, port = address.rpartition(":")
     where = "::1" if host == "[::1]" else "127.0.0.1"
     reported = None

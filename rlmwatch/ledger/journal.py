@@ -30,6 +30,11 @@ _MONTH = len("2026-11")
 
 _ATTEMPT = Statement("SELECT status, attempt FROM runs WHERE run_id = :run_id")
 _ENTRIES = Statement("SELECT * FROM calls WHERE run_id = :run_id ORDER BY id")
+_OUTLINE = Statement("""
+    SELECT key, what, model, state, attempt, started_at, ended_at, usage, reserved_tokens, reserved_usd,
+           '{}' AS request, NULL AS reply
+    FROM calls WHERE run_id = :run_id ORDER BY id
+""")
 
 
 class JournalVerbs(Transactions[D], Journal):
@@ -189,6 +194,12 @@ class JournalVerbs(Transactions[D], Journal):
     async def entries(self, run_id: str) -> list[JournalEntry]:
         return await self._read(
             lambda db: [entry_of(row) for row in db.execute(_ENTRIES, {"run_id": run_id}).fetchall()]
+        )
+
+    async def outline(self, run_id: str) -> list[JournalEntry]:
+        """Return the journal of one run, oldest first, without requests and replies: these may be large."""
+        return await self._read(
+            lambda db: [entry_of(row) for row in db.execute(_OUTLINE, {"run_id": run_id}).fetchall()]
         )
 
     _SPENT = Statement("""

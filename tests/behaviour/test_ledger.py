@@ -527,6 +527,8 @@ class LedgerSuite:
         assert (entry.state, entry.reply, entry.usage) == (CallState.DONE, {"text": "first"}, usage)
         assert (entry.call, entry.attempt, entry.started_at, entry.ended_at) == (a_call(), 1, at(1), at(2))
         assert await ledger.entries(run.run_id) == [entry]
+        outline = replace(entry, call=replace(entry.call, request={}), reply=None)
+        assert await ledger.outline(run.run_id) == [outline]
 
     @story
     async def test_a_call_in_flight_at_a_crash_is_lost_and_made_again(self, ledger):

@@ -9,6 +9,7 @@ cannot run, it says why in one line and exits with 0; where a check fails, it sa
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -215,6 +216,7 @@ def user_service(machine: Container) -> None:
     tell(machine.alice("rlmwatch service install ~/rlmwatch"))
     machine.answered(folder, "chat")
     until("the key came by credential", lambda: "key-by-credential-7" in machine.inside("cat /run/keys"))
+    journal_fields(machine, folder)
     machine.alice("mkdir ~/rlmwatch/count_job_data; seq 500 > ~/rlmwatch/count_job_data/n.txt")
     machine.save(folder, "count_job")
     machine.answered(folder, "count_job", "counted in the sandbox")
@@ -249,6 +251,7 @@ def system_service(machine: Container) -> None:
     machine.inside("mkdir -p /etc/rlmwatch/alice; echo key-of-root-8 > /etc/rlmwatch/alice/openrouter_api_key")
     machine.inside("sh /root/steps.sh")
     machine.answered(ODD, "chat")
+    journal_fields(machine, ODD)
     until("root's key came by credential", lambda: "key-of-root-8" in machine.inside("cat /run/keys"))
     machine.alice(f"mkdir {folder}/count_job_data; seq 500 > {folder}/count_job_data/n.txt")
     machine.save(ODD, "count_job")
@@ -257,6 +260,27 @@ def system_service(machine: Container) -> None:
     under = doctor_under(machine, "", place, "rlmwatch@.service", "/home/%i/rlmwatch", "doctor@alice")
     assert "sandbox: else: process, identity, limits, landlock, seccomp, host" in under, under
     tell("  ok  doctor under the system unit: every layer but namespaces, which it names")
+
+
+def journal_fields(machine: Container, folder: str) -> None:
+    """The lines of the one run that the folder has by now are found by its id, with the fields of docs/operations.md."""
+    (status,) = (machine.tree / folder.lstrip("/") / "jobs").glob("*-chat-*.json")
+
+    def lines() -> list[dict[str, str]]:
+        found = machine.inside(f"journalctl --no-pager RLMWATCH_RUN={status.stem} -o json").splitlines()
+        return [json.loads(line) for line in found]
+
+    wanted = {"save.admitted", "run.started", "answer.written"}
+    until("journalctl finds a run's lines by its id", lambda: wanted <= {line["RLMWATCH_EVENT"] for line in lines()})
+    for line in lines():
+        told = json.loads(line["MESSAGE"])
+        assert (told["event"], told["run"]) == (line["RLMWATCH_EVENT"], status.stem), line
+        assert (line["RLMWATCH_RUN"], line["RLMWATCH_WORKSPACE"]) == (status.stem, folder), line
+        assert (line["SYSLOG_IDENTIFIER"], line["PRIORITY"]) == ("rlmwatch", "6"), line
+    (written,) = [line for line in lines() if line["RLMWATCH_EVENT"] == "answer.written"]
+    assert written["RLMWATCH_PATH"] == "chat_output.txt", written
+    log = machine.alice(f"rlmwatch log {status.stem} -w {shlex.quote(folder)}")
+    assert "answer.written" in log, log
 
 
 def doctor_under(machine: Container, of: str, place: str, unit: str, folder: str, instance: str) -> str:
