@@ -35,26 +35,47 @@ def is_loopback(url: str) -> bool:
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_ISATAP = 0x5EFE
+"""The third quarter of an IPv6 address whose last is an IPv4 address, for a tunnel to that (RFC 5214)."""
+_NEVER = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "168.63.129.16/32",  # Azure's wire server: machines there get their secrets from it
+            "192.0.0.0/24",  # protocols' own; Oracle's clouds have had their metadata there
+            "192.88.99.0/24",  # the next relay of 6to4, wherever that is
+            "64:ff9b:1::/48",  # a NAT64 of one's own
+            "fec0::/10",  # site-local
+            "3fff::/20",  # of documents
+        ),
+    )
+)
+"""Networks that Python, or some version of it, takes for global (IANA's registries of special-purpose addresses)."""
 
 
 def is_public(address: str) -> bool:
     """
     Return whether the IP *address* is one of the public internet: no network of one's own, no metadata service.
 
-    What an IPv6 address carries of IPv4 (mapped, 6to4, Teredo, NAT64) counts as that, too.
+    What an IPv6 address carries of IPv4 (mapped, 6to4, Teredo, NAT64, ISATAP) counts as that, too.
     """
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:  # with a scope, which only an address of this link has, or none at all
         return False
     if isinstance(ip, ipaddress.IPv6Address):
+        last = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
         if ip in _NAT64:
-            inner.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
+            inner.append(last)
         if ip.scope_id is not None:
             return False
         if any(inner):
             return all(is_public(str(each)) for each in inner if each is not None)
+        if (int(ip) >> 32) & 0xFDFFFFFF == _ISATAP and not is_public(str(last)):
+            return False
+    if any(ip in network for network in _NEVER):
+        return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 

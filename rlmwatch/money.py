@@ -28,8 +28,8 @@ def dollars(usd: float | None, *, at_most: bool = False) -> str:
     if usd is None:
         return UNKNOWN
     exact = round(Decimal(str(usd)), LEDGER_DECIMALS)
-    if 0 < usd < _TINY and not at_most:
-        return f"<${_TINY}"
+    if 0 < usd < _TINY:
+        return f"${_TINY}" if at_most else f"<${_TINY}"
     decimals = 2 if exact == 0 or exact >= _CENT else min(1 - exact.adjusted(), -_TINY.adjusted())
     rounded = exact.quantize(Decimal(1).scaleb(-decimals), ROUND_CEILING if at_most else ROUND_HALF_UP)
     return f"${_shortened(f'{rounded:,f}')}"

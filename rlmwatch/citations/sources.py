@@ -34,6 +34,7 @@ _HEADING = re.compile(
 _HEADED_LINE = re.compile(rf"^[ >]{{0,4}}[*_]{{0,3}}(?:{_NAMES})[*_]{{0,3}} *:[*_]{{0,3}} *(?=\S)", re.IGNORECASE)
 _BRACKETED = re.compile(r"^[ >]{0,4}(?:[-*+•] +)?[*_]{0,2}\[\^?(\d{1,3})\][*_]{0,2}(?::?[ \t]+(?=\S)|(?=\())")
 _LISTED = re.compile(r"^[ >]{0,4}(?:(\d{1,3})[.)]|[-*+•])[ \t]+(?=\S)")
+_A_PATH = re.compile(r"\S+/\S+\.\w+")
 _LABEL = re.compile(r"\[\^?(\d{1,3})\]")
 
 Entry = tuple[int | None, int, int]
@@ -93,11 +94,12 @@ def named_by(own: OwnList, text: str, links: Sequence[Link], pages: Sequence[Pag
     for number, start, end in own.entries:
         target = _target(links, start, end)
         if target is None:
-            said = f" {' '.join(words(text[start:end]))} "
-            paths = [n for n, each in enumerate(pages, 1) if each.path and each.path in text[start:end]]
-            page = max(paths, key=lambda n: len(pages[n - 1].source)) if paths else None
-            if page is None:
-                page = next((n for n, title in enumerate(titles, 1) if title.strip() and title in said), None)
+            entry = text[start:end]
+            said = f" {' '.join(words(_A_PATH.sub(' ', entry)))} "
+            found = {n: each.path for n, each in enumerate(pages, 1) if each.path and _names(entry, each.path)} or {
+                n: title for n, title in enumerate(titles, 1) if title.strip() and title in said
+            }
+            page = max(found, key=lambda n: len(found[n]), default=None)
         else:
             page = numbers.get(same(target))
             if page is None:
@@ -107,6 +109,12 @@ def named_by(own: OwnList, text: str, links: Sequence[Link], pages: Sequence[Pag
         if number is not None:
             named.means.setdefault(number, page)
     return named
+
+
+def _names(entry: str, path: str) -> bool:
+    """Whether *entry* names *path* as a whole: `b/a.md` and `a.md.bak` do not name `a.md`."""
+    whole = rf"(?<![\w./~+-])(?:\./|_{{1,2}})?{re.escape(path)}(?!_*[^\W_]|[/~+-]|\.\w)"
+    return path in entry and re.search(whole, entry) is not None
 
 
 def own_list(seen: Read) -> OwnList | None:

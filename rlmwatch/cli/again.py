@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
 from rlmwatch.cli.arguments import Folder, RunName, named_run
@@ -17,6 +19,8 @@ from rlmwatch.errors import UsageError
 from rlmwatch.runs.model import RunStatus
 from rlmwatch.runs.queue import Known
 from rlmwatch.settings.user_folders import expanded
+from rlmwatch.workspace import safe_open
+from rlmwatch.workspace.os_errors import cannot
 from rlmwatch.workspace.owner import holder
 from rlmwatch.workspace.polling import status as read_one
 
@@ -31,7 +35,7 @@ def again(run: RunName, /, *, workspace: Folder = None) -> int:
     """
     quiet()
     file = expanded(Path(run))
-    if workspace is None and (file.exists() or file.is_symlink()):
+    if workspace is None and os.path.lexists(file):
         return ask_again(*paths_of(file))
     paths, job_id = named_run(run, workspace)
     found = read_one(paths.root, job_id)
@@ -47,13 +51,9 @@ def ask_again(paths: WorkspacePaths, path: str) -> int:
         what = "its run came from jobs/: `rlmwatch retry` hands such a job in again where it failed"
         name = "is not the file of a question: its name must end in _input.txt, _input.md or the like"
         raise UsageError(f"{path} {name if Path(path).parent.name != JOBS else f'cannot be saved again; {what}'}")
-    if not (paths.root / path).exists():
-        raise UsageError(f"{path}: no such file in {paths.root}")
     if (waits := asyncio.run(_forget(paths, path))) is not None:
         say(f"{path}: {waits}")
         return 0
-    # Opened for writing and closed, with nothing written: the event of a save, and the file stays as it is.
-    os.close(os.open(paths.root / path, os.O_WRONLY | os.O_NOFOLLOW))
     kept = f"a second try is paid for like the first, whose answer stays in {PurePosixPath(question.state).name}"
     if holder(paths.state, paths.root):
         say(f"{path}: asked again; {kept}")
@@ -63,7 +63,13 @@ def ask_again(paths: WorkspacePaths, path: str) -> int:
 
 
 async def _forget(paths: WorkspacePaths, path: str) -> str | None:
-    """Have the next save of *path* be a new one; where its question still waits, return that in words instead."""
+    """
+    Have *path* saved again, as a new save; where its question still waits, return that in words instead.
+
+    Raises:
+        UsageError: There is no such file.
+        WorkspaceError: It cannot be saved; nothing was forgotten.
+    """
     ledger = ledger_of(paths)
     try:
         known = (await ledger.known()).get(path)
@@ -72,9 +78,31 @@ async def _forget(paths: WorkspacePaths, path: str) -> str | None:
                 if run.status is RunStatus.HELD:
                     return f"is held, and is asked once that is fixed and `rlmwatch reload` was called: {run.held_for}"
                 return "is not answered yet: it waits or is worked on, and is not asked twice"
-        if not await ledger.again(path):
-            # Never seen by this ledger, but perhaps answered by an earlier one: known now, and as not admitted.
-            await ledger.note(path, Known("", None))
+        with _saved(paths.root, path):
+            if not await ledger.again(path):
+                # Never seen by this ledger, but perhaps answered by an earlier one: known now, and as not admitted.
+                await ledger.note(path, Known("", None))
         return None
     finally:
         await ledger.aclose()
+
+
+@contextmanager
+def _saved(root: Path, path: str) -> Iterator[None]:
+    """
+    Hold *path* open for writing in the block; nothing is written. That it is closed then is the event of a save.
+
+    Raises:
+        UsageError: There is no such file.
+        WorkspaceError: It cannot be opened, or is no plain file: links are not followed.
+    """
+    file = root / path
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(safe_open.folder(file.parent, within=root, listed=False))
+            stack.enter_context(safe_open.regular(folder, file.name, access=os.O_WRONLY))
+        except FileNotFoundError:
+            raise UsageError(f"{path}: no such file in {root}") from None
+        except OSError as error:
+            raise cannot("save", file, error) from error
+        yield

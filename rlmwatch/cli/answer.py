@@ -31,6 +31,7 @@ from rlmwatch.daemon.composition import App, Parts
 from rlmwatch.daemon.handover import handed_over
 from rlmwatch.daemon.logging import Format, Redactor, configure
 from rlmwatch.daemon.oneshot import answer as answer_one
+from rlmwatch.daemon.oneshot import no_longer_known
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.save_rules import marks_of, watch_config
 from rlmwatch.daemon.service import elsewhere
@@ -39,13 +40,14 @@ from rlmwatch.errors import ConfigError, UsageError, WorkspaceBusy
 from rlmwatch.execution.material import changed
 from rlmwatch.execution.run_context import Listeners
 from rlmwatch.ledger.ledger import Ledger
-from rlmwatch.runs.model import Run, RunStatus
+from rlmwatch.ledger.retention import answer_lost
+from rlmwatch.runs.model import Run, RunStatus, Save
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load, own_name
 from rlmwatch.watch.one import read_one
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.hosts import Theirs, look_up, this_host
-from rlmwatch.workspace.owner import holder, is_served
+from rlmwatch.workspace.owner import Holder, holder, is_served
 from rlmwatch.workspace.polling import statuses
 from rlmwatch.workspace.publish import restore
 from rlmwatch.workspace.status import DaemonProcess, Live, build
@@ -177,8 +179,8 @@ async def _here(paths: WorkspacePaths, path: str, how: _AnswerForm) -> _Answered
 
 
 def _is_new(found: StatusFile, began: str) -> bool:
-    """Whether the answer, if there is one, was made after *began*."""
-    return found.status is not JobStatus.COMPLETE or found.completed_at is None or found.completed_at >= began
+    """Whether the run that has the status *found* ended after *began*, or has not ended."""
+    return found.completed_at is None or found.completed_at >= began
 
 
 def _print(path: str, ended: _Answered, how: _AnswerForm) -> int:
@@ -213,7 +215,8 @@ def _facts(path: str, ended: _Answered, *, answered: bool) -> list[str]:
     if found.completed_at is not None:
         at, now = (datetime.fromisoformat(each).astimezone() for each in (found.completed_at, clock.utc()))
         when = f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
-        parts.append(f"answered {when}, unchanged; `rlmwatch again {path}` asks anew")
+        how = STATES["complete"] if answered else word_of(found)
+        parts.append(f"{how} {when}, unchanged; `rlmwatch again {path}` asks anew")
     return parts
 
 
@@ -254,14 +257,34 @@ async def _by_another(paths: WorkspacePaths, path: str, other: str | None) -> _A
             if who is None:
                 return None
             run = None if ledger is None else await _run_of(ledger, path, wanted)
-            if who.serves and run is not None and run.status is RunStatus.HELD:
-                by = DaemonProcess(who.host or "", who.pid)
-                return _Answered(build(run, live=Live(), by=by, now=clock.utc()), asked=False)
+            known = await asyncio.to_thread(_by_ledger, paths, save, run, who, ended=found is None and not anew)
+            if known is not None:
+                found = known
+                break
             if found is None and clock.monotonic() > give_up and who.serves:
                 raise UsageError(f"the daemon did not take up {path}; its log says why")
             await asyncio.sleep(POLL_S)
     _restore(paths, path, found, marks=marks_of(settings, save))
-    return _Answered(found, asked=_is_new(found, began))
+    return _Answered(found, asked=found.status.ended and _is_new(found, began))
+
+
+def _by_ledger(paths: WorkspacePaths, save: Save, run: Run | None, who: Holder, *, ended: bool) -> StatusFile | None:
+    """
+    Return how *run*, that of *save*, is held by the daemon *who*; where *ended*, also how it ended.
+
+    Raises:
+        UsageError: It has ended, and its answer is no longer kept.
+    """
+    if run is None or not ((run.published and ended) or (run.status is RunStatus.HELD and who.serves)):
+        return None
+    found = build(run, live=Live(), by=DaemonProcess(who.host or "", who.pid), now=clock.utc())
+    if (lost := answer_lost(run)) is None:
+        return found
+    name = input_name(save.path)
+    text = None if name is None else restore(Root.open(paths.root), name, save.digest)
+    if text is None:
+        raise no_longer_known(save, lost)
+    return found.model_copy(update={"answer": text})
 
 
 def _tell(line: LiveLine, found: StatusFile | None) -> None:

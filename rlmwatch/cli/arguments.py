@@ -8,6 +8,7 @@ FILE       the file of a question
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from rlmwatch.cli.ids import whole_id
 from rlmwatch.contract.names import InputName, Submission, classify, input_name
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import UsageError
-from rlmwatch.settings.user_folders import expanded
+from rlmwatch.settings.user_folders import expanded, resolved
 from rlmwatch.workspace.polling import statuses
 
 Folder = Annotated[Path | None, Parameter(name=("--workspace", "-w"))]
@@ -35,7 +36,8 @@ def named_run(named: str, workspace: Path | None) -> tuple[WorkspacePaths, str]:
         UsageError: There is none, or several fit.
     """
     file = expanded(Path(named))
-    if workspace is None and input_name(file.name) is not None and file.exists():
+    whole = resolved(file, follow=False) if file.suffix else file  # an id is no name of a file
+    if workspace is None and input_name(file.name) is not None and os.path.lexists(whole):
         paths, path = paths_of(file)
         return paths, _newest(paths, path, named)
     paths = locate(workspace)
@@ -51,11 +53,11 @@ def named_run(named: str, workspace: Path | None) -> tuple[WorkspacePaths, str]:
 def _in_workspace(root: Path, file: Path) -> InputName | Submission | None:
     """Return which input or submission of the workspace *root* the path *file* is, from here or from there."""
     found = None
-    for base in (root, Path.cwd()):
-        absolute = (base / file).parent.resolve() / file.name
+    for base in (each for each in (root, Path.cwd()) if os.access(each, os.X_OK)):
+        absolute = resolved(base / file, follow=False)
         if absolute.is_relative_to(root) and absolute != root:
             name = classify(absolute.relative_to(root).as_posix())
-            if isinstance(name, InputName | Submission) and (found is None or absolute.exists()):
+            if isinstance(name, InputName | Submission) and (found is None or os.path.lexists(absolute)):
                 found = name
     return found
 

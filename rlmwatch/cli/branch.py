@@ -15,10 +15,11 @@ from rlmwatch.contract.names import InputName, input_name
 from rlmwatch.contract.text import digest
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import ledger_of
-from rlmwatch.errors import UsageError
+from rlmwatch.errors import UsageError, WorkspaceError
 from rlmwatch.runs.queue import Known
-from rlmwatch.workspace import atomic
+from rlmwatch.workspace import atomic, safe_open
 from rlmwatch.workspace.health import Root
+from rlmwatch.workspace.os_errors import cannot
 from rlmwatch.workspace.turns import fork
 
 
@@ -40,7 +41,7 @@ def branch(file: Path, new: str, /, *, workspace: Folder = None) -> int:
     root = Root.open(paths.root)
     if os.path.lexists(root.path / target.path):
         raise UsageError(f"{target.path} is there already: choose another name")
-    question = (root.path / name.path).read_bytes()
+    question = _question(root.path, name.path)
     with alone(paths, root, name):
         turns = fork(root, name, target, now=clock.utc())
     # A daemon that sees the new file finds its bytes known: nothing is asked.
@@ -68,6 +69,23 @@ def _target(name: InputName, new: str) -> InputName:
     if found.kind is not name.kind:
         raise UsageError(f"{found.path} is a {found.kind}, and {name.path} a {name.kind}: choose a name of that kind")
     return found
+
+
+def _question(root: Path, path: str) -> bytes:
+    """
+    Return the bytes of the input *path* in the workspace *root*.
+
+    Raises:
+        WorkspaceError: It is gone, or no plain file: links are not followed.
+    """
+    file = root / path
+    try:
+        raw = safe_open.read(file, within=root, max_bytes=safe_open.MAX_STATE_BYTES)
+    except OSError as error:
+        raise cannot("read", file, error) from error
+    if raw is None:
+        raise WorkspaceError(f"cannot read {file}: it is gone. Save it again, then call this again")
+    return raw
 
 
 async def _note(paths: WorkspacePaths, path: str, known: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from rlmwatch.contract.names import InputName, input_name
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import ledger_if_any
 from rlmwatch.errors import UsageError
-from rlmwatch.settings.user_folders import expanded
+from rlmwatch.settings.user_folders import expanded, resolved
 from rlmwatch.workspace.health import Root
 from rlmwatch.workspace.session import SessionLock, session_of
 
@@ -32,9 +33,8 @@ def named(file: Path, workspace: Path | None) -> tuple[WorkspacePaths, InputName
 
 
 def _inside(paths: WorkspacePaths, file: Path) -> tuple[WorkspacePaths, str]:
-    absolute = paths.root / expanded(file)
-    absolute = absolute.parent.resolve() / absolute.name
-    if not absolute.is_relative_to(paths.root) or not absolute.exists():
+    absolute = resolved(paths.root / expanded(file), follow=False)
+    if not absolute.is_relative_to(paths.root) or not os.path.lexists(absolute):
         raise UsageError(f"{file}: no such file in {paths.root}")
     return paths, absolute.relative_to(paths.root).as_posix()
 

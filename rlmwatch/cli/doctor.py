@@ -14,7 +14,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from rlmwatch import clock
-from rlmwatch.cli.arguments import Folder
+from rlmwatch.cli.arguments import Flag, Folder, Json
 from rlmwatch.cli.checks.folder import folder_lines, not_asked_lines, outdated_lines, watches_line
 from rlmwatch.cli.checks.keys import key_lines
 from rlmwatch.cli.checks.machine import sandbox_lines, weights_line
@@ -45,11 +45,11 @@ from rlmwatch.workspace.owner import holder
 def doctor(
     workspace: Folder = None,
     *,
-    ask: Annotated[bool, Parameter(negative=())] = False,
-    fix: Annotated[bool, Parameter(negative=())] = False,
+    ask: Annotated[bool, Flag] = False,
+    fix: Annotated[bool, Flag] = False,
     exam: Annotated[list[str] | None, Parameter(consume_multiple=(0, 1), negative=())] = None,
-    yes: Annotated[bool, Parameter(negative=())] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    yes: Annotated[bool, Flag] = False,
+    as_json: Json = False,
 ) -> int:
     """
     Check keys, provider, workspace, limits, sandbox and the local model. Exit status 1 where something is wrong.

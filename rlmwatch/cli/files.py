@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import UsageError
-from rlmwatch.settings.user_folders import expanded
+from rlmwatch.settings.user_folders import resolved
 from rlmwatch.workspace.locate import WORKSPACE_VARIABLE, workspace_among
 
 
@@ -19,14 +19,14 @@ def paths_of(file: Path) -> tuple[WorkspacePaths, str]:
     where that holds the file, else the file's own folder.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: There is no such file, or none can have that name.
     """
     # Links above the file are resolved; the file itself is not: a link is no input, and is refused as one.
-    absolute = expanded(file).parent.resolve() / file.name
-    if not absolute.exists() and not absolute.is_symlink():
+    absolute = resolved(file, follow=False)
+    if not os.path.lexists(absolute):
         raise UsageError(f"{file}: no such file")
     named = os.environ.get(WORKSPACE_VARIABLE)
-    around = [Path(named).resolve()] if named and Path(named).resolve() in absolute.parents else []
+    around = [resolved(Path(named))] if named and resolved(Path(named)) in absolute.parents else []
     found = workspace_among(absolute.parents)
     root = found or (around or [absolute.parent])[0]
     return locate(root), absolute.relative_to(root).as_posix()

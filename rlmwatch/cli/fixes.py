@@ -22,7 +22,7 @@ from rlmwatch.daemon.credentials import DOTENV
 from rlmwatch.daemon.paths import locate
 from rlmwatch.errors import RlmwatchError
 from rlmwatch.settings.sources import user_config_dir
-from rlmwatch.settings.user_folders import expanded
+from rlmwatch.settings.user_folders import expanded, resolved
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.owner import holder
 
@@ -60,13 +60,13 @@ def apply_fixes(workspace: Path | None) -> list[Line]:
 
 
 def _folder(workspace: Path | None) -> list[Line]:
-    if workspace is None or expanded(workspace).exists():
+    if workspace is None or os.path.lexists(expanded(workspace)):
         return []
     try:
         init(workspace)
     except RlmwatchError as error:
         return [Line("wrong", "workspace", str(error))]
-    return [Line("fixed", "workspace", f"{expanded(workspace).resolve()} made, with a first question in it")]
+    return [Line("fixed", "workspace", f"{resolved(workspace)} made, with a first question in it")]
 
 
 def _key_file(file: Path) -> list[Line]:

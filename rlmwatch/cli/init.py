@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 import socket
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from rlmwatch import clock
-from rlmwatch.cli.arguments import Folder
+from rlmwatch.cli.arguments import Flag, Folder
 from rlmwatch.cli.layout import counted
 from rlmwatch.cli.output import say
 from rlmwatch.cli.warned import quiet
 from rlmwatch.errors import UsageError, WorkspaceError
 from rlmwatch.settings.sources import own_name, state_dir, user_config_dir
-from rlmwatch.settings.user_folders import expanded
+from rlmwatch.settings.user_folders import resolved
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.watch.scan import FoundInput, Scan
-from rlmwatch.workspace import atomic
+from rlmwatch.workspace import atomic, safe_open
 from rlmwatch.workspace.hosts import host_rule, named_host, refuse_nested, this_host
+from rlmwatch.workspace.os_errors import cannot
 
 SETTINGS = """\
 # What this workspace sets. Keys, addresses and ceilings go into your own config.toml, never here.
@@ -50,7 +49,7 @@ SHOWN = 3
 EXAMPLE = "What can a folder that answers files be good for? Name three things.\n"
 
 
-def init(workspace: Folder = None, *, sample: Annotated[bool, Parameter(negative=())] = False) -> int:
+def init(workspace: Folder = None, *, sample: Annotated[bool, Flag] = False) -> int:
     """
     Make a workspace, or add to one what it lacks. Files that are there stay as they are.
 
@@ -60,7 +59,7 @@ def init(workspace: Folder = None, *, sample: Annotated[bool, Parameter(negative
     """
     quiet()
     shipped = _sample() if sample else {}
-    root = expanded(workspace or Path()).resolve()
+    root = resolved(workspace or Path())
     refuse_nested(root, state_dir())
     known = (root / WORKSPACE_FILE).exists()
     questions: list[str] = []
@@ -76,8 +75,8 @@ def init(workspace: Folder = None, *, sample: Annotated[bool, Parameter(negative
     added = False
     for name, text in {WORKSPACE_FILE: SETTINGS.encode(), **first, **shipped}.items():
         if not os.path.lexists(root / name):
-            _make((root / name).parent)
-            atomic.write(root / name, text)
+            _make_inside(root, name)
+            atomic.write(root / name, text, within=root)
             say(f"made {root / name}")
             added = True
     if known:
@@ -109,6 +108,15 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WorkspaceError(f"{folder} cannot be made: {error.strerror}") from None
+
+
+def _make_inside(root: Path, name: str) -> None:
+    """Make the folders in which the file *name* of the workspace *root* lies; links are not followed."""
+    for folder in reversed(PurePosixPath(name).parents[:-1]):
+        try:
+            safe_open.make_folder(root / folder, within=root)
+        except OSError as error:
+            raise cannot("make", root / folder, error) from error
 
 
 def _sample() -> dict[str, bytes]:

@@ -15,11 +15,12 @@ from rlmwatch import clock
 from rlmwatch.cli.arguments import Flag, Folder
 from rlmwatch.cli.output import print_json, put, say
 from rlmwatch.cli.warned import quiet
-from rlmwatch.daemon.ledger_upkeep import follow_folder, note_check
+from rlmwatch.daemon.ledger_upkeep import note_check
+from rlmwatch.daemon.ledger_upkeep import restore as put_back
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.daemon.stores import cluster_installed, workspace_name
 from rlmwatch.errors import UsageError
-from rlmwatch.ledger.sqlite import upkeep
+from rlmwatch.ledger.sqlite import backups, upkeep
 from rlmwatch.settings.sources import load, own_name
 from rlmwatch.settings.user_folders import expanded
 from rlmwatch.workspace.owner import Lock
@@ -59,13 +60,9 @@ def move(
         raise UsageError("where to? Name it with --to postgresql://…, or set `ledger` in your config.toml")
     if not paths.ledger.exists():
         raise UsageError(f"{paths.root} has no embedded ledger on this machine: there is nothing to move")
-    host = own_name(paths.user_dir, os.environ, socket.gethostname())
-    lock = Lock.acquire(paths.state, host=host, pid=os.getpid(), now=clock.utc())
-    try:
+    with _held(paths) as host:
         moved = transfer.move(paths.ledger, url, workspace_name(paths, host))
         aside = upkeep.set_aside(paths.ledger, "moved", now=clock.utc())
-    finally:
-        lock.release()
     if as_json:
         print_json({"ledger": described(url), **moved.rows, "spent_usd": moved.spent_usd, "old": str(aside)})
     else:
@@ -87,7 +84,7 @@ def check(workspace: Folder = None) -> int:
     quiet()
     paths = _with_file(workspace)
     found = upkeep.problems(paths.ledger, whole=True)
-    note_check(paths, found, now=clock.utc())
+    note_check(paths, now=clock.utc())
     if not found:
         put(f"{paths.ledger} is sound: {_megabytes(paths.ledger.stat().st_size)}")
         return 0
@@ -130,7 +127,7 @@ def backup(file: Path, /, *, force: Annotated[bool, Flag] = False, workspace: Fo
     """
     quiet()
     paths = _with_file(workspace)
-    written = upkeep.backup(paths.ledger, expanded(file), force=force)
+    written = backups.backup(paths.ledger, expanded(file), force=force)
     put(f"{file}: {_megabytes(written)}. Back it comes with: rlmwatch ledger restore {file}")
     return 0
 
@@ -149,9 +146,7 @@ def restore(file: Path, /, *, workspace: Folder = None) -> int:
     quiet()
     paths = locate(workspace)
     with _held(paths):
-        now = clock.utc()
-        aside = upkeep.restore(paths.ledger, expanded(file), now=now)
-        ended = follow_folder(paths, now=now)
+        aside, ended = put_back(paths, expanded(file), now=clock.utc())
     put(f"{paths.ledger} is what {file} was")
     if ended:
         put(f"runs that had not ended in it and are not waiting in the folder any more: {ended}, ended now")
@@ -177,16 +172,18 @@ def _with_file(workspace: Path | None) -> WorkspacePaths:
 
 
 @contextmanager
-def _held(paths: WorkspacePaths) -> Iterator[None]:
+def _held(paths: WorkspacePaths) -> Iterator[str]:
     """
-    Keep every other program from the ledger.
+    Keep every other program from the ledger, which is in its place; yield the name of this machine.
 
     Raises:
         WorkspaceBusy: One uses it; the text says which.
+        LedgerError: It cannot be put in its place.
     """
     host = own_name(paths.user_dir, os.environ, socket.gethostname())
     with Lock.acquire(paths.state, host=host, pid=os.getpid(), now=clock.utc(), root=paths.root):
-        yield
+        upkeep.go_on(paths.ledger, now=clock.utc())
+        yield host
 
 
 def _megabytes(size: int) -> str:

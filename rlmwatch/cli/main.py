@@ -6,7 +6,9 @@ Exit status: 0 done, 1 it failed, 2 called wrongly, a wrong setting, or the work
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
@@ -77,24 +79,30 @@ def main() -> None:
     status: object = FAILED
     try:
         with background_streams():
-            status = _run()
+            status = _run(sys.argv[1:])
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:
         pass  # the reader of our output went away, as `| head` does
-    except OSError as error:
+    except OSError as error:  # of standard output: what the verbs meet is told by `_run`
         say(f"rlmwatch: cannot write the output: {error.strerror}")
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _run() -> object:
+def _run(words: Sequence[str]) -> object:
     try:
-        return build()(exit_on_error=False, result_action="return_value")
+        return build()(words, exit_on_error=False, result_action="return_value")
     except CycloptsError:
         return CALLED_WRONGLY  # it was printed
     except RlmwatchError as error:
         say(f"rlmwatch: {error}")
         wrong = isinstance(error, UsageError | ConfigError | WorkspaceBusy | NoProvider)
         return CALLED_WRONGLY if wrong else FAILED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        named = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        say(f"rlmwatch: {named}{error.strerror or error}")
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

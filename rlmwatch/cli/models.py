@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Annotated
 
-from cyclopts import Parameter
-
+from rlmwatch.cli.arguments import Json
 from rlmwatch.cli.layout import Column
 from rlmwatch.cli.output import print_json, print_table, say
 from rlmwatch.cli.warned import quiet
@@ -34,7 +32,7 @@ def models(
     provider: str | None = None,
     /,
     *,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: Json = False,
 ) -> int:
     """
     List the models that a provider offers, with their prices in US dollars per million tokens where they are known.

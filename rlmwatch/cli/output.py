@@ -110,7 +110,7 @@ def say_after(text: str) -> None:
 
 def ask(question: str, usual: str) -> str:
     """Ask a person at the terminal; return the answer without blanks around it, or *usual* where there is none."""
-    print(printable(f"{question} [{usual}]: " if usual else f"{question}: "), end="", file=sys.stderr, flush=True)
+    print(f"{_prompt(f'{question} [{usual}]' if usual else question)}: ", end="", file=sys.stderr, flush=True)
     line = sys.stdin.readline()
     if not line:
         raise KeyboardInterrupt  # Ctrl+D: they want no more
@@ -122,6 +122,12 @@ def ask_hidden(question: str) -> str:
     from getpass import getpass
 
     try:
-        return getpass(f"{question}: ", stream=sys.stderr)
+        return getpass(f"{_prompt(question)}: ", stream=sys.stderr)
     except EOFError:
         raise KeyboardInterrupt from None
+
+
+def _prompt(question: str) -> str:
+    """Return *question*, on a terminal broken between words so that `: ` fits behind its last one."""
+    text, cells = printable(question, lines=True), _room_beside()
+    return text if cells is None else "\n".join(wrapped(text, max(LEAST_CELLS, cells - len(": "))))

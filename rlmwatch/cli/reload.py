@@ -58,20 +58,30 @@ def reload(workspace: Folder = None) -> int:
     return 0
 
 
+def served() -> list[tuple[list[WorkspacePaths], Holder]]:
+    """Return the daemons of this user, each once, with the folders in which it answers."""
+    found: dict[object, tuple[list[WorkspacePaths], Holder]] = {}
+    for each in all_paths():
+        who = holder(each.state, each.root)
+        if who is not None and who.serves:
+            found.setdefault(who.pid or each.root, ([], who))[0].append(each)  # in a container a process has no number
+    return list(found.values())
+
+
 def _only_one() -> WorkspacePaths:
     """
-    Return the workspace of the only daemon of this user.
+    Return a workspace of the only daemon of this user.
 
     Raises:
         UsageError: There is none, or more than one.
     """
-    served = [each for each in all_paths() if (who := holder(each.state, each.root)) is not None and who.serves]
-    if not served:
+    daemons = [folders for folders, _ in served()]
+    if not daemons:
         raise UsageError("no daemon of yours runs now; start one with: rlmwatch run WORKSPACE")
-    if len(served) > 1:
-        calls = "".join(f"\n  rlmwatch reload {each.root}" for each in served)
-        raise UsageError(f"{len(served)} daemons of yours run: which one?{calls}")
-    return served[0]
+    if len(daemons) > 1:
+        calls = "".join(f"\n  rlmwatch reload {folders[0].root}" for folders in daemons)
+        raise UsageError(f"{len(daemons)} daemons of yours run: which one?{calls}")
+    return daemons[0][0]
 
 
 def ask_daemon(paths: WorkspacePaths, who: Holder) -> InForce | None:

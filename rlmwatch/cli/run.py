@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from rlmwatch.cli.arguments import Folder
-from rlmwatch.cli.layout import material_line
+from rlmwatch.cli.arguments import Flag, Folder, Json
+from rlmwatch.cli.layout import below_home, material_line
 from rlmwatch.cli.numbers import Whole
 from rlmwatch.cli.output import print_json, put, say
 from rlmwatch.cli.streams import BackgroundStream, terminal_for_view
@@ -32,9 +32,9 @@ from rlmwatch.daemon.systemd import Manager
 from rlmwatch.errors import UsageError
 from rlmwatch.money import dollars
 from rlmwatch.settings.sources import load, user_config_dir
+from rlmwatch.settings.user_folders import home
 from rlmwatch.workspace.locate import is_named
 
-Flag = Parameter(negative=())
 Tell = Callable[[str], None]
 SHOWN_CHARS = 400
 """Of each message, in a dry run for people; --json has them whole."""
@@ -68,7 +68,7 @@ def run(  # noqa: PLR0913 (the flags of a command line)
     page: str | None = None,
     metrics: str | None = None,
     log_format: Literal["auto", "text", "json"] = "auto",
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: Json = False,
 ) -> int:
     """
     Watch a workspace, or several, and answer what is saved there, until Ctrl+C.
@@ -164,10 +164,10 @@ async def _app(flags: _Flags, role: Role) -> AsyncIterator[tuple[App, Tell | Non
         async with App(flags.paths, flags=flags.settings, redactor=redactor, role=role) as app:
             yield app, say if sys.stderr.isatty() else None  # the address is a secret: it stands in no log
         return
-    from rlmwatch.cli.view.daemon import DaemonView, shortened
+    from rlmwatch.cli.view.daemon import DaemonView
     from rlmwatch.cli.view.questions import Heading, ViewState
 
-    shown = ViewState(Heading(shortened(flags.paths.root), state="Starting"))
+    shown = ViewState(Heading(below_home(flags.paths.root, home()), state="Starting"))
     view = DaemonView(flags.terminal, shown, redactor)
     parts = Parts(on_status=view.viewer.on_status)
     async with (

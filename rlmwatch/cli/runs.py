@@ -90,7 +90,6 @@ def runs(  # noqa: PLR0913 (the flags of a command line)
         and (after is None or (each.created_at and time_of("created_at", each.created_at) >= after))
     )
     found = list(fitting if every else islice(fitting, min(limit, sys.maxsize)))
-    more = next(fitting, None) is not None
     questions = asyncio.run(_questions(paths, [each.job_id for each in found]))
     listed = [ListedJob.model_validate({**each.model_dump(), "question": questions.get(each.job_id)}) for each in found]
     if as_json:
@@ -102,7 +101,7 @@ def runs(  # noqa: PLR0913 (the flags of a command line)
         for each, shown in zip(listed, ids if room() is None else short_ids(ids), strict=True)
     ]
     print_table(COLUMNS, rows, empty="no runs")
-    if more:
+    if next(fitting, None) is not None:
         whole = None if any((status, kind, file, since)) else len(matching(paths.root, ""))
         of = "there are more" if whole is None else f"{len(found):,} of {counted(whole, 'run')}"
         say_after(f"{of}: --limit N shows the newest N, --all all of them")

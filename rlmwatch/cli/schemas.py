@@ -23,6 +23,7 @@ from rlmwatch.cli.model import FetchedModel
 from rlmwatch.cli.presets import ListedPreset, ShownPreset
 from rlmwatch.cli.report import Line
 from rlmwatch.cli.runs import ListedJob
+from rlmwatch.cli.service import ServiceStatus
 from rlmwatch.cli.status import WorkspaceStatus
 from rlmwatch.client import Job
 from rlmwatch.contract.documents import StatusFile
@@ -88,6 +89,7 @@ SCHEMAS: dict[str, Any] = {
     "run-dry-run": list[Sketch],
     "run-once": OnceSummary,
     "runs": list[ListedJob],
+    "service-status": list[ServiceStatus],
     "show": ShownTrajectory,
     "status": WorkspaceStatus,
     "status-all": AllDaemons,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from rlmwatch.cli import user_manager
+from rlmwatch.cli.arguments import Flag, Json
 from rlmwatch.cli.layout import Column
-from rlmwatch.cli.output import print_table, put, say
+from rlmwatch.cli.output import print_json, print_table, put, say
 from rlmwatch.cli.unit_files import SYSTEM_UNIT, USER_UNIT, Service, launchd_plist, steps_for_root
 from rlmwatch.cli.user_manager import Installed
 from rlmwatch.cli.warned import quiet
@@ -18,16 +20,15 @@ from rlmwatch.daemon.credentials import KEYS, find_all, wanted
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import UsageError, WorkspaceBusy
 from rlmwatch.settings.sources import load, state_dir
-from rlmwatch.settings.user_folders import expanded
-from rlmwatch.workspace.owner import holder, workspace_id
+from rlmwatch.settings.user_folders import own_home, resolved
+from rlmwatch.workspace.owner import holder, user_name, workspace_id
 
 app = App(name="service", help="Have folders answered from log-in or boot on, by systemd.")
 
-PLACES = ("RLMWATCH_STATE_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
+PLACES = ("RLMWATCH_STATE_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 """Variables that say where things are: a service must look where its user looks."""
 LOG_LINES = 50
 
-Flag = Parameter(negative=())
 _COLUMNS = (
     Column("folder", keep="end", grows=True),
     Column("state", styles={"active (running)": "green", "": "red"}),
@@ -36,6 +37,29 @@ _COLUMNS = (
     Column("says"),
     Column("unit"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """
+    One service of `service status --json`.
+
+    Attributes:
+        unit: Its systemd unit.
+        state: systemd's ActiveState: `active` where it runs.
+        sub_state: systemd's SubState, such as `running` or `auto-restart`.
+        enabled: Whether it starts with the session.
+        restarts: How often systemd has started it anew; None where that is not known.
+        says: What the daemon says of itself, or why it does not run; `""` for neither.
+    """
+
+    folder: str
+    unit: str
+    state: str
+    sub_state: str
+    enabled: bool
+    restarts: int | None
+    says: str
 
 
 @app.command
@@ -50,7 +74,8 @@ def install(
     A unit that is there already is written anew, which is what an upgrade needs.
 
     Args:
-        folders: The folders, one service each; default is as for `rlmwatch run`.
+        folders: The folders, one service each; default is $RLMWATCH_WORKSPACE, else the current folder if it is a
+            workspace.
         system: Change nothing; print what root must do for a service that starts at boot, in more restricted
             surroundings.
         launchd: Change nothing; print a property list for the launchd of macOS. Untested.
@@ -63,7 +88,7 @@ def install(
         return 0
     if system:
         for service in services:
-            put(steps_for_root(service, _user(), user_manager.shipped(SYSTEM_UNIT)))
+            put(steps_for_root(service, user_name(os.getuid()), user_manager.shipped(SYSTEM_UNIT)))
         return 0
     user_manager.require()
     for service in services:
@@ -80,27 +105,43 @@ def install(
 
 
 @app.command
-def status() -> int:
-    """Show each service: its folder, whether it runs, and what it says. Exit status 1 where one does not run."""
+def status(*, as_json: Json = False) -> int:
+    """
+    Show each service: its folder, whether it runs, and what it says. Exit status 1 where one does not run.
+
+    Args:
+        as_json: Print JSON.
+    """
     quiet()
     user_manager.require()
-    rows = []
-    for each in user_manager.installed():
-        facts = user_manager.facts(each.unit)
-        state = f"{facts.get('ActiveState', 'unknown')} ({facts.get('SubState', '?')})"
-        failed = facts.get("Result", "success")
-        rows.append(
-            {
-                "folder": each.folder,
-                "state": state,
-                "starts": "with the session" if facts.get("UnitFileState") == "enabled" else "by hand",
-                "restarts": facts.get("NRestarts", ""),
-                "says": facts.get("StatusText") or ("" if failed == "success" else failed),
-                "unit": each.unit,
+    found = [_status(each) for each in user_manager.installed()]
+    if as_json:
+        print_json([asdict(each) for each in found])
+    else:
+        rows = [
+            asdict(each)
+            | {
+                "state": f"{each.state} ({each.sub_state})",
+                "starts": "with the session" if each.enabled else "by hand",
             }
-        )
-    print_table(_COLUMNS, rows, empty="No service is installed. Install one with: rlmwatch service install FOLDER")
-    return 0 if rows and all(row["state"].startswith("active") for row in rows) else 1
+            for each in found
+        ]
+        print_table(_COLUMNS, rows, empty="No service is installed. Install one with: rlmwatch service install FOLDER")
+    return 0 if found and all(each.state == "active" for each in found) else 1
+
+
+def _status(each: Installed) -> ServiceStatus:
+    facts = user_manager.facts(each.unit)
+    result, restarts = facts.get("Result", "success"), facts.get("NRestarts", "")
+    return ServiceStatus(
+        folder=each.folder,
+        unit=each.unit,
+        state=facts.get("ActiveState", "unknown"),
+        sub_state=facts.get("SubState", "?"),
+        enabled=facts.get("UnitFileState") == "enabled",
+        restarts=int(restarts) if restarts.isdecimal() else None,
+        says=facts.get("StatusText") or ("" if result == "success" else result),
+    )
 
 
 @app.command
@@ -153,7 +194,7 @@ def _service(paths: WorkspacePaths) -> Service:
     return Service(
         name=workspace_id(paths.root),
         folder=paths.root,
-        home=Path.home().resolve(),
+        home=own_home().resolve(),
         program=user_manager.program(),
         state=state_dir().absolute(),
         user_dir=paths.user_dir.absolute(),
@@ -212,16 +253,10 @@ def _one(folder: Path | None) -> Installed:
     """
     known = user_manager.installed()
     if folder is not None:
-        root = str(expanded(folder).resolve())
+        root = str(resolved(folder))
         known = [each for each in known if each.folder == root]
     if len(known) == 1:
         return known[0]
     if not known:
         raise UsageError("no such service is installed; `rlmwatch service status` lists what is")
     raise UsageError(f"which folder? There are: {', '.join(each.folder for each in known)}")
-
-
-def _user() -> str:
-    import pwd
-
-    return pwd.getpwuid(os.getuid()).pw_name

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,10 +16,9 @@ from cyclopts import Parameter
 
 from rlmwatch.cli import user_manager
 from rlmwatch.cli.arguments import Flag, Folder
-from rlmwatch.cli.everywhere import all_paths
 from rlmwatch.cli.init import init
 from rlmwatch.cli.output import ask, ask_hidden, say
-from rlmwatch.cli.reload import ask_daemon
+from rlmwatch.cli.reload import ask_daemon, served
 from rlmwatch.cli.setup_questions import OWN, OWN_KEY, Place, ProviderFlags, entered, model_of, place_of, usable
 from rlmwatch.cli.warned import quiet
 from rlmwatch.daemon.credentials import Key, find, find_all, wanted
@@ -27,15 +26,14 @@ from rlmwatch.daemon.factories import gather, who_searches
 from rlmwatch.daemon.key_config import Chosen, config_with, read
 from rlmwatch.daemon.key_store import in_file, in_keyring
 from rlmwatch.daemon.key_test import listing, prove
-from rlmwatch.errors import ConfigError, ProviderError, UsageError, WrongKey
-from rlmwatch.models.select import key_of
+from rlmwatch.errors import ConfigError, NoProvider, ProviderError, UsageError, WrongKey
+from rlmwatch.models.select import choose, key_of
 from rlmwatch.settings.providers import EMBEDDED, SEARCH_KEY, SHIPPED
 from rlmwatch.settings.sources import USER_FILE, Loaded, load, state_dir, user_config_dir
 from rlmwatch.settings.user_folders import expanded
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace import atomic
 from rlmwatch.workspace.hosts import refuse_nested
-from rlmwatch.workspace.owner import holder
 
 TRIES = 3
 FOLDER = "~/questions"
@@ -100,10 +98,11 @@ def setup(  # noqa: PLR0913 (the flags of a command line)
     except KeyboardInterrupt:
         say(f"\nStopped: {UNCHANGED}.")
         raise
-    with _in_one_go():
-        _carry_out(plan, store, user_dir)
-    _say_who_searches(user_dir)
     try:
+        with _in_one_go():
+            _carry_out(plan, store, user_dir)
+        _reload()
+        _say_who_searches(user_dir)
         _what_next(plan, at_terminal=conversation.at_terminal)
     except KeyboardInterrupt:
         say("\nStopped: all of the above is stored.")
@@ -170,7 +169,7 @@ class _Conversation:
         Raises:
             UsageError, ProviderError, NoProvider, ConfigError: There is none that works.
         """
-        chosen = Chosen(place.provider, place.table)
+        chosen = Chosen(place.provider, place.table, before=self._answers_now())
         loaded = self._loaded(chosen)
         named = {*wanted(loaded.settings), *((OWN_KEY,) if place.provider == OWN else ())}
         keys = find_all(os.environ, self.user_dir, named=named)
@@ -196,6 +195,14 @@ class _Conversation:
         if not self.at_terminal:
             raise UsageError(f"{name} is not there: say --key-file FILE, or --key-file - for standard input")
         return self._until_it_works(name, chosen, keys, optional=optional)
+
+    def _answers_now(self) -> str | None:
+        """Return whom the keys that are there choose, where nothing else is said."""
+        loaded = load(user_dir=self.user_dir, workspace=None, environ=os.environ)
+        keys = find_all(os.environ, self.user_dir, named=wanted(loaded.settings))
+        with suppress(NoProvider, ConfigError):
+            return choose(asyncio.run(gather(loaded, keys, os.environ, EMBEDDED))).provider
+        return None
 
     def _keeps(self, there: Key) -> bool:
         say(f"{there.name} is there already ({there.origin}).")
@@ -283,7 +290,6 @@ def _carry_out(plan: Plan, store: Store, user_dir: Path) -> None:
             say(f"{plan.folder} is a folder for questions already.")
         else:
             init(plan.folder)
-    _reload()
 
 
 def _tell_what_goes_before(chosen: Chosen, user_dir: Path) -> None:
@@ -309,19 +315,23 @@ def _store(key: Key, store: Store, user_dir: Path) -> None:
 
 
 def _reload() -> None:
-    """Have every daemon of this user read settings and keys again."""
-    for paths in all_paths():
-        who = holder(paths.state, paths.root)
-        if who is None or not who.serves or not who.pid:
+    """Have every daemon of this user read settings and keys again, and say what came of it."""
+    for folders, who in served():
+        named = ", ".join(str(each.root) for each in folders)
+        if not who.pid:
+            say(f"{who} answers in {named} and cannot be reached from here: call `rlmwatch reload` where it runs")
             continue
         try:
-            found = ask_daemon(paths, who)
-        except UsageError:
+            found = ask_daemon(folders[0], who)
+        except UsageError as error:
+            say(f"The daemon of {named} was not asked to take it up: {error}")
             continue
-        if found is not None and found.problem is not None:
-            say(f"The daemon of {paths.root} goes on as before: {found.problem}")
+        if found is None:
+            say(f"The daemon of {named} was asked to take it up; its log says how that goes.")
+        elif found.problem is not None:
+            say(f"The daemon of {named} goes on as before: {found.problem}")
         else:
-            say(f"The daemon of {paths.root} has taken it up{f', and answers with {found.answers}' if found else ''}.")
+            say(f"The daemon of {named} has taken it up, and answers with {found.answers}.")
 
 
 def _say_who_searches(user_dir: Path) -> None:

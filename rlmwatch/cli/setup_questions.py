@@ -21,6 +21,8 @@ from rlmwatch.settings.user_folders import expanded
 AZURE, OWN = "azure", "own"
 """`own` is the name of the provider whose address a person enters."""
 OWN_KEY = "OWN_API_KEY"
+EXAMPLE = "http://127.0.0.1:1234/v1"
+"""Of an address; it is shown, and never taken."""
 OFFERED = (*SHIPPED, LOCAL, EMBEDDED, OWN)
 WHAT = {
     AZURE: "your own resource: its address and the name of a deployment",
@@ -83,7 +85,8 @@ def place_of(flags: ProviderFlags, settings: Settings, *, at_terminal: bool) -> 
     if provider in (None, OWN) and flags.base_url is None and known is not None and not at_terminal:
         return Place(OWN, {})  # as config.toml has it
     if provider in (None, OWN):
-        given = flags.base_url or _address("Its address", str(known.base_url) if known else "", at_terminal=at_terminal)
+        there = (known.base_url if known is not None else None) or ""
+        given = flags.base_url or _address(f"Its address, such as {EXAMPLE}", there, at_terminal=at_terminal)
         return _at(_checked(given))
     if flags.base_url is not None:
         return Place(str(provider), {"base_url": _checked(flags.base_url)})
@@ -106,7 +109,9 @@ def _azure(flags: ProviderFlags, known: ProviderSettings, *, at_terminal: bool) 
     there = known.base_url or os.environ.get("AZURE_OPENAI_ENDPOINT") or ""
     address = flags.base_url or (there if there and not at_terminal else "")
     if not address:
-        address = _address("Address of your resource, https://NAME.openai.azure.com", there, at_terminal=at_terminal)
+        address = _address(
+            "Address of your resource, such as https://NAME.openai.azure.com", there, at_terminal=at_terminal
+        )
     deployment = flags.deployment or flags.model or known.deployment
     if deployment is None or (at_terminal and not (flags.deployment or flags.model)):
         if not at_terminal:
@@ -118,9 +123,9 @@ def _azure(flags: ProviderFlags, known: ProviderSettings, *, at_terminal: bool) 
 
 def _address(question: str, usual: str, *, at_terminal: bool) -> str:
     if not at_terminal:
-        raise UsageError("say --base-url ADDRESS, such as http://127.0.0.1:1234/v1")
+        raise UsageError(f"say --base-url ADDRESS, such as {EXAMPLE}")
     while True:
-        given = _asked(question, usual or "such as http://127.0.0.1:1234/v1")
+        given = _asked(question, usual)
         if is_http(given):
             return given
         say(f"{shown(given)} is not an address: it begins with http:// or https://")

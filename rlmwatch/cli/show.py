@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from rlmwatch import clock
-from rlmwatch.cli.arguments import Folder, Json, RunName, named_run
+from rlmwatch.cli.arguments import Flag, Folder, Json, RunName, named_run
 from rlmwatch.cli.live import LiveLine
 from rlmwatch.cli.output import print_json
 from rlmwatch.cli.trajectory import Printer
@@ -53,7 +53,7 @@ def show(
     /,
     *,
     workspace: Folder = None,
-    calls: Annotated[bool, Parameter(negative=())] = False,
+    calls: Annotated[bool, Flag] = False,
     follow: Annotated[bool, Parameter(name=("--follow", "-f"), negative=())] = False,
     as_json: Json = False,
 ) -> int:

@@ -13,7 +13,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from rlmwatch import clock
-from rlmwatch.cli.arguments import Folder, Json, named_run
+from rlmwatch.cli.arguments import Flag, Folder, Json, named_run
 from rlmwatch.cli.everywhere import print_everywhere
 from rlmwatch.cli.ids import short_ids
 from rlmwatch.cli.layout import below_home
@@ -108,7 +108,7 @@ def status(
     *,
     workspace: Folder = None,
     as_json: Json = False,
-    watch: Annotated[bool, Parameter(negative=())] = False,
+    watch: Annotated[bool, Flag] = False,
 ) -> int:
     """
     Show the workspace: who answers, what waits, what was spent. Or one run; or, outside of one, all your daemons.

@@ -28,7 +28,7 @@ from rlmwatch.daemon.oneshot import answer_job
 from rlmwatch.daemon.paths import WorkspacePaths, locate
 from rlmwatch.errors import ConfigError, InputError, NoProvider, UsageError, WorkspaceBusy, WorkspaceError
 from rlmwatch.settings.sources import own_name
-from rlmwatch.settings.user_folders import expanded
+from rlmwatch.settings.user_folders import expanded, resolved
 from rlmwatch.workspace.hosts import Theirs, look_up, this_host
 from rlmwatch.workspace.owner import holder
 
@@ -85,6 +85,9 @@ def submit(  # noqa: PLR0913 (the flags of a command line)
         "max_cost_usd": max_cost_usd,
         "webhook": webhook,
     }
+    for named in (file, Path(data) if data not in (None, STDIN) else None):
+        if named is not None:
+            _refuse_link_out(paths.root, named)
     words = _task(task, file, data)
     material = _material(paths, data)
     try:
@@ -171,6 +174,19 @@ def _task(words: tuple[str, ...], file: Path | None, data: str | None) -> str:
             raise UsageError("standard input can be the task or the data, not both")
         return _decoded(sys.stdin.buffer.read(), "standard input")
     return " ".join(words)
+
+
+def _refuse_link_out(root: Path, named: Path) -> None:
+    """
+    Return unless *named* lies in the workspace *root* and is a link out of it: whoever writes there could have made it.
+
+    Raises:
+        UsageError: It is one.
+    """
+    target = resolved(named)
+    whole = Path(os.path.abspath(expanded(named)))  # noqa: PTH100 (links stay)
+    if any(above.resolve() == root for above in whole.parents) and not target.is_relative_to(root):
+        raise UsageError(f"{named}: a link leads out of the workspace; it is not followed. Name the file itself")
 
 
 def _material(paths: WorkspacePaths, data: str | None) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rlmwatch.cli.unit_files import DROP_IN, Service, folder_of, user_drop_in
 from rlmwatch.errors import UsageError, WorkspaceError
+from rlmwatch.settings.user_folders import own_home
 from rlmwatch.workspace import atomic
 
 _FACTS = ("ActiveState", "SubState", "UnitFileState", "ActiveEnterTimestamp", "NRestarts", "StatusText", "Result")
@@ -49,7 +50,7 @@ def shipped(name: str) -> str:
 def units_folder() -> Path:
     """Return where a user's own units are, which systemd reads first."""
     home = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(home) if home else Path.home() / ".config") / "systemd" / "user"
+    return (Path(home) if home else own_home() / ".config") / "systemd" / "user"
 
 
 def installed() -> list[Installed]:

@@ -106,8 +106,8 @@ def unpack(packed: bytes) -> RunPayload:
         context=Context(
             values["context"],
             tuple(values["context_notes"]),
-            values.get("context_digest"),
-            tuple(MaterialFile(**file) for file in values.get("context_files", ())),
+            values["context_digest"],
+            tuple(MaterialFile(**file) for file in values["context_files"]),
         ),
         problem=values["problem"],
         attached=Attached(

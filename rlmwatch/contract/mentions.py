@@ -13,8 +13,9 @@ The rules, for a text in which everything else stays prose:
 4. Explicit are `@"a path"` (in any double quotation marks, on one line), `[[…]]` and `@http(s)://…`: they name
    something, or are an error.
 5. In `[[…]]` what follows `|` is for people, what follows `#` a heading, or headings one below the other. `[[#…]]`
-   is a place in the question itself, brackets with a space inside (shells), lists of numbers (`[[1, 2]]`) and
-   classes of characters (`[[:space:]]`) are prose.
+   is a place in the question itself, brackets with a space inside (shells), lists of numbers (`[[1, 2]]`), what stands
+   in quotation marks (`[["a"]]`) and classes of characters (`[[:space:]]`) are prose. Right behind a name, as in
+   `frame[[column]]` of R, it is a mention only where there is such a file.
 
 Which file a `[[name]]` is, as Obsidian decides it, stands in `resolve`; what lies below a heading in `section`.
 """
@@ -94,7 +95,7 @@ def mentions(text: str) -> list[Mention]:
 
 def _mention(match: re.Match[str], before: str) -> Mention | None:
     if match["note"] is not None:
-        return _note(match)
+        return _note(match, explicit=not (before.isascii() and (before.isalnum() or before in tuple("_.)"))))
     if before and (before in "_@./\\+%=-" or (before.isalnum() and before < _SCRIPTS_WITHOUT_SPACES)):
         return None
     if match["url"] is not None:
@@ -115,14 +116,16 @@ def _mention(match: re.Match[str], before: str) -> Mention | None:
     return Mention("path", f"@{usable[-1]}", usable, explicit=False) if usable else None
 
 
-def _note(match: re.Match[str]) -> Mention | None:
+def _note(match: re.Match[str], *, explicit: bool) -> Mention | None:
     inside = match["inside"]
     target, *headings = inside.partition("|")[0].removesuffix("\\").split("#")  # a table needs `\|`
     if not target.strip() or target != target.lstrip() or inside != inside.rstrip() or _NUMBERS.fullmatch(inside):
         return None
-    if inside.startswith(":") and inside.endswith(":"):
+    if inside[0] == inside[-1] and inside[0] in ":\"'":
         return None
-    return Mention("note", match[0], (target.strip(),), tuple(each.strip() for each in headings if each.strip()))
+    return Mention(
+        "note", match[0], (target.strip(),), tuple(each.strip() for each in headings if each.strip()), explicit
+    )
 
 
 def _without_sentence(url: str) -> str:

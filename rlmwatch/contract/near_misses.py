@@ -204,6 +204,19 @@ class NearMiss:
         return f"ask in {right}, which is there already, or {how} {_base(self.other)}"
 
 
+def has_hint(low: str) -> bool:
+    """
+    Whether the name *low*, in lower case, holds what each input, near miss and note of one has in its name.
+
+    Most names of a folder do not, and a walk asks this of each: written out, since a loop would triple its cost.
+    """
+    if "p" not in low:
+        return low.startswith("rlmwatch")
+    if "put" in low or "inp" in low or "prom" in low or "mpt" in low or "npt" in low:
+        return True
+    return "npu" in low or "ipnut" in low or "propt" in low or low.startswith("rlmwatch")
+
+
 def near_miss(path: str) -> NearMiss | None:
     """
     Return what is wrong with *path* (POSIX, inside the workspace), where its name looks meant for rlmwatch.
@@ -212,7 +225,7 @@ def near_miss(path: str) -> NearMiss | None:
     """
     name = path.rpartition("/")[2]
     low = name.lower()
-    if not _has_hint(low) or low.endswith(NOTE_ENDING) or _elsewhere(path):
+    if not has_hint(low) or low.endswith(NOTE_ENDING) or _elsewhere(path):
         return None
     verdict = classify(path)
     if isinstance(verdict, Ignored):
@@ -258,15 +271,6 @@ def is_note(content: bytes) -> bool:
         return False
     body, mark, last = text.rpartition("(rlmwatch wrote this note")
     return bool(mark) and last.endswith(f": {_check(body)})\n")
-
-
-def _has_hint(low: str) -> bool:
-    """Whether *low* holds what each name has that a rule fits. Written out: a loop would triple the cost of a walk."""
-    if "p" not in low:
-        return low.startswith("rlmwatch")
-    if "put" in low or "inp" in low or "prom" in low or "mpt" in low or "npt" in low:
-        return True
-    return "npu" in low or "ipnut" in low or "propt" in low or low.startswith("rlmwatch")
 
 
 def _check(body: str) -> str:

@@ -31,6 +31,8 @@ from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from rlmwatch.contract import front_matter
 from rlmwatch.contract.options import GIVEN_VARIABLES, PresetName, RunOptions
 from rlmwatch.contract.text import decode, digest, is_blank
@@ -43,8 +45,7 @@ MAX_BYTES: Final = 64 * 1024
 MOST_CHARS: Final = 1_000_000
 """That variables come to in a text; a question that stands in it once or twice may be longer."""
 
-_NAME: Final = re.compile(r"[^\W_][\w .-]{0,62}")
-"""As `PresetName`."""
+_NAME: Final = TypeAdapter(PresetName)
 _DESCRIPTION: Final = "description"
 _VARIABLE: Final = re.compile(r"\{\{[ \t]*([A-Za-z][A-Za-z0-9_-]*)[ \t]*\}\}")
 _NEARLY: Final = 0.6
@@ -142,7 +143,11 @@ def fill(preset: Preset, question: str, *, path: str, variables: Mapping[str, st
 
 def is_name(text: str) -> bool:
     """Whether *text* may be a preset's name, however its accents are stored."""
-    return _NAME.fullmatch(unicodedata.normalize("NFC", text)) is not None
+    try:
+        _NAME.validate_python(unicodedata.normalize("NFC", text))
+    except ValidationError:
+        return False
+    return True
 
 
 def no_such(name: str, there: Iterable[str]) -> InputError:

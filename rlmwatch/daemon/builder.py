@@ -9,7 +9,7 @@ Tests and other programs build the same thing from other parts, through `Parts`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +20,11 @@ import structlog
 from rlmwatch import clock
 from rlmwatch.contract.documents import StatusFile
 from rlmwatch.daemon.credentials import Key, find_all, secrets, wanted
-from rlmwatch.daemon.factories import build_documents, build_sandbox, find_model, handlers, load_client
+from rlmwatch.daemon.factories import handlers, load_client
 from rlmwatch.daemon.logging import Redactor
 from rlmwatch.daemon.providers import runtime_config
 from rlmwatch.daemon.shared_parts import SharedParts
 from rlmwatch.documents.reader import DocumentReader
-from rlmwatch.engine.costs import Costs
-from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.errors import ConfigError, NoProvider
 from rlmwatch.execution.attempt import AttemptDeps
 from rlmwatch.execution.run_context import Listeners, PreparedRun, PrepareRun, RunContextFactory, RunStorage
@@ -54,7 +52,7 @@ class Parts:
     What another composition puts in place of the real parts.
 
     Attributes:
-        find_model: Chooses and makes the provider.
+        find_model: Chooses and makes the provider; None for `SharedParts.find_model`.
         keys: Keys of the caller, over those that are found.
         users_options: Whether what a run itself says is the user's own word, and no file's.
         listeners: What hears of a run that goes on.
@@ -63,9 +61,10 @@ class Parts:
         fetch: Fetches a web page.
         host: The name by which this machine answers; None for its own (see `config.own_name`).
         shared: What several folders of one process have in common; None where there is one.
+        left_out: Workspaces that this process does not serve beside this one, where one lies in the other.
     """
 
-    find_model: Callable[[Loaded, Mapping[str, Key], Mapping[str, str]], Awaitable[tuple[Model, Choice]]] = find_model
+    find_model: Callable[[Loaded, Mapping[str, Key], Mapping[str, str]], Awaitable[tuple[Model, Choice]]] | None = None
     keys: Mapping[str, Key] = field(default_factory=dict)
     users_options: bool = False
     listeners: Listeners = field(default_factory=Listeners)
@@ -74,6 +73,7 @@ class Parts:
     fetch: Callable[[str], Awaitable[FetchedPage]] = fetch
     host: str | None = None
     shared: SharedParts | None = None
+    left_out: Collection[Path] = ()
 
 
 class Builder:
@@ -118,6 +118,9 @@ class Builder:
         self.parts = parts or Parts()
         self.redactor = redactor or Redactor()
         self.stack = AsyncExitStack()
+        self._shared = self.parts.shared or SharedParts()
+        if self.parts.shared is None:
+            self.stack.push_async_callback(self._shared.aclose)
         self._user_dir = user_dir
         self._workspace = workspace
         self._flags = flags
@@ -155,7 +158,8 @@ class Builder:
         """
         Find keys, provider and search for *loaded*: they hold for new runs.
 
-        Where there was a configuration before, runs that go on keep it; its connections close at the end.
+        Where there was a configuration before, runs that go on keep it. A provider for which nothing has changed stays
+        the same, with its connections and its rate limits.
 
         Args:
             loaded: The settings.
@@ -165,25 +169,24 @@ class Builder:
             NoProvider: There is none.
             ConfigError: The settings ask for one that cannot be.
         """
-        keys, shared = self.parts.keys, self.parts.shared
+        keys = self.parts.keys
         try:
             found = await asyncio.to_thread(find_all, self.environ, self._user_dir, named=wanted(loaded.settings))
             keys = {**found, **keys}
             self.redactor.know(secrets(loaded.settings, keys))
-            find = self.parts.find_model if shared is None else shared.find_model
-            model, choice = await find(loaded, keys, self.environ)
+            model, choice = await (self.parts.find_model or self._shared.find_model)(loaded, keys, self.environ)
         except NoProvider as error:
             if needs_provider:
                 raise
             log.error("model.none", why=str(error))  # noqa: TRY400 (a person's matter, not a fault)
             made, self.choice, reason = None, None, str(error)
         else:
-            if shared is None:
+            if self.parts.find_model is not None:
                 self.stack.push_async_callback(model.aclose)
             log.info("model.chosen", provider=model.provider, model=choice.model, why=choice.why)
             made, self.choice, reason = (model, choice), choice, ""
         if self.documents is None:
-            self.documents = (build_documents if shared is None else shared.documents)(loaded)
+            self.documents = self._shared.documents(loaded)
         self.config = runtime_config(
             loaded,
             keys,
@@ -192,11 +195,10 @@ class Builder:
             documents=self.documents,
             no_model_reason=reason,
             users_options=self.parts.users_options,
-            shared=shared,
+            shared=self._shared,
         )
-        for part in (self.config.search, self.config.providers):
-            if part is not None:
-                self.stack.push_async_callback(part.aclose)
+        if self.config.search is not None:
+            self.stack.push_async_callback(self.config.search.aclose)
 
     def load_client(self) -> None:
         """Begin to load what the first call needs, in a thread; runs wait for it, before their time limit starts."""
@@ -222,15 +224,10 @@ class Builder:
 
     def make_sandbox(self) -> None:
         """Make the sandbox. Nothing is started before the first run that needs it."""
-        if self.parts.shared is not None:
-            self.sandbox = self.parts.shared.sandbox(self.config.loaded)
-            return
-        self.sandbox = build_sandbox(self.config.loaded)
-        self.stack.push_async_callback(self.sandbox.aclose)
+        self.sandbox = self._shared.sandbox(self.config.loaded)
 
     def prepare(self, storage: RunStorage, listeners: Listeners | None = None) -> PrepareRun:
         """Return what sets up the contexts of runs whose memory and material come from *storage*."""
-        shared = self.parts.shared
         factory = RunContextFactory(
             config=lambda: self.config,
             ledger=self.ledger,
@@ -240,8 +237,8 @@ class Builder:
             utc=clock.utc,
             listeners=listeners or Listeners(),
             crash_at=self.parts.crash_at,
-            costs=Costs() if shared is None else shared.costs,
-            sub_sessions=SubSessions() if shared is None else shared.sub_sessions,
+            costs=self._shared.costs,
+            sub_sessions=self._shared.sub_sessions,
         )
 
         async def prepare(run: Run) -> PreparedRun:

@@ -201,7 +201,7 @@ class App:
         self.attachments = Attachments(
             self.paths.state / FOLDER,
             documents,
-            build_images(self.config.loaded),
+            build_images(self.config.loaded, documents),
             pages_allowed=lambda: self._settings().web.pages,
             fetch=self._builder.parts.fetch,
         )
@@ -347,10 +347,15 @@ class App:
         builder = self._builder
         loaded = await asyncio.to_thread(self._load_first)
         if self._role is not Role.DRY_RUN:
-            self.folder_lock = await take_state(
-                self.paths, self.host, builder.stack, serves=self._role is Role.DAEMON, wanted=self.wanted
-            )
             self.me = this_host(self.host, self.paths.state.parent)
+            self.folder_lock = await take_state(
+                self.paths,
+                self.me,
+                builder.stack,
+                serves=self._role is Role.DAEMON,
+                wanted=self.wanted,
+                left_out=builder.parts.left_out,
+            )
         self.root = Root.open(self.paths.root)
         url = loaded.settings.ledger
         if url is None:

@@ -14,6 +14,7 @@ from rlmwatch.execution.attempt import Attempt
 from rlmwatch.execution.caller_storage import CallerStorage
 from rlmwatch.execution.run_context import Listeners
 from rlmwatch.execution.runtime_config import RuntimeConfig
+from rlmwatch.ledger.sqlite.connection import MOVED_BY_HAND
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.runs.model import Result, Run, RunStatus, Save
 from rlmwatch.runs.queue import OnNewSave
@@ -62,7 +63,7 @@ class DirectRunner:
             self._builder.load_client()
             path = self.state / PYTHON_LEDGER
             ledger = await self._builder.open_ledger(
-                lambda: SqliteLedger.open(path, shared=shared_spending(path.parent))
+                lambda: SqliteLedger.open(path, shared=shared_spending(path.parent), if_damaged=MOVED_BY_HAND)
             )
             await ledger.tell_spending(now=clock.utc())
             self._builder.make_sandbox()

@@ -235,9 +235,9 @@ def build_documents(loaded: Loaded) -> DocumentReader:
     return DocumentReader(Policy(landlock=_landlock(loaded)))
 
 
-def build_images(loaded: Loaded) -> ImageReader:
-    """Return what scales images. Nothing is started before the first image."""
-    return ImageReader(Policy(landlock=_landlock(loaded)))
+def build_images(loaded: Loaded, documents: DocumentReader) -> ImageReader:
+    """Return what scales images, in turn with *documents*. Nothing is started before the first image."""
+    return ImageReader(Policy(landlock=_landlock(loaded)), slots=documents.slots)
 
 
 def build_sandbox(loaded: Loaded) -> Sandbox:

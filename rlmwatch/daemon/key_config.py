@@ -23,12 +23,14 @@ class Chosen:
         table: What `[providers.NAME]` is to say of it: address, name of its key, deployment; texts.
         model: Model of runs that name none; None for the provider's own.
         keyless: Whether it is to be asked without a key, whatever its table says.
+        before: Who answers where config.toml names nobody, and so whose its model and key are; None for nobody.
     """
 
     provider: str
     table: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
     keyless: bool = False
+    before: str | None = None
 
 
 def read(file: Path) -> str:
@@ -53,7 +55,7 @@ def config_with(before: str, chosen: Chosen) -> tuple[str, list[str]]:
     import tomlkit
 
     document = tomlkit.parse(before)
-    another = document.get("provider") not in (None, chosen.provider) or "base_url" in document
+    another = document.get("provider", chosen.before) != chosen.provider or "base_url" in document
     gone = [key for key in ("base_url", *(OF_A_PROVIDER if another else ())) if key in document]
     for key in gone:
         del document[key]

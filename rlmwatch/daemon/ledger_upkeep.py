@@ -7,14 +7,14 @@ A damaged ledger is set aside under a name with its time, and a new one begins w
    others the folder's own digests decide, as always where the ledger does not know a path (`FolderHistory`);
 2. what this workspace has spent, from the old file or the user's file of all workspaces, whichever is more.
 
-A ledger that was put back from a backup is older than the folder: `follow_folder` ends what was answered meanwhile.
+A ledger that was put back from a backup is older than the folder: `restore` ends what was answered meanwhile.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,15 @@ from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.daemon.stores import shared_spending
 from rlmwatch.errors import LedgerError, WorkspaceError
 from rlmwatch.ledger.ledger import Ledger
+from rlmwatch.ledger.retention import RESTORED
 from rlmwatch.ledger.rows import result_json
-from rlmwatch.ledger.sqlite import upkeep
-from rlmwatch.ledger.sqlite.connection import connect, explain
+from rlmwatch.ledger.sqlite import backups, upkeep
 from rlmwatch.ledger.sqlite.ledger import SqliteLedger
 from rlmwatch.runs.model import Outcome, Result, RunStatus
 from rlmwatch.workspace.memory import ShownRun, beside, job_ids, shown_runs
 
 CHECKED = "ledger.checked.json"
-"""In the private state folder: when the ledger was last checked, and what was found."""
+"""In the private state folder: when the ledger was last checked."""
 CHECK_EVERY = timedelta(days=7)
 FORGET_AT_ONCE = 200
 """Runs per transaction: some 10 ms, so that a paid call's reply does not wait."""
@@ -53,6 +53,7 @@ def open_sound(paths: WorkspacePaths, *, now: str) -> SqliteLedger:
         LedgerError: It cannot be used, for another reason than damage.
     """
     file, shared = paths.ledger, shared_spending(paths.state)
+    upkeep.go_on(file, now=now)
     if found := _damage(file):
         _begin_anew(paths, found[0], now=now)
     try:
@@ -78,18 +79,16 @@ def _damage(file: Path) -> list[str]:
 
 
 def _begin_anew(paths: WorkspacePaths, why: str, *, now: str) -> None:
-    aside = upkeep.set_aside(paths.ledger, "damaged", now=now)
-    upkeep.unmark(paths.ledger)
-    with closing(connect(paths.ledger, create=True)) as db:
-        db.execute("BEGIN IMMEDIATE")
-        kept = upkeep.salvage(aside, db)
+    made = upkeep.building(paths.ledger)
+    with upkeep.in_one_file(made, paths.ledger) as db:
+        kept = upkeep.salvage(paths.ledger, db)
         _take_spending(paths, db)
-        db.execute("COMMIT")
+    aside = upkeep.put_in_place(paths.ledger, made, "damaged", now=now)
     log.error(
         "ledger.set_aside",
         file=str(paths.ledger),
         why=why,
-        aside=aside.name,
+        aside=aside.name if aside is not None else None,
         inputs=kept["inputs"],
         done="a new ledger; what was answered is known from the folder and is not asked again",
         cure="rlmwatch ledger restore, if you have a backup",
@@ -108,32 +107,40 @@ def _take_spending(paths: WorkspacePaths, db: sqlite3.Connection) -> None:
                 "ON CONFLICT (day) DO UPDATE SET nano = MAX(nano, excluded.nano)",
                 (day, nano),
             )
-    shared.close()
 
 
-def follow_folder(paths: WorkspacePaths, *, now: str) -> int:
+def restore(paths: WorkspacePaths, copy: Path, *, now: str) -> tuple[Path | None, int]:
     """
-    Tell a ledger from a backup what the folder shows that it does not know; return how many runs that ended. Blocks.
+    Put the backup *copy* in the place of the ledger; return the name of the old one, and how many runs ended by that.
+
+    Whoever calls this holds the workspace's lock. Blocks.
+
+    Raises:
+        UsageError, LedgerError, WorkspaceError: It cannot be; nothing has changed.
+    """
+    ended: list[int] = []
+    aside = backups.restore(
+        paths.ledger, copy, now=now, adapt=lambda made: ended.append(_follow_folder(paths, made, now=now))
+    )
+    return aside, sum(ended)
+
+
+def _follow_folder(paths: WorkspacePaths, made: Path, *, now: str) -> int:
+    """
+    Tell *made*, a copy of a backup, what the folder shows that it does not know; return how many runs that ended.
 
     1. A run that had not ended goes on only where its status file still says so.
     2. An input whose later question was answered is known by that one's bytes.
-    3. What was spent since counts.
-
-    Whoever calls this holds the workspace's lock.
+    3. What was spent since counts, as the user's file of all workspaces has it.
 
     Raises:
         LedgerError, WorkspaceError: It cannot be known now.
     """
     shown = {run.run_id: run for run in shown_runs(paths.root, job_ids(paths.root))}
-    try:
-        with closing(connect(paths.ledger, create=False)) as db:
-            db.execute("BEGIN IMMEDIATE")
-            ended = _end_open(paths.root, db, shown, now=now)
-            _know_later(db, shown)
-            _take_spending(paths, db)
-            db.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise explain(error, paths.ledger) from error
+    with upkeep.in_one_file(made, paths.ledger) as db:
+        ended = _end_open(paths.root, db, shown, now=now)
+        _know_later(db, shown)
+        _take_spending(paths, db)
     return ended
 
 
@@ -146,7 +153,7 @@ def _end_open(root: Path, db: sqlite3.Connection, shown: dict[str, ShownRun], *,
         if seen is not None and not seen.ended:
             continue
         answered = seen.answered if seen is not None else _has_turn(root, row["path"], row["run_id"])
-        note = ("the ledger was restored from a backup that was made before this run ended",)
+        note = (RESTORED,)
         if answered:
             result = Result(RunStatus.COMPLETE, Outcome.SUCCESS, answer="", notes=note)
         elif seen is not None and seen.failed:
@@ -201,13 +208,13 @@ def check_if_due(paths: WorkspacePaths, *, now: str) -> None:
             why=found[0],
             cure="restart rlmwatch: it sets the file aside and begins a new one, and asks nothing again",
         )
-    note_check(paths, found, now=now)
+    note_check(paths, now=now)
 
 
-def note_check(paths: WorkspacePaths, found: list[str], *, now: str) -> None:
-    """Remember that the ledger was checked at *now*, and what was *found*."""
+def note_check(paths: WorkspacePaths, *, now: str) -> None:
+    """Remember that the ledger was checked at *now*."""
     with suppress(OSError):
-        (paths.state / CHECKED).write_text(json.dumps({"checked_at": now, "problems": found[:10]}) + "\n")
+        (paths.state / CHECKED).write_text(json.dumps({"checked_at": now}) + "\n")
 
 
 def _is_due(file: Path, now: str) -> bool:

@@ -23,6 +23,7 @@ from rlmwatch.execution.model_choice import choose_model
 from rlmwatch.execution.run_context import searches_the_web
 from rlmwatch.handlers import chat, job, structured
 from rlmwatch.handlers.plain import refuse_unseeing
+from rlmwatch.ledger.retention import answer_lost
 from rlmwatch.models.base import Model, Request, Role
 from rlmwatch.runs.attached import Attached, shown
 from rlmwatch.runs.model import Outcome, Result, Run, RunStatus, Save
@@ -204,26 +205,35 @@ async def _answered_before(app: App, save: Save, leave: asyncio.Event) -> Run:
         await _until_done(app, leave)
         run = await _run_of(app, save)
     name, result = input_name(save.path), None if run is None else run.result
+    lost = answer_lost(run)
     if name is not None and (run is None or (result is not None and result.answer is not None)):
         text = await asyncio.to_thread(
             restore,
             app.gateway.root,
             name,
             save.digest,
-            or_else=None if result is None else result.answer,
+            or_else=None if result is None or lost else result.answer,
             or_else_mark=None if run is None or result is None else mark_of(run, result),
             marks=app.marks(save),
         )
         if text is not None and (save if run is None else run).wants_json is not None:
             await asyncio.to_thread(restore_json, app.gateway.root, name, text)
-        if run is None and text is not None:
+        if text is not None and (run is None or lost):
             return _answered_elsewhere(save, text)
-    if run is None:
-        raise UsageError(
-            f"{save.path} was answered before, and its run is no longer known here; `rlmwatch again {save.path}` asks "
-            "again"
-        )
+    if run is None or lost:
+        raise no_longer_known(save, lost)
     return run
+
+
+def no_longer_known(save: Save, lost: str | None) -> UsageError:
+    """Return what to say where *save* was answered, and its answer is not in the ledger: *lost* says why."""
+    name = input_name(save.path)
+    output = None if name is None else name.output if save.wants_json is None else name.json_output
+    where = f". Its answer may still be in {output}" if output is not None else ""
+    return UsageError(
+        f"{save.path} was answered before, and {lost or 'its run is no longer known here'}{where}; "
+        f"`rlmwatch again {save.path}` asks again"
+    )
 
 
 async def _run_of(app: App, save: Save) -> Run | None:

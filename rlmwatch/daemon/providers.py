@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import structlog
 
 from rlmwatch.daemon.credentials import Key
-from rlmwatch.daemon.factories import build_model, find_search, gather
-from rlmwatch.daemon.shared_parts import SharedParts, place_of
+from rlmwatch.daemon.factories import find_search, gather
+from rlmwatch.daemon.shared_parts import SharedParts
 from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import ConfigError, NoProvider
 from rlmwatch.execution.runtime_config import RuntimeConfig
@@ -24,8 +24,7 @@ class OtherProviders:
     """
     The providers that runs name beside the default one: each is made when the first run names it, and kept.
 
-    Each has its own connections, its own rate limits, and its own key; where one is the default under another name,
-    it is the default, so that both share their limits.
+    Each has its own connections, its own rate limits, and its own key; two names of the same one share them.
     """
 
     def __init__(
@@ -33,8 +32,7 @@ class OtherProviders:
         loaded: Loaded,
         keys: Mapping[str, Key],
         environ: Mapping[str, str],
-        default: tuple[Model, Choice] | None,
-        shared: SharedParts | None = None,
+        shared: SharedParts,
     ) -> None:
         """
         Prepare; nothing is made.
@@ -43,14 +41,12 @@ class OtherProviders:
             loaded: The settings.
             keys: The keys that are there.
             environ: Where variables are looked up.
-            default: The provider of runs that name none; None where there is none. It is not closed here.
-            shared: Has the providers of several folders, and closes them.
+            shared: Makes the providers, and closes them.
         """
         self._shared = shared
         self._loaded = loaded
         self._keys = keys
         self._environ = environ
-        self._default = default
         self._made: dict[str, tuple[Model, Choice]] = {}
         self._making = asyncio.Lock()
 
@@ -66,32 +62,14 @@ class OtherProviders:
                 facts = await gather(self._loaded, self._keys, self._environ, provider)
                 try:
                     choice = named(facts, provider)
-                    self._made[provider] = self._default_at(choice) or self._make(choice)
+                    self._made[provider] = self._make(choice)
                 except ConfigError as error:  # the program goes on; this run is held until it is put right
                     raise NoProvider(str(error)) from error
             return self._made[provider]
 
-    async def aclose(self) -> None:
-        """Close what was made here. Idempotent."""
-        made, self._made = self._made, {}
-        for model, _ in made.values() if self._shared is None else ():
-            if self._default is None or model is not self._default[0]:
-                await model.aclose()
-
-    def _default_at(self, choice: Choice) -> tuple[Model, Choice] | None:
-        """Return the default provider under the *choice* that names it; None where that is another."""
-        if self._default is None or _place(self._default[1]) != _place(choice):
-            return None
-        return self._default[0], choice
-
     def _make(self, choice: Choice) -> tuple[Model, Choice]:
         log.info("model.chosen", provider=choice.provider, model=choice.model, why=choice.why)
-        build = build_model if self._shared is None else self._shared.build_model
-        return build(choice, self._loaded, self._keys, self._environ), choice
-
-
-def _place(choice: Choice) -> tuple[object, ...]:
-    return *place_of(choice), choice.headers
+        return self._shared.build_model(choice, self._loaded, self._keys, self._environ), choice
 
 
 def runtime_config(  # noqa: PLR0913 (its parts by name)
@@ -103,7 +81,7 @@ def runtime_config(  # noqa: PLR0913 (its parts by name)
     documents: DocumentReader,
     no_model_reason: str = "",
     users_options: bool = False,
-    shared: SharedParts | None = None,
+    shared: SharedParts,
 ) -> RuntimeConfig:
     """
     Return what holds for new runs.
@@ -116,7 +94,7 @@ def runtime_config(  # noqa: PLR0913 (its parts by name)
         documents: Turns pages that were found into text.
         no_model_reason: For the person.
         users_options: Whether what a run itself says is the user's own word.
-        shared: What several folders have in common.
+        shared: Makes the providers that runs name.
     """
     model, choice = default or (None, None)
     search, no_search_reason = find_search(loaded, keys, environ, documents, choice)
@@ -128,6 +106,6 @@ def runtime_config(  # noqa: PLR0913 (its parts by name)
         search=search,
         no_search_reason=no_search_reason,
         choice=choice,
-        providers=OtherProviders(loaded, keys, environ, default, shared),
+        providers=OtherProviders(loaded, keys, environ, shared),
         users_options=users_options,
     )

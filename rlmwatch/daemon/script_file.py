@@ -24,7 +24,8 @@ A file of replies: what the scripted model answers and the scripted search finds
 1. The first entry that is not used up and whose `when` stands in the request answers it.
 2. Where there is none, the request is refused in words that name the file.
 3. A search finds all pages whose `when` stands in its query, and those without.
-4. The file is read when the provider is chosen: at the start and at a reload, which begins it afresh.
+4. The file is read when the provider is chosen: at the start, and at a reload where it has changed, which begins it
+   afresh.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from rlmwatch.execution.notifications import STOP_S
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 from rlmwatch.workspace.atomic import sweep
 from rlmwatch.workspace.hosts import Host, Theirs, host_rule
-from rlmwatch.workspace.owner import holder_of_folder
+from rlmwatch.workspace.owner import busy, holder_of_folder
 from rlmwatch.workspace.snapshot import look
 from rlmwatch.workspace.status import prune
 
@@ -170,9 +170,7 @@ def _nobody_here(app: App) -> None:
     """
     who = holder_of_folder(app.paths.root)
     if who is not None and who.host in (None, app.host):
-        raise WorkspaceBusy(
-            f"another {who} answers in this workspace already. Stop it first: Ctrl+C there, or a SIGTERM."
-        )
+        raise busy(who)
 
 
 async def _until_ours(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: Vitals, *, first: bool) -> bool:
@@ -207,7 +205,7 @@ async def _until_ours(turn: HostTurn, stop: asyncio.Event, manager: Manager, vit
             elif not turn.in_doubt:
                 log.warning("folder.busy", why=why, done="answering nothing until it is free")
             manager.ready(f"idle: {why}")
-        await _tick(stop, TICK_S)
+        await tick(stop, TICK_S)
         vitals.ping(manager)
     return reported is not None
 
@@ -230,10 +228,12 @@ async def _work(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: V
     """Watch and answer until *stop*, or until another host takes over."""
     app = turn.app
     leave = asyncio.Event()
-    await asyncio.to_thread(sweep, app.paths.root, before=clock.utc())
+    began = clock.utc()
     await app.supervisor.recover()
     await app.inbox.begin()
     async with asyncio.TaskGroup() as group:
+        # Beside the work, since it walks the whole folder; what is written from here on is newer than it looks for.
+        group.create_task(asyncio.to_thread(sweep, app.paths.root, before=began))
         group.create_task(app.watcher.run(leave))
         group.create_task(app.inbox.run(leave))
         group.create_task(app.supervisor.run(leave))
@@ -242,6 +242,7 @@ async def _work(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: V
         await app.client_loaded()
         log.info("ready", workspace=str(app.paths.root), answers=app.describe(), host=app.host)
         manager.ready(f"watching {app.paths.root}")
+        group.create_task(_upkeep(app, leave))
         try:
             await _maintain(turn, stop, manager, vitals)
         finally:
@@ -252,9 +253,8 @@ async def _work(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: V
 async def _maintain(turn: HostTurn, stop: asyncio.Event, manager: Manager, vitals: Vitals) -> None:
     """Return when *stop* is set or another host answers."""
     app = turn.app
-    prune_at, day = clock.monotonic(), _day()
-    ceiling_at = prune_at + CEILING_EVERY_S
-    while not await _tick(stop, TICK_S):
+    day, ceiling_at = _day(), clock.monotonic() + CEILING_EVERY_S
+    while not await tick(stop, TICK_S):
         vitals.ping(manager)
         await app.gateway.flush()
         if _day() != day:  # what a ceiling stopped may go on
@@ -267,18 +267,23 @@ async def _maintain(turn: HostTurn, stop: asyncio.Event, manager: Manager, vital
         if turn.other:
             log.warning("host.handover", answers=turn.other.name, id=turn.other.id, me=app.host)
             return
-        busy = await asyncio.to_thread(app.folder_lock.follow)
-        if busy is not None:
-            log.warning("folder.busy", why=busy, done="answering nothing until it is free")
+        why = await asyncio.to_thread(app.folder_lock.follow)
+        if why is not None:
+            log.warning("folder.busy", why=why, done="answering nothing until it is free")
             return
-        if clock.monotonic() >= prune_at:
-            prune_at = clock.monotonic() + PRUNE_EVERY_S
-            await _prune(app)
 
 
 def _day() -> str:
     """Return the day in UTC."""
     return clock.utc().partition("T")[0]
+
+
+async def _upkeep(app: App, leave: asyncio.Event) -> None:
+    """Check the ledger and let go of what is old, now and then, until *leave*; no save waits for that."""
+    wait_s = TICK_S
+    while not await tick(leave, wait_s):
+        await _prune(app)
+        wait_s = PRUNE_EVERY_S
 
 
 async def _prune(app: App) -> None:
@@ -295,8 +300,8 @@ async def _prune(app: App) -> None:
     await asyncio.to_thread(app.attachments.prune, now=clock.utc(), keep_days=keep)
 
 
-async def _tick(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait; True as soon as *stop* is set."""
+async def tick(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait for so many *seconds*; True as soon as *stop* is set."""
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()

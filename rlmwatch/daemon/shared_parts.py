@@ -1,9 +1,9 @@
 """
-What several folders of one process have in common.
+What the folders of one process have in common, and what a reload that changes nothing keeps.
 
 Providers with their connections and rate limits (so also one embedded model), the sandbox with its fork server, the
 readers of documents, and how many sub-engines this machine bears. Of each there is one for each way in which the user's
-own settings want it: a reload that changes nothing keeps all of them. What no folder uses any more stays until the
+own settings want it; a file of replies that was changed is another provider. What nothing uses any more stays until the
 process ends, since runs may go on with it.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rlmwatch.daemon.credentials import Key
 from rlmwatch.daemon.factories import build_documents, build_model, build_sandbox, gather
@@ -21,7 +22,8 @@ from rlmwatch.engine.sub_sessions import SubSessions
 from rlmwatch.models.base import Model
 from rlmwatch.models.select import Choice, choose
 from rlmwatch.sandbox.base import Sandbox
-from rlmwatch.settings.sources import Loaded
+from rlmwatch.settings.sources import Loaded, stamp
+from rlmwatch.settings.user_folders import expanded
 
 
 @dataclass(slots=True)
@@ -43,7 +45,7 @@ class SharedParts:
     async def find_model(
         self, loaded: Loaded, keys: Mapping[str, Key], environ: Mapping[str, str]
     ) -> tuple[Model, Choice]:
-        """Return the provider that answers, as `factories.find_model` does."""
+        """Return the provider that answers, as `factories.find_model` does; the same for the same settings."""
         choice = choose(await gather(loaded, keys, environ, loaded.settings.provider))
         return self.build_model(choice, loaded, keys, environ), choice
 
@@ -57,6 +59,7 @@ class SharedParts:
             *place_of(choice),
             tuple((name, value.get_secret_value()) for name, value in sorted(choice.headers.items())),
             None if key is None else key.secret.get_secret_value(),
+            None if choice.replies is None else stamp(expanded(Path(choice.replies))),
             repr(settings.models),
             repr(sorted(settings.prices.items())),
         )

@@ -31,9 +31,7 @@ class Signals:
     4. SIGIO, which a broken lease sends, is ignored.
     """
 
-    def __init__(
-        self, reload: Callable[[], Coroutine[None, None, None]], stop: asyncio.Event, manager: Manager
-    ) -> None:
+    def __init__(self, reload: Reload, stop: asyncio.Event, manager: Manager) -> None:
         """Prepare; the signals are heeded in the `with` block."""
         self._reload = reload
         self._stop = stop

@@ -17,13 +17,12 @@ import structlog
 from rlmwatch.cluster.node import ClusterNode
 from rlmwatch.daemon.composition import Builder
 from rlmwatch.daemon.logging import Redactor
+from rlmwatch.daemon.service import TICK_S, tick
 from rlmwatch.daemon.stores import open_shared
 from rlmwatch.daemon.systemd import Manager
 from rlmwatch.errors import ConfigError
 from rlmwatch.ledger.postgres.connection import described
 from rlmwatch.settings.sources import user_config_dir
-
-TICK_S = 1.0
 
 log = structlog.get_logger()
 
@@ -69,12 +68,7 @@ async def _until_asked_to_stop(manager: Manager) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    while not stop.is_set():
+    while not await tick(stop, TICK_S):
         manager.ping()
-        try:
-            async with asyncio.timeout(TICK_S):
-                await stop.wait()
-        except TimeoutError:
-            continue
     log.info("stop.asked")
     manager.stopping()

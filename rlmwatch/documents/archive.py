@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 from xml.parsers import expat
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from rlmwatch.contract.formats import content_of
 from rlmwatch.documents.extract import UnreadableDocument
@@ -20,6 +20,8 @@ MAX_UNPACKED_BYTES = 400_000_000
 """Of all parts together, as the archive's list says; pictures count. Twice the largest material."""
 MAX_PART_BYTES = 64_000_000
 """Of one part that is read. The text of a long novel is 3 MB as XML."""
+_XML_SHOWS_IN_BYTES = 1 << 16
+"""By then a picture is none."""
 
 
 @contextmanager
@@ -62,7 +64,7 @@ def part(archive: ZipFile, name: str) -> bytes:
             f"it has no part {name}: it is damaged, or another format than its name says"
         ) from None
     if size > MAX_PART_BYTES:
-        raise UnreadableDocument(f"its part {name} unpacks to more than {MAX_PART_BYTES // 1_000_000} MB")
+        raise _too_large(name)
     return archive.read(name)
 
 
@@ -87,17 +89,26 @@ def parsed(raw: bytes) -> Element:
         raise UnreadableDocument(f"its XML is damaged ({error})") from None
 
 
-def refuse_entities(raw: bytes) -> None:
+def refuse_unsafe(archive: ZipFile, entry: ZipInfo) -> None:
     """
-    Pass what declares no entities of XML; bytes that are no XML declare none.
+    Pass a part that a library may parse by itself: XML without entities, or no XML.
 
     Raises:
-        UnreadableDocument: It does.
+        UnreadableDocument: It declares entities, or is XML and too large.
     """
+    is_large = entry.file_size > MAX_PART_BYTES
+    with archive.open(entry) as file:
+        raw = file.read(_XML_SHOWS_IN_BYTES if is_large else -1)
     try:
-        _parser().Parse(raw, True)  # noqa: FBT003 (its own signature)
+        _parser().Parse(raw, not is_large)
     except expat.ExpatError:
         return
+    if is_large:
+        raise _too_large(entry.filename)
+
+
+def _too_large(name: str) -> UnreadableDocument:
+    return UnreadableDocument(f"its part {name} unpacks to more than {MAX_PART_BYTES // 1_000_000} MB")
 
 
 def _parser() -> expat.XMLParserType:

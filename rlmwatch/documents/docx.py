@@ -6,7 +6,7 @@ from io import BytesIO
 
 import mammoth
 
-from rlmwatch.documents.archive import MAX_PART_BYTES, opened, part, refuse_entities
+from rlmwatch.documents.archive import opened, part, refuse_unsafe
 from rlmwatch.documents.extract import Extract, counted
 from rlmwatch.documents.html import markdown
 
@@ -16,14 +16,13 @@ def read(raw: bytes) -> Extract:
     Return the document as Markdown.
 
     Raises:
-        UnreadableDocument: It is damaged, protected or another format, or declares entities.
+        UnreadableDocument: It is damaged, protected or another format, or its XML too large or with entities.
     """
     with opened(raw, "a Word document (.docx)") as archive:
         part(archive, "[Content_Types].xml")
         # The library finds the parts by itself and parses them with the standard library's XML.
         for entry in archive.infolist():
-            if entry.file_size <= MAX_PART_BYTES:
-                refuse_entities(archive.read(entry))
+            refuse_unsafe(archive, entry)
     pictures: list[None] = []
 
     def counts(_picture: object) -> dict[str, str]:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
 import re
+from contextlib import suppress
 
 from bs4 import BeautifulSoup
 from bs4.dammit import EncodingDetector
 from bs4.element import CData, PageElement, PreformattedString, Tag
 from markdownify import ATX, MarkdownConverter
 
+from rlmwatch.contract.charsets import codec_of
 from rlmwatch.documents.extract import Extract, UnreadableDocument
 
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_BROWSERS_READ = {"iso-8859-1": "cp1252", "latin-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252"}
-"""What a page declares → what every browser takes it for (the encoding standard of the WHATWG)."""
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -37,26 +31,18 @@ def decode(raw: bytes) -> str:
     Return the text of a page: by its byte order mark, else as it declares itself, else UTF-8.
 
     Raises:
-        UnreadableDocument: It is none of these.
+        UnreadableDocument: It is none of these, or no text.
     """
-    for mark, encoding in _MARKS:
-        if raw.startswith(mark):
-            return _decoded(raw[len(mark) :], encoding)
     declared = EncodingDetector.find_declared_encoding(raw, is_html=True, search_entire_document=False)
-    encoding = _BROWSERS_READ.get(declared or "", declared or "utf-8")
-    try:
-        return _decoded(raw, encoding)
-    except (LookupError, UnreadableDocument):
-        return _decoded(raw, "utf-8")
-
-
-def _decoded(raw: bytes, encoding: str) -> str:
-    try:
-        text = raw.decode(encoding)
-    except UnicodeError:
-        raise UnreadableDocument(
-            f"it is not {encoding.upper()}, and says no other encoding: save it as UTF-8"
-        ) from None
+    codec = codec_of(raw, declared)
+    if codec.startswith(("utf-16-", "utf-32")):  # if that were true, the declaration could not have been read
+        codec = "utf-8"
+    for each in (codec, "utf-8"):
+        with suppress(UnicodeError):
+            text = raw.decode(each)
+            break
+    else:
+        raise UnreadableDocument(f"it is not {codec.upper()}, and says no other encoding: save it as UTF-8")
     if "\0" in text:
         raise UnreadableDocument("it is not text: a NUL byte is in it; save it again as UTF-8")
     return text

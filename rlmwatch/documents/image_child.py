@@ -29,13 +29,16 @@ MAX_PNG_BYTES = 1_500_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "HEIF")
 QUALITY = 85
 NICE = 10
+_SHADES = 257
+"""Of 16 bits, for each of 8."""
 _WHITE = (255, 255, 255)
 
 
 def main() -> NoReturn:
     """Lock down by the policy in the first argument, for the parent in the second, and scale the image on stdin."""
     _load()
-    os.nice(NICE)
+    with suppress(OSError):  # a filter of the service may refuse it
+        os.nice(NICE)
     try:
         lock(Policy(**json.loads(sys.argv[1])), parent=int(sys.argv[2]), empty_root=empty_folder())
     except Exception as error:  # noqa: BLE001 (the host is told, whatever it is)
@@ -82,6 +85,10 @@ def scaled(raw: bytes) -> tuple[dict[str, Any], bytes]:
     lossless = image.format in ("PNG", "GIF")
     image.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))  # a JPEG is decoded smaller where that will do
     ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):  # 65,536 shades of grey, which `convert` would cut at 255
+        if "transparency" in image.info:
+            image.info["transparency"] //= _SHADES
+        image = image.point(lambda shade: shade * (1 / _SHADES) + 0.5).convert("L")
     transparent = image.has_transparency_data
     image = image.convert("RGBA" if transparent else "RGB")
     image.thumbnail((MAX_SIDE, MAX_SIDE))

@@ -7,14 +7,16 @@ The host's side of images: each is decoded and scaled down by a confined process
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import PurePosixPath
 from typing import Any
 
 from rlmwatch.contract.text import digest
+from rlmwatch.documents.reader import AT_ONCE
 from rlmwatch.errors import InputError
 from rlmwatch.runs.attached import Image
 from rlmwatch.sandbox.guest.lockdown import Policy
@@ -35,10 +37,12 @@ class ImageReader:
     Attributes:
         policy: How the process locks itself down.
         max_seconds: For one image.
+        slots: Of processes at once: those of the reader of documents, where there is one.
     """
 
     policy: Policy
     max_seconds: float = MAX_SECONDS
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def scaled(self, name: str, raw: bytes) -> Image:
         """
@@ -50,7 +54,8 @@ class ImageReader:
         self._installed(name)
         policy = json.dumps(asdict(self.policy))
         try:
-            reply = await child.ask(_PROGRAM, policy, str(os.getpid()), question=raw, max_seconds=self.max_seconds)
+            async with self.slots:
+                reply = await child.ask(_PROGRAM, policy, str(os.getpid()), question=raw, max_seconds=self.max_seconds)
         except TimeoutError:
             raise InputError(f"{name} cannot be read: it takes longer than {self.max_seconds:g} s") from None
         return _image(name, reply)

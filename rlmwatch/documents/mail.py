@@ -1,7 +1,8 @@
 """
 Mails: their headers and text, and what is attached to them.
 
-1. Of a text that a mail holds in several forms, the plain one is taken, else the one in HTML.
+1. Of a text that a mail holds in several forms, the plain one is taken, else the one in HTML; a form that says nothing
+   does not count. What is attached to the other forms is not lost with them.
 2. A mail that is attached is read as a mail, and a document as a document. Text is taken as it is.
 3. What else is attached is named in its place, and left out.
 """
@@ -9,16 +10,19 @@ Mails: their headers and text, and what is attached to them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
+from rlmwatch.contract.charsets import codec_of, text_in
 from rlmwatch.contract.formats import DOCUMENTS, content_of, suffix
 from rlmwatch.contract.text import decode
 from rlmwatch.documents.extract import Extract, Reader, UnreadableDocument
 from rlmwatch.documents.html import markdown
 from rlmwatch.errors import InputError
 
+PAGES = frozenset({".html", ".htm", ".xhtml"})
 HEADERS = ("From", "To", "Cc", "Date", "Subject")
 MAX_DEPTH = 100
 """Of parts within parts, two for each mail within a mail."""
@@ -51,41 +55,45 @@ class _Mail:
     def message(self, mail: EmailMessage, depth: int) -> Iterator[str]:
         """Yield headers and parts of *mail*."""
         yield "\n".join(f"{name}: {value}" for name in HEADERS if (value := _header(mail, name)))
-        yield from self._part(mail, depth)
+        for piece, _ in self._part(mail, depth, wanted=True):
+            yield piece
 
-    def _part(self, part: EmailMessage, depth: int) -> Iterator[str]:
+    def _part(self, part: EmailMessage, depth: int, *, wanted: bool) -> Iterator[tuple[str, bool]]:
+        """Yield what is in *part*, each piece with whether it is own text, which comes only where *wanted*."""
         if depth > MAX_DEPTH:
             raise UnreadableDocument("its parts are nested too deeply")
-        kind = part.get_content_type()
+        kind, name = part.get_content_type(), _name(part)
         if kind == "message/rfc822":
             for inner in _parts(part):
-                yield "[attached mail]"
-                yield from self.message(inner, depth + 1)
-                yield "[end of the attached mail]"
+                yield "[attached mail]", False
+                for piece in self.message(inner, depth + 1):
+                    yield piece, False
+                yield "[end of the attached mail]", False
         elif part.is_multipart():
-            parts = _parts(part)
-            if kind == "multipart/alternative":
-                parts = sorted(parts, key=_plainness)[:1]
-            for inner in parts:
-                yield from self._part(inner, depth + 1)
-        elif _name(part) is None and kind == "text/html":
-            yield markdown(_text(part))
-        elif _name(part) is None and kind.startswith("text/"):
-            yield _text(part).replace("\r\n", "\n").strip()
-        else:
-            yield self._attached(part, _name(part) or kind)
+            forms = kind == "multipart/alternative"
+            for inner in sorted(_parts(part), key=_plainness) if forms else _parts(part):
+                says = False
+                for piece, own in self._part(inner, depth + 1, wanted=wanted):
+                    says = says or (own and bool(piece))
+                    yield piece, own
+                wanted = wanted and not (forms and says)
+        elif name is not None:
+            yield self._attached(part, name or kind), False
+        elif wanted:
+            raw, charset = _raw(part), _charset(part)
+            # UTF-7 is no page's encoding, but was once a mail's (RFC 2152).
+            text = raw.decode("utf-7", "replace") if charset == "utf-7" else text_in(raw, charset)
+            yield (markdown(text) if kind == "text/html" else text.replace("\r\n", "\n").strip()), True
 
     def _attached(self, part: EmailMessage, name: str) -> str:
-        raw = part.get_payload(decode=True)
-        raw = raw if isinstance(raw, bytes) else b""
         try:
-            text = self._text_of(name, raw)
+            text = self._text_of(name, _raw(part), _charset(part))
         except (UnreadableDocument, InputError) as error:
             self.left_out.append(f"attachment {name} ({error})")
             return f"[attachment {name} left out]"
         return f"[attachment {name}]\n{text.strip()}\n[end of {name}]"
 
-    def _text_of(self, name: str, raw: bytes) -> str:
+    def _text_of(self, name: str, raw: bytes, charset: str | None) -> str:
         """
         Return the text of an attachment.
 
@@ -93,7 +101,10 @@ class _Mail:
             UnreadableDocument: It is no text, and nothing that can be read.
             InputError: It is text that cannot be read.
         """
-        ending = suffix(name)
+        ending, sign = suffix(name), content_of(raw)
+        if charset is not None and sign is None and (ending in PAGES or ending not in DOCUMENTS):
+            with suppress(UnicodeError):  # it is in another one, and may be UTF-8
+                raw = raw.decode(codec_of(raw, charset)).encode("utf-8-sig")
         if ending in self.others:
             try:
                 found = self.others[ending](raw)
@@ -105,8 +116,8 @@ class _Mail:
             return found.text
         if ending in DOCUMENTS:
             raise UnreadableDocument("to read it, install rlmwatch[documents]")
-        if (why := content_of(raw)) is not None or b"\0" in raw:
-            raise UnreadableDocument((why or "not text").partition(":")[0])
+        if sign is not None or b"\0" in raw:
+            raise UnreadableDocument((sign or "not text").partition(":")[0])
         return decode(raw)
 
 
@@ -141,11 +152,15 @@ def _header(mail: EmailMessage, name: str) -> str:
     return " ".join(value.split())
 
 
-def _text(part: EmailMessage) -> str:
-    raw = part.get_payload(decode=True)
-    if not isinstance(raw, bytes):
-        return ""
+def _charset(part: EmailMessage) -> str | None:
+    """Return the charset that *part* declares. Many that say `us-ascii` hold UTF-8, of which it is a part."""
     try:
-        return raw.decode(part.get_content_charset() or "utf-8")
-    except (LookupError, UnicodeError):
-        return raw.decode("utf-8", "replace")
+        charset = part.get_content_charset()
+    except Exception:  # noqa: BLE001 (as above)
+        return None
+    return None if charset == "us-ascii" else charset
+
+
+def _raw(part: EmailMessage) -> bytes:
+    raw = part.get_payload(decode=True)
+    return raw if isinstance(raw, bytes) else b""

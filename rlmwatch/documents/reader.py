@@ -14,7 +14,7 @@ import os
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
@@ -27,7 +27,7 @@ from rlmwatch.sandbox.host import child
 from rlmwatch.workspace.context import DocumentText
 
 AT_ONCE = 2
-"""Processes that read documents, in the whole daemon; more would only share the processors."""
+"""Processes that read documents and images, in the whole daemon; more would only share the processors."""
 MAX_TEXT_BYTES = 64 << 20
 """Of one document, as JSON. A book of a thousand pages has some 3 MB."""
 MAX_TOTAL_CHARS = 200_000_000
@@ -54,13 +54,14 @@ class DocumentReader:
         max_seconds: For one document.
         max_chars: Of the texts of all documents of a run.
         launch: The program of the process.
+        slots: Of processes at once; the images' too.
     """
 
     policy: Policy
     max_seconds: float = MAX_SECONDS
     max_chars: int = MAX_TOTAL_CHARS
     launch: str = LAUNCH
-    _free: asyncio.Semaphore | None = None
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def texts(self, documents: Mapping[str, bytes]) -> dict[str, DocumentText | InputError]:
         """
@@ -82,10 +83,8 @@ class DocumentReader:
                     f"context: {path}: to read it, install rlmwatch[documents] (pip install 'rlmwatch[documents]'; it "
                     f"brings {library}), and save the question again"
                 )
-        if self._free is None:
-            self._free = asyncio.Semaphore(AT_ONCE)
         waiting = [path for path in documents if path not in found]
-        async with self._free:
+        async with self.slots:
             while waiting:
                 process = await self._start({suffix(path) for path in waiting})
                 try:

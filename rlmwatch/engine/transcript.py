@@ -153,8 +153,9 @@ class Transcript:
         asked = self.phrases["question"] + "\n" + question
         self._again = self.phrases["asked"].format(question=cut_bytes(question.strip(), ASKED_BYTES))
         before = [text for name, text in told.items() if name != HISTORY] if self._again else []
-        parts = [*before, asked, *(text for text in told.values() if text not in before)]
-        parts += [request] if request else []
+        behind = [text for text in told.values() if text not in before]
+        self._since_asked = sum(map(len, behind))
+        parts = [*before, asked, *behind, *([request] if request else [])]
         turns = [_Turn("assistant" if n % 2 else "user", text) for n, text in enumerate(example)]
         self._turns = [_Turn("system", rules), *turns, self._message("\n\n".join(parts), status)]
         self._fixed = len(self._turns)

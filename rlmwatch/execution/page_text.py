@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from rlmwatch.contract.charsets import text_in
 from rlmwatch.contract.secrets import secret_content
 from rlmwatch.contract.text import is_blank
 from rlmwatch.documents.reader import DocumentReader
 from rlmwatch.errors import InputError
 from rlmwatch.search.fetch import FetchedPage
-
-
-def in_utf8(raw: bytes, charset: str) -> bytes:
-    """Return *raw* in UTF-8 with its mark, so that nothing else in it is believed about that."""
-    try:
-        text = raw.decode(charset, "replace")
-    except LookupError:
-        text = raw.decode("utf-8", "replace")
-    return text.encode("utf-8-sig")
 
 
 async def document_text(documents: DocumentReader, name: str, file: str, raw: bytes) -> str:
@@ -43,9 +35,11 @@ async def page_text(url: str, page: FetchedPage, documents: DocumentReader) -> s
         InputError: It cannot be read, is empty, or holds a secret.
     """
     if page.suffix in (".html", ".pdf"):
-        raw = page.raw if page.suffix == ".pdf" or page.charset is None else in_utf8(page.raw, page.charset)
+        raw = page.raw
+        if page.suffix == ".html" and page.charset is not None:  # with its mark, so that nothing else in it is believed
+            raw = text_in(raw, page.charset).encode("utf-8-sig")
         return await document_text(documents, url, f"page{page.suffix}", raw)
-    text = in_utf8(page.raw, page.charset or "utf-8").decode("utf-8-sig")
+    text = text_in(page.raw, page.charset)
     if is_blank(text):
         raise InputError(f"the page {url} is empty")
     return text

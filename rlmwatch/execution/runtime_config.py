@@ -32,10 +32,6 @@ class Providers(Protocol):
         """
         ...
 
-    async def aclose(self) -> None:
-        """Give back connections and child processes. Idempotent."""
-        ...
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:

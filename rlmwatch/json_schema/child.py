@@ -26,7 +26,7 @@ BACKTRACKS = 100_000
 
 
 def main() -> None:
-    """Answer one question: {schema, value?} → {problem: words or null, of_schema: whether it is the schema's}."""
+    """Answer one question: {schema, value?} → {problem: words or null}."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -47,7 +47,7 @@ def _reply(asked: dict[str, Any]) -> dict[str, Any]:
             pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS),
         )
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        return {"problem": _words(error), "of_schema": True}
+        return {"problem": _words(error)}
     if "value" not in asked:
         return {"problem": None}
     faults = [_words(error) for error in islice(validator.iter_errors(asked["value"]), SHOWN)]

@@ -31,8 +31,7 @@ _MONTH = len("2026-11")
 _ATTEMPT = Statement("SELECT status, attempt FROM runs WHERE run_id = :run_id")
 _ENTRIES = Statement("SELECT * FROM calls WHERE run_id = :run_id ORDER BY id")
 _OUTLINE = Statement("""
-    SELECT key, what, model, state, attempt, started_at, ended_at, usage, reserved_tokens, reserved_usd,
-           '{}' AS request, NULL AS reply
+    SELECT key, what, model, state, attempt, started_at, ended_at, usage, reserved_tokens, reserved_usd
     FROM calls WHERE run_id = :run_id ORDER BY id
 """)
 
@@ -199,7 +198,10 @@ class JournalVerbs(Transactions[D], Journal):
     async def outline(self, run_id: str) -> list[JournalEntry]:
         """Return the journal of one run, oldest first, without requests and replies: these may be large."""
         return await self._read(
-            lambda db: [entry_of(row) for row in db.execute(_OUTLINE, {"run_id": run_id}).fetchall()]
+            lambda db: [
+                entry_of({**dict(row), "request": "{}", "reply": None})
+                for row in db.execute(_OUTLINE, {"run_id": run_id}).fetchall()
+            ]
         )
 
     _SPENT = Statement("""

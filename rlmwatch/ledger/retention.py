@@ -14,9 +14,18 @@ from typing import Any
 from rlmwatch.ledger.rows import json_value, to_json
 from rlmwatch.ledger.statement import Db, Row, Statement
 from rlmwatch.ledger.transactions import D, Transactions
+from rlmwatch.runs.model import Run
 
 FORGOTTEN = "its content is no longer kept (keep_ledger_days)"
-"""Among the notes of such a run's result."""
+RESTORED = "the ledger was restored from a backup that was made before this run ended"
+"""Among the notes of a result whose answer the ledger does not have; it says "" in its place."""
+
+
+def answer_lost(run: Run | None) -> str | None:
+    """Return why the ledger does not have the answer of *run*, which it has or had; None where it does, or had none."""
+    if run is None or run.result is None or run.result.answer is None:
+        return None
+    return next((note for note in run.result.notes if note in (FORGOTTEN, RESTORED)), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from rlmwatch.page.markup import Element, el
 from rlmwatch.page.model import CeilingView, ListedRun, RunView, WorkspaceView
 from rlmwatch.page.states import class_of, ended_how, status_of
 from rlmwatch.page.trajectory import clipped_text, trajectory
+from rlmwatch.runs.unanswered import answered_before
 from rlmwatch.runs.waiting import NOT_RUNNING
 
 DAYS = 30
@@ -152,16 +153,10 @@ def _error(view: RunView) -> Element | None:
 def _still_there(view: RunView, now: str) -> Element | None:
     """Return which older answer stands beside a question that has none now."""
     each, name = view.run, input_name(view.run.path)
-    if name is None or each.status not in ("failed", "cancelled"):
+    last = answered_before(each, view.workspace.recent, order=lambda one: one.created_at)
+    if name is None or last is None:
         return None
-    older = [
-        one
-        for one in view.workspace.recent
-        if one.path == each.path and one.status == "complete" and one.created_at < each.created_at
-    ]
-    if not older:
-        return None
-    link = el("a", _time(older[0].ended_at or older[0].created_at, now), href=_address(each.workspace, older[0].job_id))
+    link = el("a", _time(last.ended_at or last.created_at, now), href=_address(each.workspace, last.job_id))
     return el("p", f"{name.output} still holds the answer of ", link, ".", id="still-there")
 
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from rlmwatch.contract.marks import when
 from rlmwatch.contract.names import input_name
 from rlmwatch.contract.state_words import STATES, state_word, with_reason
 from rlmwatch.runs.model import Run, RunStatus
+
+
+class RunOfFile(Protocol):
+    """What is needed of a run to tell which answer stands beside its question."""
+
+    @property
+    def path(self) -> str: ...  # noqa: D102
+    @property
+    def status(self) -> str: ...  # noqa: D102
+
+
+R = TypeVar("R", bound=RunOfFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +60,15 @@ def unanswered(recent: Sequence[Run]) -> list[UnansweredRun]:
 
 def earlier_answer(run: Run, runs: Iterable[Run]) -> str:
     """Return, in words, which older answer of *runs* still stands beside the question of *run*; `""` for none."""
-    name = input_name(run.path)
-    if name is None or not run.status.ended or run.status is RunStatus.COMPLETE:
+    name, last = input_name(run.path), answered_before(run, runs, order=lambda each: each.seq)
+    if name is None or last is None:
         return ""
-    older = [each for each in runs if each.path == run.path and each.seq < run.seq]
-    last = max((each for each in older if each.status is RunStatus.COMPLETE), key=lambda each: each.seq, default=None)
-    return "" if last is None else f"{name.output} still holds the answer of {when(last.completed_at or '')}"
+    return f"{name.output} still holds the answer of {when(last.completed_at or '')}"
+
+
+def answered_before(run: R, runs: Iterable[R], *, order: Callable[[R], Any]) -> R | None:
+    """Return which of *runs*, by their *order*, has the answer that stands beside the question of *run*, or None."""
+    if input_name(run.path) is None or run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
+        return None
+    older = (each for each in runs if each.path == run.path and order(each) < order(run))
+    return max((each for each in older if each.status == RunStatus.COMPLETE), key=order, default=None)

@@ -34,8 +34,10 @@ MAX_BYTES = 200_000_000
 """Of all notes together, as much as material may have."""
 UPDATE_S = 30.0
 """20,000 notes of 1 KB take some 10 s at first, 0.4 s later (`benchmarks/notes.py`)."""
-BUSY_S = 10.0
-"""For another process that updates the same index, such as `rlmwatch answer` beside the daemon."""
+BUSY_S = 2 * UPDATE_S
+"""For another process that uses the same index, such as `rlmwatch answer` beside the daemon; it may be updating it."""
+_LOOK_S = 0.2
+"""How often who waits looks whether the search was cancelled."""
 COMMIT_EVERY = 500
 MAX_TERMS = 32
 TERM_CHARS = 64
@@ -104,7 +106,7 @@ def find(
     """
     for again in (False, True):
         try:
-            with closing(_opened(file)) as index:
+            with closing(_opened(file, stopped)) as index:
                 updated = _update(index, root, now_ns, stopped)
                 return _found(index, query, most), updated
         except sqlite3.Error as error:
@@ -127,12 +129,14 @@ def _spaced(text: str) -> str:
     return text if text.isascii() else _NO_SPACES.sub(r" \1 ", text)
 
 
-def _opened(file: Path) -> sqlite3.Connection:
+def _opened(file: Path, stopped: Callable[[], bool]) -> sqlite3.Connection:
+    """Return the index, which is this connection's alone until it is closed: what an update has read stays true."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     file.touch(mode=0o600)
-    index = sqlite3.connect(file, timeout=BUSY_S, isolation_level=None)
+    index = sqlite3.connect(file, timeout=_LOOK_S, isolation_level=None)
     try:
-        index.execute("PRAGMA journal_mode = WAL")
+        index.execute("PRAGMA locking_mode = EXCLUSIVE")
+        _wait(index, stopped)
         index.execute("PRAGMA synchronous = NORMAL")  # what a crash of the machine takes is read again
         (version,) = index.execute("PRAGMA user_version").fetchone()
         if version != VERSION:
@@ -147,6 +151,26 @@ def _opened(file: Path) -> sqlite3.Connection:
         index.close()
         raise
     return index
+
+
+def _wait(index: sqlite3.Connection, stopped: Callable[[], bool]) -> None:
+    """
+    Lock *index* as soon as no other connection uses it.
+
+    Raises:
+        sqlite3.OperationalError: One does for longer than `BUSY_S`, or nobody waits for it any more.
+    """
+    until = clock.monotonic() + BUSY_S
+    while True:
+        try:
+            index.execute("PRAGMA journal_mode = WAL")
+            index.execute("BEGIN IMMEDIATE")
+            index.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or stopped() or clock.monotonic() > until:
+                raise
+        else:
+            return
 
 
 def _remove(file: Path) -> None:

@@ -120,8 +120,8 @@ class SearxngSearch:
         notices = tuple(_unresponsive(document))
         found = [self._page(result) for result in document["results"] if isinstance(result, Mapping)]
         pages = tidy([page for page in found if _fits(page, query, today)], query)
-        if not pages and notices and not found:
-            raise ProviderUnavailable(self._text(f"nothing was found, and {notices[0]}"))
+        if not found:  # how many engines were asked is not told: one that failed says nothing of the others
+            notices = tuple(f"nothing was found, and {failed}" for failed in notices)
         if self._read_page is not None:
             pages = await self._with_texts(pages, query.text_chars, self._read_page)
         if any(page.excerpt for page in pages):

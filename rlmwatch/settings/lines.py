@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-_TABLE = re.compile(r"\s*\[\[?\s*(?P<name>[^\[\]]+?)\s*\]\]?\s*(?:#.*)?\Z")
-_KEY = re.compile(r"\s*(?P<name>(?:[A-Za-z0-9_.\- \t]|\"[^\"]*\"|'[^']*')+?)\s*=")
+# No two parts in a row fit the same character: a line of any length is looked through once.
+_TABLE = re.compile(r"\[\[?(?P<name>[^\[\]]+)\]\]?\s*(?:#.*)?\Z")
+_KEY = re.compile(r"(?P<name>(?:[A-Za-z0-9_.\- \t]|\"[^\"]*\"|'[^']*')++)=")
 _QUOTES = str.maketrans("", "", "\"' \t")
 
 
@@ -18,10 +19,10 @@ def line_of(text: str, dotted: str) -> int | None:
     found: dict[str, int] = {}
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
-        if head := _TABLE.match(line):
+        if head := _TABLE.match(line.strip()):
             table = head["name"].translate(_QUOTES)
             found.setdefault(table, number)
-        elif key := _KEY.match(line):
+        elif key := _KEY.match(line.strip()):
             name = key["name"].translate(_QUOTES)
             found.setdefault(f"{table}.{name}" if table else name, number)
     parts = dotted.split(".")

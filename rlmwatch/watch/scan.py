@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rlmwatch.contract.ignored import ignored_folder, too_deep
 from rlmwatch.contract.names import JOBS, InputName, input_name
-from rlmwatch.contract.near_misses import NOTE_ENDING, NearMiss, near_miss
+from rlmwatch.contract.near_misses import NOTE_ENDING, NearMiss, has_hint, near_miss
 from rlmwatch.runs.model import Signature
 from rlmwatch.workspace.snapshot import signature
 
@@ -90,11 +90,12 @@ class Scan:
             with os.scandir(f"{self._root}/{folder}") as entries:
                 self.folders += 1
                 for entry in entries:
-                    path = prefix + entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        self._visit_later(path, waiting)
-                    elif (name := input_name(path)) is None:
-                        self._odd(path)
+                        self._visit_later(prefix + entry.name, waiting)
+                    elif not has_hint(entry.name.lower()):
+                        continue
+                    elif (name := input_name(prefix + entry.name)) is None:
+                        self._odd(prefix + entry.name)
                     elif found := _found(name, entry):
                         yield found
         except FileNotFoundError:

@@ -113,6 +113,7 @@ class WrongNames:
     async def _forget(self, path: str) -> None:
         if self._told.pop(path, None) is not None:
             self._in[path.rpartition("/")[0]] -= 1
+            log.info("name.gone", path=path)
         note = note_of(path)
         if note is None:
             return

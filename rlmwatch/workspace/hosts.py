@@ -24,6 +24,7 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from rlmwatch.errors import ConfigError, UsageError, WorkspaceError
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE, parse, parse_toml, read_text
 from rlmwatch.workspace import atomic
 from rlmwatch.workspace.os_errors import cannot_use_state
-from rlmwatch.workspace.owner import known_workspaces
+from rlmwatch.workspace.owner import holder_of_folder, known_workspaces
 
 ID_FILE = "host_id"
 """In the folder of the user's private state, beside those of the workspaces."""
@@ -196,35 +197,51 @@ def take_over(root: Path, me: Host, *, now: str) -> Host | None:
     return rule.host if rule is not None else None
 
 
-def refuse_nested(root: Path, states: Path) -> None:
+def refuse_nested(root: Path, states: Path, *, left_out: Collection[Path] = (), me: Host | None = None) -> None:
     """
     Return if *root* neither lies in another workspace nor has one in it: each save would be answered twice.
 
     Found above it are folders whose `rlmwatch.toml` names a host; below it those that *states*, the folder of the
-    user's private state, knows, where they still name one.
+    user's private state, knows, where they still name one. One that names the same host as *root* counts only while a
+    process answers in it: one daemon was to serve both, and else neither could be served any more.
+
+    Args:
+        root: The workspace.
+        states: The folder of the user's private state.
+        left_out: What this machine does not serve beside it: where it names *me*, it counts as one of the same host.
+        me: This machine.
 
     Raises:
         UsageError: It does; the text says which.
     """
+    own = _host_of(root)
+
+    def answers(other: Path) -> bool:
+        host = _host_of(other)
+        if host is None:
+            return False
+        is_same = host == own or (other in left_out and host == me)
+        return not is_same or holder_of_folder(other) is not None
+
     for above in root.parents:
-        if _is_workspace(above):
+        if answers(above):
             raise UsageError(
                 f"{root} lies in the workspace {above}, which answers in it already: each save would be "
                 "answered twice. Use that one, or move one of them elsewhere."
             )
     for other in known_workspaces(states):
-        if root in other.parents and _is_workspace(other):
+        if root in other.parents and answers(other):
             raise UsageError(
                 f"the workspace {other} lies in {root}: each save there would be answered twice. "
                 f"Move one of them elsewhere, or remove {other / WORKSPACE_FILE} and answer from {root} alone."
             )
 
 
-def _is_workspace(folder: Path) -> bool:
+def _host_of(folder: Path) -> Host | None:
     try:
-        return named_host(folder) is not None
+        return named_host(folder)
     except ConfigError:  # somebody's file, that no daemon would answer by
-        return False
+        return None
 
 
 def _mark(root: Path) -> re.Match[str] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlmwatch.errors import ConfigError, UsageError
 from rlmwatch.settings.folder_file import FOLDER_KEYS
-from rlmwatch.settings.user_folders import expanded
+from rlmwatch.settings.user_folders import resolved
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE, parse, read_text
 
 WORKSPACE_VARIABLE = "RLMWATCH_WORKSPACE"
@@ -60,7 +60,7 @@ def find(argument: Path | None, environ: Mapping[str, str] = os.environ) -> Path
                 "or make one with `rlmwatch init WORKSPACE`"
             )
         named = workspace_among((here, *here.parents)) or here
-    root = expanded(named).resolve()
+    root = resolved(named)
     if not root.exists():
         raise UsageError(f"{root}: no such folder. Make it with: rlmwatch init {named}")
     if not root.is_dir():

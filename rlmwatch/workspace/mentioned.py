@@ -158,7 +158,7 @@ class _Finder:
             self.notes.append(f"{mention.written} names no file, and was left as it is; did you mean @{meant}?")
         return None
 
-    def _note(self, mention: Mention) -> tuple[str, str]:
+    def _note(self, mention: Mention) -> tuple[str, str] | None:
         target = mention.readings[0]
         for wanted in (target, f"{target}.md"):
             for near in candidates(wanted, self.folder):
@@ -167,7 +167,10 @@ class _Finder:
                     return path, near
         if self._by_key is None:
             self._by_key = by_keys(self.names())
-        match resolve(target, self.folder, self._by_key):
+        found = resolve(target, self.folder, self._by_key)
+        if not mention.explicit and not isinstance(found, str):
+            return None
+        match found:
             case Ambiguous(paths):
                 raise InputError(
                     f"{mention.written} may be {' or '.join(paths[:5])}: write more of the path, such as "

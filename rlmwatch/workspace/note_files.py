@@ -45,11 +45,6 @@ class NoteFile:
         """Bytes."""
         return self.signature[0]
 
-    @property
-    def modified_ns(self) -> int:
-        """Nanoseconds since 1970."""
-        return self.signature[1]
-
 
 def note_files(root: Path, known: Mapping[str, tuple[int, int, int]]) -> Iterator[NoteFile]:
     """

@@ -78,7 +78,8 @@ def _about(*, host: str, pid: int, now: str, serves: bool, **more: str) -> bytes
     return json.dumps({"pid": pid, "host": host, "since": now, "serves": serves, **more}).encode() + b"\n"
 
 
-def _busy(who: Holder | str) -> WorkspaceBusy:
+def busy(who: Holder | str) -> WorkspaceBusy:
+    """Return the error that says that *who* answers in a workspace."""
     return WorkspaceBusy(f"another {who} answers in this workspace already. Stop it first: Ctrl+C there, or a SIGTERM.")
 
 
@@ -125,7 +126,7 @@ class Lock:
         except BlockingIOError:
             held = os.pread(fd, _MAX_BYTES, 0)
             os.close(fd)
-            raise _busy(_of_state(state_folder) or Holder.told(held, 0)) from None
+            raise busy(_of_state(state_folder) or Holder.told(held, 0)) from None
         except OSError as error:
             os.close(fd)
             raise cannot("lock the private state file", path, error) from error
@@ -188,7 +189,7 @@ class FolderLock:
             sock.listen()
         except OSError:
             sock.close()
-            raise _busy(_of_folder(self.root) or "rlmwatch") from None
+            raise busy(_of_folder(self.root) or "rlmwatch") from None
         self._name, self._socket = name, sock
         self._thread = threading.Thread(target=self._tell, args=(sock,), name="folder-lock", daemon=True)
         self._thread.start()
@@ -265,10 +266,11 @@ def _of_folder(root: Path, request: bytes = b"") -> Holder | None:
         with suppress(OSError):
             raw = line.recv(_MAX_BYTES)
             line.sendall(request)
-    return Holder.told(raw, pid, None if uid == os.geteuid() else _user(uid))
+    return Holder.told(raw, pid, None if uid == os.geteuid() else user_name(uid))
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return the name of the user *uid*; the number where `/etc/passwd` has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

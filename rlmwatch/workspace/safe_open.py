@@ -21,6 +21,7 @@ MAX_BYTES = 16_000_000
 MAX_STATE_BYTES = 32_000_000
 """Of a state or session file: three inputs of the largest size; ordinary ones are 12,000 turns."""
 
+NOT_REGULAR = "not a regular file"
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _PASS = getattr(os, "O_PATH", os.O_RDONLY)
 """Asks for no right to list a folder, only to pass through it."""
@@ -99,20 +100,25 @@ def read_in(parent: int, name: str, *, max_bytes: int) -> bytes:
 
 
 @contextmanager
-def regular(parent: int, name: str) -> Iterator[int]:
+def regular(parent: int, name: str, *, access: int = os.O_RDONLY) -> Iterator[int]:
     """
-    Hold the regular file *name* in the open folder *parent* open for reading, as a descriptor.
+    Hold the regular file *name* in the open folder *parent* open, as a descriptor: to read, or with another *access*.
 
     Raises:
         OSError: As `read_in`, but EFBIG.
     """
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        fd = os.open(name, access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=parent)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket; a pipe that nobody reads, opened to write
+            raise OSError(errno.EINVAL, NOT_REGULAR, name) from None
+        raise
     try:
         found = os.fstat(fd)
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
         if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", name)
+            raise OSError(errno.EINVAL, NOT_REGULAR, name)
         yield fd
     finally:
         os.close(fd)

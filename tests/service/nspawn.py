@@ -263,7 +263,7 @@ def system_service(machine: Container) -> None:
 
 
 def journal_fields(machine: Container, folder: str) -> None:
-    """The lines of the one run that the folder has are found by its id, with the fields of docs/operations.md."""
+    """The lines of the one run that the folder has by now are found by its id, with the documented fields."""
     (status,) = (machine.tree / folder.lstrip("/") / "jobs").glob("*-chat-*.json")
 
     def lines() -> list[dict[str, str]]:

@@ -7,7 +7,8 @@ Two machines share one workspace. Lanes save one question after another, each on
 replays the recorded savers. Meanwhile one fault after another comes and goes. At the end all faults are over, and
 
 1. lost: saves without an answer, 2. double: saves answered twice, 3. repeated: calls made again though their reply was
-stored, 4. faults of ours in the log, and daemons that ended by themselves: each must be 0;
+stored, 4. faults of ours in the log, and daemons that ended by themselves: each must be 0; and
+at least one question was answered, one fault made, one sample taken, for what was never tried has not passed;
 5. memory, descriptors, threads, log of the ledger and watches (less the folders) must not have grown, as medians of the
 first and the last third of all samples: by `ROOM`.
 
@@ -416,6 +417,14 @@ class Soak:
                     found.append(f"{folder}/{path}")
         return found
 
+    def tried(self) -> dict[str, int]:
+        """Return how often there was something that could have failed."""
+        return {
+            "answered questions": self.answered["answered"],
+            "faults": sum(self.faults_done.values()),
+            "samples": len(self.samples),
+        }
+
     def double(self) -> list[str]:
         """Return the marks that were answered by more than one run, on whichever machine, and those runs."""
         asked: dict[str, list[str]] = {}
@@ -494,8 +503,8 @@ def grown(samples: list[dict[str, float]]) -> list[str]:
 
 def verdict(soak: Soak) -> int:
     """Print what came of it; return 0 where all is as it must be."""
-    print(f"\nfaults: {dict(soak.faults_done)}; without mounts: full disks, unmounting" * (not soak.mounts))
-    print(f"faults: {dict(soak.faults_done)}")
+    without = "" if soak.mounts else "; without mounts: full disks, unmounting"
+    print(f"\nfaults: {dict(soak.faults_done)}{without}")
     print(f"{len(soak.saved)} questions, {len(soak.replayed)} recorded savers ({soak.spoiled} more met a full disk)")
     wrong = {
         "lost": soak.lost(),
@@ -503,6 +512,7 @@ def verdict(soak: Soak) -> int:
         "finished calls repeated": soak.repeated(),
         "faults": [each for machine in soak.machines.values() for each in machine.wrong],
         "grown": grown(soak.samples),
+        "never tried": [name for name, tried in soak.tried().items() if not tried],
     }
     print(", ".join(f"{len(found)} {name}" for name, found in wrong.items()))
     for name, found in wrong.items():

@@ -168,3 +168,16 @@ def test_a_broken_own_file_does_not_end_a_daemon_whose_workspace_file_changes(ho
         assert "workers" in daemon.wait("reload.failed")["why"]
         home.save("chat_input.txt", "hello")
         daemon.answered("chat_output.txt")
+
+
+def test_a_reload_keeps_the_rate_limit(home: Home):
+    """A reload that changes nothing does not begin the minute of `requests_per_minute` afresh."""
+    home.set("[models]\nrequests_per_minute = 1\n")
+    with home.daemon() as daemon:
+        home.save("a_input.txt", "one")
+        daemon.answered("a_output.txt")
+        daemon.hup()
+        home.save("b_input.txt", "two")
+        daemon.wait("rate_limit.waiting")
+        assert home.provider.count == 1
+        daemon.kill()

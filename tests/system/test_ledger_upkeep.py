@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import signal
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from servers.openai_server import OpenAIServer
-from system.daemon import Daemon
-from system.harness import MODEL, Brain, Home, question
+from system.daemon import DEADLINE_S, Daemon
+from system.harness import MODEL, POLL_S, Brain, Home, question
+
+from rlmwatch import clock
+from rlmwatch.daemon.ledger_upkeep import CHECKED
+from rlmwatch.workspace.owner import workspace_id
 
 PRICES = f'[prices."{MODEL}"]\ninput = 1\noutput = 1000\n'
 SPENT = "SELECT COALESCE(SUM(nano), 0) FROM spending"
@@ -224,4 +233,65 @@ def test_old_content_is_let_go_and_its_file_is_not_asked_again(home: Home, provi
     assert one(home.ledger, "SELECT COUNT(*) FROM runs WHERE prompt = ''") == 1
     assert one(home.ledger, "SELECT COUNT(*) FROM calls") == 1
     assert one(home.ledger, SPENT) == spent
+    assert asked(provider) == ["one", "two"]
+
+
+def test_the_weekly_check_holds_up_nothing_and_a_stop_waits_for_it(home: Home):
+    """While the ledger is checked, however long that takes, changed settings are taken up and saves answered."""
+    state = home.states / "rlmwatch" / workspace_id(home.workspace)
+    state.mkdir(parents=True)
+    checked = json.dumps({"checked_at": clock.utc()}).encode()
+    os.mkfifo(state / CHECKED)  # who looks when the last check was waits here
+    with home.daemon() as daemon:
+        with once_read(state / CHECKED) as pipe:
+            (home.workspace / "rlmwatch.toml").write_text("name_notes = false\n")
+            daemon.wait("reloaded")
+            ask(home, daemon, "chat_input.txt", "hello")
+            daemon.process.send_signal(signal.SIGTERM)
+            daemon.wait("stop.asked")
+            assert daemon.process.poll() is None
+            pipe.write(checked)
+        assert daemon.ended() == 0
+
+
+def once_read(pipe: Path) -> BinaryIO:
+    """Wait until somebody reads *pipe*, and open it for writing."""
+    give_up = clock.monotonic() + DEADLINE_S
+    while True:
+        try:
+            return open(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK), "wb")  # noqa: PTH123 (a descriptor)
+        except OSError:
+            assert clock.monotonic() < give_up, "nobody reads it"
+            time.sleep(POLL_S)
+
+
+def test_an_answer_that_is_no_longer_kept_is_said_to_be(home: Home, provider: OpenAIServer):
+    """
+    `answer` never gives an empty answer for one that was let go: it names the file where it may be, and fails.
+
+    The conversation's own file still has it, where it is there. Beside a daemon it is the same, and nobody waits.
+    """
+    with home.daemon() as daemon:
+        ask(home, daemon, "a_input.txt", "one")
+        ask(home, daemon, "b_job_input.txt", "two")
+    with closing(sqlite3.connect(home.ledger)) as db:
+        db.execute("UPDATE runs SET completed_at = '2025-01-01T00:00:00.000Z'")
+        db.commit()
+    home.set("keep_ledger_days = 30\n" + PRICES)
+    with home.daemon() as daemon:
+        assert daemon.wait("ledger.pruned")["runs"] == 2
+        for each in home.workspace.glob("jobs/*.json"):
+            each.unlink()
+        (home.workspace / "b_job_state.json").unlink()
+        gone = home.cli("answer", str(home.workspace / "b_job_input.txt"))
+        kept = home.cli("answer", str(home.workspace / "a_input.txt"))
+    for output in ("a_output.txt", "b_job_output.txt"):
+        (home.workspace / output).unlink()
+    for lost in (gone, home.cli("answer", str(home.workspace / "b_job_input.txt"))):
+        assert (lost.returncode, lost.stdout) == (2, ""), lost.stderr
+        assert "no longer kept (keep_ledger_days). Its answer may still be in b_job_output.txt" in lost.stderr
+    assert not home.exists("b_job_output.txt")
+    for found in (kept, home.cli("answer", str(home.workspace / "a_input.txt"))):
+        assert (found.returncode, found.stdout) == (0, "re: one\n"), found.stderr
+    assert home.read("a_output.txt").startswith("re: one")
     assert asked(provider) == ["one", "two"]

@@ -24,6 +24,7 @@ from rlmwatch import run
 from rlmwatch.errors import (
     CeilingReached,
     InputError,
+    LedgerError,
     NoProvider,
     ProviderRefused,
     ProviderUnavailable,
@@ -369,3 +370,23 @@ def test_the_prompt_of_a_run_holds_the_question_once(coder: Talker, provider: Op
         assert later["messages"][: len(earlier["messages"])] == earlier["messages"]
         assert len(later["messages"]) == len(earlier["messages"]) + 2
     assert opening(bodies[-1]).count("an unusual question") == 1
+
+
+def test_a_damaged_ledger_says_what_helps_and_that_helps(home: Home, provider: OpenAIServer):
+    """No script may set aside what others use: the error names the three files to move, and then the next run works."""
+    run("One")
+    (ledger,) = home.states.glob("rlmwatch/python/ledger.sqlite3")
+    ledger.write_bytes(b"not a ledger " * 1000)
+    for _ in range(2):
+        with pytest.raises(LedgerError) as caught:
+            run("Two")
+        assert "Start rlmwatch again" not in str(caught.value)
+    elsewhere = home.root / "elsewhere"
+    elsewhere.mkdir()
+    for ending in ("", "-wal", "-shm"):
+        file = ledger.with_name(ledger.name + ending)
+        assert str(file) in str(caught.value)
+        if file.exists():
+            file.rename(elsewhere / file.name)
+    assert run("Three").answer == "re"
+    assert provider.count == 2

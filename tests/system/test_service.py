@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from system.harness import Home
+
+from rlmwatch.cli.service import ServiceStatus
 
 ROOT = Path(__file__).parents[2]
 MANAGER = """\
@@ -81,6 +84,16 @@ def test_install_writes_verifies_starts_and_says_what_is_next(person: Home):
         assert word in done.stderr
 
 
+def test_a_service_looks_where_its_user_looks(person: Home):
+    """Variables that say where configuration, state and models are stand in the unit; the help names the default."""
+    assert person.cli("service", "install", str(folder(person))).returncode == 0
+    written = "".join(units(person).values())
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        assert f"{name}={person.environ()[name]}" in written
+    told = " ".join(person.cli("service", "install", "--help").stdout.replace("│", " ").split())
+    assert "else the current folder if it is a workspace" in told
+
+
 def test_the_state_folder_is_there_before_the_service_starts(person: Home):
     """A folder that a unit may write must be there: the private state is made, for its user alone."""
     assert person.cli("service", "install", str(person.workspace)).returncode == 0
@@ -105,6 +118,11 @@ def test_several_folders_have_a_service_each(person: Home):
     shown = person.cli("service", "status")
     assert shown.returncode == 0
     assert [line.split("  ")[0] for line in shown.stdout.splitlines()[1:]] == [str(first), str(second)]
+    listed = json.loads(person.cli("service", "status", "--json").stdout)
+    assert [(each["folder"], each["state"], each["restarts"]) for each in listed] == [
+        (str(folder), "active", 2) for folder in (first, second)
+    ]
+    assert set(listed[0]) == set(ServiceStatus.__dataclass_fields__)
     which = person.cli("service", "uninstall")
     assert (which.returncode, "which folder?" in which.stderr) == (2, True)
     assert person.cli("service", "uninstall", str(second)).returncode == 0

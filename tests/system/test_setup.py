@@ -152,23 +152,6 @@ def until_it_reads(pid: int) -> None:
         time.sleep(POLL_S)
 
 
-@pytest.mark.parametrize("at", ["Number or name", "not shown", "Folder for your questions"])
-def test_ctrl_c_changes_nothing(home: Home, at: str):
-    """Who stops setup at any of its questions finds everything as it was."""
-    before = files(home)
-    with terminal(sys.executable, "-m", "rlmwatch", "setup", cwd=home.root, env=home.environ()) as screen:
-        for question, answer in (("Number or name", "openai\n"), ("not shown", f"{NEW_KEY}\n"), ("Folder", "")):
-            screen.see(question)
-            if question in at:
-                break
-            screen.type(answer)
-        until_it_reads(screen.process.pid)
-        screen.process.send_signal(signal.SIGINT)
-        assert screen.end() == 130
-    assert "Traceback" not in screen.shown
-    assert files(home) == before
-
-
 def test_a_folder_that_cannot_be_one_is_refused_before_anything_is_stored(home: Home):
     """A file in the folder's place, or a folder inside another workspace, is refused; nothing is stored."""
     home.save("rlmwatch.toml", 'host = "me"\n')
@@ -325,7 +308,7 @@ def test_a_server_of_ones_own_is_set_up_at_a_terminal(home: Home):
         with terminal(sys.executable, "-m", "rlmwatch", "setup", cwd=home.root, env=home.environ()) as screen:
             for question, answer in (
                 ("Number or name", "own\n"),
-                ("Its address", "127.0.0.1\n"),
+                ("Its address, such as http", "\n127.0.0.1\n"),
                 ("is not an address", f"http://localhost:{server.port}/v1\n"),
                 ("Enter alone", "\n"),
                 ("2  beta", "2\n"),
@@ -335,6 +318,7 @@ def test_a_server_of_ones_own_is_set_up_at_a_terminal(home: Home):
                 screen.see(question)
                 screen.type(answer)
             assert screen.end() == 0
+        assert screen.shown.count("is not an address") == 1  # Enter took no example
         assert "authorization" not in server.calls[-1].headers
     assert 'provider = "own"' in config(home)
     assert 'model = "beta"' in config(home)
@@ -394,3 +378,51 @@ def test_leaving_at_any_question_says_that_nothing_was_changed(home: Home, brain
     assert "nothing has been changed" in screen.shown
     assert "Traceback" not in screen.shown
     assert files(home) == before
+
+
+def test_a_sub_model_of_who_answered_before_goes(home: Home, provider: OpenAIServer):
+    """Where config.toml named no provider, what was for the one whose key was found does not go to the chosen one."""
+    home.variables = {"OPENROUTER_API_KEY": "made-up-other-2c"}
+    home.set('sub_model = "theirs"\nkey = "THEIR_KEY"\nworkers = 3\n')
+    done = setup(home, "--provider", "openai", "--key-file", "-", "--store", "file", "--no-folder", key=NEW_KEY)
+    assert done.returncode == 0, done.stderr
+    assert config(home) == 'workers = 3\nprovider = "openai"\nmodel = "test-model"\n'
+
+
+def test_a_daemon_that_does_not_say_is_not_said_to_have_taken_it_up(home: Home, provider: OpenAIServer):
+    """Who presses Ctrl+C while a daemon is asked has stored everything; nothing is claimed of that daemon."""
+    (home.root / "key").write_text(NEW_KEY)
+    flags = ("--provider", "openai", "--key-file", str(home.root / "key"), "--store", "file", "--no-folder")
+    command = (sys.executable, "-m", "rlmwatch", "setup", *flags)
+    with home.daemon() as daemon:
+        daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            with terminal(*command, cwd=home.root, env=home.environ()) as screen:
+                screen.see("config.toml")
+                until_it_reads(screen.process.pid)
+                screen.process.send_signal(signal.SIGINT)
+                assert screen.end() == 130
+        finally:
+            daemon.process.send_signal(signal.SIGCONT)
+        daemon.wait("reloaded")
+    assert "taken it up" not in screen.shown
+    assert "all of the above is stored" in screen.shown
+    assert "OPENAI_API_KEY" in (home.config / ".env").read_text()
+
+
+def test_one_daemon_of_several_folders_is_one(home: Home, provider: OpenAIServer):
+    """`setup`, and `reload` outside of a workspace, ask a daemon once, however many folders it serves."""
+    second = home.root / "second"
+    second.mkdir()
+    with home.daemon(
+        program=["-m", "rlmwatch", "run", str(home.workspace), str(second), "--log-format", "json"]
+    ) as daemon:
+        for folder in (home.workspace, second):
+            daemon.wait("ready", workspace=str(folder))
+        done = setup(home, "--provider", "openai", "--key-file", "-", "--store", "file", "--no-folder", key=NEW_KEY)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("taken it up") == 1
+        assert f"{second}, {home.workspace} has taken it up" in done.stderr
+        again = home.cli("reload")
+        assert again.returncode == 0, again.stderr
+        assert "settings and keys were read again" in again.stderr

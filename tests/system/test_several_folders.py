@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from servers.openai_server import OpenAIServer
 from system.daemon import Daemon
-from system.harness import Brain, Home
+from system.harness import Brain, Home, asked
 
 
 @pytest.fixture
@@ -48,11 +49,11 @@ def test_one_process_answers_in_each_folder(home: Home, second: Path, provider: 
         for folder in (home.workspace, second):
             ready(daemon, folder)
             answers(home, daemon, folder)
-            status = home.cli("status", "--workspace", str(folder))
-            assert f"process {daemon.pid}" in status.stdout or str(daemon.pid) in status.stdout
-        everywhere = home.cli("status").stdout
-        assert "workspace" in everywhere
-        assert "second" in everywhere
+            assert f"process {daemon.pid} " in home.cli("status", "--workspace", str(folder)).stdout
+        everywhere = json.loads(home.cli("status", "--json").stdout)["daemons"]
+        assert {(each["workspace"], each["pid"]) for each in everywhere} == {
+            (str(folder), daemon.pid) for folder in (home.workspace, second)
+        }
         busy = home.cli("run", str(second))
         assert busy.returncode == 2
     assert len(list(home.states.glob("rlmwatch/*/ledger.sqlite3"))) == 2
@@ -111,7 +112,7 @@ def test_a_folder_that_is_removed_meanwhile_does_not_stop_the_others(home: Home,
         answers(home, daemon, home.workspace)
 
 
-def test_a_folder_within_another_is_not_answered_twice(home: Home):
+def test_a_folder_within_another_is_not_answered_twice(home: Home, provider: OpenAIServer):
     """A folder that lies in another one of the list is answered there, once, and this is said."""
     inner = home.workspace / "inner"
     inner.mkdir()
@@ -120,6 +121,9 @@ def test_a_folder_within_another_is_not_answered_twice(home: Home):
         assert "lies in" in daemon.wait("workspace.not_served", workspace=str(inner))["why"]
         (inner / "chat_input.txt").write_text("once")
         daemon.wait("answer.written", path="inner/chat_output.txt")
+        answers(home, daemon, home.workspace)  # a second answer to the one before would have come by now
+    assert len(asked(provider, "once")) == 1
+    assert not (inner / "jobs").exists()
 
 
 def test_the_folders_of_the_settings_and_a_reload_that_adds_and_removes_one(home: Home, second: Path):

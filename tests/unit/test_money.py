@@ -48,6 +48,7 @@ def test_money(usd, text):
         (1.001, "$1.01"),
         (0.00421, "$0.0043"),
         (0.00000002, "$0.000001"),
+        (1e-10, "$0.000001"),
     ],
 )
 def test_a_bound_is_never_below_itself(usd, text):

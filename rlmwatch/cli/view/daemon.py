@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import structlog
@@ -23,7 +23,6 @@ from rlmwatch.daemon.composition import App
 from rlmwatch.daemon.logging import Redactor, configure, observe
 from rlmwatch.errors import CeilingUnknown, LedgerError
 from rlmwatch.runs.model import RunStatus
-from rlmwatch.settings.user_folders import home
 from rlmwatch.workspace.status import DaemonProcess, Live, build
 
 DAY = len("2026-11-28")
@@ -44,7 +43,7 @@ class DaemonView:
     def __init__(self, stream: BackgroundStream, shown: ViewState, redactor: Redactor) -> None:
         """Take the log's events from now on."""
         self._app: App | None = None
-        self._begun = False
+        self._unshown: dict[App, str] = {}  # whose earlier questions are to be shown, and the name of its folder
         self._faults: deque[str] = deque(maxlen=FAULTS)
         self.viewer = Viewer(
             shown=shown,
@@ -65,6 +64,7 @@ class DaemonView:
     async def of(self, app: App) -> AsyncIterator[None]:
         """Show *app* in the block. Faults of rlmwatch are written below the last frame, for whoever reports them."""
         self._app = app
+        self._unshown[app] = ""
         async with self.shown_in_block():
             yield
 
@@ -82,22 +82,29 @@ class DaemonView:
         app = self._app
         if app is None:
             return False
-        ceilings = app.config.loaded.settings.ceilings
-        try:
-            spent = (await app.ledger.spent_usd(now=clock.utc(), of_user=ceilings.per == "user"))[0]
-            if not self._begun and not shown.heading.state:
-                self._begun = True
-                await show_earlier(app, shown.take)
-        except (LedgerError, CeilingUnknown):
-            spent = None
-        before = shown.heading
+        rows, before = shown.rows, shown.heading
+        if not before.state:
+            await self._show_earlier(shown)
+        spent, ceiling = await self._spending(app)
         shown.heading = replace(
             before,
             answers="nothing answers" if app.config.model is None else app.describe(),
             spent_usd=spent,
-            ceiling_usd=ceilings.max_cost_usd_per_day,
+            ceiling_usd=ceiling,
         )
-        return shown.heading != before
+        return shown.heading != before or shown.rows is not rows
+
+    async def _show_earlier(self, shown: ViewState) -> None:
+        """Show what was asked before; where a ledger cannot be read now, the next time."""
+        for app, folder in list(self._unshown.items()):
+            with suppress(LedgerError):
+                await show_earlier(app, partial(shown.take, folder=folder))
+                self._unshown.pop(app, None)
+
+    async def _spending(self, app: App) -> tuple[float | None, float | None]:
+        """Return what was spent today, and the ceiling of that; None each where it is not known, or there is none."""
+        ceilings = app.config.loaded.settings.ceilings
+        return await spent_today(app, of_user=ceilings.per == "user"), ceilings.max_cost_usd_per_day
 
     def _failed(self, error: Exception, redactor: Redactor) -> None:
         configure("text", redactor)
@@ -119,7 +126,9 @@ async def show_earlier(app: App, take: Callable[[StatusFile], object]) -> None:
             take(status)
 
 
-def shortened(folder: Path) -> str:
-    """Return *folder* as a person writes it."""
-    mine = home()
-    return f"~/{folder.relative_to(mine)}" if mine and folder.is_relative_to(mine) and folder != mine else str(folder)
+async def spent_today(app: App, *, of_user: bool) -> float | None:
+    """Return what was spent today, in *app*'s workspace or in all *of_user*; None where that cannot be known now."""
+    try:
+        return (await app.ledger.spent_usd(now=clock.utc(), of_user=of_user))[0]
+    except (LedgerError, CeilingUnknown):
+        return None

@@ -161,7 +161,8 @@ def _cure(row: Question, *, cut: bool) -> str:
         return ""
     problem, cure = problem_and_cure(row.text)
     if not cure and row.status is JobStatus.FAILED:
-        again = f"rlmwatch again {row.name}" if input_name(row.name) else f"rlmwatch retry {row.job_id}"
+        where = f"-w {row.folder} " if row.folder else ""
+        again = f"rlmwatch again {row.name}" if input_name(row.name) else f"rlmwatch retry {where}{row.job_id}"
         cure = f"Change the file and save it, or: {again}"
     return "\n".join(([problem] if cut else []) + [cure])
 
@@ -230,7 +231,7 @@ def notice_lines(notice: Notice, viewport: Viewport) -> list[Text]:
 
 def _within(rows: list[Question], room: int, viewport: Viewport, names: int, *, now: datetime) -> list[Text]:
     """Return the lines of *rows*, in at most *room* lines (rule 3)."""
-    lines = {row.job_id: row_lines(row, viewport, names, now=now) for row in rows}
+    lines = {row.key: row_lines(row, viewport, names, now=now) for row in rows}
     count = sum(map(len, lines.values()))
     if count <= room:
         return [line for each in lines.values() for line in each]
@@ -241,7 +242,7 @@ def _within(rows: list[Question], room: int, viewport: Viewport, names: int, *, 
     for row in (*ended, *reversed(waits), *reversed(works)):
         if count + 1 <= room:
             break
-        count -= len(lines.pop(row.job_id))
+        count -= len(lines.pop(row.key))
         earlier += row.status.ended
         later += not row.status.ended
     words = ", ".join([f"{earlier} earlier"] * bool(earlier) + [f"{later} more that wait or run"] * bool(later))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from rlmwatch.cli.view.words import OVER, Notice, in_words
+from rlmwatch.cli.view.words import OF_ONE_FILE, OVER, Notice, in_words
 from rlmwatch.contract.documents import JobStatus, StatusFile
 from rlmwatch.contract.state_words import STATES as STATE_WORDS
 from rlmwatch.contract.state_words import with_reason, word_of
@@ -41,7 +41,7 @@ class Question:
     One question, as its row shows it.
 
     Attributes:
-        name: The file that asks.
+        name: The file that asks; with its folder, where one daemon serves several.
         word: For its state.
         ended_how: The same, and why where the answer is not whole or there is none.
         text: The first words of its answer; or why there is none, or what it waits for.
@@ -71,6 +71,12 @@ class Question:
     cost_usd: float | None
     asked: bool
     updated: datetime | None = None
+    folder: str = ""
+
+    @property
+    def key(self) -> str:
+        """By which its row is known: in another folder may be a run with the same id."""
+        return f"{self.folder}/{self.job_id}" if self.folder else self.job_id
 
     @property
     def works(self) -> bool:
@@ -83,14 +89,14 @@ class Question:
         return (self.digest, self.status, self.step, self.attempt, self.text if not self.works else "")
 
 
-def question(status: StatusFile) -> Question:
-    """Return the row of the run that has *status*."""
+def question(status: StatusFile, folder: str = "") -> Question:
+    """Return the row of the run that has *status*; in *folder*, where there are several."""
     progress = status.progress
     text = status.answer if status.status is JobStatus.COMPLETE else status.error
     return Question(
         job_id=status.job_id,
         digest=status.input_digest,
-        name=status.input or f"jobs/{status.job_id}.json",
+        name="/".join(filter(None, (folder, status.input or f"jobs/{status.job_id}.json"))),
         status=status.status,
         word=word_of(status),
         ended_how=with_reason(status.status.value, outcome=status.outcome, partial=status.partial, notes=status.notes),
@@ -107,6 +113,7 @@ def question(status: StatusFile) -> Question:
         cost_usd=status.usage.cost_usd,
         asked=status.usage.llm_calls > 0,
         updated=_time(status.updated_at),
+        folder=folder,
     )
 
 
@@ -154,9 +161,10 @@ class ViewState:
         """Whether something runs, so that its seconds pass."""
         return any(row.works for row in self.rows.values())
 
-    def take(self, status: StatusFile) -> bool:
-        """Take in the *status* of a run that has changed; False where its row stays as it is (rule 2)."""
-        new, old = question(status), self.rows.get(status.job_id)
+    def take(self, status: StatusFile, folder: str = "") -> bool:
+        """Take in the *status* of a run, in *folder*, that has changed; False where its row stays (rule 2)."""
+        new = question(status, folder)
+        old = self.rows.get(new.key)
         if old is not None and (old.digest in ("", new.digest)):
             if _goes_back(old, new):
                 return False
@@ -164,7 +172,7 @@ class ViewState:
                 new = replace(new, step=old.step, steps=old.steps, chars=old.chars)
         if new == old:
             return False
-        self.rows = _current(self.rows | {new.job_id: new})
+        self.rows = _current(self.rows | {new.key: new})
         self._trim()
         return True
 
@@ -183,7 +191,7 @@ class ViewState:
         name = str(event.get("event"))
         over = OVER.get(name, frozenset())
         about = event.get("path")
-        stays = [each for each in self.notices if each.event == "save.skipped" and each.path != about]
+        stays = [each for each in self.notices if each.event in OF_ONE_FILE and each.path != about]
         left = [each for each in self.notices if each.event not in over or each in stays]
         notice = in_words(event, at=at)
         if notice is not None:
@@ -206,21 +214,21 @@ class ViewState:
         """Show that the daemon is *state*, and that what it worked on waits for the next one."""
         self.heading = replace(self.heading, state=state)
         for row in [row for row in self.rows.values() if row.works]:
-            self.rows[row.job_id] = replace(
+            self.rows[row.key] = replace(
                 row, status=JobStatus.PENDING, word=STATE_WORDS["pending"], text="it goes on at the next start"
             )
 
     def _trim(self) -> None:
-        ended = [row.job_id for row in self.rows.values() if row.status.ended]
-        for job_id in ended[: max(0, len(ended) - KEPT)]:
-            del self.rows[job_id]
+        ended = [row.key for row in self.rows.values() if row.status.ended]
+        for key in ended[: max(0, len(ended) - KEPT)]:
+            del self.rows[key]
 
 
 def _current(rows: dict[str, Question]) -> dict[str, Question]:
     """Return *rows* without those that have no answer and whose file was asked again since (rule 5)."""
-    last = {row.name: row.job_id for row in rows.values()}
+    last = {row.name: row.key for row in rows.values()}
     without = (JobStatus.FAILED, JobStatus.CANCELLED)
-    return {name: row for name, row in rows.items() if row.status not in without or last[row.name] == row.job_id}
+    return {key: row for key, row in rows.items() if row.status not in without or last[row.name] == key}
 
 
 def _goes_back(old: Question, new: Question) -> bool:

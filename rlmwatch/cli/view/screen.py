@@ -136,7 +136,7 @@ class LineByLine:
         before, about = self._heading, shown.heading
         if before is None:
             lines += heading(shown, viewport)
-        elif before.answers and before.answers != about.answers:
+        elif about.answers and before.answers != about.answers:
             lines += heading(shown, viewport)[:1]
         elif before.state != about.state:
             lines += hint(shown, viewport)
@@ -146,10 +146,10 @@ class LineByLine:
         lines += [line for notice in new for line in notice_lines(notice, viewport)]
         names = name_cells(shown, viewport)
         for row in shown.rows.values():
-            if self._said.get(row.job_id) != row.state:
-                self._said[row.job_id] = row.state
+            if self._said.get(row.key) != row.state:
+                self._said[row.key] = row.state
                 lines += row_lines(row, viewport, names, now=now)
-        self._said = {job_id: state for job_id, state in self._said.items() if job_id in shown.rows}
+        self._said = {key: state for key, state in self._said.items() if key in shown.rows}
         self._stream.write("".join(f"{line.plain.rstrip()}\n" for line in lines))
 
     def leave(self) -> None:

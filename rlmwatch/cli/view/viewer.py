@@ -56,10 +56,10 @@ class Viewer:
     _undrawn: bool = True
     _over: bool = False
 
-    def on_status(self, status: StatusFile) -> None:
-        """Take in the status of a run. From any thread."""
+    def on_status(self, status: StatusFile, folder: str = "") -> None:
+        """Take in the status of a run; in *folder*, where there are several. From any thread."""
         error = None if status.error is None else self.redact(status.error)
-        self._soon(lambda: self.shown.take(status.model_copy(update={"error": error})))
+        self._soon(lambda: self.shown.take(status.model_copy(update={"error": error}), folder))
 
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Take in an event of the log, without secrets. From any thread."""

@@ -20,8 +20,8 @@ from datetime import datetime
 from typing import Any
 
 from rlmwatch import clock
+from rlmwatch.cli.layout import below_home
 from rlmwatch.cli.streams import BackgroundStream
-from rlmwatch.cli.view.daemon import shortened
 from rlmwatch.cli.view.questions import Heading, ViewState
 from rlmwatch.cli.view.screen import LineByLine, screen_on
 from rlmwatch.cli.view.viewer import Viewer
@@ -36,6 +36,7 @@ from rlmwatch.ledger.ledger import Ledger
 from rlmwatch.runs.waiting import NOT_RUNNING
 from rlmwatch.settings.model import Settings
 from rlmwatch.settings.sources import load, own_name
+from rlmwatch.settings.user_folders import home
 from rlmwatch.workspace import safe_open
 from rlmwatch.workspace.hosts import named_host
 from rlmwatch.workspace.liveness import seen_now
@@ -75,7 +76,7 @@ async def _watch(paths: WorkspacePaths, stream: BackgroundStream) -> int:
             leave.set()
 
         viewer = Viewer(
-            shown=ViewState(Heading(shortened(paths.root), ends=ENDS)),
+            shown=ViewState(Heading(below_home(paths.root, home()), ends=ENDS)),
             screen=screen_on(stream, os.environ) if stream.isatty() else LineByLine(stream),
             refresh=folder.refresh,
             polls=True,

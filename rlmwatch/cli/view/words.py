@@ -100,9 +100,13 @@ SILENT: Final = frozenset(
 """Warnings that are for the log alone."""
 
 OVER: Final[Mapping[str, frozenset[str]]] = {
-    "ready": frozenset({"host.standby", "host.handover", "host.unknown", "folder.busy", "settings.wrong"}),
+    "ready": frozenset(
+        {"host.standby", "host.handover", "host.unknown", "folder.busy", "settings.wrong", "workspace.not_served"}
+    ),
     "host.taken_over": frozenset({"host.standby", "host.handover"}),
     "save.admitted": ALSO,
+    "name.gone": frozenset({"name.wrong"}),
+    "workspace.left": frozenset({"workspace.not_served"}),
     "reloaded": frozenset({"reload.failed", "settings.wrong", "model.none", "credentials.unreadable"}),
     "model.chosen": frozenset({"model.none"}),
     "watch.resumed": frozenset({"watch.paused", "host.unknown"}),
@@ -113,6 +117,9 @@ OVER: Final[Mapping[str, frozenset[str]]] = {
     "prices.read": frozenset({"prices.not_read"}),
 }
 """Events that say that what other events said is over."""
+
+OF_ONE_FILE: Final = frozenset({"save.skipped", "name.wrong"})
+"""Events of which what was said is over for the same file alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,7 @@ class Notice:
         what: In their words.
         serious: Whether something does not work; else it is only to be known.
         path: The file that it is about; `""` where it is about none.
+        folder: The workspace that it is about, where one daemon serves several; `""` where it is about none.
     """
 
     event: str
@@ -133,6 +141,7 @@ class Notice:
     what: str
     serious: bool
     path: str = ""
+    folder: str = ""
 
 
 def in_words(event: Mapping[str, Any], *, at: str) -> Notice | None:
@@ -148,7 +157,8 @@ def in_words(event: Mapping[str, Any], *, at: str) -> Notice | None:
         found = [_sentence(event[key]) for key in SENTENCES if event.get(key)][:1]
         cure = [_begun(_sentence(event[key])) for key in ("cure", "done") if event.get(key)][:1]
         what = ". ".join([*(found or [name.replace(".", " ").replace("_", " ")]), *cure])
-    return Notice(name, at, " ".join(what.split()), serious=level in FAULTS, path=str(event.get("path") or ""))
+    path, folder = (str(event.get(key) or "") for key in ("path", "folder"))
+    return Notice(name, at, " ".join(what.split()), serious=level in FAULTS, path=path, folder=folder)
 
 
 def _sentence(value: object) -> str:

@@ -39,15 +39,33 @@ WAL_LIMIT_BYTES = 64_000_000
 MARK = ".damaged"
 """A file of this ending beside the ledger says that it was found damaged; the next start looks (`upkeep.py`)."""
 
+REBUILT = (
+    "Start rlmwatch again: it sets PATH aside and begins a new one. What was answered is known from the workspace too "
+    "and is not answered again; a backup is put back by `rlmwatch ledger restore`"
+)
+"""What to do about a damaged ledger of a workspace."""
+
+MOVED_BY_HAND = (
+    "End the programs that use it, and move PATH, PATH-wal and PATH-shm to another folder: the next program begins a "
+    "new one. What these programs spent before does not count any more under your ceilings"
+)
+"""What to do about a damaged ledger that several programs share, so that none of them may set it aside."""
+
 OLDEST_SQLITE = (3, 37, 0)
 """STRICT tables; RETURNING came with 3.35."""
 
 
 @dataclass(frozen=True, slots=True)
 class File(Store[sqlite3.Connection]):
-    """The ledger's file, as the writer asks for it."""
+    """
+    The ledger's file, as the writer asks for it.
+
+    Attributes:
+        if_damaged: What to do then.
+    """
 
     path: Path
+    if_damaged: str = REBUILT
 
     @property
     @override
@@ -61,7 +79,7 @@ class File(Store[sqlite3.Connection]):
 
     @override
     def open(self, *, create: bool) -> sqlite3.Connection:
-        return connect(self.path, create=create)
+        return connect(self.path, create=create, if_damaged=self.if_damaged)
 
     @override
     def begin(self, db: sqlite3.Connection, *, writes: bool) -> None:
@@ -83,10 +101,10 @@ class File(Store[sqlite3.Connection]):
     @override
     def explain(self, error: Exception) -> Exception:
         ours = isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError)
-        return explain(error, self.path) if isinstance(error, sqlite3.Error) and not ours else error
+        return explain(error, self.path, self.if_damaged) if isinstance(error, sqlite3.Error) and not ours else error
 
 
-def connect(path: Path, *, create: bool) -> sqlite3.Connection:
+def connect(path: Path, *, create: bool, if_damaged: str = REBUILT) -> sqlite3.Connection:
     """
     Open the ledger at *path* with the newest schema; make folder and file where *create* says so.
 
@@ -111,12 +129,12 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     try:
         db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
-        raise explain(error, path) from error
+        raise explain(error, path, if_damaged) from error
     try:
         _prepare(db, path)
     except sqlite3.Error as error:
         db.close()
-        raise explain(error, path) from error
+        raise explain(error, path, if_damaged) from error
     except LedgerError:
         db.close()
         raise
@@ -129,11 +147,12 @@ def error_class(error: sqlite3.Error) -> int:
     return code & 0xFF
 
 
-def explain(error: sqlite3.Error, path: Path) -> LedgerError:
-    """Say what *error* means for the ledger at *path*, and what to do."""
+def explain(error: sqlite3.Error, path: Path, if_damaged: str = REBUILT) -> LedgerError:
+    """Say what *error* means for the ledger at *path*, and what to do; *if_damaged* where it is."""
     what, cure = _FAILURES.get(error_class(error), ("cannot be used", "Look at the disk and the folder's permissions"))
+    cure = if_damaged if what is _DAMAGED else cure
     text = f"the ledger {path} {what} ({error}). {cure.replace('PATH', str(path))}"
-    if what is _DAMAGED:
+    if what is _DAMAGED and if_damaged is REBUILT:
         with suppress(OSError):
             path.with_name(path.name + MARK).touch(mode=0o600)
     return LedgerDiskError(text) if error_class(error) in _PASSING else LedgerError(text)
@@ -143,10 +162,6 @@ _PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_
 """The last one is what a full disk says when the connection is opened anew: its log cannot be made."""
 
 _DAMAGED = "is damaged"
-_MOVE_ASIDE = (
-    "Start rlmwatch again: it sets PATH aside and begins a new one. What was answered is known from the workspace too "
-    "and is not answered again; a backup is put back by `rlmwatch ledger restore`"
-)
 _GIVE_ACCESS = "Make PATH and its folder readable and writable for this user"
 
 _FAILURES = {
@@ -162,8 +177,8 @@ _FAILURES = {
     sqlite3.SQLITE_READONLY: ("cannot be written", _GIVE_ACCESS),
     sqlite3.SQLITE_PERM: ("cannot be written", _GIVE_ACCESS),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", _GIVE_ACCESS),
-    sqlite3.SQLITE_CORRUPT: (_DAMAGED, _MOVE_ASIDE),
-    sqlite3.SQLITE_NOTADB: (_DAMAGED, _MOVE_ASIDE),
+    sqlite3.SQLITE_CORRUPT: (_DAMAGED, ""),
+    sqlite3.SQLITE_NOTADB: (_DAMAGED, ""),
 }
 
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from rlmwatch.errors import LedgerDiskError
 from rlmwatch.ledger.ledger import Ledger
-from rlmwatch.ledger.sqlite.connection import File
+from rlmwatch.ledger.sqlite.connection import REBUILT, File
 from rlmwatch.ledger.sqlite.spending import SharedSpending
 from rlmwatch.ledger.statement import Db
 from rlmwatch.ledger.writer import Writer
@@ -54,11 +54,11 @@ class SqliteLedger(Ledger[sqlite3.Connection]):
         return await self._insist(work)  # nobody else could go on with the run
 
     @classmethod
-    def open(cls, path: Path, *, shared: SharedSpending | None = None) -> Self:
+    def open(cls, path: Path, *, shared: SharedSpending | None = None, if_damaged: str = REBUILT) -> Self:
         """
         Open the ledger at *path*, making it where it is missing. Synchronous: a few milliseconds of disk.
 
-        Without *shared* the ceilings are those of this ledger alone.
+        Without *shared* the ceilings are those of this ledger alone. Errors say *if_damaged* of a damaged file.
 
         Any number of processes may have it open; only `reclaim` is for the one that holds the workspace.
 
@@ -66,7 +66,7 @@ class SqliteLedger(Ledger[sqlite3.Connection]):
             LedgerError: It cannot be used: a newer schema, a damaged file, no room, no permission; the text says
                 what to do.
         """
-        writer = Writer(File(path))
+        writer = Writer(File(path, if_damaged))
         writer.start()
         return cls(writer, shared)
 

@@ -52,6 +52,31 @@ def test_the_models_own_list_makes_way_and_its_numbers_become_ours(own):
     assert found.unknown_links == ()
 
 
+@pytest.mark.parametrize(
+    ("own", "number"),
+    [
+        ("a", 1), ("ab", 2), ("notes/a", 3), ("./a", 1), ("`ab`", 2), ("_ab_", 2), ("(a)", 1), ("see a.", 1),
+        ("b c.md", 4), ("abc", None), ("a/b", None), ("other/ab", None), ("a-b", None), ("c_a", None), ("a.bak", None),
+        ("~a", None), ("ab_old", None), ("other/a.md", None),
+    ],
+)  # fmt: skip
+def test_a_path_is_named_as_a_whole(own, number):
+    """An entry of the model's list names the note with that path, and none whose path is a part of it."""
+    pages = [Page(f"title {path}", "", text="It is so.", path=path) for path in ("a", "ab", "notes/a", "b c.md")]
+    found = check(f"It is so [7].\n\nSources:\n[7] {own}\n", pages)
+    assert (found.dead_numbers == ()) is (number is not None)
+    if number is not None:
+        assert found.text.startswith(f"It is so [{number}].")
+
+
+def test_a_title_is_named_as_a_whole():
+    """Of titles of which one is a part of another the longer one is named, and none by words of another's path."""
+    pages = [Page("Bees", "", text="x", path="x.md"), Page("Bees of Europe", "", text="x", path="y.md")]
+    assert check("So it is [7].\n\nSources:\n[7] Bees of Europe\n", pages).text.startswith("So it is [2].")
+    assert check("So it is [7].\n\nSources:\n[7] Bees\n", pages).text.startswith("So it is [1].")
+    assert check("So it is [7].\n\nSources:\n[7] garden/bees.md\n", pages).dead_numbers == (7,)
+
+
 def test_sources_have_the_path_in_place_of_an_address():
     """`…_sources.json` says where each source is from: `path` of a note, `url` of a page; an excerpt is named so."""
     web = Page("Bees", "https://bees.example/", text="Bees fly.", excerpt=True)

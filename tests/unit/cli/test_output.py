@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from rlmwatch.cli.layout import wrapped
-from rlmwatch.cli.output import put, put_wrapped, say
+from rlmwatch.cli.output import ask, put, put_wrapped, say
 
 LONG = (
     "rlmwatch: which workspace? /tmp/somewhere has no rlmwatch.toml. Name the folder, set RLMWATCH_WORKSPACE, or make "
@@ -58,3 +59,16 @@ def test_nothing_is_lost_and_nothing_added(text, cells):
     lines = wrapped(text, cells)
     assert "".join("".join(lines).split()) == "".join(text.split())
     assert all(cell_len(line) <= cells or " " not in line.strip() for line in lines)
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_question_at_a_terminal_breaks_between_words(monkeypatch, capsys, columns):
+    """No line of what a person is asked is wider than the terminal; into a pipe it is one line."""
+    for is_terminal in (True, False):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+        assert ask(LONG, "yes") == "yes"
+        lines = capsys.readouterr().err.split("\n")
+        assert " ".join(lines) == f"{LONG} [yes]: "
+        assert (max(map(cell_len, lines)) <= columns) is is_terminal

@@ -26,6 +26,7 @@ def written(text):
         "if [[ -f notes.md ]]; then",
         "m = [[1, 2]]",
         "what does sed 's/[[:space:]]*$//' do?",
+        """frame[["a"]] and x[['b']]""",
         "see [[#Below]]",
         "a @ b, @, @. and @@",
         "@https:// and @http://",
@@ -68,6 +69,15 @@ def test_what_follows_a_number_sign_is_a_place_in_the_note():
     """`[[note#A#B]]` is heading B below heading A of that note."""
     (mention,) = mentions("[[note#First part#Second|x]]")
     assert (mention.readings, mention.headings) == (("note",), ("First part", "Second"))
+
+
+@pytest.mark.parametrize(
+    ("text", "explicit"), [("frame[[n]]", False), ("f(x)[[n]]", False), ("\u770b[[n]]", True), ("![[n]]", True)]
+)
+def test_brackets_behind_a_name_are_no_error_where_no_note_is_meant(text, explicit):
+    """`frame[[column]]` is R as well; in a script without spaces a letter stands before a mention."""
+    (mention,) = mentions(text)
+    assert mention.explicit is explicit
 
 
 @given(st.text(max_size=300))

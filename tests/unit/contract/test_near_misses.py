@@ -15,6 +15,7 @@ from rlmwatch.contract.near_misses import (
     RULES,
     NameRule,
     NearMiss,
+    has_hint,
     is_note,
     near_miss,
     note_of,
@@ -219,3 +220,11 @@ def test_of_ten_thousand_ordinary_names_at_most_one_is_taken_for_a_near_miss():
     folders = [list(ordinary(20_000, seed)) for seed in range(3)]
     taken = [name for folder in folders for name in folder if near_miss(name) is not None]
     assert len(taken) <= 6, taken
+
+
+@pytest.mark.parametrize("name", ["a_input.txt", "A_INPUT.MD", "research_prompt.txt", "x_Research_Prompt.md"])
+def test_a_walk_passes_over_no_input(name: str):
+    """What a walk asks of each name before anything else is true of inputs, near misses and their notes."""
+    assert input_name(name) is not None
+    looked_at = [name, *(example for rule in RULES for example in rule.examples)]
+    assert [each for each in looked_at if not (has_hint(each.lower()) and has_hint(f"{each}.note.txt".lower()))] == []

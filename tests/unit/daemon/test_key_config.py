@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tomllib
 
+import pytest
+
 from rlmwatch.daemon.key_config import Chosen, config_with
 
 BEFORE = """\
@@ -55,3 +57,12 @@ def test_a_new_file_is_whole():
         "model": "m",
         "providers": {"own": {"base_url": "http://127.0.0.1:2/v1"}},
     }
+
+
+@pytest.mark.parametrize(("before", "keeps"), [("openai", True), ("openrouter", False), (None, False)])
+def test_without_a_provider_in_the_file_they_are_those_of_who_answered(before: str | None, keeps: bool):
+    """Where the file named no provider, model, sub-model and key stay only if the chosen one answered before."""
+    mine = 'model = "m"\nsub_model = "s"\nkey = "OTHER_KEY"\n'
+    text, gone = config_with(mine, Chosen("openai", before=before))
+    assert gone == ([] if keeps else ["model", "sub_model", "key"])
+    assert tomllib.loads(text) == {**(tomllib.loads(mine) if keeps else {}), "provider": "openai"}

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from rlmwatch.daemon.credentials import Key
 from rlmwatch.daemon.providers import OtherProviders
+from rlmwatch.daemon.shared_parts import SharedParts
 from rlmwatch.errors import NoProvider
-from rlmwatch.models.scripted import ScriptedModel
 from rlmwatch.models.select import Choice
 from rlmwatch.settings.model import ProviderSettings, Settings
 from rlmwatch.settings.sources import Loaded
@@ -20,13 +20,14 @@ KEYS = {name: Key(name, SecretStr(f"value-of-{name}"), "environment") for name i
 
 @pytest.fixture
 def others(tmp_path):
-    def make(settings: Settings, default=None, keys=None):
-        return OtherProviders(Loaded(settings, {}), keys or KEYS, {"RLMWATCH_STATE_DIR": str(tmp_path)}, default)
+    def make(settings: Settings, keys=None, shared=None):
+        environ = {"RLMWATCH_STATE_DIR": str(tmp_path)}
+        return OtherProviders(Loaded(settings, {}), keys or KEYS, environ, shared or SharedParts())
 
     return make
 
 
-def test_each_is_made_once_and_closed(others):
+def test_each_is_made_once(others):
     """Many runs that name a provider at once share it, and with it its rate limit; only those named are made."""
 
     async def ask() -> None:
@@ -34,24 +35,22 @@ def test_each_is_made_once_and_closed(others):
         found = await asyncio.gather(*(made.named("groq") for _ in range(5)))
         assert len({id(model) for model, _ in found}) == 1
         assert found[0][1].base_url == "https://api.groq.com/openai/v1"
-        await made.aclose()
-        await made.aclose()
 
     asyncio.run(ask())
 
 
 def test_the_default_under_another_name_is_the_default(others):
-    """Two names of one address and key share connections and rate limits; it is closed by whoever made it."""
+    """Two names of one address and key share connections and rate limits."""
     table = ProviderSettings(base_url="https://w.example/v1", key="WORK_KEY", model="m")
-    default = ScriptedModel(["ok"]), Choice("w", "other", "", "https://w.example/v1", "WORK_KEY")
+    settings, shared = Settings(providers={"work": table}), SharedParts()
 
     async def ask() -> None:
-        made = others(Settings(providers={"work": table}), default)
+        made = others(settings, shared=shared)
+        choice = Choice("w", "other", "", "https://w.example/v1", "WORK_KEY")
+        default = shared.build_model(choice, Loaded(settings, {}), KEYS)
         model, choice = await made.named("work")
-        assert model is default[0]
+        assert model is default
         assert (choice.model, choice.provider) == ("m", "work")
-        await made.aclose()
-        assert not default[0].closed
 
     asyncio.run(ask())
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from email.message import EmailMessage
 
 import pytest
 from fakes.made_documents import W, docx, epub, mail, odt, paragraph, text_pdf, word_table
 
 from rlmwatch.contract import formats as contract
 from rlmwatch.documents import formats
+from rlmwatch.documents.archive import MAX_PART_BYTES
 from rlmwatch.documents.extract import Extract, UnreadableDocument
 
 
@@ -103,6 +105,13 @@ def test_a_page_of_the_web_is_its_text():
         ("\ufeff<meta charset='iso-8859-1'><p>Größe €</p>", "utf-8"),
         ("<meta charset='iso-8859-2'><p>Größe €</p>".replace("€", "ő"), "iso-8859-2"),
         ("<meta charset='no-such'><p>Größe €</p>", "utf-8"),
+        ("<meta charset='idna'><p>Größe €</p>", "utf-8"),
+        ("<meta charset='utf-16'><p>Größe €</p>", "utf-8"),
+        ("<meta charset='utf-16'><p>Größe € </p>", "utf-8"),
+        ("<meta charset='utf-16be'><p>Größe €</p>", "utf-8"),
+        ("<meta http-equiv='Content-Type' content='text/html; charset=unicode'><p>Größe €</p>", "utf-8"),
+        ("<?xml version='1.0' encoding='UTF-16'?><html><p>Größe €</p></html>", "utf-8"),
+        ("<meta charset='l1'><p>Größe €</p>", "cp1252"),
     ],
 )
 def test_a_page_is_read_in_the_encoding_that_it_says(raw, encoding):
@@ -137,6 +146,20 @@ def test_a_word_document_is_headings_text_and_notes_without_what_was_deleted():
     assert text.startswith("# Bees\n\nMoved[1] south\n\n")
     assert "From the letter." in text
     assert "never" not in text
+
+
+@pytest.mark.parametrize("start", [b"<w:document xmlns:w='x'>", b"\xff\xfe" + "<a>".encode("utf-16-le")])
+def test_a_word_document_with_a_part_that_is_too_large_is_refused(start):
+    """The library parses the parts that a document names, whatever their names: a large one is not left to it."""
+    part = start.ljust(MAX_PART_BYTES + 2)
+    with pytest.raises(UnreadableDocument, match=r"its part word/media/x\.png unpacks to more than 64 MB"):
+        read(".docx", docx(paragraph("x"), {"word/media/x.png": part}))
+
+
+def test_a_word_document_may_hold_a_large_picture():
+    """What is not XML is not parsed, and counts only towards the whole."""
+    picture = b"\x89PNG\r\n".ljust(MAX_PART_BYTES + 2)
+    assert read(".docx", docx(paragraph("Hello"), {"word/media/x.png": picture})).text == "Hello"
 
 
 def test_an_opendocument_text_leaves_out_remarks_and_deleted_text():
@@ -201,6 +224,89 @@ def test_a_mail_in_another_encoding_is_read():
     head = b"From: a@example.org\nContent-Transfer-Encoding: 8bit\nContent-Type: text/plain; charset="
     assert read(".eml", head + "cp1252\n\nGrüße €".encode("cp1252")).text.endswith("Grüße €")
     assert read(".eml", head + "no-such\n\nGrüße".encode()).text.endswith("Grüße")
+
+
+@pytest.mark.parametrize("charset", ["idna", "undefined", "hex", "rot13", "unicode_escape", "no-such", "us-ascii"])
+def test_a_mail_that_names_no_encoding_is_utf_8(charset):
+    """What a mail gives as its encoding may be anything; then it is read as UTF-8."""
+    head = f"From: a@example.org\nContent-Transfer-Encoding: 8bit\nContent-Type: text/plain; charset={charset}\n\n"
+    assert read(".eml", (head + "Grüße \\u0041").encode()).text.endswith("Grüße \\u0041")
+    head = "From: a@example.org\nContent-Type: text/plain; charset*=a%00b''x\n\n"
+    assert read(".eml", (head + "Grüße").encode()).text.endswith("Grüße")
+
+
+def test_a_mail_in_utf_7_is_read():
+    """Mails alone are written in it (RFC 2152)."""
+    head = b"From: a@example.org\nContent-Type: text/plain; charset=UTF-7\n\n"
+    assert read(".eml", head + "Grüße".encode("utf-7")).text.endswith("Grüße")
+
+
+def alternative(*forms: EmailMessage) -> EmailMessage:
+    made = EmailMessage()
+    made["From"] = "a@example.org"
+    made.make_alternative()
+    for form in forms:
+        made.attach(form)
+    return made
+
+
+def form(content: str, subtype: str = "plain") -> EmailMessage:
+    made = EmailMessage()
+    made.set_content(content, subtype=subtype)
+    return made
+
+
+def with_attached(made: EmailMessage, name: str = "list.csv") -> EmailMessage:
+    made.add_attachment("month,sum", subtype="csv", filename=name)
+    return made
+
+
+def test_what_is_attached_to_one_form_of_a_text_is_not_lost_with_it():
+    """A text comes once, in its plain form; what is attached to another form, as Apple's mails have it, is read."""
+    pages = with_attached(form("<p>in HTML</p>", "html"))
+    pages.add_attachment(mail("Inner", "deep"))
+    pages.add_attachment(b"\x89PNG\r\n", maintype="image", subtype="png", filename="c.png")
+    text, left_out = read(".eml", alternative(form("in plain"), alternative(pages)).as_bytes())
+    assert "in plain" in text
+    assert "in HTML" not in text
+    assert "[attachment list.csv]\nmonth,sum\n[end of list.csv]" in text
+    assert "Subject: Inner\n\ndeep" in text
+    assert [each.split(" (")[0] for each in left_out] == ["attachment c.png"]
+
+
+@pytest.mark.parametrize("blank", ["", "  \n\n", "\u00a0"])
+def test_a_form_that_says_nothing_hides_no_other(blank):
+    """Of the forms of a text the first that holds one is taken, whatever is attached to the blank one."""
+    page = form("<p>in HTML</p>", "html")
+    assert "in HTML" in read(".eml", alternative(form(blank), page).as_bytes()).text
+    assert "in HTML" in read(".eml", alternative(with_attached(form(blank)), page).as_bytes()).text
+
+
+@pytest.mark.parametrize(
+    ("name", "charset", "encoding"),
+    [
+        ("a.txt", "windows-1252", "cp1252"),
+        ("a.csv", "iso-8859-1", "cp1252"),
+        ("a.txt", "utf-16le", "utf-16-le"),
+        ("a.txt", "us-ascii", "utf-8"),
+        ("a.txt", "idna", "utf-8"),
+        ("a.html", "windows-1252", "cp1252"),
+    ],
+)
+def test_an_attached_text_is_read_in_the_encoding_that_the_mail_says(name, charset, encoding):
+    """A text or page that is attached has its encoding in the mail, and is read in it."""
+    made = mail("Report", "See below.")
+    made.add_attachment("Größe €".encode(encoding), maintype="text", subtype="plain", filename=name)
+    next(made.iter_attachments()).set_param("charset", charset)
+    assert f"[attachment {name}]\nGröße €\n" in read(".eml", made.as_bytes()).text
+
+
+def test_an_attached_text_that_is_not_in_its_encoding_is_named():
+    """A text that is not what its mail says is left out, and not guessed."""
+    made = mail("Report", "See below.")
+    made.add_attachment("Größe".encode("cp1252"), maintype="text", subtype="plain", filename="a.txt")
+    next(made.iter_attachments()).set_param("charset", "utf-8")
+    assert "not UTF-8" in read(".eml", made.as_bytes()).left_out[0]
 
 
 def test_what_is_attached_to_a_mail_is_read_or_named():

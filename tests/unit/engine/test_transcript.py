@@ -226,6 +226,15 @@ def test_6_every_message_ends_with_a_request():
     assert told(transcript).endswith(f"7\nHow many? {PHRASES['request']}")
 
 
+@pytest.mark.parametrize(("history", "again"), [("before", ""), ("before " * 100, "How many? ")])
+def test_6_what_was_said_before_stands_between_the_question_and_what_follows(history, again):
+    """The question is said again after a long history, as after as much of code and output: it is as far above."""
+    transcript = opened(context="abc", history=history)
+    transcript.replied("x")
+    transcript.observed("7", "x", Status(2, 8))
+    assert told(transcript).endswith(f"7\n{again}{PHRASES['request']}")
+
+
 def test_6_the_last_step_is_announced_with_what_is_known():
     """Before the last affordable step, the newest findings stand once more before the newest output, in short."""
     for last in (Status(4, 4), Status(4, 9, tokens=10, short=True)):

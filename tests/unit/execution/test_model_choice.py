@@ -48,9 +48,6 @@ class Others:
         self.asked.append(provider)
         return Priced(["ok"]), Choice(provider, "known", "it was named", "https://x.example/v1")
 
-    async def aclose(self) -> None:
-        """Nothing to close."""
-
 
 def config(settings: Settings | None = None, origins: dict[str, str] | None = None, **more: object) -> RuntimeConfig:
     loaded = Loaded(settings or Settings(), origins or {}, FILE)

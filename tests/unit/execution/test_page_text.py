@@ -29,11 +29,23 @@ def read(page: FetchedPage, tmp_path) -> str:
         ("<h1>Café</h1>".encode(), ".html", "no-such"),
         ("# Café".encode("utf-16"), ".txt", "utf-16"),
         ("# Café".encode(), ".txt", None),
+        *(
+            ("# Café".encode(), ".txt", charset)
+            for charset in ("idna", "undefined", "a\0b", "utf-7", "unicode_escape", "hex", "rot13")
+        ),
+        ("<h1>Café</h1>".encode(), ".html", "idna"),
     ],
 )
 def test_a_page_is_text_in_the_encoding_that_its_server_names(raw, suffix, charset, tmp_path):
     """HTML becomes Markdown, other text stays; the encoding is the server's, else UTF-8."""
     assert read(FetchedPage(raw, suffix, charset), tmp_path).strip() == "# Café"
+
+
+@pytest.mark.parametrize("suffix", [".html", ".txt"])
+def test_a_page_is_read_as_browsers_read_it(suffix, tmp_path):
+    """`iso-8859-1` is Windows-1252 to every browser: quotation marks and the euro sign are such."""
+    raw = "“5 €”".encode("cp1252")
+    assert read(FetchedPage(raw, suffix, "iso-8859-1"), tmp_path).strip() == "“5 €”"
 
 
 def test_an_empty_page_is_an_error(tmp_path):

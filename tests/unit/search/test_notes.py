@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -289,16 +292,69 @@ def test_the_best_note_comes_first_and_the_order_stays(root, put):
 
 def test_a_cancelled_search_ends_soon(root, put):
     """A run that is cancelled while its index is built waits for no note more than the one that is being read."""
-    for n in range(300):
+    for n in range(30):
         put(f"note{n}.md", "apples")
+    cancelled = threading.Event()
 
     async def test() -> None:
-        search = NoteSearch(lambda: root, index_of(root))
-        task = asyncio.create_task(search.search(SearchQuery("apples")))
-        await asyncio.sleep(0)
+        loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+        def workspace() -> Path:
+            loop.call_soon_threadsafe(begun.set)
+            assert cancelled.wait(30)
+            return root
+
+        task = asyncio.create_task(NoteSearch(workspace, index_of(root)).search(SearchQuery("apples")))
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        cancelled.set()
+        await loop.shutdown_default_executor()
 
-    asyncio.run(test())
-    assert len(find(root, "apples").pages) == 5
+    with capture_logs() as logs:
+        asyncio.run(test())
+    assert [entry["read"] for entry in logs if entry["event"] == "notes.searched"] == [0]
+    assert read_for(root, "apples") == 30
+
+
+@pytest.mark.parametrize("is_built", [False, True])
+def test_who_finds_the_index_in_use_waits_for_its_update(root, put, is_built):
+    """Two processes that search at once, as `rlmwatch answer` beside the daemon: both find all, and read it once."""
+    for n in range(5):
+        put(f"note{n}.md", "apples")
+    if is_built:
+        find(root, "pears")
+        put("note4.md", "apples", at=LONG_AGO + 5)
+    assert notes_index.BUSY_S > notes_index.UPDATE_S
+    reading, second_waits = threading.Event(), threading.Event()
+
+    def stopped_first() -> bool:
+        reading.set()
+        second_waits.wait(10)
+        return False
+
+    def stopped_second() -> bool:
+        second_waits.set()
+        return False
+
+    def search(stopped: Callable[[], bool]) -> tuple[list[str], notes_index.Updated]:
+        return notes_index.find(root, index_of(root), "apples", 20, now_ns=LONG_AGO * 10**10, stopped=stopped)
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(search, stopped_first)
+        assert reading.wait(10)
+        second = threads.submit(search, stopped_second)
+        assert len(first.result()[0]) == len(second.result()[0]) == 5
+    assert second.result()[1].read == 0
+
+
+def test_who_is_cancelled_waits_no_longer_for_an_index_in_use(root, put):
+    """A process that is stopped while another one updates the index ends without its answer."""
+    put("note.md", "apples")
+    find(root, "apples")
+    with closing(sqlite3.connect(index_of(root), isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(notes_index.IndexUnusable, match="locked"):
+            notes_index.find(root, index_of(root), "apples", 20, now_ns=0, stopped=lambda: True)

@@ -56,6 +56,8 @@ def test_2_the_line_is_that_of_the_key_below_a_list_of_several_lines():
         ("x = 1", ("nowhere",), 1),
         ("=" * 60_000, ("a",), 1),
         (" " * 60_000, ("a",), 1),
+        ("[" + " " * 60_000, ("a",), 1),
+        ("a" + " " * 60_000 + "\"'" * 20_000, ("a",), 1),
     ],
 )
 def test_the_line_of_a_key(text: str, keys: tuple[str, ...], line: int):

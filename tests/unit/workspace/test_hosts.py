@@ -22,7 +22,7 @@ from rlmwatch.workspace.hosts import (
     take_over,
     this_host,
 )
-from rlmwatch.workspace.owner import Lock
+from rlmwatch.workspace.owner import FolderLock, Lock
 
 NOW = "2026-11-23T09:15:02.000Z"
 DEN, ATTIC = Host("den", "0de0de0d"), Host("attic", "a77ca77c")
@@ -273,6 +273,33 @@ def test_a_workspace_inside_another_is_refused_by_name(tmp_path, deep):
     refuse_nested(inner, tmp_path / "states")
     (inner / "rlmwatch.toml").write_text("")  # a person has given it up
     refuse_nested(outer, tmp_path / "states")
+
+
+def test_of_two_nested_workspaces_that_one_host_names_the_one_that_is_answered_counts(tmp_path):
+    """Where one daemon was to serve both, either can be served alone, while nobody answers in the other one."""
+    outer, inner, states = tmp_path / "outer", tmp_path / "outer" / "inner", tmp_path / "states"
+    inner.mkdir(parents=True)
+    for root in (inner, outer):
+        host_rule(root, DEN, now=NOW)
+        Lock.acquire(states / root.name, host="den", pid=1, now=NOW, root=root).release()
+    for root, other in ((inner, outer), (outer, inner)):
+        refuse_nested(root, states)
+        held = FolderLock(other, "den", NOW, serves=True)
+        held.take()
+        try:
+            for left_out in ((), (other,)):
+                with pytest.raises(UsageError, match=rf"workspace {other}\b"):
+                    refuse_nested(root, states, left_out=left_out, me=DEN)
+        finally:
+            held.release()
+    take_over(inner, ATTIC, now=NOW)
+    with pytest.raises(UsageError, match="answered twice"):
+        refuse_nested(outer, states, left_out=[inner], me=DEN)
+    take_over(inner, DEN, now=NOW)
+    (outer / "rlmwatch.toml").unlink()
+    with pytest.raises(UsageError, match="answered twice"):
+        refuse_nested(outer, states)
+    refuse_nested(outer, states, left_out=[inner], me=DEN)
 
 
 def test_what_names_no_host_is_no_workspace_around(tmp_path):

@@ -193,3 +193,10 @@ def test_a_pipe_is_not_waited_for(root: Path):
 def test_a_part_of_a_note_is_its_own_entry(root: Path):
     """The whole and a part may go along side by side, under names that tell them apart."""
     assert names(root, "[[notes#A]] [[notes]] [[notes#A]]") == ["notes.md#A", "notes.md"]
+
+
+def test_brackets_right_behind_a_name_are_prose_where_no_note_is_so_named(root: Path):
+    """`frame[[column]]` is a line of R, and no reason not to answer; with a note of that name it is a mention."""
+    put(root, **{"note.md": "x"})
+    assert names(root, "what does frame[[column]] give?") == []
+    assert names(root, "frame[[note]]") == ["note.md"]

@@ -23,6 +23,7 @@ from rlmwatch.workspace.owner import (
     holder_of_folder,
     is_served,
     known_workspaces,
+    user_name,
     workspace_id,
 )
 
@@ -254,3 +255,8 @@ def test_the_state_folders_know_their_workspaces(tmp_path):
         (tmp_path / "states" / name / "lock").write_text(text)
     assert known_workspaces(tmp_path / "states") == [odd]
     assert known_workspaces(tmp_path / "nowhere") == []
+
+
+def test_a_user_without_an_entry_is_named_by_number():
+    """A container may run as a number that `/etc/passwd` does not have."""
+    assert user_name(2**31 - 7) == str(2**31 - 7)

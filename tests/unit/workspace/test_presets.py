@@ -51,6 +51,14 @@ def test_letter_case_and_how_accents_are_stored_do_not_matter(folders):
     assert folders.read("EDITOR").origin == "shipped"
 
 
+@pytest.mark.parametrize("name", ["हिन्दी", "ไทยนี้", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"])
+def test_a_name_in_any_script_is_found(folders, name: str):
+    """Marks that combine with a letter, and joiners, are part of names."""
+    (folders.root / "presets" / f"{name}.md").write_text("Mine")
+    assert name in names(folders)
+    assert folders.read(name).text == "Mine"
+
+
 @pytest.mark.parametrize("name", [".hidden", "~lock", "#x#", "a\nb", "a\x1b[31mb", "x" * 70, "_x"])
 def test_what_is_no_presets_name_is_passed_over(folders, name: str):
     """Hidden files, locks and names with control characters are no presets, and appear in no error."""

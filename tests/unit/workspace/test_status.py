@@ -318,4 +318,4 @@ def test_who_looks_is_given_each_status_also_those_that_wait_for_their_second(ro
 def test_the_output_is_the_file_that_the_answer_is_in(answer, output):
     """Half of a JSON value, which a cancelled run leaves, is in no JSON file, and none is named."""
     run = replace(DONE, enclosed={"json": {"schema": None}}, result=replace(DONE.result, answer=answer))
-    assert build(run, by=ME, now=at(9)).output == output
+    assert build(run, live=Live(), by=ME, now=at(9)).output == output

@@ -88,6 +88,9 @@ def test_an_error_has_its_cure_in_the_next_line():
     assert lines(view)[5].strip() == "Change the file and save it, or: rlmwatch again a_input.txt"
     view = shown(status("jobs/mine.json", "failed", job_id="mine", error="flagged"))
     assert lines(view)[5].strip().endswith("rlmwatch retry mine")
+    view = shown()
+    view.take(status("jobs/mine.json", "failed", job_id="mine", error="flagged"), "~/two")
+    assert lines(view)[5].strip().endswith("rlmwatch retry -w ~/two mine")
 
 
 def test_an_error_that_does_not_fit_into_its_line_is_said_whole_below():

@@ -133,3 +133,26 @@ def test_a_blank_file_is_said_until_it_is_asked_itself(view):
     assert [each.path for each in view.notices] == ["a_input.txt"]
     view.hear(event("save.admitted", "info", path="a_input.txt"), at="12:02")
     assert view.notices == []
+
+
+def test_a_wrong_name_is_said_until_its_file_is_gone(view):
+    """A file that is deleted or renamed takes its own line along, and no other."""
+    for path in ("chat_imput.txt", "b/chat-input.txt"):
+        view.hear(event("name.wrong", path=path, why="x", cure="y"), at="12:00")
+    assert view.hear(event("name.gone", "info", path="chat_imput.txt"), at="12:01")
+    assert [each.path for each in view.notices] == ["b/chat-input.txt"]
+
+
+def test_the_same_id_in_two_folders_is_two_questions(view):
+    """What is known of one folder's run moves no row of another's; each row names its folder."""
+    for folder in ("~/one", "~/two"):
+        view.take(status("a_input.txt", "running", job_id="1", attempt=1), folder)
+    assert view.take(status("a_input.txt", "complete", job_id="1", answer="yes"), "~/two")
+    view.take(status("", "failed", job_id="mine", error="It broke"), "~/two")
+    assert [(row.name, row.status) for row in view.rows.values()] == [
+        ("~/one/a_input.txt", "running"),
+        ("~/two/a_input.txt", "complete"),
+        ("~/two/jobs/mine.json", "failed"),
+    ]
+    view.end("Stopped")
+    assert [row.status for row in view.rows.values()] == ["pending", "complete", "failed"]
