@@ -121,6 +121,11 @@ def ceiling_gauges(uses: Iterable[CeilingUse]) -> Iterable[Metric]:
     return (limit, left)
 
 
+def is_installed() -> bool:
+    """Whether the extra is there."""
+    return importlib.util.find_spec("prometheus_client") is not None
+
+
 @asynccontextmanager
 async def metrics_beside(app: App) -> AsyncIterator[None]:
     """
@@ -133,7 +138,7 @@ async def metrics_beside(app: App) -> AsyncIterator[None]:
     if address is None:
         yield
         return
-    if importlib.util.find_spec("prometheus_client") is None:
+    if not is_installed():
         raise ConfigError("metrics: install rlmwatch[metrics] to serve metrics")
     registry = registry_of(app)
     counters = RunCounters(registry)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from rlmwatch.cli.fixes import open_to_others
 from rlmwatch.cli.report import Line
+from rlmwatch.daemon import metrics, traces
 from rlmwatch.daemon.credentials import DOTENV
 from rlmwatch.daemon.paths import WorkspacePaths
 from rlmwatch.money import dollars
 from rlmwatch.runs.ceilings import CeilingUse
-from rlmwatch.settings.model import CeilingSettings
+from rlmwatch.settings.model import CeilingSettings, Settings
 from rlmwatch.settings.sources import USER_FILE, Loaded
 from rlmwatch.settings.workspace_file import WORKSPACE_FILE
 
@@ -22,6 +23,20 @@ def settings_lines(loaded: Loaded, user_dir: Path, paths: WorkspacePaths | None)
         Line("ok", "settings", _origins(loaded, user_dir)),
         Line("ok", "files read", _files(user_dir, paths)),
         *([read_by_others] if read_by_others else []),
+        *_extras(loaded.settings),
+    ]
+
+
+def _extras(settings: Settings) -> list[Line]:
+    """Return what the settings ask for while its libraries are not installed."""
+    asked = [
+        ("metrics", settings.metrics, metrics.is_installed, "metrics"),
+        ("traces", settings.traces, traces.is_installed, "otel"),
+    ]
+    return [
+        Line("wrong", name, "its libraries are not installed, and no daemon starts", f"install rlmwatch[{extra}]")
+        for name, value, is_installed, extra in asked
+        if value is not None and not is_installed()
     ]
 
 
