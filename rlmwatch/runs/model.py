@@ -67,7 +67,7 @@ class Signature:
     inode: int
 
 
-class _Asked:
+class _AsAsked:
     """What a save and the run that is made of it tell alike, by what was captured."""
 
     __slots__ = ()
@@ -92,7 +92,7 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Save(_Asked):
+class Save(_AsAsked):
     """
     One settled, complete content of one input.
 
@@ -128,7 +128,7 @@ class Save(_Asked):
 
 
 @dataclass(frozen=True, slots=True)
-class Run(_Asked):
+class Run(_AsAsked):
     """
     One admitted save.
 
