@@ -75,7 +75,7 @@ class _Ids(IdGenerator):
         return self.next.trace_id
 
 
-class _Ended(SpanProcessor):
+class _Finished(SpanProcessor):
     """Keeps the spans that have ended and are sampled."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Collector:
         self._session = _Session(url)
         headers = None if login is None else {"Authorization": login}
         self._exporter = OTLPSpanExporter(endpoint=url, headers=headers, session=self._session)
-        self._ids, self._ended = _Ids(), _Ended()
+        self._ids, self._ended = _Ids(), _Finished()
         resource = Resource({"service.name": AGENT, "service.version": __version__})
         provider = TracerProvider(
             resource=resource.merge(OTELResourceDetector().detect()), id_generator=self._ids, shutdown_on_exit=False

@@ -14,7 +14,7 @@ from rlmwatch.settings.sources import load
     ("setting", "library", "extra"),
     [
         ('metrics = "127.0.0.1:9187"', "prometheus_client", "rlmwatch[metrics]"),
-        ('traces = "http://127.0.0.1:4318"', "opentelemetry", "rlmwatch[otel]"),
+        ('traces = "http://127.0.0.1:4318"', "opentelemetry.exporter.otlp.proto.http", "rlmwatch[otel]"),
     ],
 )
 def test_a_missing_extra_is_wrong_where_the_settings_ask_for_it(tmp_path, monkeypatch, setting, library, extra):
