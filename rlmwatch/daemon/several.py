@@ -14,13 +14,11 @@ What the folders have in common stands in `shared_parts.py`. The rules are
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -30,6 +28,7 @@ from rlmwatch.daemon.builder import Parts
 from rlmwatch.daemon.composition import App, Role
 from rlmwatch.daemon.descriptors import raise_soft_limit
 from rlmwatch.daemon.logging import Redactor
+from rlmwatch.daemon.own_thread import in_own_thread
 from rlmwatch.daemon.paths import locate
 from rlmwatch.daemon.reloading import note, take_up
 from rlmwatch.daemon.service import TICK_S, StartOptions, begin, serve_folder, tick
@@ -47,8 +46,6 @@ RETRY_S = 10.0
 """Between two tries of a folder that could not be served."""
 RESOLVE_S = 5.0
 """For which all folders wait to learn where the name of one leads, whose disk may not answer."""
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -207,7 +204,7 @@ class SeveralFolders:
         """Return *path* without links; as it was last, or is, where its disk does not answer."""
         with suppress(OSError, RuntimeError):  # whoever serves it says what is wrong
             async with asyncio.timeout(RESOLVE_S):
-                self._places[path] = await _unpooled(path.resolve)
+                self._places[path] = await in_own_thread(path.resolve)
         return self._places.get(path, path)
 
     def _take_up(self, wanted: Sequence[Path], options: StartOptions) -> None:
@@ -254,7 +251,7 @@ class SeveralFolders:
                 f"{folder.root} lies in {outer}, which is served instead: its questions are answered there, unless "
                 f"{folder.root / WORKSPACE_FILE} names a host. Take one of the two out of the list."
             )
-        paths = await _unpooled(lambda: locate(folder.root, self.environ))
+        paths = await in_own_thread(lambda: locate(folder.root, self.environ))
         app = App(
             paths,
             environ=self.environ,
@@ -329,22 +326,3 @@ class SeveralFolders:
 def _outer(root: Path, folders: Iterable[Path]) -> Path | None:
     """Return which of *folders* the folder *root* lies in; None where it lies in none."""
     return next((other for other in folders if other in root.parents), None)
-
-
-async def _unpooled(call: Callable[[], T]) -> T:
-    """
-    Return what *call* returns, in a thread of its own.
-
-    One that waits for a dead disk takes none of the pool's, and the end of the program does not wait for it.
-    """
-    future: Future[T] = Future()
-    future.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 (it is raised where it is awaited)
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="rlmwatch-folder", daemon=True).start()
-    return await asyncio.wrap_future(future)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ import structlog
 
 from rlmwatch.addresses import shown
 from rlmwatch.contract.options import RunOptions
+from rlmwatch.daemon.own_thread import in_own_thread
 from rlmwatch.errors import ConfigError, LedgerError
 from rlmwatch.runs.spans import Span, spans_of
 
@@ -139,7 +139,7 @@ class Traces:
             provider=self._provider(run),
             redact=self.builder.redactor.text if settings.traces_content else None,
         )
-        return await in_daemon_thread(partial(self._send, make))
+        return await in_own_thread(partial(self._send, make))
 
     def _send(self, make: Callable[[], Sequence[Span]]) -> str | None:
         """Send what *make* returns; return why it was not taken, if so. Blocks."""
@@ -162,25 +162,3 @@ class Traces:
         if why is None and self._failing:
             log.info("traces.available", at=shown(self.address))
         self._failing = why is not None
-
-
-async def in_daemon_thread(work: Callable[[], str | None]) -> str | None:
-    """Return what *work* returns in a thread of its own, which goes on when this is cancelled and holds up no end."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[str | None] = loop.create_future()
-
-    def end(result: str | None, error: Exception | None) -> None:
-        if not done.cancelled():
-            done.set_result(result) if error is None else done.set_exception(error)
-
-    def begin() -> None:
-        result, failed = None, None
-        try:
-            result = work()
-        except Exception as error:  # noqa: BLE001 (raised where it is awaited)
-            failed = error
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(end, result, failed)
-
-    threading.Thread(target=begin, name="traces", daemon=True).start()
-    return await done
