@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Space:
 class Disk(File):
     """A ledger's file on a disk that may be full."""
 
-    space: Space
+    space: Space = field(kw_only=True)
 
     def open(self, *, create):
         return Connection(File.open(self, create=create), self.space)
@@ -148,7 +148,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def open(self, path):
         self.space = Space()
-        writer = Writer(Disk(path, self.space))
+        writer = Writer(Disk(path, space=self.space))
         writer.start()
         self.ledger = TriedAgain(SqliteLedger(writer), self.space, self.compare)
 

@@ -324,7 +324,7 @@ def test_several_folders_are_shown_in_one_view(home: Home, brain: Brain):
     with view(home, "run", str(home.workspace), str(second), str(missing)) as shown:
         shown.see("any <name>_input.txt")
         until(shown, lambda lines: lines[0].startswith("rlmwatch  2 folders"))
-        until(shown, lambda lines: "no such folder" in " ".join(lines))
+        until(shown, lambda lines: "no such folder" in " ".join(" ".join(lines).split()))
         for folder in (home.workspace, second):
             (folder / "chat_input.txt").write_text("What is the capital?")
             until(shown, lambda lines, folder=folder: "✓" in line_of(lines, f"{folder.name}/chat_input.txt"))
