@@ -43,16 +43,22 @@ def spending(days: Mapping[str, float], *, today: str, count: int, ceiling_usd: 
         "section",
         el("h2", "Spending by day", id="spending-title"),
         el("p", said),
-        el("figure", _bars(shown, spent, ceiling_usd, said), _caption(shown, ceiling_usd)) if most else None,
+        _figure(shown, spent, ceiling_usd, said) if most else None,
         _table(table) if table else None,
         id="spending",
         aria_labelledby="spending-title",
     )
 
 
-def _bars(days: list[str], spent: list[float], ceiling_usd: float | None, said: str) -> Element:
+def _figure(days: list[str], spent: list[float], ceiling_usd: float | None, said: str) -> Element:
     most = max(spent)
     top = ceiling_usd if ceiling_usd is not None and most < ceiling_usd <= most * 3 else most * 1.05
+    # One that lies far above has neither line nor name: a bar as high as the chart would look as if it were reached.
+    drawn = None if ceiling_usd is None or ceiling_usd > top else ceiling_usd
+    return el("figure", _bars(days, spent, top, drawn, said), _caption(days, drawn))
+
+
+def _bars(days: list[str], spent: list[float], top: float, ceiling_usd: float | None, said: str) -> Element:
     step = WIDTH / len(days)
     bars = []
     for place, (day, usd) in enumerate(zip(days, spent, strict=True)):
@@ -68,7 +74,8 @@ def _bars(days: list[str], spent: list[float], ceiling_usd: float | None, said: 
                 class_="bar today" if place == len(days) - 1 else "bar",
             )
         )
-    line = el("line", x1="0", x2=f"{WIDTH:g}", y1="0.5", y2="0.5", class_="ceiling") if top == ceiling_usd else None
+    at = None if ceiling_usd is None else f"{max(0.5, HEIGHT - HEIGHT * ceiling_usd / top):g}"
+    line = el("line", x1="0", x2=f"{WIDTH:g}", y1=at, y2=at, class_="ceiling") if at is not None else None
     return el(
         "svg",
         el("title", "Spending by day", id="chart-title"),
