@@ -56,6 +56,7 @@ class _Strangers:
 
     number: dict[str, int] = field(default_factory=dict)  # of an input, the highest
     newest: dict[str, ShownRun] = field(default_factory=dict)  # of an input, that has ended
+    answered: dict[tuple[str, str], int] = field(default_factory=dict)  # of an input and its bytes, the highest
     by_output: dict[str, list[ShownRun]] = field(default_factory=dict)  # those that have ended
 
 
@@ -120,8 +121,8 @@ class FolderHistory:
         """
         if input_name(run.path) is None:
             return False
-        newest = (await self._strangers()).newest.get(well_formed(run.path))
-        return newest is not None and newest.answered and newest.digest == run.digest and newest.number > run.after
+        answered = (await self._strangers()).answered
+        return answered.get((well_formed(run.path), run.digest), -1) > run.after
 
     async def later(self, run: Run, *, left_over: bool) -> Later:
         """
@@ -193,6 +194,9 @@ def _sort(runs: Iterable[ShownRun], into: _Strangers) -> None:
         into.number[run.input] = max(into.number.get(run.input, 0), run.number)
         if not run.ended:
             continue
+        if run.answered:
+            asked = (run.input, run.digest)
+            into.answered[asked] = max(into.answered.get(asked, 0), run.number)
         newest = into.newest.get(run.input)
         if newest is None or (run.number, run.saved_at) > (newest.number, newest.saved_at):
             into.newest[run.input] = run

@@ -282,7 +282,9 @@ class Soak:
         self.outside.exa_fails = False
 
     def clock_jumps(self) -> None:
-        self.clock_file.write_text(str(self.rng.randint(-40_000, 40_000)))
+        new = self.clock_file.with_name("clock.new")
+        new.write_text(str(self.rng.randint(-40_000, 40_000)))
+        new.replace(self.clock_file)  # a daemon may be reading it
 
     def log_blocked(self) -> None:
         for machine in self.machines.values():
@@ -433,7 +435,8 @@ class Soak:
                 MARK.search(row["prompt"]) if row["status"] == "complete" and row["path"].startswith("lane") else None
             )
             if mark is not None:
-                what = f"{row['run_id']} in {row['machine']}'s ledger, {row['created_at']} to {row['completed_at']}"
+                written = "written" if row["published"] else "not written"
+                what = f"{row['run_id']} of {row['machine']}, {row['created_at']} to {row['completed_at']}, {written}"
                 asked.setdefault(mark.group(), []).append(what)
         return [f"{mark}: {'; '.join(runs)}" for mark, runs in asked.items() if len(runs) > 1]
 

@@ -104,6 +104,7 @@ def the_lock_says_who_holds_it(home: Home, _provider: OpenAIServer, _brain: Brai
 def a_run_under_way_while_the_host_moves_is_answered_once(home: Home, provider: OpenAIServer, brain: Brain) -> None:
     """What the new host has answered is not asked again by the old one when the host moves back."""
     brain.on("question slow", Fault.stall(), "the answer", "a second answer")
+    brain.on("question next", "the next answer")
     laptop = laptop_of(home)
     with (
         home.daemon(program=as_host(home, "desk")) as desk,
@@ -114,15 +115,18 @@ def a_run_under_way_while_the_host_moves_is_answered_once(home: Home, provider: 
         provider.wait_for_calls(1)
         move(home, "laptop")
         other.answered("slow_output.txt")
+        home.save("slow_input.txt", "question next")  # the newest that the folder shows is another one then
+        other.answered("slow_output.txt", 2)
         desk.wait("host.standby", answers="laptop")
         move(home, "desk")
         desk.wait("run.answered_elsewhere", path="slow_input.txt")
         desk.wait("ready", 2)
         saves(home, desk, "after")
     assert [question(call.body) for call in provider.calls].count("question slow") == 2
-    assert home.read("slow_output.txt") == "the answer\n"
+    assert home.read("slow_output.txt") == "the next answer\n"
     assert sorted(status["status"] for status in home.statuses() if status["input"] == "slow_input.txt") == [
         "cancelled",
+        "complete",
         "complete",
     ]
 
