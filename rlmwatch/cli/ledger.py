@@ -86,7 +86,7 @@ def check(workspace: Folder = None) -> int:
     found = upkeep.problems(paths.ledger, whole=True)
     note_check(paths, now=clock.utc())
     if not found:
-        put(f"{paths.ledger} is sound: {_megabytes(paths.ledger.stat().st_size)}")
+        put(f"{paths.ledger} is sound: {_megabytes(upkeep.bytes_of(paths.ledger))}")
         return 0
     upkeep.mark_damaged(paths.ledger)
     say(f"{paths.ledger} is damaged: {'; '.join(found[:SHOWN])}")

@@ -246,16 +246,17 @@ def vacuum(path: Path) -> tuple[int, int]:
         LedgerError: It cannot be used.
     """
     try:
-        before = _bytes(path)
+        before = bytes_of(path)
         with closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as db:
             db.execute("VACUUM")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return before, _bytes(path)
+        return before, bytes_of(path)
     except sqlite3.Error as error:
         raise explain(error, path) from error
 
 
-def _bytes(path: Path) -> int:
+def bytes_of(path: Path) -> int:
+    """Return how many bytes the ledger at *path* takes on the disk, with what lies beside it."""
     return sum(each.stat().st_size for each in (path, *beside_of(path)) if each.exists())
 
 
