@@ -59,8 +59,8 @@ SAMPLE_S = 2.0
 DRAIN_S = 240.0
 """For what still waits at the end; some of it is asked again up to a minute later."""
 SHORT_TRACE_S = 5.0
-MOUNTED = {"workspace": "64m", "state": "64m"}
-"""Sizes of their disks."""
+MOUNTED_MB = {"workspace": (64, 2), "state": (64, 12)}
+"""Sizes of their disks, and what is added a minute: a question leaves some 18 KB in the ledger, 2 in the folder."""
 ROOM = {"memory MB": 40, "descriptors": 10, "threads": 6, "WAL MB": 64, "watches less folders": 2}
 """What the median of the last third may be above that of the first; the log of the ledger has a limit of 64 MB."""
 BARS = "▁▂▃▄▅▆▇█"
@@ -160,11 +160,14 @@ class Soak:
 
     Attributes:
         disk: Held by whoever saves; and while the workspace is not there.
+        mounts: Folders that are disks of their own → megabytes; empty where nothing can be mounted.
         saved: Mark → the file that it was saved in.
         replayed: Folders of the recorded savers that were replayed whole, with what each must have been asked.
     """
 
-    def __init__(self, root: Path, rng: random.Random, outside: Outside, provider: str, exa: str, mounts: bool) -> None:
+    def __init__(
+        self, root: Path, rng: random.Random, outside: Outside, provider: str, exa: str, mounts: dict[str, int]
+    ) -> None:
         self.rng, self.outside, self.mounts = rng, outside, mounts
         self.disk, self.over = threading.RLock(), threading.Event()
         self.saved: dict[str, str] = {}
@@ -180,8 +183,8 @@ class Soak:
             name: Machine(self._home(root / name, name, provider, exa), clock_file) for name in (DESK, LAPTOP)
         }
         self.home = self.machines[DESK].home
-        for name in ("workspace", "state") if mounts else ():
-            mount(self.home.root / name, MOUNTED[name])
+        for name, size_mb in mounts.items():
+            mount(self.home.root / name, f"{size_mb}m")
         other = self.machines[LAPTOP].home.workspace
         other.rmdir()
         other.symlink_to(self.home.workspace)
@@ -547,7 +550,8 @@ def main() -> int:
         OpenAIServer(outside.answer) as provider,
         ExaServer(outside.pages) as exa,
     ):
-        soak = Soak(Path(folder), rng, outside, provider.url, exa.url, mounts)
+        disks = {name: least + int(more * seconds / 60) for name, (least, more) in MOUNTED_MB.items()} if mounts else {}
+        soak = Soak(Path(folder), rng, outside, provider.url, exa.url, disks)
         began = time.monotonic()  # noqa: TID251 (of the soak itself)
         try:
             soak.run(seconds, given.only)
@@ -557,7 +561,7 @@ def main() -> int:
                 if machine.daemon is not None:
                     machine.reading.set()
                     machine.daemon.close()
-            for name in MOUNTED if mounts else ():
+            for name in soak.mounts:
                 subprocess.run(["umount", "--lazy", str(soak.home.root / name)], check=False, capture_output=True)
         print(f"{(time.monotonic() - began) / 60:.1f} minutes, seed {given.seed}: {'wrong' if status else 'right'}")  # noqa: TID251
     return status

@@ -15,7 +15,7 @@ SAMPLE = {"memory MB": 50.0, "descriptors": 20.0, "threads": 9.0, "WAL MB": 1.0,
 def soak(tmp_path: Path) -> Soak:
     """A soak that went well."""
     rng = random.Random(1)  # noqa: S311 (no secrets)
-    made = Soak(tmp_path, rng, Outside(rng), "http://127.0.0.1:9/v1", "http://127.0.0.1:9", mounts=False)
+    made = Soak(tmp_path, rng, Outside(rng), "http://127.0.0.1:9/v1", "http://127.0.0.1:9", mounts={})
     made.answered["answered"] = made.faults_done["kill"] = 1
     made.samples.append(SAMPLE)
     return made
