@@ -6,8 +6,8 @@ PYTHON ?= $(firstword $(shell for p in python3 python3.14 python3.13 python3.12 
 # Another one for another Python: make unit PYTHON=python3.13 VENV=.venv-3.13
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Tests wait about as long as they work: one process more than two cores can run.
-WORKERS ?= 3
+# Tests wait about as long as they work: two processes a core, on two cores.
+WORKERS ?= 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 INSTALL := $(PIP) install --require-hashes -r
 MYSELF := $(PIP) install --no-deps --no-build-isolation -e .
