@@ -8,12 +8,14 @@ Pure, and a function of replies and outcomes alone, so that a resumed run decide
 2. An answer of nothing but code, of a word for nothing (`None`), or that is `context` itself, does not end the run, and
    that is said. Given once more it does: some questions ask for code. (`answer(None)` and `answer("")` raise in the
    cell.)
-3. A `NameError` of a name that only the instructions have is explained; after any other exception the code is to be
-   corrected (models answer 0 instead), and a line of the material is shown again.
+3. A `NameError` of a name that only the instructions have is explained, so is one of a name that the code which raised
+   before was to set, and one of a word that was printed and is given to `answer` without quotes. After any other
+   exception the lines that matter are to be looked at first, by code that can be copied (models answer 0 instead), and
+   a line of the material is shown again.
 4. A reply that was nothing but Python has run without a fence, and that is said.
 5. Prose once is told what is missing; twice, it is shown the wanted form; three times running it is the answer.
 6. Output that is but empty lists, zeros and `None` says that the search did not fit the material; models answer 0.
-7. Output that was cut says that code has to reduce it: models print it again.
+7. Output that was cut says that code has to reduce it, and how: models print it again.
 8. A batch of very many short prompts is met, once, with what it will cost and how to chunk it, before it is paid.
 """
 
@@ -50,6 +52,7 @@ LINE_CHARS = 160
 _CELL = re.compile(r'(?<=File "<cell )\d+')
 _NO_NAME = re.compile(r"NameError: name '(\w+)' is not defined")
 _EMPTY = re.compile(r"(?:\s|[\[\]{}(),:]|\b0(?:\.0*)?\b|\bNone\b|\bset\b|''|\"\")*(?:[\]})0]|None|''|\"\")\s*")
+_WORD = re.compile(r"[^\W\d]\w*")
 _FENCED = re.compile(r"\s*```\w*\n(?P<code>.*?)\n?```\s*", re.DOTALL)
 
 
@@ -71,6 +74,8 @@ class Guidance:
     enabled: bool = True
     _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
     _own: set[str] = field(default_factory=set)
+    _unset: set[str] = field(default_factory=set)
+    _printed: set[str] = field(default_factory=set)
     _repeats: int = 0
     _codeless: int = 0
     _refused: list[object] = field(default_factory=list)
@@ -112,6 +117,10 @@ class Guidance:
         missing = _NO_NAME.search(outcome.error or "")
         if missing and missing[1] in self.example - self._own:
             said.append(self.phrases["example_name"].format(name=missing[1]))
+        elif missing and missing[1] in self._unset and self.phrases["unset"]:
+            said.append(self.phrases["unset"].format(name=missing[1]))
+        elif missing and missing[1] in self._printed and _answers(code, missing[1]) and self.phrases["bare"]:
+            said.append(self.phrases["bare"].format(name=missing[1]))
         elif outcome.error is not None:
             said.append(self.phrases["correct"])
             said += self._line()
@@ -119,7 +128,10 @@ class Guidance:
             said.append(self.phrases["empty"])
         elif outcome.output_chars > OUTPUT_CHARS and self.phrases["long"]:
             said.append(self.phrases["long"])
-        self._own |= names_set(code)
+        names = names_set(code)
+        self._unset = self._unset - names if outcome.error is None else self._unset | (names - self._own)
+        self._own |= names
+        self._printed |= set(_WORD.findall(outcome.output[:OUTPUT_CHARS]))
         stopped = outcome.interrupted_s is not None or outcome.ended_by is not None
         told = "" if stopped else _CELL.sub("", shown)  # where a limit strikes is chance
         self._seen[seen := (normalised(code), told)] += 1
@@ -183,6 +195,18 @@ def names_set(code: str) -> set[str]:
             else []
         )
     }
+
+
+def _answers(code: str, name: str) -> bool:
+    """Whether *code* gives *name* itself to `answer`."""
+    tree = parsed(code)
+    return tree is not None and any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "answer"
+        and any(isinstance(given, ast.Name) and given.id == name for given in node.args)
+        for node in ast.walk(tree)
+    )
 
 
 def names_of(cells: Iterable[str]) -> frozenset[str]:

@@ -16,9 +16,9 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-PROMPT_VERSION = 6
+PROMPT_VERSION = 7
 """Raised with every change of a text here; a golden test holds both together."""
-STEERING = ("request", "asked", "long", "line")
+STEERING = ("request", "asked", "long", "line", "unset", "bare")
 """Notices that change what a run asks by being there: a run that froze its texts before them goes on without."""
 
 

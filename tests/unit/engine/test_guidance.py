@@ -77,6 +77,45 @@ def test_3_beside_an_exception_stands_a_line_of_the_material():
         assert after(guidance(material=material), "a()", **raised) == [PHRASES["correct"]]
 
 
+NO_USERS = "NameError: name 'users' is not defined"
+
+
+def test_3_a_name_that_failing_code_was_to_set_is_explained():
+    """Models go on as if the code had run that raised: they are told that its names are not there."""
+    guide = guidance()
+    after(guide, "users = {line.split(',')[1] for line in context}", error="IndexError: list index out of range")
+    assert after(guide, "answer(len(users))", error=NO_USERS) == [PHRASES["unset"].format(name="users")]
+    after(guide, "users = set()")
+    assert after(guide, "del users\nprint(users)", error=NO_USERS) == [PHRASES["correct"]]
+
+
+@pytest.mark.parametrize("code", ["answer(billing)", "print(1)\nanswer(billing)"])
+def test_3_a_printed_word_without_quotes_is_explained(code):
+    """`answer(billing)` behind an output of billing is a text that lacks its quotes."""
+    guide = guidance()
+    after(guide, "print(most)", output="the most: billing\n")
+    no_name = "NameError: name 'billing' is not defined"
+    assert after(guide, code, error=no_name) == [PHRASES["bare"].format(name="billing")]
+
+
+@pytest.mark.parametrize(
+    ("printed", "code"),
+    [("auth", "answer(billing)"), ("billing", "print(billing)"), ("billing", "answer(len(billing))")],
+)
+def test_3_other_unknown_names_are_to_be_corrected(printed, code):
+    """A name that was not printed, or that is worked with, is a fault of the code."""
+    guide = guidance()
+    after(guide, "print(most)", output=printed)
+    assert after(guide, code, error="NameError: name 'billing' is not defined") == [PHRASES["correct"]]
+
+
+def test_3_a_run_without_these_words_goes_on_as_it_began():
+    """A run that froze its texts before the two explanations is told what it was told before."""
+    guide = Guidance({**PHRASES, "unset": "", "bare": ""})
+    after(guide, "users = x()", error="IndexError: list index out of range")
+    assert after(guide, "answer(users)", error=NO_USERS) == [PHRASES["correct"]]
+
+
 def test_1_a_repeated_cell_need_not_follow_at_once():
     """A cell that comes back after another one is a repetition too."""
     guide = guidance()
