@@ -428,7 +428,7 @@ async def main() -> int:
                     await _in_checkout(checkout, way, said)
                     continue
                 questions = [
-                    Question(task, tokens, seed, said.called or way)
+                    Question(task, tokens, seed, (way == "engine" and said.called) or way)
                     for tokens in said.tokens
                     for seed in said.seeds
                     for task in said.tasks
